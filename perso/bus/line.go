@@ -1,0 +1,110 @@
+package bus
+
+import (
+	"time"
+
+	"github.com/persoline/persoline/perso"
+)
+
+// WorkOrder is a lot share for one line, on the work queue until the share is done.
+type WorkOrder struct {
+	ID       string     `cbor:"1,keyasint"`
+	Lot      perso.Name `cbor:"2,keyasint"`
+	Product  string     `cbor:"3,keyasint"`
+	Script   [32]byte   `cbor:"4,keyasint"` // hash of the compiled script in the store
+	Quantity uint64     `cbor:"5,keyasint"`
+	ATR      string     `cbor:"6,keyasint"` // the product's ATR pattern, hex with X nibbles
+	ISD      []byte     `cbor:"7,keyasint"` // AID to select before INITIALIZE UPDATE
+	ChipID   string     `cbor:"8,keyasint"` // the product's chip_id
+	Env      perso.Env  `cbor:"9,keyasint"`
+	LogKey   []byte     `cbor:"10,keyasint"` // Ed25519 key that verdicts are checked with; the line also pins it locally
+	Origin   string     `cbor:"11,keyasint"`
+}
+
+// ChallengesRequest asks for host challenges: single-use tokens of the vault.
+type ChallengesRequest struct {
+	Lot   perso.Name `cbor:"1,keyasint"`
+	Line  perso.Name `cbor:"2,keyasint"`
+	Count uint16     `cbor:"3,keyasint"` // at most MaxBatch
+}
+
+// ChallengesReply gives challenges of consecutive serial numbers, reserved durably before they left.
+type ChallengesReply struct {
+	First  uint64   `cbor:"1,keyasint"`
+	Values [][]byte `cbor:"2,keyasint"` // 8 bytes each
+}
+
+// ActRequest is act n of a session. Asked again with the same content it gets the same answer and the chip is not touched.
+type ActRequest struct {
+	Lot     perso.Name         `cbor:"1,keyasint"`
+	Present perso.Presentation `cbor:"2,keyasint"`
+	N       uint8              `cbor:"3,keyasint"`
+	Session perso.Session      `cbor:"4,keyasint"`
+
+	// Of act 0 only.
+	Serial   uint64   `cbor:"5,keyasint,omitempty"`
+	ATR      []byte   `cbor:"6,keyasint,omitempty"`
+	Identify [][]byte `cbor:"7,keyasint,omitempty"` // answers of the identify phase, in script order, with status words
+	Command  []byte   `cbor:"8,keyasint,omitempty"` // the whole INITIALIZE UPDATE command
+	Answer   []byte   `cbor:"9,keyasint,omitempty"` // its whole answer with status word
+
+	// Of acts above 0: the answers to the window of act n-1, up to and including the first that stopped it.
+	Responses [][]byte `cbor:"10,keyasint,omitempty"`
+}
+
+// Play is one command as the line sends it: opaque to the line but for the status words that let it go on.
+type Play struct {
+	APDU []byte `cbor:"1,keyasint"`
+	SW   string `cbor:"2,keyasint"` // mask, e.g. "9000|6A88"
+}
+
+// ActReply holds either the next window or a verdict.
+type ActReply struct {
+	Window  []Play   `cbor:"1,keyasint,omitempty"`
+	Verdict *Verdict `cbor:"2,keyasint,omitempty"`
+}
+
+// Verdict tells the head what to do. A final verdict on a claimed chip carries its outcome entry with proof, so that the
+// head bins on the signed log and not on somebody's word.
+type Verdict struct {
+	Verdict    perso.Verdict `cbor:"1,keyasint"`
+	Reason     perso.Reason  `cbor:"2,keyasint"`
+	Text       string        `cbor:"3,keyasint,omitempty"` // one line for the operator
+	Entry      []byte        `cbor:"4,keyasint,omitempty"` // encoded entry.Outcome or entry.Present
+	Seq        int64         `cbor:"5,keyasint,omitempty"`
+	Proof      [][32]byte    `cbor:"6,keyasint,omitempty"`
+	Checkpoint []byte        `cbor:"7,keyasint,omitempty"`
+	RetryAfter time.Duration `cbor:"8,keyasint,omitempty"` // for hold
+}
+
+// PresentRequest reports a contact without a session.
+type PresentRequest struct {
+	Lot     perso.Name         `cbor:"1,keyasint"`
+	Present perso.Presentation `cbor:"2,keyasint"`
+	Reason  perso.Reason       `cbor:"3,keyasint"` // mute, bad-contact, wrong-atr, identify
+	ATR     []byte             `cbor:"4,keyasint,omitempty"`
+	Chip    []byte             `cbor:"5,keyasint,omitempty"` // when it could be read
+	Tries   uint8              `cbor:"6,keyasint"`           // contacts of this chip so far in this place, this one included
+}
+
+// BinRequest confirms where the chip lies. Asked again it is acknowledged again.
+type BinRequest struct {
+	Lot     perso.Name         `cbor:"1,keyasint"`
+	Present perso.Presentation `cbor:"2,keyasint"`
+	Bin     perso.Verdict      `cbor:"3,keyasint"`
+	Chip    []byte             `cbor:"4,keyasint,omitempty"`
+}
+
+// Empty is an answer without content.
+type Empty struct{}
+
+// CountRequest reports the handler's own counters of a lot.
+type CountRequest struct {
+	Lot         perso.Name `cbor:"1,keyasint"`
+	Source      string     `cbor:"2,keyasint"`
+	In          uint64     `cbor:"3,keyasint"`
+	Good        uint64     `cbor:"4,keyasint"`
+	RejectBlank uint64     `cbor:"5,keyasint"`
+	RejectLive  uint64     `cbor:"6,keyasint"`
+	Return      uint64     `cbor:"7,keyasint"`
+}

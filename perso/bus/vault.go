@@ -1,0 +1,187 @@
+package bus
+
+import (
+	"time"
+
+	"github.com/persoline/persoline/perso"
+)
+
+// VaultInfoReply says who the vault is: public facts only.
+type VaultInfoReply struct {
+	Env      perso.Env  `cbor:"1,keyasint"`
+	Vault    perso.Name `cbor:"2,keyasint"`
+	Origin   string     `cbor:"3,keyasint"` // of the log it signs
+	LogKey   []byte     `cbor:"4,keyasint"`
+	StmtKey  []byte     `cbor:"5,keyasint"`
+	EUMCert  []byte     `cbor:"6,keyasint"` // DER
+	EISCert  []byte     `cbor:"7,keyasint"` // DER
+	Register [32]byte   `cbor:"8,keyasint"` // pinned genesis hash
+	LogSize  int64      `cbor:"9,keyasint"` // last signed
+	LogRoot  [32]byte   `cbor:"10,keyasint"`
+}
+
+// OpenLotRequest hands the vault what it needs to check the officers' word for itself. Asked again it does nothing.
+type OpenLotRequest struct {
+	Register [][]byte `cbor:"1,keyasint"` // encoded statements, genesis first
+	Release  []byte   `cbor:"2,keyasint"` // encoded signed release
+	Script   []byte   `cbor:"3,keyasint"` // compiled; its hash must be the released one
+}
+
+// OpenLotReply confirms.
+type OpenLotReply struct {
+	Lot     perso.Name `cbor:"1,keyasint"`
+	Created bool       `cbor:"2,keyasint"` // the lot key was generated now
+}
+
+// VaultChallengesRequest asks for the challenges of a range of serial numbers: a function of lot key and number.
+type VaultChallengesRequest struct {
+	Lot   perso.Name `cbor:"1,keyasint"`
+	First uint64     `cbor:"2,keyasint"`
+	Count uint16     `cbor:"3,keyasint"`
+}
+
+// VaultChallengesReply gives 8 bytes for each.
+type VaultChallengesReply struct {
+	Values [][]byte `cbor:"1,keyasint"`
+}
+
+// CheckpointRequest asks the vault to sign the log's new size and root. Proof is consistency from the vault's last size.
+type CheckpointRequest struct {
+	Old   int64      `cbor:"1,keyasint"` // the size that the proof starts from
+	Size  int64      `cbor:"2,keyasint"`
+	Root  [32]byte   `cbor:"3,keyasint"`
+	Proof [][32]byte `cbor:"4,keyasint"`
+}
+
+// CheckpointReply holds the signed note; when Old was not the vault's last size, Note is empty and Last says what to prove from.
+type CheckpointReply struct {
+	Note []byte `cbor:"1,keyasint,omitempty"`
+	Last int64  `cbor:"2,keyasint"`
+}
+
+// Proven is a log entry with its place in the checkpoint that comes with the request.
+type Proven struct {
+	Entry []byte     `cbor:"1,keyasint"`
+	Seq   int64      `cbor:"2,keyasint"`
+	Proof [][32]byte `cbor:"3,keyasint"`
+}
+
+// Stored is what the ledger keeps in the claim because it cannot be computed again.
+type Stored struct {
+	Cert []byte `cbor:"1,keyasint,omitempty"` // whole 7F21 of the current key pair
+	Key  []byte `cbor:"2,keyasint,omitempty"` // its public point, 65 bytes
+}
+
+// ServeItem is one act to serve. The answer is a function of it, of the release and of the HSM's keys.
+type ServeItem struct {
+	Claim     Proven    `cbor:"1,keyasint"`
+	Loss      *Proven   `cbor:"2,keyasint,omitempty"` // outcome that ended the generation before
+	Act       Proven    `cbor:"3,keyasint"`           // the act's own log entry
+	Command   []byte    `cbor:"4,keyasint"`           // INITIALIZE UPDATE
+	Answer    []byte    `cbor:"5,keyasint"`
+	Responses [][]byte  `cbor:"6,keyasint,omitempty"` // for act 0 the identify answers
+	State     []byte    `cbor:"7,keyasint,omitempty"` // as the vault returned it for act n-1
+	Stored    Stored    `cbor:"8,keyasint"`
+	At        time.Time `cbor:"9,keyasint"` // the ledger's stamp of the act
+}
+
+// ServeRequest is a batch against one signed checkpoint.
+type ServeRequest struct {
+	Lot        perso.Name  `cbor:"1,keyasint"`
+	Checkpoint []byte      `cbor:"2,keyasint"`
+	Items      []ServeItem `cbor:"3,keyasint"`
+}
+
+// ServeResult is the vault's answer to one item: exactly one of Window, Good, Failed, Refused.
+type ServeResult struct {
+	Window  []Play  `cbor:"1,keyasint,omitempty"`
+	State   []byte  `cbor:"2,keyasint,omitempty"` // public, MACed by the session; the ledger keeps it for the next act
+	Stored  *Stored `cbor:"3,keyasint,omitempty"` // new: must be in the claim before the window leaves the ledger
+	Good    bool    `cbor:"4,keyasint,omitempty"` // the product's proof is verified
+	Failed  *Failed `cbor:"5,keyasint,omitempty"` // the chip's answers do not fit
+	Refused string  `cbor:"6,keyasint,omitempty"` // the vault will not serve this: an alarm
+	Receipt []byte  `cbor:"7,keyasint,omitempty"`
+}
+
+// Failed says where a chip went wrong. Secrets tells whether a secret of this claim may have reached it.
+type Failed struct {
+	Reason  perso.Reason `cbor:"1,keyasint"`
+	Step    string       `cbor:"2,keyasint"`
+	SW      uint16       `cbor:"3,keyasint"`
+	Again   bool         `cbor:"4,keyasint"` // another contact of the same chip may mend it
+	Secrets bool         `cbor:"5,keyasint"`
+}
+
+// ServeReply answers item by item.
+type ServeReply struct {
+	Results []ServeResult `cbor:"1,keyasint"`
+}
+
+// ExportKind says what an export is for.
+type ExportKind string
+
+// The export kinds.
+const (
+	ExportEIS    ExportKind = "eis"    // ISD-R keys under the SM-SR's wrap key
+	ExportSign   ExportKind = "sign"   // EumSignature over each EumSignedInfo
+	ExportOutput ExportKind = "output" // Ki, OPc and codes under the transport key K4
+)
+
+// ExportItem is one good unit with the proof that it is good.
+type ExportItem struct {
+	Claim   Proven `cbor:"1,keyasint"`
+	Outcome Proven `cbor:"2,keyasint"`
+	Signed  []byte `cbor:"3,keyasint,omitempty"` // for ExportSign: the canonical EumSignedInfo
+}
+
+// ExportRequest asks for one batch to the receiver that the release names; any other receiver is refused.
+type ExportRequest struct {
+	Lot        perso.Name   `cbor:"1,keyasint"`
+	Kind       ExportKind   `cbor:"2,keyasint"`
+	Receiver   perso.Name   `cbor:"3,keyasint"`
+	Checkpoint []byte       `cbor:"4,keyasint"`
+	Items      []ExportItem `cbor:"5,keyasint"`
+}
+
+// WrappedKey is one key under the receiver's key, with its check value.
+type WrappedKey struct {
+	Name  string `cbor:"1,keyasint"` // KI, OPC, PIN1, …, OTA.KIC …
+	Value []byte `cbor:"2,keyasint"`
+	KCV   []byte `cbor:"3,keyasint,omitempty"`
+}
+
+// ExportResult is one unit's keys, or its signature (raw r‖s).
+type ExportResult struct {
+	Keys      []WrappedKey `cbor:"1,keyasint,omitempty"`
+	Signature []byte       `cbor:"2,keyasint,omitempty"`
+}
+
+// ExportReply answers item by item.
+type ExportReply struct {
+	Results []ExportResult `cbor:"1,keyasint"`
+}
+
+// ReceiptsRequest asks for receipts of a lot from a sequence number, and for the signed head.
+type ReceiptsRequest struct {
+	Lot  perso.Name `cbor:"1,keyasint"`
+	From uint64     `cbor:"2,keyasint"`
+}
+
+// ReceiptsReply holds encoded receipts in order; Head and Signature come with the last portion.
+type ReceiptsReply struct {
+	Vault     perso.Name `cbor:"1,keyasint"`
+	Receipts  [][]byte   `cbor:"2,keyasint"`
+	Head      []byte     `cbor:"3,keyasint,omitempty"` // encoded entry.ReceiptHead
+	Signature []byte     `cbor:"4,keyasint,omitempty"` // Ed25519 by the statement key
+}
+
+// SealBundleRequest asks the statement key to sign an audit bundle's manifest (text, SHA-256 per file).
+type SealBundleRequest struct {
+	Lot      perso.Name `cbor:"1,keyasint"`
+	Manifest []byte     `cbor:"2,keyasint"`
+}
+
+// SealBundleReply is the Ed25519 signature over the manifest bytes.
+type SealBundleReply struct {
+	Signature []byte `cbor:"1,keyasint"`
+}

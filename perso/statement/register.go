@@ -1,0 +1,265 @@
+package statement
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/record"
+)
+
+// Kinds of register statements.
+const (
+	KindGenesis = "officer-register"
+	KindAdd     = "officer-add"
+	KindRevoke  = "officer-revoke"
+)
+
+// MaxOfficers bounds a site's register.
+const MaxOfficers = 64
+
+// Role is an officer's duty; two signatures count only when their roles differ.
+type Role string
+
+// The roles that may sign.
+const (
+	RoleProduction Role = "production"
+	RoleSecurity   Role = "security"
+	RoleQuality    Role = "quality"
+)
+
+// ParseRole accepts the closed set.
+func ParseRole(s string) (Role, error) {
+	switch r := Role(s); r {
+	case RoleProduction, RoleSecurity, RoleQuality:
+		return r, nil
+	}
+	return "", fmt.Errorf("unknown officer role %q", s)
+}
+
+// Officer is a person in a role with a key. One person may hold one active entry only.
+type Officer struct {
+	ID     perso.Name
+	Person string
+	Role   Role
+	Key    ed25519.PublicKey
+}
+
+// Genesis begins a register: the statement made in the key ceremony, signed by every officer in it.
+type Genesis struct {
+	Env      perso.Env
+	Site     perso.Name
+	At       time.Time
+	Nonce    [32]byte
+	Officers []Officer
+}
+
+// Encode gives the body to sign.
+func (g Genesis) Encode() ([]byte, error) {
+	w := record.New(KindGenesis).Str("env", string(g.Env)).Str("site", string(g.Site)).Time("at", g.At).Hex("nonce", g.Nonce[:])
+	for _, o := range g.Officers {
+		writeOfficer(w, o)
+	}
+	return w.Bytes()
+}
+
+// Change adds or revokes one officer; Prev is the hash of the register statement before it.
+type Change struct {
+	Kind    string // KindAdd or KindRevoke
+	Prev    [32]byte
+	At      time.Time
+	Nonce   [32]byte
+	Officer Officer // for a revocation only ID counts, the rest must repeat the register
+}
+
+// Encode gives the body to sign.
+func (c Change) Encode() ([]byte, error) {
+	w := record.New(c.Kind).Hex("prev", c.Prev[:]).Time("at", c.At).Hex("nonce", c.Nonce[:])
+	writeOfficer(w, c.Officer)
+	return w.Bytes()
+}
+
+func writeOfficer(w *record.Writer, o Officer) {
+	w.Str("officer", string(o.ID)).Str("person", o.Person).Str("role", string(o.Role)).Hex("key", o.Key)
+}
+
+func readOfficer(r *record.Reader) Officer {
+	id, err := perso.ParseName(r.Raw("officer"))
+	r.Check(err)
+	o := Officer{ID: id, Person: r.Raw("person")}
+	o.Role, err = ParseRole(r.Raw("role"))
+	r.Check(err)
+	o.Key = ed25519.PublicKey(r.Hex("key"))
+	if len(o.Key) != ed25519.PublicKeySize {
+		r.Check(fmt.Errorf("officer key is not %d bytes", ed25519.PublicKeySize))
+	}
+	return o
+}
+
+// Register is the set of officers who may sign now, and the head of the chain that says so.
+type Register struct {
+	Env      perso.Env
+	Site     perso.Name
+	Pin      [32]byte // hash of the genesis
+	Head     [32]byte
+	officers map[perso.Name]Officer
+}
+
+// NewRegister builds the register from its chain, the genesis first. pin is the genesis hash known from elsewhere; the
+// zero pin accepts any genesis and is for a first look only: the caller must show the hash to a person.
+func NewRegister(pin [32]byte, chain []Signed) (*Register, error) {
+	if len(chain) == 0 {
+		return nil, fmt.Errorf("building officer register: no genesis statement")
+	}
+	g, err := parseGenesis(chain[0].Body)
+	if err != nil {
+		return nil, fmt.Errorf("building officer register: %w", err)
+	}
+	reg := &Register{Env: g.Env, Site: g.Site, Pin: chain[0].Hash(), Head: chain[0].Hash(), officers: map[perso.Name]Officer{}}
+	if pin != [32]byte{} && pin != reg.Pin {
+		return nil, fmt.Errorf("building officer register: %w: genesis is %x, pinned is %x", ErrNotAuthorized, reg.Pin, pin)
+	}
+	for _, o := range g.Officers {
+		if err := reg.admit(o); err != nil {
+			return nil, fmt.Errorf("building officer register: %w", err)
+		}
+	}
+	signers, err := reg.signers(chain[0])
+	if err != nil {
+		return nil, fmt.Errorf("building officer register: %w", err)
+	}
+	if len(signers) != len(g.Officers) {
+		return nil, fmt.Errorf("building officer register: %w: genesis needs all %d officers, has %d", ErrNotAuthorized, len(g.Officers), len(signers))
+	}
+	for i, s := range chain[1:] {
+		if err := reg.apply(s); err != nil {
+			return nil, fmt.Errorf("building officer register: statement %d: %w", i+1, err)
+		}
+	}
+	return reg, nil
+}
+
+func parseGenesis(body []byte) (Genesis, error) {
+	r, err := record.Parse(body, KindGenesis)
+	if err != nil {
+		return Genesis{}, fmt.Errorf("parsing register genesis: %w", err)
+	}
+	var g Genesis
+	g.Env, err = perso.ParseEnv(r.Raw("env"))
+	r.Check(err)
+	g.Site, err = perso.ParseName(r.Raw("site"))
+	r.Check(err)
+	g.At, g.Nonce = r.Time("at"), r.Hash("nonce")
+	for r.More() && len(g.Officers) < MaxOfficers {
+		g.Officers = append(g.Officers, readOfficer(r))
+	}
+	if err := r.Done(); err != nil {
+		return Genesis{}, fmt.Errorf("parsing register genesis: %w", err)
+	}
+	if len(g.Officers) < 2 {
+		return Genesis{}, fmt.Errorf("parsing register genesis: %d officers, at least 2 are needed", len(g.Officers))
+	}
+	return g, nil
+}
+
+func (reg *Register) admit(o Officer) error {
+	for _, other := range reg.officers {
+		switch {
+		case other.ID == o.ID:
+			return fmt.Errorf("%w: officer %q is already in the register", ErrNotAuthorized, o.ID)
+		case strings.EqualFold(other.Person, o.Person):
+			return fmt.Errorf("%w: %q and %q are the same person", ErrNotAuthorized, other.ID, o.ID)
+		case bytes.Equal(other.Key, o.Key):
+			return fmt.Errorf("%w: %q and %q have the same key", ErrNotAuthorized, other.ID, o.ID)
+		}
+	}
+	if len(reg.officers) == MaxOfficers {
+		return fmt.Errorf("register holds %d officers already", MaxOfficers)
+	}
+	reg.officers[o.ID] = o
+	return nil
+}
+
+func (reg *Register) apply(s Signed) error {
+	if err := reg.Authorize(s); err != nil {
+		return err
+	}
+	kind, err := record.Kind(s.Body)
+	if err != nil {
+		return err
+	}
+	if kind != KindAdd && kind != KindRevoke {
+		return fmt.Errorf("kind %q does not change a register", kind)
+	}
+	r, err := record.Parse(s.Body, kind)
+	if err != nil {
+		return err
+	}
+	prev := r.Hash("prev")
+	r.Time("at")
+	r.Hash("nonce")
+	o := readOfficer(r)
+	if err := r.Done(); err != nil {
+		return err
+	}
+	if prev != reg.Head {
+		return fmt.Errorf("%w: it follows %x, the register's head is %x", ErrNotAuthorized, prev, reg.Head)
+	}
+	if kind == KindAdd {
+		err = reg.admit(o)
+	} else if _, ok := reg.officers[o.ID]; !ok {
+		err = fmt.Errorf("officer %q is not in the register", o.ID)
+	} else {
+		delete(reg.officers, o.ID)
+	}
+	if err == nil {
+		reg.Head = s.Hash()
+	}
+	return err
+}
+
+// Officer looks one up.
+func (reg *Register) Officer(id perso.Name) (Officer, bool) {
+	o, ok := reg.officers[id]
+	return o, ok
+}
+
+// signers verifies each signature; a signature that is wrong or not from an officer refuses the whole statement.
+func (reg *Register) signers(s Signed) ([]Officer, error) {
+	var out []Officer
+	for _, g := range s.Signatures {
+		o, ok := reg.officers[g.Officer]
+		if !ok {
+			return nil, fmt.Errorf("%w: %q is no officer in the register", ErrNotAuthorized, g.Officer)
+		}
+		if !ed25519.Verify(o.Key, s.Body, g.Sig[:]) {
+			return nil, fmt.Errorf("%w: signature of %q does not verify", ErrNotAuthorized, g.Officer)
+		}
+		for _, seen := range out {
+			if seen.ID == o.ID {
+				return nil, fmt.Errorf("%w: %q signed twice", ErrNotAuthorized, o.ID)
+			}
+		}
+		out = append(out, o)
+	}
+	return out, nil
+}
+
+// Authorize demands two valid signatures by officers who differ in person and in role.
+func (reg *Register) Authorize(s Signed) error {
+	signers, err := reg.signers(s)
+	if err != nil {
+		return err
+	}
+	for i, a := range signers {
+		for _, b := range signers[i+1:] {
+			if a.Role != b.Role && !strings.EqualFold(a.Person, b.Person) {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%w: two officers of different person and role are needed, %d signed", ErrNotAuthorized, len(signers))
+}

@@ -1,0 +1,161 @@
+package statement
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/record"
+)
+
+// KindRelease names the statement that lets a lot be made.
+const KindRelease = "release"
+
+// MaxLotUnits bounds Q+S of one lot; larger orders are cut into lots.
+const MaxLotUnits = 1_000_000
+
+// Release is what two officers sign so that the vault will make a lot: never more than Good units from Good+Spares
+// identities (I7), with exactly these hashes, ranges, keys and receivers. The vault obeys this and nothing else.
+type Release struct {
+	Env     perso.Env
+	Site    perso.Name
+	Lot     perso.Name
+	Order   string // order number
+	At      time.Time
+	Expires time.Time
+	Nonce   [32]byte
+
+	OrderHash   [32]byte // order.Canonical content
+	Product     string   // SKU
+	ProductHash [32]byte
+	ScriptHash  [32]byte // compiled script
+
+	Good   uint64
+	Spares uint64
+	EIDs   id.EIDRange
+	ICCIDs id.ICCIDRange
+	IMSIs  id.IMSIRange
+	Remake string // "same-identity" or "fresh-identity"
+
+	KiSource  string
+	KeyOrigin string
+	Algorithm string
+
+	ChipID     string // product's chip_id
+	FactoryKVN byte
+	CardKVN    byte
+	AuthProof  string
+
+	KMC          perso.Name // chip maker's key
+	OP           perso.Name // sealed operator key
+	TransportKey perso.Name // K4
+	WrapKey      perso.Name // SM-SR wrap key
+	SMSR         perso.Name // receiver of the EIS batch
+	Delivery     perso.Name // receiver of the output file
+
+	// Constants of the lot: values of the script's public variables that are equal on every card, by variable name.
+	Constants []Constant
+}
+
+// Constant is one lot constant.
+type Constant struct {
+	Name  string // variable name of the script
+	Value []byte
+}
+
+// MaxConstants bounds the lot constants.
+const MaxConstants = 64
+
+// Units is Q+S.
+func (r Release) Units() uint64 { return r.Good + r.Spares }
+
+// Encode gives the body to sign.
+func (r Release) Encode() ([]byte, error) {
+	w := record.New(KindRelease).Str("env", string(r.Env)).Str("site", string(r.Site)).Str("lot", string(r.Lot)).Str("order", r.Order).
+		Time("at", r.At).Time("expires", r.Expires).Hex("nonce", r.Nonce[:]).
+		Hex("order_hash", r.OrderHash[:]).Str("product", r.Product).Hex("product_hash", r.ProductHash[:]).Hex("script_hash", r.ScriptHash[:]).
+		Uint("good", r.Good).Uint("spares", r.Spares).
+		Str("eid_first", r.EIDs.First().String()).Uint("eid_count", r.EIDs.Count()).
+		Str("iccid_first", r.ICCIDs.First().String()).Uint("iccid_count", r.ICCIDs.Count()).
+		Str("imsi_first", r.IMSIs.First().String()).Uint("imsi_mnc_digits", uint64(r.IMSIs.First().MNCDigits())).Uint("imsi_count", r.IMSIs.Count()).
+		Str("remake", r.Remake).Str("ki_source", r.KiSource).Str("key_origin", r.KeyOrigin).Str("algorithm", r.Algorithm).
+		Str("chip_id", r.ChipID).Uint("factory_kvn", uint64(r.FactoryKVN)).Uint("card_kvn", uint64(r.CardKVN)).Str("auth_proof", r.AuthProof).
+		Str("kmc", string(r.KMC)).Str("op", string(r.OP)).Str("transport_key", string(r.TransportKey)).Str("wrap_key", string(r.WrapKey)).
+		Str("smsr", string(r.SMSR)).Str("delivery", string(r.Delivery))
+	for _, c := range r.Constants {
+		w.Str("constant", c.Name).Hex("value", c.Value)
+	}
+	return w.Bytes()
+}
+
+// ParseRelease reads a release body; it checks form and inner sense, not signatures.
+func ParseRelease(body []byte) (Release, error) {
+	d, err := record.Parse(body, KindRelease)
+	if err != nil {
+		return Release{}, fmt.Errorf("parsing release: %w", err)
+	}
+	var r Release
+	r.Env, err = perso.ParseEnv(d.Raw("env"))
+	d.Check(err)
+	name(d, "site", &r.Site)
+	name(d, "lot", &r.Lot)
+	r.Order, r.At, r.Expires, r.Nonce = d.Raw("order"), d.Time("at"), d.Time("expires"), d.Hash("nonce")
+	r.OrderHash, r.Product, r.ProductHash, r.ScriptHash = d.Hash("order_hash"), d.Raw("product"), d.Hash("product_hash"), d.Hash("script_hash")
+	r.Good, r.Spares = d.Uint("good", 32), d.Uint("spares", 32)
+	r.readRanges(d)
+	r.Remake, r.KiSource, r.KeyOrigin, r.Algorithm = d.Raw("remake"), d.Raw("ki_source"), d.Raw("key_origin"), d.Raw("algorithm")
+	r.ChipID, r.FactoryKVN, r.CardKVN, r.AuthProof = d.Raw("chip_id"), byte(d.Uint("factory_kvn", 8)), byte(d.Uint("card_kvn", 8)), d.Raw("auth_proof")
+	name(d, "kmc", &r.KMC)
+	name(d, "op", &r.OP)
+	name(d, "transport_key", &r.TransportKey)
+	name(d, "wrap_key", &r.WrapKey)
+	name(d, "smsr", &r.SMSR)
+	name(d, "delivery", &r.Delivery)
+	for d.More() && len(r.Constants) < MaxConstants {
+		r.Constants = append(r.Constants, Constant{Name: d.Raw("constant"), Value: d.Hex("value")})
+	}
+	if err := d.Done(); err != nil {
+		return Release{}, fmt.Errorf("parsing release: %w", err)
+	}
+	return r, r.sense()
+}
+
+func name(d *record.Reader, key string, to *perso.Name) {
+	n, err := perso.ParseName(d.Raw(key))
+	d.Check(err)
+	*to = n
+}
+
+func (r *Release) readRanges(d *record.Reader) {
+	eid, err := id.ParseEID(d.Raw("eid_first"))
+	d.Check(err)
+	eids := d.Uint("eid_count", 32)
+	iccid, err := id.ParseICCID(d.Raw("iccid_first"))
+	d.Check(err)
+	iccids := d.Uint("iccid_count", 32)
+	digits := d.Raw("imsi_first")
+	imsi, err := id.ParseIMSI(digits, int(d.Uint("imsi_mnc_digits", 8)))
+	d.Check(err)
+	imsis := d.Uint("imsi_count", 32)
+	r.EIDs, err = id.NewEIDRange(eid, eids)
+	d.Check(err)
+	r.ICCIDs, err = id.NewICCIDRange(iccid, iccids)
+	d.Check(err)
+	r.IMSIs, err = id.NewIMSIRange(imsi, imsis)
+	d.Check(err)
+}
+
+func (r Release) sense() error {
+	switch units := r.Units(); {
+	case r.Good == 0 || units > MaxLotUnits:
+		return fmt.Errorf("parsing release: %d good and %d spares are not within 1 to %d units", r.Good, r.Spares, MaxLotUnits)
+	case r.EIDs.Count() < units || r.ICCIDs.Count() < units || r.IMSIs.Count() < units:
+		return fmt.Errorf("parsing release: a range holds fewer than %d identities", units)
+	case !r.Expires.After(r.At):
+		return fmt.Errorf("parsing release: it expires before it begins")
+	case r.Remake != "same-identity" && r.Remake != "fresh-identity":
+		return fmt.Errorf("parsing release: unknown re-make rule %q", r.Remake)
+	}
+	return nil
+}
