@@ -213,7 +213,7 @@ func (c *Card) open(cmd apdu.Command) (apdu.Command, error) {
 	plain.CLA &^= claSM
 	plain.Data = sent
 	if n > 0 && c.s.level.has(levelBitCENC) {
-		if plain.Data, err = c.s.decrypt(counter, ivCommand, sent); err != nil {
+		if plain.Data, err = c.s.decrypt(counter, ivCommand, sent, blockBytes); err != nil {
 			return apdu.Command{}, err
 		}
 	}

@@ -143,10 +143,11 @@ func pad(p []byte, n int) {
 	clear(p[n+1:])
 }
 
-// unpad cuts the padding. Data that is nothing but padding is refused: an empty field is never
-// encrypted, so that would be a second spelling of it. Call it only after the MAC was found right.
-func unpad(p []byte) ([]byte, error) {
-	for i := len(p) - 1; i > 0 && i >= len(p)-blockBytes; i-- {
+// unpad cuts padding of at most limit bytes. Data that is nothing but padding is refused: an empty
+// field is never encrypted, so that would be a second spelling of it. Call it only after the MAC was
+// found right.
+func unpad(p []byte, limit int) ([]byte, error) {
+	for i := len(p) - 1; i > 0 && i >= len(p)-limit; i-- {
 		switch p[i] {
 		case 0x00:
 		case 0x80:

@@ -102,6 +102,17 @@ func (s *session) setIV(counter uint32, top byte) {
 	s.enc.Encrypt(s.iv[:], s.iv[:])
 }
 
+// decrypt opens the data field of a command (top 00) or an answer (top 80) into new memory.
+func (s *session) decrypt(counter uint32, top byte, body []byte, maxPadding int) ([]byte, error) {
+	if len(body)%blockBytes != 0 {
+		return nil, ErrPadding
+	}
+	plain := make([]byte, len(body))
+	s.setIV(counter, top)
+	cbcDecrypt(s.enc, &s.iv, plain, body)
+	return unpad(plain, maxPadding)
+}
+
 // next gives the counter of the next command.
 func (s *session) next() (uint32, error) {
 	if s.at.Counter >= MaxCommandsPerSession {
