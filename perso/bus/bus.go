@@ -8,6 +8,7 @@
 package bus
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -147,12 +148,20 @@ const (
 )
 
 var (
-	encMode = must(cbor.CoreDetEncOptions().EncMode())
+	encMode = must(encOptions().EncMode())
 	decMode = must(cbor.DecOptions{
 		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
 		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField, MaxArrayElements: maxArrayElements, MaxNestedLevels: maxNesting,
 	}.DecMode())
 )
+
+// encOptions keep a time whole: the library's default drops what is below a second, and the vault compares the ledger's
+// stamp with the log entry's.
+func encOptions() cbor.EncOptions {
+	o := cbor.CoreDetEncOptions()
+	o.Time = cbor.TimeRFC3339NanoUTC
+	return o
+}
 
 func must[T any](v T, err error) T {
 	if err != nil {
@@ -173,7 +182,8 @@ func Encode(v any) ([]byte, error) {
 	return b, nil
 }
 
-// Decode reads a message strictly: unknown fields, doubled keys and trailing bytes are refused.
+// Decode reads a message strictly: it must be what Encode would have written. Unknown fields, doubled keys, trailing bytes
+// and second spellings are refused; so is a hash of the wrong length, which the library would cut or fill with zeros.
 func Decode[T any](b []byte) (T, error) {
 	var v T
 	if len(b) > MaxMessageBytes {
@@ -181,6 +191,10 @@ func Decode[T any](b []byte) (T, error) {
 	}
 	if err := decMode.Unmarshal(b, &v); err != nil {
 		return v, Refuse(FaultBadMessage, "decoding %T: %v", v, err)
+	}
+	if again, err := encMode.Marshal(v); err != nil || !bytes.Equal(again, b) {
+		var none T
+		return none, Refuse(FaultBadMessage, "decoding %T: not in canonical form", v)
 	}
 	return v, nil
 }
@@ -195,12 +209,17 @@ func Answer[Q, A any](f func(context.Context, Q) (A, error)) Handler {
 				return Encode(Reply[A]{OK: &a})
 			}
 		}
-		var fault *Fault
-		if !errors.As(err, &fault) {
-			fault = &Fault{Code: FaultInternal, Text: err.Error()}
-		}
-		return Encode(Reply[A]{Fault: fault})
+		return FaultReply(err)
 	}
+}
+
+// FaultReply is the answer that carries err, whatever type was asked for: the fault in err's chain, else FaultInternal.
+func FaultReply(err error) ([]byte, error) {
+	var fault *Fault
+	if !errors.As(err, &fault) {
+		fault = &Fault{Code: FaultInternal, Text: err.Error()}
+	}
+	return Encode(Reply[Empty]{Fault: fault})
 }
 
 // Call asks and unwraps: a Fault comes back as the error.
