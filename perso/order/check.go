@@ -1,0 +1,150 @@
+package order
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/order/form"
+	"github.com/persoline/persoline/perso/product"
+)
+
+// Catalogue is what this site can make, and for whom.
+type Catalogue struct {
+	Products product.Catalogue
+	Site     Site
+}
+
+// Check compares an order with the catalogue and with what this release can do. An empty list means that it can be
+// made, as far as the office can know: whether numbers are still free, the ledger says. Faults have no line; Intake
+// adds it. Nothing is said about fields that are zero: that is Parse's matter.
+func Check(o Order, cat Catalogue) FaultList {
+	c := checker{order: o, cat: cat}
+	c.product()
+	c.making()
+	c.provider()
+	c.receivers()
+	c.ranges()
+	return c.faults
+}
+
+type checker struct {
+	order  Order
+	cat    Catalogue
+	faults FaultList
+}
+
+func (c *checker) fault(field, hint, format string, args ...any) {
+	c.faults.Add(Fault{Field: field, Reason: fmt.Sprintf(format, args...), Hint: hint})
+}
+
+func (c *checker) product() {
+	sku := c.order.Product
+	if sku == "" {
+		return
+	}
+	p, known := c.cat.Products.Get(sku)
+	switch {
+	case !known:
+		hint := ""
+		if near, ok := c.cat.Products.Nearest(sku); ok {
+			hint = fmt.Sprintf("did you mean %q?", near)
+		}
+		c.fault("product", hint, "the product %q is not in the catalogue", sku)
+	case !p.Makeable:
+		c.fault("product", "", "the product %q cannot be made: %s", sku, p.Reason)
+	case p.Family != product.EUICCM2M:
+		c.fault("product", "", "the product %q is of family %s; version %d of the order form orders %s only", sku, p.Family, fileVersion, product.EUICCM2M)
+	}
+}
+
+// making refuses what the order form knows and this release of the vault does not make.
+func (c *checker) making() {
+	if s := c.order.KiSource; s != "" && s != KiDerived {
+		c.fault("ki_source", fmt.Sprintf("order %q", KiDerived), "this release of the vault does not make Ki of source %q", s)
+	}
+	if k := c.order.KeyOrigin; k != "" && k != KeyCard {
+		c.fault("key_origin", fmt.Sprintf("order %q", KeyCard), "this release of the vault does not make certificate keys of origin %q", k)
+	}
+}
+
+func (c *checker) provider() {
+	o := c.order
+	if o.Provider == "" {
+		return
+	}
+	p, known := c.cat.Site.Provider(o.Provider)
+	if !known {
+		c.unknown("bootstrap_provider", "bootstrap provider", o.Provider, c.cat.Site.providers())
+		return
+	}
+	c.allowed("auth.op_key", "operator key", o.OPKey, p.OPKeys, p.ID)
+	c.allowed("transport_key", "transport key", o.TransportKey, p.TransportKeys, p.ID)
+
+	if imsi := o.IMSI.First(); !imsi.IsZero() && imsi.MNCDigits() != p.MNCDigits() {
+		c.fault("imsi.mnc_digits", "", "is %d, but the network of provider %q is %s with a code of %d digits", imsi.MNCDigits(), p.ID, p.PLMN, p.MNCDigits())
+	} else if plmn := imsi.MCC() + imsi.MNC(); !imsi.IsZero() && plmn != p.PLMN {
+		c.fault("imsi.first", "", "belongs to network %s, expected %s of provider %q", plmn, p.PLMN, p.ID)
+	}
+	if iccid := o.ICCID.First(); !iccid.IsZero() && !strings.HasPrefix(iccid.String(), p.ICCIDIIN) {
+		c.fault("iccid.first", "", "ICCID %q does not begin with %s of provider %q", iccid, p.ICCIDIIN, p.ID)
+	}
+	c.pool("iccid", o.ICCID.Count(), p.ICCIDPool.Count())
+	c.pool("imsi", o.IMSI.Count(), p.IMSIPool.Count())
+}
+
+func (c *checker) receivers() {
+	o, site := c.order, c.cat.Site
+	if _, known := site.SMSR(o.SMSR); !known && o.SMSR != "" {
+		c.unknown("sm_sr", "SM-SR", o.SMSR, site.smsrs())
+	}
+	if _, known := site.Target(o.Delivery); !known && o.Delivery != "" {
+		c.unknown("delivery.target", "delivery target", o.Delivery, site.targets())
+	}
+	if eid := o.EID.First(); !eid.IsZero() && eid.IIN() != site.EUM.IIN {
+		c.fault("eid.first", "", "EID %q begins with %s, expected %s: another maker's number", eid, eid.IIN(), site.EUM.IIN)
+	}
+	c.pool("eid", o.EID.Count(), site.EUM.EIDPool.Count())
+}
+
+// ranges refuses ranges that have fewer numbers than the order has units.
+func (c *checker) ranges() {
+	o := c.order
+	for _, r := range []struct {
+		field string
+		count uint64
+	}{{"eid", o.EID.Count()}, {"iccid", o.ICCID.Count()}, {"imsi", o.IMSI.Count()}} {
+		if o.Quantity > 0 && r.count > 0 && r.count < o.Total() {
+			c.fault(r.field+".count", "leave it out, or order fewer", "the range has %d numbers, the order needs %d (%d good and %d spares)", r.count, o.Total(), o.Quantity, o.Spares)
+		}
+	}
+}
+
+// pool refuses to allocate what a pool could not give even when untouched.
+func (c *checker) pool(field string, ordered, inPool uint64) {
+	if ordered == 0 && inPool < c.order.Total() {
+		c.fault(field, "give a range", "the pool to allocate from has %d numbers, the order needs %d", inPool, c.order.Total())
+	}
+}
+
+func (c *checker) allowed(field, what string, key perso.Name, keys []perso.Name, provider perso.Name) {
+	if key != "" && !slices.Contains(keys, key) {
+		c.fault(field, nearest(key, keys), "the %s %q is not one of provider %q", what, key, provider)
+	}
+}
+
+func (c *checker) unknown(field, what string, name perso.Name, known []perso.Name) {
+	c.fault(field, nearest(name, known), "the %s %q is not known at this site", what, name)
+}
+
+func nearest(name perso.Name, known []perso.Name) string {
+	texts := make([]string, len(known))
+	for i, k := range known {
+		texts[i] = string(k)
+	}
+	if near, ok := form.Nearest(string(name), texts); ok {
+		return fmt.Sprintf("did you mean %q?", near)
+	}
+	return ""
+}
