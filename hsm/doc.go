@@ -1,0 +1,46 @@
+// Package hsm is the vault's door to its hardware security module: one PKCS#11
+// token, a pool of sessions and the verbs of our trade.
+//
+// # Why it exists
+//
+// PKCS#11 lets a caller do almost anything with a key: read attributes, wrap,
+// copy, choose any mechanism, share a session between threads until the module
+// crashes. A SIM maker needs about a dozen fixed operations. This package
+// offers exactly those, as verbs over typed keys, and keeps handles, sessions,
+// templates and mechanisms to itself. It is the only importer of a PKCS#11
+// binding; package keygen and the command are its only callers.
+//
+// # Contract
+//
+//   - A [Key] is a label and a [Class]. The class decides what the key may do,
+//     twice: [Key.Admit] refuses a wrong verb before the token is asked, and the
+//     key's own attributes (KEYS.md, policy.go) make the token refuse it too.
+//   - A key found on the token is used only if its attributes are those of
+//     policy.go. One that was made otherwise (extractable, or with an extra
+//     use) is refused, however well its label reads.
+//   - Every verb is safe for concurrent use. The context bounds the wait for a
+//     session and for a recovery; a PKCS#11 call that has begun cannot be
+//     cancelled (the standard has no means for it).
+//   - A session on which a call failed is thrown away. When the token, the
+//     session or the login is lost, the token is reopened once and the verb
+//     tried once more, unless repeating it could do harm (Generate, Import,
+//     Destroy): those report [ErrSessionLost] and the caller asks [Token.Has].
+//   - Objects are searched for when the token is opened and at the first use of
+//     a label, never per operation.
+//
+// # Limits, honestly
+//
+// One module per process: PKCS#11 keeps its state and its login per process,
+// so a second [Open] of the same module is refused until the first Token is
+// closed. Scale by vault processes.
+//
+// The binding (miekg/pkcs11) copies every argument and result through C memory
+// and frees it without clearing, and a PIN becomes a Go string on its way. Go
+// copies made here are cleared; those are not. A seed that a MAC returned, an
+// imported key or the PIN may therefore stay in freed memory of the vault
+// process until it is reused. Run the vault with core dumps off, locked memory
+// and no swap. A dedicated shim that clears its buffers is future hardening.
+//
+// Specifications: PKCS #11 Cryptographic Token Interface v2.40 (base
+// specification and current mechanisms) and, for Ed25519, v3.0 section 2.3.
+package hsm

@@ -1,0 +1,65 @@
+package hsm
+
+import (
+	"context"
+
+	"github.com/miekg/pkcs11"
+)
+
+// Do runs f in a session as the verbs do.
+func (t *Token) Do(ctx context.Context, again bool, f func() error) error {
+	return t.do(ctx, retry(again), func(*session) error { return f() })
+}
+
+// Recoveries counts them.
+func (t *Token) Recoveries() uint64 { return t.epoch }
+
+// NoEdDSA makes the token look like one without EdDSA.
+func (t *Token) NoEdDSA() { t.hasEdDSA = false }
+
+// Raw lends the module, the slot, a session and the key's handle for what the
+// verbs never do.
+func (t *Token) Raw(ctx context.Context, k Key, f func(*pkcs11.Ctx, uint, pkcs11.SessionHandle, pkcs11.ObjectHandle)) error {
+	return t.do(ctx, once, func(s *session) error {
+		var handle pkcs11.ObjectHandle
+		if k != (Key{}) {
+			o, err := t.object(ctx, s, k)
+			if err != nil {
+				return err
+			}
+			handle = o.handle
+		}
+		f(t.module, t.slot, s.handle, handle)
+		return nil
+	})
+}
+
+// An Expected is an attribute as policy.go wants it.
+type Expected struct {
+	Type  uint
+	Name  string
+	Value []byte
+}
+
+// KeyObject is what policy.go wants of a class's secret or private key.
+func KeyObject(c Class, hasEdDSA bool) []Expected {
+	return expected(ruleOf(c).on(hasEdDSA).keyObject())
+}
+
+// PublicObject is what policy.go wants of a class's public key, nil if it has
+// none.
+func PublicObject(c Class, hasEdDSA bool) []Expected {
+	r := ruleOf(c).on(hasEdDSA)
+	if !r.isPair() {
+		return nil
+	}
+	return expected(r.publicObject())
+}
+
+func expected(list []attribute) []Expected {
+	var out []Expected
+	for i, a := range template(list) {
+		out = append(out, Expected{Type: a.Type, Name: list[i].name, Value: a.Value})
+	}
+	return out
+}

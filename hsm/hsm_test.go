@@ -1,0 +1,244 @@
+package hsm
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/persoline/persoline/perso/secret"
+)
+
+func TestKeyLabels(t *testing.T) {
+	t.Parallel()
+	for _, c := range Classes() {
+		k, err := NewKey("production", c, "LOT-2031_04.b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := "persoline/production/" + c.String() + "/LOT-2031_04.b"; k.Label != want || k.Class != c {
+			t.Errorf("got %+v, want %q", k, want)
+		}
+		if again, err := ParseKey(k.Label); err != nil || again != k {
+			t.Errorf("ParseKey(%q) = %v, %v", k.Label, again, err)
+		}
+		if k.Env() != "production" || k.ID() != "LOT-2031_04.b" {
+			t.Errorf("parts of %q are %q and %q", k, k.Env(), k.ID())
+		}
+	}
+	for _, bad := range []string{
+		"", "persoline", "persoline/test/lot", "persoline/test/lot/", "persoline//lot/1",
+		"persoline/test/lot/1/2", "Persoline/test/lot/1", "persoline/Test/lot/1", "persoline/test/LOT/1",
+		"persoline/test/none/1", "persoline/test/lot/-1", "persoline/test/lot/a b", "persoline/test/lot/ä",
+		"persoline/test/lot/" + strings.Repeat("x", maxKeyIDBytes+1),
+		"persoline/" + strings.Repeat("x", maxEnvBytes+1) + "/lot/1", "persoline/te_st/lot/1",
+	} {
+		if k, err := ParseKey(bad); err == nil {
+			t.Errorf("ParseKey(%q) = %v", bad, k)
+		}
+	}
+	if _, err := NewKey("test", 0, "1"); err == nil {
+		t.Error("a key of no class")
+	}
+}
+
+func FuzzParseKey(f *testing.F) {
+	f.Add("persoline/test/lot/1")
+	f.Add("persoline/production/statement/" + strings.Repeat("Z", 64))
+	f.Add("persoline/test/lot/../x")
+	f.Fuzz(func(t *testing.T, label string) {
+		k, err := ParseKey(label)
+		if err != nil {
+			return
+		}
+		again, err := NewKey(k.Env(), k.Class, k.ID())
+		if err != nil || again != k || again.Label != label || len(label) > 127 {
+			t.Errorf("%q has a second spelling: %v, %v", label, again, err)
+		}
+	})
+}
+
+func TestConfigValidate(t *testing.T) {
+	t.Parallel()
+	good := Config{Module: "m", TokenLabel: "t", PIN: secret.New([]byte("1234"))}
+	if err := good.Validate(); err != nil {
+		t.Errorf("defaults refused: %v", err)
+	}
+	for name, change := range map[string]func(*Config){
+		"module":   func(c *Config) { c.Module = "" },
+		"label":    func(c *Config) { c.TokenLabel = "" },
+		"PIN":      func(c *Config) { c.PIN = secret.Bytes{} },
+		"sessions": func(c *Config) { c.MaxSessions = maxSessions + 1 },
+		"negative": func(c *Config) { c.MaxSessions = -1 },
+		"wait":     func(c *Config) { c.WaitLimit = maxWait + 1 },
+	} {
+		bad := good
+		change(&bad)
+		if bad.Validate() == nil {
+			t.Errorf("%s: accepted", name)
+		}
+		if text := fmt.Sprintf("%v %+v", bad, bad); strings.Contains(text, "1234") {
+			t.Error("the PIN is printed")
+		}
+	}
+}
+
+func TestErrorText(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		err  Error
+		want string
+	}{
+		{Error{"C_Sign", 0x82}, "C_Sign: 0x82: CKR_OBJECT_HANDLE_INVALID"},
+		{Error{"C_DestroyObject", 0x1B}, "C_DestroyObject: 0x1B: CKR_ACTION_PROHIBITED"},
+		{Error{"C_Login", 0x80000001}, "C_Login: 0x80000001: "},
+	} {
+		if got := test.err.Error(); got != test.want {
+			t.Errorf("got %q, want %q", got, test.want)
+		}
+	}
+}
+
+func TestPoolWaits(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(2)
+		for range 2 {
+			if _, err := p.take(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		start := time.Now()
+		if _, err := p.take(t.Context(), time.Minute); !errors.Is(err, ErrBusy) || time.Since(start) != time.Minute {
+			t.Errorf("third take: %v after %v", err, time.Since(start))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := p.take(ctx, time.Minute); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("take with a deadline: %v", err)
+		}
+		mine := &session{}
+		p.put(mine)
+		if _, err := p.gather(t.Context(), time.Second); !errors.Is(err, ErrBusy) {
+			t.Errorf("gather while one is out: %v", err)
+		}
+		if s, err := p.take(t.Context(), 0); s != mine || err != nil {
+			t.Errorf("gather kept what it had: %v", err)
+		}
+		time.AfterFunc(time.Second, func() { p.put(nil); p.put(mine) })
+		if held, err := p.gather(t.Context(), time.Minute); len(held) != 2 || err != nil {
+			t.Errorf("gather: %d, %v", len(held), err)
+		}
+	})
+}
+
+func TestPoolShut(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(1)
+		if _, err := p.take(t.Context(), 0); err != nil {
+			t.Fatal(err)
+		}
+		waited := make(chan error)
+		go func() {
+			_, err := p.take(context.Background(), time.Hour)
+			waited <- err
+		}()
+		synctest.Wait()
+		if !p.shut() || p.shut() {
+			t.Error("shut is not true exactly once")
+		}
+		if err := <-waited; !errors.Is(err, ErrClosed) {
+			t.Errorf("waiting take: %v", err)
+		}
+		if _, err := p.take(t.Context(), 0); !errors.Is(err, ErrClosed) {
+			t.Errorf("take after shut: %v", err)
+		}
+	})
+}
+
+// generatorPoint is a point on P-256, uncompressed.
+func generatorPoint(t testing.TB) []byte {
+	priv, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), append(make([]byte, 31), 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := priv.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func octetString(t testing.TB, b []byte) []byte {
+	der, err := asn1.Marshal(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+func TestPoints(t *testing.T) {
+	t.Parallel()
+	point := generatorPoint(t)
+	edward := bytes.Repeat([]byte{7}, 32)
+	for name, test := range map[string]struct {
+		b  []byte
+		ok bool
+	}{
+		"bare":              {point, true},
+		"octet string":      {octetString(t, point), true},
+		"byte after":        {append(octetString(t, point), 0), false},
+		"not on the curve":  {append(bytes.Clone(point[:64]), point[64]^1), false},
+		"compressed":        {octetString(t, append([]byte{2}, point[1:33]...)), false},
+		"sequence":          {append([]byte{0x30, 65}, point...), false},
+		"empty":             {nil, false},
+		"string in strings": {octetString(t, octetString(t, point)), false},
+	} {
+		if pub, err := parseP256Point(test.b); (err == nil) != test.ok {
+			t.Errorf("P-256, %s: %v, %v", name, pub, err)
+		}
+	}
+	for name, test := range map[string]struct {
+		b  []byte
+		ok bool
+	}{
+		"bare":         {edward, true},
+		"octet string": {octetString(t, edward), true},
+		"bit string":   {append([]byte{3, 33, 0}, edward...), true},
+		"odd bits":     {append([]byte{3, 33, 1}, edward...), false},
+		"short":        {octetString(t, edward[1:]), false},
+		"empty":        {nil, false},
+	} {
+		pub, err := parseEd25519Point(test.b)
+		if (err == nil) != test.ok || test.ok && !pub.Equal(ed25519.PublicKey(edward)) {
+			t.Errorf("Ed25519, %s: %x, %v", name, pub, err)
+		}
+	}
+}
+
+func FuzzPoints(f *testing.F) {
+	f.Add(generatorPoint(f))
+	f.Add(octetString(f, generatorPoint(f)))
+	f.Add(octetString(f, make([]byte, 32)))
+	f.Add([]byte{3, 33, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if pub, err := parseP256Point(b); err == nil {
+			point, err := pub.Bytes()
+			if err != nil || !bytes.HasSuffix(b, point) {
+				t.Errorf("%x read as %x, %v", b, point, err)
+			}
+		}
+		if pub, err := parseEd25519Point(b); err == nil && !bytes.HasSuffix(b, pub) {
+			t.Errorf("%x read as %x", b, pub)
+		}
+	})
+}

@@ -1,0 +1,188 @@
+package hsmtest
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/hmac"
+	"crypto/sha256"
+	"math/big"
+	"slices"
+
+	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/perso/secret"
+)
+
+func macs(f *fixture) {
+	for _, c := range []hsm.Class{hsm.ClassLot, hsm.ClassReceipt} {
+		k, value := f.imported(c, 32)
+		for _, n := range []int{1, 55, 64, 1000, 1 << 16} {
+			msg := known("msg", n)
+			got, err := f.dev.MAC(f.Context(), k, msg)
+			f.ok(err, "MAC")
+			h := hmac.New(sha256.New, value)
+			h.Write(msg)
+			if !hmac.Equal(got[:], h.Sum(nil)) {
+				f.Errorf("%s: MAC of %d bytes differs from software", c, n)
+			}
+		}
+	}
+}
+
+func ecb(f *fixture) {
+	ctx := f.Context()
+	for _, c := range []hsm.Class{hsm.ClassTransport, hsm.ClassKMC, hsm.ClassSMSR} {
+		for _, size := range []int{16, 24, 32} {
+			if c == hsm.ClassSMSR && size != 16 {
+				continue
+			}
+			k, value := f.imported(c, size)
+			block, err := aes.NewCipher(value)
+			f.ok(err, "software AES")
+			plain := known("plain", 48)
+			got, err := f.dev.EncryptECB(ctx, k, plain)
+			f.ok(err, "EncryptECB")
+			want := make([]byte, len(plain))
+			for i := 0; i < len(plain); i += 16 {
+				block.Encrypt(want[i:], plain[i:])
+			}
+			if !bytes.Equal(got, want) {
+				f.Errorf("%s, %d bytes: differs from software", c, size)
+			}
+			f.ok(f.dev.Destroy(ctx, k), "Destroy")
+		}
+	}
+}
+
+func certificateSignatures(f *fixture) {
+	ctx := f.Context()
+	for _, c := range []hsm.Class{hsm.ClassEUM, hsm.ClassEIS} {
+		k := f.generated(c, "sign")
+		pub, err := f.dev.Public(ctx, k)
+		f.ok(err, "Public")
+		ec, ok := pub.(*ecdsa.PublicKey)
+		if !ok {
+			f.Fatalf("%s: public key is a %T", c, pub)
+		}
+		digest := sha256.Sum256([]byte("tbs"))
+		seen := map[string]bool{}
+		for range 20 {
+			sig, err := f.dev.SignDigest(ctx, k, digest[:])
+			f.ok(err, "SignDigest")
+			if !verifyP256(ec, digest[:], sig) {
+				f.Fatalf("%s: software refuses the signature", c)
+			}
+			seen[string(sig)] = true
+		}
+		if len(seen) < 2 {
+			f.Errorf("%s: signatures are not randomized", c)
+		}
+		sig, err := f.dev.SignMessage(ctx, k, []byte("tbs"))
+		f.ok(err, "SignMessage")
+		if !verifyP256(ec, digest[:], sig) {
+			f.Errorf("%s: software refuses the message's signature", c)
+		}
+	}
+}
+
+func messageSignatures(f *fixture) {
+	ctx := f.Context()
+	for _, c := range []hsm.Class{hsm.ClassLog, hsm.ClassStatement} {
+		k := f.generated(c, "sign")
+		pub, err := f.dev.Public(ctx, k)
+		f.ok(err, "Public")
+		msg := known("statement", 700)
+		sig, err := f.dev.SignMessage(ctx, k, msg)
+		f.ok(err, "SignMessage")
+		if !Verify(pub, msg, sig) {
+			f.Errorf("%s: software refuses the signature", c)
+		}
+		msg[0] ^= 1
+		if Verify(pub, msg, sig) {
+			f.Errorf("%s: signature of another message", c)
+		}
+	}
+}
+
+// Verify checks a signature of SignMessage in software.
+func Verify(pub any, msg, sig []byte) bool {
+	switch pub := pub.(type) {
+	case ed25519.PublicKey:
+		return ed25519.Verify(pub, msg, sig)
+	case *ecdsa.PublicKey:
+		digest := sha256.Sum256(msg)
+		return verifyP256(pub, digest[:], sig)
+	}
+	return false
+}
+
+func verifyP256(pub *ecdsa.PublicKey, digest, sig []byte) bool {
+	return len(sig) == 64 && ecdsa.Verify(pub, digest,
+		new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
+}
+
+func seals(f *fixture) {
+	ctx := f.Context()
+	k, value := f.imported(hsm.ClassSeal, 32)
+	gcm := f.gcm(value)
+	for _, n := range []int{1, 16, 32, 1 << 16} {
+		for _, aad := range [][]byte{nil, []byte("claim 7")} {
+			plain := known("plain", n)
+			sealed, err := f.dev.Seal(ctx, k, secret.New(slices.Clone(plain)), aad)
+			f.ok(err, "Seal")
+			if len(sealed) != n+29 || sealed[0] != 1 {
+				f.Fatalf("%d bytes sealed are %d bytes of version %d", n, len(sealed), sealed[0])
+			}
+			soft, err := gcm.Open(nil, sealed[1:13], sealed[13:], aad)
+			if err != nil || !bytes.Equal(soft, plain) {
+				f.Errorf("%d bytes: software reads another plaintext: %v", n, err)
+			}
+			back, err := f.dev.Unseal(ctx, k, sealed, aad)
+			f.ok(err, "Unseal")
+			if !back.Equal(secret.New(slices.Clone(plain))) {
+				f.Errorf("%d bytes: Unseal gives another plaintext", n)
+			}
+		}
+	}
+	a, err := f.dev.Seal(ctx, k, secret.New([]byte("same")), nil)
+	f.ok(err, "Seal")
+	b, err := f.dev.Seal(ctx, k, secret.New([]byte("same")), nil)
+	f.ok(err, "Seal")
+	if bytes.Equal(a[:13], b[:13]) {
+		f.Error("a nonce was used twice")
+	}
+}
+
+func (f *fixture) gcm(value []byte) cipher.AEAD {
+	block, err := aes.NewCipher(value)
+	f.ok(err, "software AES")
+	gcm, err := cipher.NewGCM(block)
+	f.ok(err, "software GCM")
+	return gcm
+}
+
+func sealBroken(f *fixture) {
+	ctx := f.Context()
+	k, other := f.generated(hsm.ClassSeal, "a"), f.generated(hsm.ClassSeal, "b")
+	aad := []byte("claim 7")
+	sealed, err := f.dev.Seal(ctx, k, secret.New(known("op", 16)), aad)
+	f.ok(err, "Seal")
+	for i := range sealed {
+		bad := slices.Clone(sealed)
+		bad[i] ^= 0x40
+		_, err := f.dev.Unseal(ctx, k, bad, aad)
+		f.want(err, hsm.ErrSealBroken, "flipped bit")
+	}
+	_, err = f.dev.Unseal(ctx, k, sealed, []byte("claim 8"))
+	f.want(err, hsm.ErrSealBroken, "other aad")
+	_, err = f.dev.Unseal(ctx, k, sealed, nil)
+	f.want(err, hsm.ErrSealBroken, "no aad")
+	_, err = f.dev.Unseal(ctx, k, sealed[:len(sealed)-1], aad)
+	f.want(err, hsm.ErrSealBroken, "cut short")
+	_, err = f.dev.Unseal(ctx, other, sealed, aad)
+	f.want(err, hsm.ErrSealBroken, "other key")
+	_, err = f.dev.Unseal(ctx, k, sealed, aad)
+	f.ok(err, "Unseal afterwards")
+}

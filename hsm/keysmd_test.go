@@ -1,0 +1,153 @@
+package hsm
+
+import (
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/miekg/pkcs11"
+)
+
+var update = flag.Bool("update", false, "write KEYS.md from policy.go")
+
+// TestKeysPage: KEYS.md is what policy.go says, word for word.
+func TestKeysPage(t *testing.T) {
+	t.Parallel()
+	want := keysPage()
+	if *update {
+		if err := os.WriteFile("KEYS.md", []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := os.ReadFile("KEYS.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(got) != want {
+		t.Error("KEYS.md does not say what policy.go says; run go test ./hsm -run TestKeysPage -update and review the change")
+	}
+}
+
+const keysIntro = `# Keys on the token
+
+This page is written from policy.go by ` + "`go test ./hsm -run TestKeysPage -update`" + `; a test fails when the two differ, and
+another reads every attribute of every class back from SoftHSM. The same table is checked against the token before a key
+is used: a key that differs in one attribute is refused, whoever made it.
+
+A key's label is ` + "`persoline/<environment>/<class>/<id>`" + `, once per token; CKA_ID is 16 random bytes of the token. Modules must
+know PKCS#11 v2.40: one that does not know an attribute below is refused when a key is made.
+
+## Classes
+
+| class | object | made with | allowed mechanism | uses | import | why |
+|---|---|---|---|---|---|---|
+`
+
+func keysPage() string {
+	var b strings.Builder
+	b.WriteString(keysIntro)
+	for _, c := range Classes() {
+		r := ruleOf(c)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s |\n",
+			c, objectText(r), name(r.generator()), names(r.mechanisms), names(r.uses), importText(r), r.why)
+	}
+	b.WriteString("\nWhere a token has no EdDSA, log and statement keys are P-256 pairs with CKM_ECDSA.\n")
+	secret, private := ruleOf(ClassLot), ruleOf(ClassEUM)
+	table(&b, "Secret keys", "SENSITIVE and not EXTRACTABLE from birth: a key made inside (CKA_LOCAL) must also read ALWAYS_SENSITIVE and NEVER_EXTRACTABLE.", secret.keyObject())
+	table(&b, "Private keys", "Always made inside: CKA_LOCAL, ALWAYS_SENSITIVE and NEVER_EXTRACTABLE must read true.", private.keyObject())
+	table(&b, "Public keys", "One beside each private key, under the same label.", private.publicObject())
+	return b.String()
+}
+
+func table(b *strings.Builder, title, note string, list []attribute) {
+	fmt.Fprintf(b, "\n## %s\n\n%s\n\n| attribute | value | why |\n|---|---|---|\n", title, note)
+	for _, a := range list {
+		fmt.Fprintf(b, "| %s | %s | %s |\n", a.name, valueText(a), a.why)
+	}
+}
+
+// valueText shows a value, or that it depends on the class.
+func valueText(a attribute) string {
+	switch a.typ {
+	case pkcs11.CKA_CLASS:
+		return map[uint]string{pkcs11.CKO_SECRET_KEY: "CKO_SECRET_KEY", pkcs11.CKO_PRIVATE_KEY: "CKO_PRIVATE_KEY", pkcs11.CKO_PUBLIC_KEY: "CKO_PUBLIC_KEY"}[a.value.(uint)]
+	case pkcs11.CKA_KEY_TYPE, pkcs11.CKA_ALLOWED_MECHANISMS, pkcs11.CKA_EC_PARAMS,
+		pkcs11.CKA_SIGN, pkcs11.CKA_ENCRYPT, pkcs11.CKA_DECRYPT:
+		if a.value != false || a.why != "not used" {
+			return "by class"
+		}
+	}
+	return fmt.Sprint(a.value)
+}
+
+func objectText(r rule) string {
+	switch r.form {
+	case generic:
+		return "CKK_GENERIC_SECRET, 32 bytes"
+	case aes:
+		return fmt.Sprintf("CKK_AES, %d bytes", r.makeBytes)
+	case p256:
+		return "CKK_EC, P-256 pair"
+	default:
+		return "CKK_EC_EDWARDS, Ed25519 pair"
+	}
+}
+
+func importText(r rule) string {
+	if r.isPair() {
+		return "never"
+	}
+	return strings.ReplaceAll(strings.Trim(fmt.Sprint(r.importBytes), "[]"), " ", ", ") + " bytes"
+}
+
+func names(list []uint) string {
+	var out []string
+	for _, m := range list {
+		out = append(out, name(m))
+	}
+	return strings.Join(out, ", ")
+}
+
+func name(code uint) string {
+	known := map[uint]string{
+		pkcs11.CKM_GENERIC_SECRET_KEY_GEN: "CKM_GENERIC_SECRET_KEY_GEN", pkcs11.CKM_AES_KEY_GEN: "CKM_AES_KEY_GEN",
+		pkcs11.CKM_EC_KEY_PAIR_GEN: "CKM_EC_KEY_PAIR_GEN", ckmECEdwardsKeyPairGen: "CKM_EC_EDWARDS_KEY_PAIR_GEN",
+		pkcs11.CKM_SHA256_HMAC: "CKM_SHA256_HMAC", pkcs11.CKM_AES_ECB: "CKM_AES_ECB", pkcs11.CKM_AES_GCM: "CKM_AES_GCM",
+		pkcs11.CKM_ECDSA: "CKM_ECDSA", ckmEdDSA: "CKM_EDDSA",
+		pkcs11.CKA_SIGN: "SIGN", pkcs11.CKA_ENCRYPT: "ENCRYPT", pkcs11.CKA_DECRYPT: "DECRYPT",
+	}
+	return known[code]
+}
+
+// TestPolicyIsClosed: every class has a whole rule, and no rule lets a key out
+// or in.
+func TestPolicyIsClosed(t *testing.T) {
+	t.Parallel()
+	for _, c := range Classes() {
+		r := ruleOf(c)
+		if r.form == 0 || r.why == "" || len(r.mechanisms) != 1 {
+			t.Errorf("%s: incomplete rule %+v", c, r)
+		}
+		for _, a := range r.keyObject() {
+			switch a.typ {
+			case pkcs11.CKA_WRAP, pkcs11.CKA_UNWRAP, pkcs11.CKA_DERIVE, pkcs11.CKA_EXTRACTABLE, pkcs11.CKA_MODIFIABLE, pkcs11.CKA_COPYABLE:
+				if a.value != false {
+					t.Errorf("%s: %s is set", c, a.name)
+				}
+			case pkcs11.CKA_ALLOWED_MECHANISMS:
+				if got := binary.NativeEndian.Uint64(a.value.([]byte)); got != uint64(r.mechanisms[0]) {
+					t.Errorf("%s: allowed mechanism %#x", c, got)
+				}
+			}
+			if a.why == "" {
+				t.Errorf("%s: %s has no reason", c, a.name)
+			}
+		}
+	}
+	if ruleOf(0).form != 0 || ruleOf(99).form != 0 {
+		t.Error("a rule for no class")
+	}
+}

@@ -1,0 +1,149 @@
+package hsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/miekg/pkcs11"
+)
+
+// connect finds the token, logs the anchor session in and finds our keys. The
+// caller holds every place of the pool, or nobody else knows the Token yet.
+func (t *Token) connect() error {
+	slot, err := t.findSlot()
+	if err != nil {
+		return err
+	}
+	t.slot = slot
+	if t.hasEdDSA, err = t.offers(ckmEdDSA); err != nil {
+		return err
+	}
+	anchor, err := t.openSession()
+	if err != nil {
+		return err
+	}
+	t.anchor = anchor.handle
+	if err := t.login(anchor); err != nil {
+		anchor.close()
+		return err
+	}
+	return t.preload(anchor)
+}
+
+// findSlot returns the slot of the one token with our label.
+func (t *Token) findSlot() (uint, error) {
+	slots, err := t.module.GetSlotList(true)
+	if err != nil {
+		return 0, fault("C_GetSlotList", err)
+	}
+	var found []uint
+	for _, slot := range slots {
+		info, err := t.module.GetTokenInfo(slot)
+		if err == nil && info.Label == t.cfg.TokenLabel {
+			found = append(found, slot)
+		}
+	}
+	switch len(found) {
+	case 0:
+		return 0, fmt.Errorf("%w: no token labelled %q in %d slots", ErrTokenGone, t.cfg.TokenLabel, len(slots))
+	case 1:
+		return found[0], nil
+	default:
+		return 0, fmt.Errorf("%w: %d tokens labelled %q", ErrRefused, len(found), t.cfg.TokenLabel)
+	}
+}
+
+// offers reports whether the token has a mechanism.
+func (t *Token) offers(mechanism uint) (bool, error) {
+	list, err := t.module.GetMechanismList(t.slot)
+	if err != nil {
+		return false, fault("C_GetMechanismList", err)
+	}
+	for _, m := range list {
+		if m.Mechanism == mechanism {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// login logs the whole process in. A refused PIN bars every later login: the
+// token counts wrong ones, and a vault that retries would lock it.
+func (t *Token) login(s *session) error {
+	if t.barred != nil {
+		return t.barred
+	}
+	err := t.pin.Reveal(func(pin []byte) error {
+		return fault("C_Login", t.module.Login(s.handle, pkcs11.CKU_USER, string(pin)))
+	})
+	var device Error
+	if errors.As(err, &device) {
+		if device.CKR == pkcs11.CKR_USER_ALREADY_LOGGED_IN {
+			return nil
+		}
+		if device.aboutPIN() {
+			t.barred = err
+		}
+	}
+	return err
+}
+
+// recover brings the token back after the loss that an operation met in the
+// given epoch. It takes the token for itself; if another operation has already
+// recovered it, there is nothing left to do.
+func (t *Token) recover(ctx context.Context, epoch uint64, cause error) error {
+	if err := t.recovery.enter(ctx, t.cfg.WaitLimit); err != nil {
+		return fmt.Errorf("waiting for a recovery: %w", err)
+	}
+	defer t.recovery.leave()
+	held, err := t.pool.gather(ctx, t.cfg.WaitLimit)
+	if err != nil {
+		return fmt.Errorf("recovering the token: %w", err)
+	}
+	defer t.pool.scatter(held)
+	if t.epoch != epoch {
+		return nil
+	}
+	err = t.reopen(held)
+	clear(held) // their sessions are gone
+	t.epoch++
+	t.log(err, cause)
+	return err
+}
+
+// reopen goes as far as it must: only the keys' handles, then session and
+// login, then the module itself (which some network HSMs need once all their
+// members were lost).
+func (t *Token) reopen(held []*session) error {
+	for _, s := range held {
+		if s != nil {
+			s.close()
+		}
+	}
+	anchor := &session{module: t.module, handle: t.anchor}
+	if anchor.check() == nil {
+		if err := t.preload(anchor); !lost(err) {
+			return err
+		}
+	}
+	_ = t.module.CloseAllSessions(t.slot) // whatever is left of them
+	err := t.connect()
+	if err == nil || t.barred != nil {
+		return err
+	}
+	_ = t.module.Finalize() // may say that it was not initialized
+	if again := fault("C_Initialize", t.module.Initialize()); again != nil {
+		return errors.Join(err, again)
+	}
+	return t.connect()
+}
+
+func (t *Token) log(err, cause error) {
+	if err != nil {
+		t.cfg.Log.Error("hsm not recovered", slog.Any("err", errors.Join(cause, err)))
+		return
+	}
+	t.cfg.Log.Warn("hsm recovered", slog.Any("err", cause))
+}

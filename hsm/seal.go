@@ -1,0 +1,110 @@
+package hsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/miekg/pkcs11"
+
+	"github.com/persoline/persoline/perso/secret"
+)
+
+// The layout of sealed bytes: version (1) ‖ nonce (12) ‖ ciphertext ‖ tag (16).
+const (
+	sealVersion       = 1
+	sealNonceBytes    = 12
+	sealTagBytes      = 16
+	sealHeaderBytes   = 1 + sealNonceBytes
+	sealOverheadBytes = sealHeaderBytes + sealTagBytes
+	// maxAADBytes bounds what is bound to a sealed value: names and numbers of
+	// a claim, not documents.
+	maxAADBytes = 4096
+)
+
+// Seal encrypts 1..65,536 bytes with AES-256-GCM (CKM_AES_GCM, 128-bit tag;
+// class seal) under a fresh nonce from C_GenerateRandom. aad, at most 4096
+// bytes, must be given again to Unseal; put into it what the plaintext belongs
+// to. The result is version ‖ nonce ‖ ciphertext ‖ tag, 29 bytes longer than
+// the plaintext. Random nonces allow 2^32 seals per key (SP 800-38D, 8.3): a
+// factory's lifetime, at one key per lot.
+func (t *Token) Seal(ctx context.Context, k Key, plaintext secret.Bytes, aad []byte) (sealed []byte, err error) {
+	if err := admitAAD(aad); err != nil {
+		return nil, fmt.Errorf("%s with %q: %w", VerbSeal, k, err)
+	}
+	err = t.use(ctx, k, VerbSeal, plaintext.Len(), func(s *session, o *object) error {
+		t.counter.Add(VerbRandom)
+		nonce, err := s.random(sealNonceBytes)
+		if err != nil {
+			return err
+		}
+		return plaintext.Reveal(func(b []byte) error {
+			sealed, err = s.gcmSeal(o, nonce, b, aad)
+			return err
+		})
+	})
+	return sealed, err
+}
+
+// Unseal opens what Seal made (CKM_AES_GCM). ErrSealBroken means that bytes,
+// aad and key do not belong together; SoftHSM says so with CKR_GENERAL_ERROR,
+// which therefore counts as broken here.
+func (t *Token) Unseal(ctx context.Context, k Key, sealed, aad []byte) (plaintext secret.Bytes, err error) {
+	if err := admitAAD(aad); err != nil {
+		return secret.Bytes{}, fmt.Errorf("%s with %q: %w", VerbUnseal, k, err)
+	}
+	err = t.use(ctx, k, VerbUnseal, len(sealed), func(s *session, o *object) error {
+		if sealed[0] != sealVersion {
+			return fmt.Errorf("%w: version %d", ErrSealBroken, sealed[0])
+		}
+		b, err := s.gcmOpen(o, sealed[1:sealHeaderBytes], sealed[sealHeaderBytes:], aad)
+		if err != nil {
+			return err
+		}
+		plaintext = secret.New(b)
+		return nil
+	})
+	return plaintext, err
+}
+
+func admitAAD(aad []byte) error {
+	if len(aad) > maxAADBytes {
+		return fmt.Errorf("%w: additional data of %d bytes, at most %d", ErrRefused, len(aad), maxAADBytes)
+	}
+	return nil
+}
+
+func (s *session) gcmSeal(o *object, nonce, b, aad []byte) ([]byte, error) {
+	p := pkcs11.NewGCMParams(nonce, aad, sealTagBytes*8)
+	defer p.Free()
+	out, err := s.encrypt(pkcs11.NewMechanism(pkcs11.CKM_AES_GCM, p), o.handle, b)
+	if err != nil {
+		return nil, err
+	}
+	if len(out) != len(b)+sealTagBytes {
+		return nil, fmt.Errorf("C_Encrypt: %d bytes of %d with tag", len(out), len(b))
+	}
+	used := p.IV() // some network HSMs put in a nonce of their own
+	if len(used) != sealNonceBytes {
+		return nil, fmt.Errorf("C_Encrypt: nonce of %d bytes", len(used))
+	}
+	sealed := make([]byte, 0, sealHeaderBytes+len(out))
+	sealed = append(sealed, sealVersion)
+	sealed = append(sealed, used...)
+	return append(sealed, out...), nil
+}
+
+func (s *session) gcmOpen(o *object, nonce, ct, aad []byte) ([]byte, error) {
+	p := pkcs11.NewGCMParams(nonce, aad, sealTagBytes*8)
+	defer p.Free()
+	b, err := s.decrypt(pkcs11.NewMechanism(pkcs11.CKM_AES_GCM, p), o.handle, ct)
+	var device Error
+	if errors.As(err, &device) && device.CKR == pkcs11.CKR_GENERAL_ERROR && device.Op == "C_Decrypt" {
+		return nil, fmt.Errorf("%w: %w", ErrSealBroken, err)
+	}
+	if err == nil && len(b) != len(ct)-sealTagBytes {
+		clear(b)
+		return nil, fmt.Errorf("C_Decrypt: %d bytes of %d with tag", len(b), len(ct))
+	}
+	return b, err
+}

@@ -1,0 +1,166 @@
+package hsm
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/miekg/pkcs11"
+)
+
+// Lengths of what the token returns.
+const (
+	macBytes       = 32 // HMAC-SHA-256
+	signatureBytes = 64 // r‖s on P-256, and Ed25519
+	// KCVBytes is the length of a key check value.
+	KCVBytes = 3
+)
+
+// kcvMessage is what the check value of a MAC key is made of. It begins with a
+// letter; the vault's derivations begin with a 32-bit counter, so that a check
+// value can never be part of a seed.
+const kcvMessage = "persoline key check value v1"
+
+// MAC returns HMAC-SHA-256 of msg (CKM_SHA256_HMAC; classes lot and receipt).
+// msg is 1..65,536 bytes.
+func (t *Token) MAC(ctx context.Context, k Key, msg []byte) (mac [macBytes]byte, err error) {
+	err = t.use(ctx, k, VerbMAC, len(msg), func(s *session, o *object) error {
+		mac, err = s.mac(o, msg)
+		return err
+	})
+	return mac, err
+}
+
+// EncryptECB encrypts whole AES blocks (CKM_AES_ECB; classes transport, smsr
+// and kmc), 16..4096 bytes. It is the building block for diversification and
+// key wrapping, where the blocks are unique by construction; it is no way to
+// encrypt data.
+func (t *Token) EncryptECB(ctx context.Context, k Key, blocks []byte) (out []byte, err error) {
+	err = t.use(ctx, k, VerbEncryptECB, len(blocks), func(s *session, o *object) error {
+		out, err = s.ecb(o, blocks)
+		return err
+	})
+	return out, err
+}
+
+// SignDigest signs a SHA-256 digest of 32 bytes (CKM_ECDSA; classes eum and
+// eis) and returns r‖s, 64 bytes. Two calls give two signatures: the token
+// draws the nonce.
+func (t *Token) SignDigest(ctx context.Context, k Key, digest []byte) (sig []byte, err error) {
+	err = t.use(ctx, k, VerbSignDigest, len(digest), func(s *session, o *object) error {
+		sig, err = s.signature(pkcs11.CKM_ECDSA, o, digest)
+		return err
+	})
+	return sig, err
+}
+
+// SignMessage signs a message of 1..65,536 bytes (classes log, statement, eum
+// and eis) and returns 64 bytes: Ed25519 (CKM_EDDSA, RFC 8032) where Public
+// gives an ed25519.PublicKey, else r‖s of ECDSA over its SHA-256 (CKM_ECDSA).
+func (t *Token) SignMessage(ctx context.Context, k Key, msg []byte) (sig []byte, err error) {
+	err = t.use(ctx, k, VerbSignMessage, len(msg), func(s *session, o *object) error {
+		if _, ok := o.public.(ed25519.PublicKey); ok {
+			sig, err = s.signature(ckmEdDSA, o, msg)
+			return err
+		}
+		digest := sha256.Sum256(msg)
+		sig, err = s.signature(pkcs11.CKM_ECDSA, o, digest[:])
+		return err
+	})
+	return sig, err
+}
+
+// Random returns n = 1..1024 bytes from the token's generator
+// (C_GenerateRandom).
+func (t *Token) Random(ctx context.Context, n int) (out []byte, err error) {
+	if err := AdmitSize(VerbRandom, n); err != nil {
+		return nil, err
+	}
+	t.counter.Add(VerbRandom)
+	err = t.do(ctx, again, func(s *session) error {
+		out, err = s.random(n)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", VerbRandom, err)
+	}
+	return out, nil
+}
+
+// KCV returns a key check value to read over the telephone or print on a
+// ceremony's page. AES classes: the first bytes of the encryption of sixteen
+// 01 bytes (CKM_AES_ECB), as GlobalPlatform Amendment D has it in PUT KEY. MAC
+// classes: the first bytes of the MAC of a fixed text (CKM_SHA256_HMAC). Other
+// classes are refused: pairs are checked by their public key, and a seal key
+// allows nothing but GCM.
+func (t *Token) KCV(ctx context.Context, k Key) (kcv [KCVBytes]byte, err error) {
+	err = t.use(ctx, k, VerbKCV, 0, func(s *session, o *object) error {
+		if o.rule.form == generic {
+			mac, err := s.mac(o, []byte(kcvMessage))
+			copy(kcv[:], mac[:])
+			clear(mac[:])
+			return err
+		}
+		out, err := s.ecb(o, kcvBlock())
+		copy(kcv[:], out)
+		clear(out)
+		return err
+	})
+	return kcv, err
+}
+
+// use runs a verb with a key: gate, count, session, handle.
+func (t *Token) use(ctx context.Context, k Key, v Verb, size int, f func(*session, *object) error) error {
+	if err := k.Admit(v, size); err != nil {
+		return fmt.Errorf("%s with %q: %w", v, k, err)
+	}
+	t.counter.Add(v)
+	err := t.do(ctx, again, func(s *session) error {
+		o, err := t.object(ctx, s, k)
+		if err != nil {
+			return err
+		}
+		return f(s, o)
+	})
+	if err != nil {
+		return fmt.Errorf("%s with %q: %w", v, k, err)
+	}
+	return nil
+}
+
+// mac makes an HMAC; the binding's copy is cleared.
+func (s *session) mac(o *object, msg []byte) (mac [macBytes]byte, err error) {
+	out, err := s.sign(pkcs11.NewMechanism(pkcs11.CKM_SHA256_HMAC, nil), o.handle, msg)
+	defer clear(out)
+	if err == nil && len(out) != macBytes {
+		return mac, fmt.Errorf("C_Sign: MAC of %d bytes", len(out))
+	}
+	copy(mac[:], out)
+	return mac, err
+}
+
+func (s *session) ecb(o *object, blocks []byte) ([]byte, error) {
+	out, err := s.encrypt(pkcs11.NewMechanism(pkcs11.CKM_AES_ECB, nil), o.handle, blocks)
+	if err == nil && len(out) != len(blocks) {
+		return nil, fmt.Errorf("C_Encrypt: %d bytes of %d", len(out), len(blocks))
+	}
+	return out, err
+}
+
+func (s *session) signature(mechanism uint, o *object, data []byte) ([]byte, error) {
+	sig, err := s.sign(pkcs11.NewMechanism(mechanism, nil), o.handle, data)
+	if err == nil && len(sig) != signatureBytes {
+		return nil, fmt.Errorf("C_Sign: signature of %d bytes", len(sig))
+	}
+	return sig, err
+}
+
+// kcvBlock is the block that an AES key's check value encrypts.
+func kcvBlock() []byte {
+	var block [aesBlockBytes]byte
+	for i := range block {
+		block[i] = 1
+	}
+	return block[:]
+}
