@@ -1,0 +1,102 @@
+package script
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Var declares a variable. Lengths are constant, so that every length octet is known at compile time.
+type Var struct {
+	// Len is the number of bytes of the value.
+	Len int
+	// Secret values never appear in the open.
+	Secret bool
+}
+
+// Catalogue is the variables a product offers, by name: upper-case letters and digits, parts joined by dots.
+type Catalogue map[string]Var
+
+// StandardCatalogue is the variables of an SGP.02 eUICC with one operational profile. smsrAddrLen is the length of the
+// SM-SR addressing parameters of the lot, certLen that of the value field of the ECASD certificate (without 7F21 and
+// its length).
+func StandardCatalogue(smsrAddrLen, certLen int) Catalogue {
+	const aid, key = 16, 16
+	return Catalogue{
+		"EID":     {Len: 16},
+		"EID.IIN": {Len: 4},  // tag 42 of ECASD and ISD-R
+		"CIN":     {Len: 16}, // tag 45
+		"ICCID":   {Len: 10}, // as EF.ICCID, nibbles swapped
+		"IMSI":    {Len: 9},  // as EF.IMSI
+		"ACC":     {Len: 2},
+		"AD":      {Len: 4},
+		"SPN":     {Len: 17},
+
+		"STAMP":         {Len: 32}, // names the claim on the chip itself
+		"SMSR.ADDR":     {Len: smsrAddrLen},
+		"CERT":          {Len: certLen},
+		"POP.CHALLENGE": {Len: 16},
+		"AUTH.RAND":     {Len: 16},
+		"AUTH.AUTN":     {Len: 16},
+		"CHALLENGE2":    {Len: 8},
+		"PINCHECK":      {Len: 8}, // CMAC under KI over the PIN blocks
+
+		"AID.ISD":      {Len: 8},
+		"AID.ISDR":     {Len: aid},
+		"AID.ECASD":    {Len: aid},
+		"AID.ISDP":     {Len: aid},
+		"AID.LOADFILE": {Len: aid},
+		"AID.MODULE":   {Len: aid},
+		"AID.USIM":     {Len: aid},
+
+		"KI":      {Len: key, Secret: true},
+		"OPC":     {Len: key, Secret: true},
+		"ISD.ENC": {Len: key, Secret: true},
+		"ISD.MAC": {Len: key, Secret: true},
+		"ISD.DEK": {Len: key, Secret: true},
+		"OTA.KIC": {Len: key, Secret: true},
+		"OTA.KID": {Len: key, Secret: true},
+		"OTA.KIK": {Len: key, Secret: true},
+		"PINSET1": {Len: 16, Secret: true}, // PIN1 and PUK1, 8 bytes each
+		"PINSET2": {Len: 16, Secret: true}, // PIN2 and PUK2
+		"ADMSET":  {Len: 16, Secret: true}, // ADM1 and eight FF
+	}
+}
+
+// Use says that an act needs a variable in a form, to skip, to render or to check.
+type Use struct {
+	Act  int
+	Name string
+	Form Form
+}
+
+// Variables lists what each act needs, by act, then name, then form, each once. The vault sees from it which acts need
+// the card's seed. The identify phase needs none.
+func (s *Script) Variables() []Use {
+	var uses []Use
+	add := func(act int, segments []Segment) {
+		for _, g := range segments {
+			if g.Var != nil {
+				uses = append(uses, Use{Act: act, Name: g.Var.Name, Form: g.Var.Form})
+			}
+		}
+	}
+	for a, act := range s.Acts {
+		for _, sec := range act {
+			for _, all := range sec.Done {
+				for _, condition := range all {
+					add(a, condition.Pattern)
+				}
+			}
+			for _, st := range sec.Steps {
+				add(a, st.Body)
+				if st.Data != nil {
+					add(a, *st.Data)
+				}
+			}
+		}
+	}
+	slices.SortFunc(uses, func(a, b Use) int {
+		return cmp.Or(cmp.Compare(a.Act, b.Act), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Form, b.Form))
+	})
+	return slices.Compact(uses)
+}

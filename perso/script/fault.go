@@ -1,0 +1,52 @@
+package script
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Fault is one thing wrong with a script, where, and what to do about it.
+type Fault struct {
+	Pos
+	What string
+	Hint string
+}
+
+// Error is "line:column: what (hint)".
+func (f Fault) Error() string {
+	return fmt.Sprintf("%d:%d: %s (%s)", f.Line, f.Col, f.What, f.Hint)
+}
+
+// Faults is every fault found, by position. It is what Compile returns as its error.
+type Faults []Fault
+
+// Error is one fault per line.
+func (f Faults) Error() string {
+	var b strings.Builder
+	for i, fault := range f {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(fault.Error())
+	}
+	return b.String()
+}
+
+// sorted orders by position and drops what is beyond MaxFaults.
+func (f Faults) sorted() Faults {
+	slices.SortStableFunc(f, func(a, b Fault) int {
+		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Col, b.Col))
+	})
+	if len(f) > MaxFaults {
+		more := len(f) - MaxFaults
+		f = append(f[:MaxFaults:MaxFaults], Fault{Pos: f[MaxFaults].Pos, What: fmt.Sprintf("%d more faults", more), Hint: "repair the first ones"})
+	}
+	return f
+}
+
+// faultAt is a fault as an error, for the parser's early returns.
+func faultAt(pos Pos, hint, format string, args ...any) *Fault {
+	return &Fault{Pos: pos, Hint: hint, What: fmt.Sprintf(format, args...)}
+}
