@@ -1,0 +1,275 @@
+package script
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// small is the least script that obeys every rule; its lines are replaced by the cases below, counting from 1.
+const small = `.SCRIPT t 1
+.CHANNEL SCP03 LEVEL=33
+.PHASE identify
+cplc: 80CA9F7F 00 (9000) => chip
+.PHASE open
+p.a: 80E29100 <5C <E0>> 00 (9000) => probe
+.PHASE write
+.SECTION one REDO=safe DONE=p.a[E000]
+80E62000 <0000 <{AID}> 000000> 00 (9000)
+80E28800 <0070 <42 <01>>> 00 (9000)
+.PHASE verify
+80E62000 <0000 <{AID}> 000000> 00 (9000)
+80E29100 <5C <42>> 00 [42 <01>] (9000)`
+
+func smallCatalogue() Catalogue {
+	return Catalogue{"AID": {Len: 16}, "PUB": {Len: 2}, "LONG": {Len: 240}, "KEY": {Len: 16, Secret: true}, "ODD": {Len: 5, Secret: true}}
+}
+
+// with replaces one line (or, with n beyond the end, appends).
+func with(n int, text string) string {
+	lines := strings.Split(small, "\n")
+	if n > len(lines) {
+		return small + "\n" + text
+	}
+	lines[n-1] = text
+	return strings.Join(lines, "\n")
+}
+
+func TestSmallCompiles(t *testing.T) {
+	t.Parallel()
+	s := mustCompile(t, small, smallCatalogue())
+	crlf := mustCompile(t, strings.ReplaceAll(small, "\n", "  ; remark\r\n")+"\r\n", smallCatalogue())
+	if s.Hash() != crlf.Hash() {
+		t.Error("comments or line ends changed the compiled script")
+	}
+}
+
+// faultCase is one way to be wrong: the line of small that is replaced, and the beginning of the one fault expected.
+type faultCase struct {
+	line int
+	text string
+	want string
+}
+
+func readingFaults() []faultCase {
+	return []faultCase{
+		{1, `.PHASE identify`, `1:1: .PHASE before .SCRIPT`},
+		{1, `.SCRIPT t 0`, `1:11: version "0"`},
+		{1, `.SCRIPT t 1 2`, `1:13: unexpected "2" after .SCRIPT`},
+		{2, `.CHANNEL SCP02 LEVEL=33`, `2:10: channel "SCP02"`},
+		{2, `.CHANNEL SCP03 LEVEL=31`, `2:16: LEVEL=31`},
+		{2, `.CHANNEL SCP03 MODE=S16`, `2:21: no LEVEL`},
+		{2, `; no channel`, `3:1: .PHASE before .CHANNEL`},
+		{3, `.PHASE write`, `3:8: phase "write" after nothing`},
+		{5, `.PHASE write`, `5:8: phase "write" after "identify"`},
+		{11, `.PHASE open`, `11:8: phase "open" after "write"`},
+		{11, `.PHASE wirte`, `11:8: unknown phase "wirte"`},
+		{6, `.SECTION x REDO=safe`, `6:1: .SECTION in phase "open"`},
+		{6, `.ACT`, `6:1: .ACT in phase "open"`},
+		{4, `.SECURE`, `4:1: .SECURE in phase "identify"`},
+		{8, `.SECTION one`, `8:1: section "one" without REDO`},
+		{8, `.SECTION one REDO=maybe`, `8:14: setting REDO=maybe`},
+		{8, `.SECTION one REDO=safe DONE=p.a`, `8:29: end of line where [ was expected`},
+		{9, `.WRITE`, `9:1: unknown directive ".WRITE"`},
+		{9, `80E620 <00> (9000)`, `9:1: a header of 3 bytes`},
+		{9, `80E62000 0 (9000)`, `9:10: "0" is not whole bytes`},
+		{9, `80E6200G <00> (9000)`, `9:1: "80E6200G" is not hex`},
+		{9, `80E6XX00 <00> (9000)`, `9:1: X in a command header`},
+		{9, `80E62000 <0000 <{AID}> 0000XX> 00 (9000)`, `9:24: X in data to be sent`},
+		{9, `80E62000 <0000 <{AID}> 000000 (9000)`, `9:31: unexpected "9000"`},
+		{9, `80E62000 <> (9000)`, `9:10: empty command data`},
+		{9, `80E62000 <00> 0000 (9000)`, `9:15: "0000" where Le was expected`},
+		{9, `80E62000 <00> 00`, `9:15: end of line where status mask was expected`},
+		{9, `80E62000 <00> 00 (900)`, `9:18: status mask "900"`},
+		{9, `80E62000 <00> 00 (9000`, `9:18: "(" is not closed`},
+		{9, `80E62000 <00> 00 (9000) => keep`, `9:28: unknown purpose "keep"`},
+		{9, `80E62000 <00> 00 (9000) 00`, `9:25: unexpected "00" after the command`},
+		{9, `80E62000 <{aid}> 00 (9000)`, `9:11: "aid" is no variable`},
+		{9, `80E62000 <{NOBODY}> 00 (9000)`, `9:11: unknown variable "NOBODY"`},
+		{9, `80E62000 <{raw:KEY}> 00 (9000)`, `9:11: unknown form "raw"`},
+		{9, `80E62000 <{KEY}> 00 (9000)`, `9:11: a secret variable used in the open`},
+		{9, `80E62000 <{dek:AID}> 00 (9000)`, `9:11: form "dek" of a variable that is no secret`},
+		{9, `80E62000 <{dek:ODD}> 00 (9000)`, `9:11: variable of 5 bytes under the DEK`},
+		{9, `80E62000 <00*0> 00 (9000)`, `9:11: repetition "00*0"`},
+		{9, `80E62000 <` + strings.Repeat("<", 9) + strings.Repeat(">", 9) + `> 00 (9000)`, `9:19: groups nested more than 8 deep`},
+		{9, `80E62000 <00> 00 (9000) é`, `9:25: unexpected character`},
+		{9, `Label: 80E62000 <00> 00 (9000)`, `9:1: label "Label"`},
+		{10, `.STORE MODE=ber <00> (9000)`, `10:8: MODE=ber`},
+		{10, `.STORE <00> (9000)`, `10:8: "<" where word was expected`},
+		{10, `.STORE MODE=dgi <00> (9000) => probe`, `10:29: unexpected "=>"`},
+		{9, "80E62000 <\\\n0000 {dek:NOBODY}> 00 (9000)", `10:6: unknown variable "NOBODY"`},
+		{13, `80E29100 <5C <42>> 00 [42] (9000) \`, `13:28: the file ends in a continuation`},
+	}
+}
+
+func ruleFaults() []faultCase {
+	return []faultCase{
+		{1, `.SCRIPT T 1`, `1:1: script "T" version 1`},
+		{4, `cplc: 80CA9F7F 00 (9000)`, `4:1: identify reads no chip id`},
+		{4, `cplc: 80CA9F7F <{AID}> 00 (9000) => chip`, `4:17: variable {AID} in phase identify`},
+		{4, `cplc: 80D69F7F <00> 00 (9000) => chip`, `4:1: 80D69F7F changes the chip in phase "identify"`},
+		{6, `p.a: 80E28800 <5C <E0>> 00 (9000) => probe`, `6:1: 80E28800 changes the chip in phase "open"`},
+		{6, `id: 80E29100 <5C <E0>> 00 (9000) => chip` + "\n" + `p.a: 80CA00E0 00 (9000) => probe`, `6:1: purpose "chip" in phase "open"`},
+		{6, `p.b: 80E29100 <5C <E0>> 00 (9000) => probe`, `8:29: DONE names an unknown label "p.a"`},
+		{6, `p.a: 80E29100 <5C <E0>> 00 (9000)`, `8:29: DONE names "p.a", which is no probe`},
+		{8, `.SECTION one REDO=safe DONE=late[00]` + "\n" + `late: 80CA0000 00 (9000) => probe`, `8:29: DONE names "late", which is not answered yet`},
+		{8, `.SECTION one REDO=safe DONE=p.a[]`, `8:29: a condition of 0 bytes`},
+		{8, `.SECTION one REDO=safe DONE=p.a[{dek:KEY}]`, `8:33: {dek:KEY} in expected data`},
+		{8, `.SECTION one REDO=never`, `8:1: section "one" is never redone and cannot be found done`},
+		{8, `.SECTION one REDO=delete-first`, `8:1: section "one" does not delete first`},
+		{8, `.SECTION two REDO=safe` + "\n" + `.SECTION one REDO=safe`, `8:1: section "two" has no commands`},
+		{9, `; no target`, `10:1: 80E28800 before this section chose its security domain`},
+		{9, `80E62000 <0000 <{dek:KEY}{LONG}> 000000> 00 (9000)`, `9:1: command data of 264 bytes, limit 239 here`},
+		{9, `84E62000 <0000 <{AID}> 000000> 00 (9000)`, `9:1: class 84 inside the channel`},
+		{10, `00A40400 <{AID}> 00 (9000)`, `10:1: 00A40400 inside the channel ends the channel`},
+		{10, ".PLAIN\n80D80081 <{dek:KEY}> 00 (9000)\n.SECURE", `11:11: {dek:KEY} outside the channel`},
+		{10, ".PLAIN\n80D80081 <{secret:KEY}> 00 (9000)\n.SECURE", `11:11: {secret:KEY} outside the channel`},
+		{10, ".PLAIN\nsel: 00A40400 <{AID}> 00 (9000)\n.SECURE", `14:1: secure command after "sel" ended the channel`},
+		{10, ".PLAIN\n80CA0000 00 (9000) => ecka\n.SECURE", `11:1: purpose "ecka" outside the channel`},
+		{10, `p.a: 80CA0000 00 (9000)`, `10:1: second label "p.a"`},
+		{10, "80CA0000 00 (9000) => auts\n80CA0000 00 (9000) => auts", `11:1: second "auts"`},
+		{10, ".SECTION one REDO=safe\n80CA0000 00 (9000)", `10:1: second section "one"`},
+		{13, `80E29100 <5C <42>> 00 (9000)`, `1:1: no verify phase that checks anything`},
+		{13, `80E29100 <5C <42>> 00 [42 <01>] (9000|6A88)`, `13:1: expected data with 2 kinds of status`},
+		{13, `80E29100 <5C <42>> 00 [{LONG}] (9000)`, `13:1: expected data of 240 bytes, limit 239 here`},
+		{13, `80E29100 <5C <42>> 00 [{secret:KEY}] (9000)`, `13:24: {secret:KEY} in expected data`},
+		{13, `80D60000 <00> (9000)` + "\n80CA0000 00 [00] (9000)", `13:1: 80D60000 changes the chip in phase "verify"`},
+		{14, strings.Repeat(".ACT\n80CA0000 00 (9000)\n", 5), `22:1: 7 acts, limit 6`},
+		{14, ".ACT", `14:1: an act without commands`},
+		{8, ".ACT\n.SECTION one REDO=safe", `7:1: an act without commands`},
+	}
+}
+
+func TestFaults(t *testing.T) {
+	t.Parallel()
+	for _, c := range append(readingFaults(), ruleFaults()...) {
+		t.Run(c.want, func(t *testing.T) {
+			t.Parallel()
+			_, err := Compile([]byte(with(c.line, c.text)), smallCatalogue())
+			var faults Faults
+			if !errors.As(err, &faults) {
+				t.Fatalf("error %v, want Faults", err)
+			}
+			if len(faults) != 1 || !strings.HasPrefix(faults[0].Error(), c.want) || faults[0].Hint == "" {
+				t.Errorf("got\n%v\nwant one fault, with a hint\n%s", err, c.want)
+			}
+		})
+	}
+}
+
+func TestFaultsAreAllReported(t *testing.T) {
+	t.Parallel()
+	src := with(9, `80E62000 <{ONE} {TWO}> 00 (9000)`)
+	src = strings.Replace(src, "[42 <01>] (9000)", "[42 <01>]", 1)
+	_, err := Compile([]byte(src), smallCatalogue())
+	var faults Faults
+	if !errors.As(err, &faults) || len(faults) != 3 {
+		t.Fatalf("got\n%v\nwant three faults", err)
+	}
+	if !slices.IsSortedFunc(faults, func(a, b Fault) int { return a.Line - b.Line }) {
+		t.Errorf("faults out of order:\n%v", err)
+	}
+	_, err = Compile([]byte(with(9, strings.Repeat(".NONSENSE\n", 2*MaxFaults))), smallCatalogue())
+	if !errors.As(err, &faults) || len(faults) != MaxFaults+1 {
+		t.Errorf("%d faults, want %d and a count", len(faults), MaxFaults)
+	}
+}
+
+func TestLevels(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		channel      string
+		data, answer int
+	}{
+		{"LEVEL=33", 239, 239},
+		{"LEVEL=33 MODE=S16", 223, 239},
+		{"LEVEL=13", 239, 248},
+		{"LEVEL=11", 247, 248},
+		{"LEVEL=01", 247, 256},
+		{"LEVEL=03 MODE=S16", 223, 256},
+	} {
+		s := mustCompile(t, with(2, ".CHANNEL SCP03 "+c.channel), smallCatalogue())
+		if s.MaxData() != c.data || s.MaxAnswer() != c.answer {
+			t.Errorf("%s: data %d, answer %d; want %d, %d", c.channel, s.MaxData(), s.MaxAnswer(), c.data, c.answer)
+		}
+	}
+	raw := strings.Replace(small, "<01>>> 00", "{secret:KEY}>> 00", 1)
+	mustCompile(t, raw, smallCatalogue())
+	_, err := Compile([]byte(strings.Replace(raw, "LEVEL=33", "LEVEL=13", 1)), smallCatalogue())
+	if err == nil || !strings.Contains(err.Error(), "{secret:KEY} at level 13") {
+		t.Errorf("raw secret at level 13: %v", err)
+	}
+}
+
+func TestDeleteFirst(t *testing.T) {
+	t.Parallel()
+	src := with(8, ".SECTION one REDO=delete-first\n80E40000 <4F <{AID}>> 00 (9000|6A88)")
+	if s := mustCompile(t, src, smallCatalogue()); s.Acts[1][0].Redo != RedoDeleteFirst {
+		t.Errorf("REDO=%s", s.Acts[1][0].Redo)
+	}
+}
+
+func TestCatalogueIsChecked(t *testing.T) {
+	t.Parallel()
+	for name, v := range map[string]Var{"low": {Len: 1}, "NONE": {}, "HUGE": {Len: MaxVarBytes + 1}} {
+		vars := smallCatalogue()
+		vars[name] = v
+		if _, err := Compile([]byte(small), vars); err == nil {
+			t.Errorf("variable %q of %d bytes accepted", name, v.Len)
+		}
+	}
+}
+
+func TestLengthOctets(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		n        int
+		ber, dgi string
+	}{
+		{0, "00", "00"},
+		{0x7F, "7F", "7F"},
+		{0x80, "8180", "80"},
+		{0xFE, "81FE", "FE"},
+		{0xFF, "81FF", "FF00FF"},
+		{0x123, "820123", "FF0123"},
+	} {
+		if ber, dgi := fmt.Sprintf("%X", lengthBER(c.n)), fmt.Sprintf("%X", lengthDGI(c.n)); ber != c.ber || dgi != c.dgi {
+			t.Errorf("length %d: BER %s, DGI %s; want %s, %s", c.n, ber, dgi, c.ber, c.dgi)
+		}
+	}
+}
+
+// FuzzCompile: no input panics, every fault has a place and a hint, and what compiles survives the wire.
+func FuzzCompile(f *testing.F) {
+	f.Add(small)
+	f.Add(string(productSource(f)))
+	f.Add(with(10, `.STORE MODE=dgi <0070 <d {LONG}{LONG}{LONG}>> (9000|63CX)`))
+	for _, c := range append(readingFaults(), ruleFaults()...) {
+		f.Add(with(c.line, c.text))
+	}
+	f.Add(with(8, `.SECTION a REDO=safe WHEN=b DONE=p.a[0X*3 {PUB}] & p.a[<>] | p.a[{kcv:KEY}]`))
+	f.Fuzz(func(t *testing.T, src string) {
+		s, err := Compile([]byte(src), smallCatalogue())
+		if err != nil {
+			var faults Faults
+			if !errors.As(err, &faults) {
+				t.Fatalf("error is no Faults: %v", err)
+			}
+			for _, fault := range faults {
+				if fault.Line < 1 || fault.Col < 1 || fault.What == "" || fault.Hint == "" {
+					t.Fatalf("incomplete fault %+v", fault)
+				}
+			}
+			return
+		}
+		back, err := Decode(s.Encode())
+		if err != nil {
+			t.Fatalf("a compiled script does not decode: %v", err)
+		}
+		if back.Hash() != s.Hash() || listing(back) != listing(s) {
+			t.Fatal("decoding changed the script")
+		}
+	})
+}
