@@ -1,0 +1,231 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+
+	_ "modernc.org/sqlite" // registers the driver "sqlite"
+)
+
+// Limits of a SQLite ledger.
+const (
+	// ReadConnections is how many Views run at once; they are short and the factory PC has few cores.
+	ReadConnections = 4
+	// BusyTimeoutMillis is how long a writer waits for another process's write lock; our own writers queue in Go instead.
+	BusyTimeoutMillis = 5_000
+	// MaxStatements bounds the prepared statements of a connection. The ledger's SQL is about a hundred constants, so
+	// more means that somebody builds SQL text at run time.
+	MaxStatements = 512
+)
+
+// ledgerFileMode: the ledger holds no key, but commercial data of one customer that another must not see.
+const ledgerFileMode fs.FileMode = 0o600
+
+// sqliteDB is a DB on one file: one connection writes, a few read older snapshots beside it (write-ahead log).
+type sqliteDB struct {
+	pool    *sql.DB
+	writers chan *sqliteConn // holds the one writer when it is idle
+	readers chan *sqliteConn // the same channel as writers when the database is in memory
+	all     []*sqliteConn
+	closed  chan struct{}
+	closing atomic.Bool
+	fenced  atomic.Bool
+}
+
+// OpenSQLite opens the ledger file at path. A missing file is ErrMissing, never a silent new ledger. It refuses a file
+// system or build on which commits would not be durable.
+func OpenSQLite(ctx context.Context, path string) (DB, error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("opening ledger %q: %w", path, ErrMissing)
+	case err != nil:
+		return nil, fmt.Errorf("opening ledger %q: %w", path, err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("opening ledger %q: it is not a regular file", path)
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening ledger %q: %w", path, err)
+	}
+	dsn := (&url.URL{Scheme: "file", Path: abs}).String() + "?mode=rw" // rw: do not create
+	db, err := openPool(ctx, dsn, 1+ReadConnections)
+	if err != nil {
+		return nil, fmt.Errorf("opening ledger %q: %w", path, err)
+	}
+	db.readers = make(chan *sqliteConn, ReadConnections)
+	err = db.all[0].durable(ctx)
+	for _, c := range db.all[1:] {
+		err = errors.Join(err, c.durable(ctx), c.assert(ctx, "query_only", "1"))
+		db.readers <- c
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening ledger %q: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
+// CreateSQLite makes a new, empty ledger file and opens it. It refuses to touch an existing one.
+func CreateSQLite(ctx context.Context, path string) (DB, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, ledgerFileMode)
+	if err != nil {
+		return nil, fmt.Errorf("creating ledger: %w", err)
+	}
+	if err := errors.Join(f.Sync(), f.Close(), syncFolder(filepath.Dir(path))); err != nil {
+		return nil, fmt.Errorf("creating ledger %q: %w", path, err)
+	}
+	return OpenSQLite(ctx, path)
+}
+
+// OpenMemory opens a new ledger that vanishes at Close: for tests and the simulator, no configuration leads here.
+// It has one connection, so that Views wait for Updates.
+func OpenMemory(ctx context.Context) (DB, error) {
+	db, err := openPool(ctx, ":memory:", 1)
+	if err != nil {
+		return nil, fmt.Errorf("opening ledger in memory: %w", err)
+	}
+	db.readers = db.writers
+	return db, nil
+}
+
+// syncFolder makes a new file's name durable.
+func syncFolder(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// openPool takes n connections for good; the first is the writer.
+func openPool(ctx context.Context, dsn string, n int) (*sqliteDB, error) {
+	pool, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, err
+	}
+	pool.SetMaxOpenConns(n)
+	db := &sqliteDB{pool: pool, writers: make(chan *sqliteConn, 1), closed: make(chan struct{})}
+	for range n {
+		conn, err := pool.Conn(ctx)
+		if err != nil {
+			return nil, errors.Join(err, pool.Close())
+		}
+		c := &sqliteConn{conn: conn, stmts: make(map[string]*sql.Stmt)}
+		db.all = append(db.all, c)
+		if err := c.setUp(ctx); err != nil {
+			return nil, errors.Join(err, pool.Close())
+		}
+	}
+	db.writers <- db.all[0]
+	return db, nil
+}
+
+// Update begins IMMEDIATE: the write lock is taken before the first read, so that no transaction is ever built on a
+// snapshot that another writer has overtaken, and no retry is needed.
+func (d *sqliteDB) Update(ctx context.Context, f func(Tx) error) error {
+	c, err := d.take(ctx, d.writers)
+	if err != nil {
+		return err
+	}
+	defer func() { d.writers <- c }()
+	if err := c.run(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return fmt.Errorf("beginning transaction: %w", err)
+	}
+	committed := false
+	defer func() { // also when f panics
+		if !committed {
+			d.rollback(ctx, c)
+		}
+	}()
+	if err := inTx(c, f); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("committing: %w", err)
+	}
+	// Before this line nothing is durable; after it everything is, or the outcome is unknown and the database fenced.
+	if err := c.run(ctx, "COMMIT"); err != nil {
+		d.fenced.Store(true)
+		return fmt.Errorf("committing: %w: %w", ErrAmbiguous, err)
+	}
+	committed = true
+	return nil
+}
+
+// View runs f on a read connection; query_only makes SQLite itself refuse a write.
+func (d *sqliteDB) View(ctx context.Context, f func(Tx) error) error {
+	c, err := d.take(ctx, d.readers)
+	if err != nil {
+		return err
+	}
+	defer func() { d.readers <- c }()
+	if d.readers == d.writers {
+		if err := c.assert(ctx, "query_only", "1"); err != nil {
+			return err
+		}
+		defer func() {
+			if c.assert(ctx, "query_only", "0") != nil {
+				d.fenced.Store(true)
+			}
+		}()
+	}
+	if err := c.run(ctx, "BEGIN"); err != nil {
+		return fmt.Errorf("beginning view: %w", err)
+	}
+	defer d.rollback(ctx, c)
+	return inTx(c, f)
+}
+
+// Close takes every connection back, then closes the file.
+func (d *sqliteDB) Close() error {
+	if !d.closing.CompareAndSwap(false, true) {
+		return nil
+	}
+	close(d.closed)
+	var err error
+	for range d.all {
+		var c *sqliteConn
+		select {
+		case c = <-d.writers:
+		case c = <-d.readers:
+		}
+		err = errors.Join(err, c.close())
+	}
+	if err = errors.Join(err, d.pool.Close()); err != nil {
+		return fmt.Errorf("closing ledger: %w", err)
+	}
+	return nil
+}
+
+// take waits for an idle connection.
+func (d *sqliteDB) take(ctx context.Context, from chan *sqliteConn) (*sqliteConn, error) {
+	if d.closing.Load() {
+		return nil, ErrClosed
+	}
+	select {
+	case c := <-from:
+		if d.fenced.Load() {
+			from <- c
+			return nil, ErrFenced
+		}
+		return c, nil
+	case <-d.closed:
+		return nil, ErrClosed
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for the database: %w", ctx.Err())
+	}
+}
+
+// rollback fences the database when it fails: the connection's state is then unknown.
+func (d *sqliteDB) rollback(ctx context.Context, c *sqliteConn) {
+	if err := c.run(ctx, "ROLLBACK"); err != nil {
+		d.fenced.Store(true)
+	}
+}
