@@ -171,7 +171,7 @@ func split(text string) []string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, " \r\n")
-		if line == "" || strings.HasPrefix(line, "--") {
+		if bare := strings.TrimSpace(line); bare == "" || strings.HasPrefix(bare, "--") {
 			continue
 		}
 		stmt, end := strings.CutSuffix(line, ";")
