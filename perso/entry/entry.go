@@ -9,7 +9,9 @@ package entry
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/persoline/persoline/perso"
@@ -235,4 +237,21 @@ func chipText(c id.ChipID) string {
 		return ""
 	}
 	return c.String()
+}
+
+// ErrNoTime says that an entry carries no time.
+var ErrNoTime = errors.New("entry has no time")
+
+// TimeOf reads the field "at" of an entry of any kind.
+func TimeOf(b []byte) (time.Time, error) {
+	for line := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(line, "at "); ok {
+			t, err := time.Parse(record.TimeForm, strings.TrimSuffix(v, "\n"))
+			if err != nil {
+				return time.Time{}, fmt.Errorf("reading the time of an entry: %w", err)
+			}
+			return t, nil
+		}
+	}
+	return time.Time{}, ErrNoTime
 }

@@ -7,8 +7,8 @@ import (
 	"log/slog"
 )
 
-// countable is an identifier that has a successor.
-type countable[T any] interface {
+// Number is an identifier that has a successor: EID, ICCID or IMSI.
+type Number[T any] interface {
 	comparable
 	value
 	String() string
@@ -22,7 +22,7 @@ type countable[T any] interface {
 
 // Range is a run of consecutive identifiers, check digits not counted. It is
 // comparable; the zero value is empty.
-type Range[T countable[T]] struct {
+type Range[T Number[T]] struct {
 	first, last T
 	count       uint64
 }
@@ -38,17 +38,18 @@ type (
 
 // NewEIDRange is count EIDs from first on. It wraps ErrCarry when the issuer
 // identification (EIDIINDigits) would change.
-func NewEIDRange(first EID, count uint64) (EIDRange, error) { return newRange(first, count) }
+func NewEIDRange(first EID, count uint64) (EIDRange, error) { return NewRange(first, count) }
 
 // NewICCIDRange is count ICCIDs of one length from first on. It wraps ErrCarry
 // when one of the first ICCIDIINDigits would change.
-func NewICCIDRange(first ICCID, count uint64) (ICCIDRange, error) { return newRange(first, count) }
+func NewICCIDRange(first ICCID, count uint64) (ICCIDRange, error) { return NewRange(first, count) }
 
 // NewIMSIRange is count IMSIs from first on. It wraps ErrCarry when the network
 // code would change.
-func NewIMSIRange(first IMSI, count uint64) (IMSIRange, error) { return newRange(first, count) }
+func NewIMSIRange(first IMSI, count uint64) (IMSIRange, error) { return NewRange(first, count) }
 
-func newRange[T countable[T]](first T, count uint64) (Range[T], error) {
+// NewRange is count identifiers of any kind from first on; the constructors by kind say when it wraps ErrCarry.
+func NewRange[T Number[T]](first T, count uint64) (Range[T], error) {
 	if first.IsZero() {
 		return Range[T]{}, errors.New("making a range: the first identifier is none")
 	}

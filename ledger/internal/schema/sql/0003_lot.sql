@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS lot (
   state          TEXT   NOT NULL CHECK (state IN ('released', 'running', 'complete', 'closed')),
   good           BIGINT NOT NULL CHECK (good >= 0),
   spares         BIGINT NOT NULL CHECK (spares >= 0),
-  next_unit      BIGINT NOT NULL CHECK (next_unit >= 0 AND next_unit <= good),
+  next_unit      BIGINT NOT NULL CHECK (next_unit >= 0 AND next_unit <= good + spares),
   next_eid       BIGINT NOT NULL CHECK (next_eid >= 0 AND next_eid <= good + spares),
   open_count     BIGINT NOT NULL CHECK (open_count >= 0),
   good_count     BIGINT NOT NULL CHECK (good_count >= 0 AND good_count <= good),

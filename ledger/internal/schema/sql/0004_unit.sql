@@ -2,35 +2,27 @@
 
 -- A claim is a unit in one generation on one chip. An EID and a chip appear once for ever (I1).
 CREATE TABLE IF NOT EXISTS claim (
-  lot            TEXT   NOT NULL,
-  unit           BIGINT NOT NULL CHECK (unit >= 0),
-  gen            BIGINT NOT NULL CHECK (gen >= 0 AND gen <= 15),
-  eid_index      BIGINT NOT NULL CHECK (eid_index >= 0),
-  eid            BYTEA  NOT NULL UNIQUE,
-  chip           BYTEA  NOT NULL,
-  state          TEXT   NOT NULL CHECK (state IN ('open', 'good', 'lost')),
-  seq            BIGINT NOT NULL,
-  outcome_seq    BIGINT,
-  cert           BYTEA,
-  cert_key       BYTEA,
-  eis_sig        BYTEA,
-  sessions       BIGINT NOT NULL CHECK (sessions >= 0),
-  last_counter   BIGINT NOT NULL,
-  present_line   TEXT   NOT NULL,
-  present_head   BIGINT NOT NULL,
-  present_number BIGINT NOT NULL,
+  lot          TEXT   NOT NULL,
+  unit         BIGINT NOT NULL CHECK (unit >= 0),
+  gen          BIGINT NOT NULL CHECK (gen >= 0 AND gen <= 15),
+  eid_index    BIGINT NOT NULL CHECK (eid_index >= 0),
+  eid          BYTEA  NOT NULL UNIQUE,
+  chip         BYTEA  NOT NULL UNIQUE,
+  state        TEXT   NOT NULL CHECK (state IN ('open', 'good', 'lost')),
+  seq          BIGINT NOT NULL,
+  loss_seq     BIGINT NOT NULL CHECK (loss_seq >= 0 AND (loss_seq > 0) = (gen > 0)),
+  outcome_seq  BIGINT NOT NULL CHECK ((outcome_seq > 0) = (state <> 'open')),
+  cert         BYTEA,
+  cert_key     BYTEA,
+  eis_sig      BYTEA,
+  sessions     BIGINT NOT NULL CHECK (sessions >= 0),
+  failures     BIGINT NOT NULL CHECK (failures >= 0),
+  last_counter BIGINT NOT NULL,
+  line         TEXT   NOT NULL,
+  head         BIGINT NOT NULL,
+  number       BIGINT NOT NULL,
   PRIMARY KEY (lot, unit, gen),
   UNIQUE (lot, eid_index)
-);
-
-CREATE INDEX IF NOT EXISTS claim_state ON claim (lot, state);
-
-CREATE TABLE IF NOT EXISTS chip_claim (
-  chip BYTEA  PRIMARY KEY,
-  lot  TEXT   NOT NULL,
-  unit BIGINT NOT NULL,
-  gen  BIGINT NOT NULL,
-  UNIQUE (lot, unit, gen)
 );
 
 -- Units that wait for a re-make; gen is the generation that was lost.
@@ -41,29 +33,36 @@ CREATE TABLE IF NOT EXISTS lost_unit (
   PRIMARY KEY (lot, unit)
 );
 
--- n and responses_hash are those of the last act; state is sealed by the vault. A host challenge (serial) serves once.
+-- A host challenge (serial) serves once. last_n is the newest act; at is when it came.
 CREATE TABLE IF NOT EXISTS session (
-  session        BYTEA   PRIMARY KEY,
-  lot            TEXT    NOT NULL,
-  unit           BIGINT  NOT NULL,
-  gen            BIGINT  NOT NULL,
-  serial         BIGINT  NOT NULL,
-  command        BYTEA   NOT NULL,
-  answer         BYTEA   NOT NULL,
-  n              BIGINT  NOT NULL CHECK (n >= 0),
-  responses_hash BYTEA   NOT NULL,
-  state          BYTEA,
-  ended          BOOLEAN NOT NULL,
+  session BYTEA   PRIMARY KEY,
+  lot     TEXT    NOT NULL,
+  unit    BIGINT  NOT NULL,
+  gen     BIGINT  NOT NULL,
+  serial  BIGINT  NOT NULL,
+  command BYTEA   NOT NULL,
+  answer  BYTEA   NOT NULL,
+  line    TEXT    NOT NULL,
+  head    BIGINT  NOT NULL,
+  number  BIGINT  NOT NULL,
+  last_n  BIGINT  NOT NULL CHECK (last_n >= 0),
+  ended   BOOLEAN NOT NULL,
+  at      BIGINT  NOT NULL,
   UNIQUE (lot, serial)
 );
 
 CREATE INDEX IF NOT EXISTS session_unit ON session (lot, unit, gen);
 
+CREATE INDEX IF NOT EXISTS session_place ON session (line, head, number);
+
+-- state is what the vault sealed for the act that follows; responses and state are forgotten when the claim ends.
 CREATE TABLE IF NOT EXISTS act (
   session        BYTEA  NOT NULL,
   n              BIGINT NOT NULL CHECK (n >= 0),
   responses_hash BYTEA  NOT NULL,
   responses      BYTEA,
+  state          BYTEA,
   seq            BIGINT NOT NULL,
+  at             BIGINT NOT NULL,
   PRIMARY KEY (session, n)
 );

@@ -23,10 +23,11 @@ CREATE TABLE IF NOT EXISTS bin_count (
 );
 
 CREATE TABLE IF NOT EXISTS reason_count (
-  lot    TEXT   NOT NULL,
-  reason TEXT   NOT NULL,
-  n      BIGINT NOT NULL CHECK (n >= 0),
-  PRIMARY KEY (lot, reason)
+  lot     TEXT   NOT NULL,
+  verdict TEXT   NOT NULL,
+  reason  TEXT   NOT NULL,
+  n       BIGINT NOT NULL CHECK (n >= 0),
+  PRIMARY KEY (lot, verdict, reason)
 );
 
 CREATE TABLE IF NOT EXISTS count_report (

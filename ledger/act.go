@@ -1,0 +1,178 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/scp"
+)
+
+// act is one ActRequest on its way: admitted, served, settled, answered. admit and settle may run more than once, so each
+// begins by forgetting what it decided before.
+type act struct {
+	l    *Ledger
+	lot  *lot
+	q    bus.ActRequest
+	hash [32]byte // of the responses
+	chip id.ChipID
+	iu   scp.InitUpdate
+
+	decision // of the last step that ran
+	claim    claimRow
+	serve    *toServe
+	result   bus.ServeResult
+}
+
+// decision is what a step made of the request: a refusal, an answer to give at once, or a verdict that rests on a log entry.
+type decision struct {
+	fault error
+	reply *bus.ActReply
+	final *finding
+	again bool // serve once more, with what is stored now
+}
+
+// finding is a verdict on record: the log entry that says so.
+type finding struct {
+	verdict perso.Verdict
+	reason  perso.Reason
+	seq     int64
+	body    []byte
+}
+
+// toServe is what the vault needs for this act.
+type toServe struct {
+	claimSeq, lossSeq, actSeq    int64
+	claimBody, lossBody, actBody []byte
+	command, answer              []byte
+	responses                    [][]byte
+	state                        []byte
+	stored                       bus.Stored
+	at                           int64 // microseconds
+}
+
+// Act carries out act n of a session: claim, serve, settle. Asked again it gives the same answer (architecture, bus).
+func (l *Ledger) Act(ctx context.Context, q bus.ActRequest) (bus.ActReply, error) {
+	lt, err := l.lot(ctx, q.Lot)
+	if err != nil {
+		return bus.ActReply{}, err
+	}
+	a := &act{l: l, lot: lt, q: q}
+	if err := a.read(); err != nil {
+		return bus.ActReply{}, bus.Refuse(bus.FaultBadMessage, "act %d of %s: %v", q.N, q.Present, err)
+	}
+	// COMMIT POINT 1: the claim and the act are durable and logged before the vault makes a secret for them.
+	if err := l.commit(ctx, a.admit); err != nil {
+		return bus.ActReply{}, fmt.Errorf("admitting act %d of %s: %w", q.N, q.Present, err)
+	}
+	for try := 0; a.serve != nil && (try == 0 || a.again); try++ {
+		if try == maxServeTries {
+			return bus.ActReply{}, bus.Refuse(bus.FaultBusy, "act %d of %s: the stored certificate keeps changing", q.N, q.Present)
+		}
+		if err := l.serves.do(ctx, a); err != nil {
+			return bus.ActReply{}, fmt.Errorf("serving act %d of %s: %w", q.N, q.Present, err)
+		}
+		// COMMIT POINT 2: certificate, state and outcome are durable before the line hears of them (I4).
+		if err := l.commit(ctx, a.settle); err != nil {
+			return bus.ActReply{}, fmt.Errorf("settling act %d of %s: %w", q.N, q.Present, err)
+		}
+	}
+	return l.answer(ctx, a.decision)
+}
+
+// answer turns a decision into a reply; a final verdict gets its proof in a signed checkpoint.
+func (l *Ledger) answer(ctx context.Context, d decision) (bus.ActReply, error) {
+	switch {
+	case d.fault != nil:
+		return bus.ActReply{}, d.fault
+	case d.reply != nil:
+		return *d.reply, nil
+	case d.final == nil:
+		return bus.ActReply{}, fmt.Errorf("answering: no step decided")
+	}
+	v, err := l.proven(ctx, *d.final)
+	if err != nil {
+		return bus.ActReply{}, err
+	}
+	return bus.ActReply{Verdict: &v}, nil
+}
+
+// read checks the message and takes out what decisions rest on; it touches no database.
+func (a *act) read() error {
+	q := &a.q
+	if q.N >= perso.MaxActs || q.Present.Line == "" {
+		return fmt.Errorf("act %d of a line %q makes no sense", q.N, q.Present.Line)
+	}
+	if q.N > 0 {
+		a.hash = entry.ResponsesHash(q.Responses)
+		return nil
+	}
+	a.hash = entry.ResponsesHash(q.Identify)
+	if q.Session != entry.SessionOf(q.Command, q.Answer) {
+		return fmt.Errorf("session is not the hash of its INITIALIZE UPDATE")
+	}
+	data, sw, err := apdu.SWOf(q.Answer)
+	if err != nil || sw != apdu.SWOK {
+		return fmt.Errorf("INITIALIZE UPDATE was not answered with 9000")
+	}
+	if a.iu, err = scp.ParseInitUpdate(data); err != nil {
+		return err
+	}
+	a.chip, err = a.lot.chipID(q.Identify, a.iu)
+	return err
+}
+
+// chipID takes the chip's identity from where the product says it is. For CPLC it must agree with the key diversification
+// data, since that is what binds it to the keys.
+func (lt *lot) chipID(identify [][]byte, iu scp.InitUpdate) (id.ChipID, error) {
+	kdd, err := id.ChipIDFromBytes(iu.KDD[:])
+	if err != nil {
+		return id.ChipID{}, err
+	}
+	switch lt.release.ChipID {
+	case "kdd":
+		return kdd, nil
+	case "cplc":
+		for _, answer := range identify {
+			value, ok := cplcOf(answer)
+			if !ok {
+				continue
+			}
+			chip, err := id.ChipIDFromCPLC(value)
+			if err != nil {
+				return id.ChipID{}, err
+			}
+			if chip != kdd {
+				return id.ChipID{}, fmt.Errorf("CPLC says chip %s, INITIALIZE UPDATE says %s", chip, kdd)
+			}
+			return chip, nil
+		}
+		return id.ChipID{}, fmt.Errorf("no CPLC among the identify answers")
+	}
+	return id.ChipID{}, fmt.Errorf("chip identity %q is not one this ledger reads", lt.release.ChipID)
+}
+
+// cplcOf finds the 42-byte CPLC value of a GET DATA 9F7F answer.
+func cplcOf(answer []byte) ([]byte, bool) {
+	data, sw, err := apdu.SWOf(answer)
+	if err != nil || sw != apdu.SWOK {
+		return nil, false
+	}
+	value, ok := bytes.CutPrefix(data, []byte{0x9F, 0x7F, 0x2A})
+	return value, ok && len(value) == 0x2A
+}
+
+func say(v perso.Verdict, r perso.Reason, text string) *bus.ActReply {
+	return &bus.ActReply{Verdict: &bus.Verdict{Verdict: v, Reason: r, Text: text}}
+}
+
+func hold(r perso.Reason, text string) *bus.ActReply {
+	reply := say(perso.VerdictHold, r, text)
+	reply.Verdict.RetryAfter = holdFor
+	return reply
+}

@@ -1,0 +1,242 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+)
+
+// begin decides act 0 of a new session: whose chip is this, and may it be written?
+func (a *act) begin(ctx context.Context, b *Batch) error {
+	if known, err := a.inStock(ctx, b); err != nil || !known {
+		return err
+	}
+	if fresh, err := a.freshChallenge(ctx, b); err != nil || !fresh {
+		return err
+	}
+	c, found, err := findClaim(ctx, b, sqlClaimOfChip, a.chip.Bytes())
+	if err != nil {
+		return err
+	}
+	factory := a.iu.KVN == a.lot.release.FactoryKVN
+	switch {
+	case !found && !factory:
+		return a.stop(ctx, b, perso.ReasonForeignChip, "the chip has no claim, but not the maker's keys either")
+	case !found:
+		return a.bind(ctx, b)
+	case c.lot != a.lot.name:
+		return a.stop(ctx, b, perso.ReasonForeignChip, fmt.Sprintf("the chip belongs to lot %s", c.lot))
+	}
+	a.claim = c
+	if uint64(a.iu.Seq) <= c.counter && a.iu.HasSeq {
+		return a.alarm(ctx, b, perso.ReasonTwin, fmt.Sprintf("chip %s: sequence counter %d is not above %d", a.chip, a.iu.Seq, c.counter))
+	}
+	if c.state == perso.UnitLost {
+		return a.onRecord(ctx, b, c.outcome, perso.ReasonNone)
+	}
+	if c.state == perso.UnitGood && factory {
+		return a.alarm(ctx, b, perso.ReasonTwin, fmt.Sprintf("chip %s is good on record and has the maker's keys", a.chip))
+	}
+	return a.resume(ctx, b)
+}
+
+// inStock asks whether the chip came in by a goods-in list of the lot's product.
+func (a *act) inStock(ctx context.Context, b *Batch) (bool, error) {
+	var sku string
+	var twin bool
+	err := b.QueryRow(ctx, sqlChip, a.chip.Bytes()).Scan(&sku, &twin)
+	switch {
+	case errors.Is(err, sqldb.ErrNoRows):
+		return false, a.stop(ctx, b, perso.ReasonUnknownChip, fmt.Sprintf("chip %s is on no goods-in list", a.chip))
+	case err != nil:
+		return false, fmt.Errorf("looking for chip %s in stock: %w", a.chip, err)
+	case sku != a.lot.release.Product:
+		return false, a.stop(ctx, b, perso.ReasonUnknownChip, fmt.Sprintf("chip %s came in for product %s", a.chip, sku))
+	}
+	return true, nil
+}
+
+// freshChallenge demands a serial number that was reserved and never used: a challenge serves once.
+func (a *act) freshChallenge(ctx context.Context, b *Batch) (bool, error) {
+	n, err := readCounts(ctx, b, a.lot.name)
+	if err != nil {
+		return false, err
+	}
+	if a.q.Serial >= n.challenge {
+		return false, a.alarm(ctx, b, perso.ReasonReplay, fmt.Sprintf("host challenge %d was never given out", a.q.Serial))
+	}
+	var other []byte
+	err = b.QueryRow(ctx, sqlSerialUsed, string(a.lot.name), int64(a.q.Serial)).Scan(&other)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for host challenge %d: %w", a.q.Serial, err)
+	}
+	return false, a.alarm(ctx, b, perso.ReasonReplay, fmt.Sprintf("host challenge %d served session %x already", a.q.Serial, other[:8]))
+}
+
+// stop halts the head on a chip that must not be written here.
+func (a *act) stop(ctx context.Context, b *Batch, reason perso.Reason, text string) error {
+	f, err := presentFinding(ctx, b, a.lot.name, a.q.Present, a.chip, perso.VerdictStop, reason)
+	if err != nil {
+		return err
+	}
+	a.reply = say(f.verdict, f.reason, text)
+	return nil
+}
+
+// bind makes the claim: one identity, one chip (I1), within what was released (I7).
+func (a *act) bind(ctx context.Context, b *Batch) error {
+	n, err := readCounts(ctx, b, a.lot.name)
+	if err != nil {
+		return err
+	}
+	if n.made+n.open >= n.good {
+		return a.noWork(ctx, b, n)
+	}
+	e := entry.Claim{Lot: a.lot.name, Index: perso.EIDIndex(n.nextEID), Chip: a.chip, Release: a.lot.hash, Present: a.q.Present, At: b.At}
+	fresh, err := a.pickUnit(ctx, b, n, &e)
+	if err != nil {
+		return err
+	}
+	if !fresh || n.nextEID >= n.good+n.spares {
+		return a.noIdentity(ctx, b, n)
+	}
+	if e.EID, err = a.lot.release.EIDs.At(n.nextEID); err != nil {
+		return err
+	}
+	if err := a.insertClaim(ctx, b, n, e); err != nil {
+		return err
+	}
+	return a.openSession(ctx, b)
+}
+
+// pickUnit takes a unit that waits for its re-make, else the next new one. It reports false when none is left.
+func (a *act) pickUnit(ctx context.Context, b *Batch, n counts, e *entry.Claim) (bool, error) {
+	var unit, gen int64
+	err := b.QueryRow(ctx, sqlNextLost, string(a.lot.name)).Scan(&unit, &gen)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		limit := n.good
+		if a.lot.release.Remake == remakeFresh {
+			limit += n.spares
+		}
+		e.Unit = perso.Unit(n.nextUnit)
+		return n.nextUnit < limit, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for a unit to re-make: %w", err)
+	}
+	lost, ok, err := findClaim(ctx, b, sqlClaim, string(a.lot.name), unit, gen)
+	if err != nil || !ok {
+		return false, errors.Join(err, missing(ok, "the lost claim, for session", a.q.Session))
+	}
+	e.Unit, e.Gen, e.Loss = perso.Unit(unit), perso.Generation(gen+1), uint64(lost.outcome)
+	_, err = b.Exec(ctx, sqlCutLost, string(a.lot.name), unit)
+	return e.Gen <= perso.MaxGeneration, err
+}
+
+const remakeFresh = "fresh-identity"
+
+func (a *act) insertClaim(ctx context.Context, b *Batch, n counts, e entry.Claim) error {
+	seq, _, err := b.append(entry.KindClaim, unitSubject(e.Lot, e.Unit), e)
+	if err != nil {
+		return err
+	}
+	eid := e.EID.Bytes()
+	p := a.q.Present
+	_, err = b.Exec(ctx, sqlAddClaim, string(e.Lot), int64(e.Unit), int64(e.Gen), int64(e.Index), eid[:], e.Chip.Bytes(), seq, int64(e.Loss),
+		string(p.Line), int64(p.Head), int64(p.Number))
+	if err != nil {
+		return fmt.Errorf("claiming unit %d of lot %s: %w", e.Unit, e.Lot, err)
+	}
+	nextUnit := n.nextUnit
+	if e.Gen == 0 {
+		nextUnit++
+	}
+	if _, err := b.Exec(ctx, sqlLotClaimed, string(e.Lot), int64(nextUnit), int64(n.nextEID+1), string(perso.LotRunning)); err != nil {
+		return fmt.Errorf("counting the claim of lot %s: %w", e.Lot, err)
+	}
+	a.claim = claimRow{lot: e.Lot, unit: e.Unit, gen: e.Gen, index: e.Index, eid: e.EID, chip: e.Chip, state: perso.UnitOpen, seq: seq, lossSeq: int64(e.Loss), at: p}
+	return nil
+}
+
+// noWork answers when enough units are good or in work.
+func (a *act) noWork(ctx context.Context, b *Batch, n counts) error {
+	if n.made < n.good {
+		a.reply = hold(perso.ReasonLotWaiting, "every unit left is in work on another head")
+		return nil
+	}
+	return a.give(ctx, b, perso.VerdictReturn, perso.ReasonLotComplete)
+}
+
+// noIdentity answers when the released identities are used up; the lot ends short once nothing is in work.
+func (a *act) noIdentity(ctx context.Context, b *Batch, n counts) error {
+	if n.open > 0 {
+		a.reply = hold(perso.ReasonLotWaiting, "identities are used up; units in work may still fail or succeed")
+		return nil
+	}
+	if _, err := b.Exec(ctx, sqlLotState, string(a.lot.name), string(perso.LotComplete), b.At.UnixMicro(), string(n.state)); err != nil {
+		return fmt.Errorf("completing lot %s: %w", a.lot.name, err)
+	}
+	return a.give(ctx, b, perso.VerdictReturn, perso.ReasonNoIdentity)
+}
+
+// give records a final verdict on a chip without a claim.
+func (a *act) give(ctx context.Context, b *Batch, v perso.Verdict, r perso.Reason) error {
+	f, err := presentFinding(ctx, b, a.lot.name, a.q.Present, a.chip, v, r)
+	a.final = &f
+	return err
+}
+
+// resume lets a chip with a claim go on, or ends it when it was tried too often.
+func (a *act) resume(ctx context.Context, b *Batch) error {
+	var line string
+	var head, number, touched int64
+	err := b.QueryRow(ctx, sqlLastSession, string(a.claim.lot), int64(a.claim.unit), int64(a.claim.gen)).Scan(&line, &head, &number, &touched)
+	if err != nil && !errors.Is(err, sqldb.ErrNoRows) {
+		return fmt.Errorf("looking for the last session of chip %s: %w", a.chip, err)
+	}
+	if err == nil && (line != string(a.q.Present.Line) || head != int64(a.q.Present.Head)) && b.At.UnixMicro()-touched < sessionLease.Microseconds() {
+		a.reply = hold(perso.ReasonSessionElse, fmt.Sprintf("the chip's session at %s/%d has not ended", line, head))
+		return nil
+	}
+	var inPlace int64
+	if err := b.QueryRow(ctx, sqlSessionsOfPut, string(a.q.Present.Line), int64(a.q.Present.Head), int64(a.q.Present.Number)).Scan(&inPlace); err != nil {
+		return fmt.Errorf("counting sessions of %s: %w", a.q.Present, err)
+	}
+	if a.claim.state == perso.UnitOpen && (a.claim.sessions >= perso.MaxSessionsPerChip || inPlace >= perso.MaxSessionsPerPresentation) {
+		return a.reject(ctx, b, bus.Failed{Reason: perso.ReasonTries})
+	}
+	return a.openSession(ctx, b)
+}
+
+// openSession ends any session before and records the new one with its act 0.
+func (a *act) openSession(ctx context.Context, b *Batch) error {
+	c, p := a.claim, a.q.Present
+	if _, err := b.Exec(ctx, sqlSessionsEnd, string(c.lot), int64(c.unit), int64(c.gen)); err != nil {
+		return fmt.Errorf("ending sessions of chip %s: %w", a.chip, err)
+	}
+	_, err := b.Exec(ctx, sqlAddSession, a.q.Session[:], string(c.lot), int64(c.unit), int64(c.gen), int64(a.q.Serial), a.q.Command, a.q.Answer,
+		string(p.Line), int64(p.Head), int64(p.Number), b.At.UnixMicro())
+	if err != nil {
+		return fmt.Errorf("recording session %s: %w", a.q.Session, err)
+	}
+	if _, err := b.Exec(ctx, sqlClaimSession, string(c.lot), int64(c.unit), int64(c.gen), int64(a.iu.Seq), string(p.Line), int64(p.Head), int64(p.Number)); err != nil {
+		return fmt.Errorf("counting sessions of chip %s: %w", a.chip, err)
+	}
+	if _, err := b.Exec(ctx, sqlAddPresentation, string(p.Line), int64(p.Head), int64(p.Number), string(c.lot), a.chip.Bytes()); err != nil {
+		return fmt.Errorf("recording presentation %s: %w", p, err)
+	}
+	row, err := a.record(ctx, b, a.q.Serial)
+	if err != nil {
+		return err
+	}
+	s := sessionRow{lot: c.lot, unit: c.unit, gen: c.gen, serial: a.q.Serial, command: a.q.Command, answer: a.q.Answer, at: p}
+	return a.prepare(ctx, b, s, row)
+}

@@ -1,0 +1,188 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// balance counts a lot by the ledger's own records (I6) and names whatever keeps it from closing.
+func balance(ctx context.Context, tx sqldb.Tx, name perso.Name) (c statement.Counts, blocks []string, err error) {
+	n, err := readCounts(ctx, tx, name)
+	if err != nil {
+		return c, nil, err
+	}
+	bins, err := readBins(ctx, tx, name)
+	if err != nil {
+		return c, nil, err
+	}
+	c = statement.Counts{Good: bins[perso.VerdictGood], RejectBlank: bins[perso.VerdictRejectBlank], RejectLive: bins[perso.VerdictRejectLive], Returned: bins[perso.VerdictReturn]}
+	block := func(format string, a ...any) { blocks = append(blocks, fmt.Sprintf(format, a...)) }
+	if n.state != perso.LotComplete && n.state != perso.LotClosed {
+		block("the lot is %s: %d of %d good, %d in work", n.state, n.made, n.good, n.open)
+	}
+	if c.Good != n.made {
+		block("%d units are good on record, %d chips lie in the good bin", n.made, c.Good)
+	}
+	machine, found, err := readCount(ctx, tx, name, entry.SourceHandler)
+	if err != nil {
+		return c, nil, err
+	}
+	if !found {
+		block("the handler has not reported its counters")
+	} else {
+		c.In = machine.In
+		compare(block, "handler", machine, c)
+	}
+	hand, found, err := readCount(ctx, tx, name, entry.SourceHand)
+	if err != nil {
+		return c, nil, err
+	}
+	if !found {
+		block("nobody has counted the bins by hand")
+	} else {
+		compare(block, "hand count", hand, c)
+	}
+	if d := c.Difference(); found && d != 0 {
+		block("%d chips went in and %d are accounted for: difference %d", c.In, int64(c.In)-d, d)
+	}
+	return c, blocks, nil
+}
+
+// compare names every bin in which a source's count differs from the ledger's.
+func compare(block func(string, ...any), source string, e entry.Count, c statement.Counts) {
+	for _, bin := range []struct {
+		name         string
+		theirs, ours uint64
+	}{
+		{"in", e.In, c.In}, {"good", e.Good, c.Good}, {"reject-blank", e.RejectBlank, c.RejectBlank},
+		{"reject-live", e.RejectLive, c.RejectLive}, {"return", e.Return, c.Returned},
+	} {
+		if bin.theirs != bin.ours {
+			block("%s says %d for %s, the ledger %d", source, bin.theirs, bin.name, bin.ours)
+		}
+	}
+}
+
+func readBins(ctx context.Context, tx sqldb.Tx, name perso.Name) (map[perso.Verdict]uint64, error) {
+	bins := map[perso.Verdict]uint64{}
+	err := tx.Each(ctx, func(row sqldb.Row) error {
+		var bin string
+		var n int64
+		if err := row.Scan(&bin, &n); err != nil {
+			return err
+		}
+		bins[perso.Verdict(bin)] = uint64(n)
+		return nil
+	}, sqlBins, string(name))
+	if err != nil {
+		return nil, fmt.Errorf("counting the bins of lot %q: %w", name, err)
+	}
+	return bins, nil
+}
+
+// Close takes the officers' word that a lot's counts hold. It is refused while anything is unexplained, and names it.
+func (l *Ledger) Close(ctx context.Context, q bus.SignedRequest) (bus.LotReply, error) {
+	signed, err := statement.DecodeSigned(q.Signed)
+	if err != nil {
+		return bus.LotReply{}, bus.Refuse(bus.FaultBadMessage, "%v", err)
+	}
+	c, err := statement.ParseClose(signed.Body)
+	if err != nil {
+		return bus.LotReply{}, bus.Refuse(bus.FaultBadMessage, "%v", err)
+	}
+	var fault error
+	err = l.commit(ctx, func(ctx context.Context, b *Batch) (err error) {
+		fault, err = l.close(ctx, b, signed, c)
+		return err
+	})
+	if err == nil {
+		err = fault
+	}
+	if err != nil {
+		return bus.LotReply{}, fmt.Errorf("closing lot %q: %w", c.Lot, err)
+	}
+	return bus.LotReply{Lot: c.Lot}, nil
+}
+
+func (l *Ledger) close(ctx context.Context, b *Batch, signed statement.Signed, c statement.Close) (fault, err error) {
+	n, err := readCounts(ctx, b, c.Lot)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return bus.Refuse(bus.FaultNotFound, "lot %q is not known", c.Lot), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	hash := signed.Hash()
+	if n.state == perso.LotClosed {
+		var before []byte
+		err := b.QueryRow(ctx, sqlStatement, hash[:]).Scan(&before)
+		if errors.Is(err, sqldb.ErrNoRows) {
+			return bus.Refuse(bus.FaultRefused, "the lot was closed by another statement"), nil
+		}
+		return nil, err
+	}
+	reg, err := l.register(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	if err := reg.Authorize(signed); err != nil {
+		return bus.Refuse(bus.FaultRefused, "%v", err), nil
+	}
+	ours, blocks, err := balance(ctx, b, c.Lot)
+	switch {
+	case err != nil:
+		return nil, err
+	case len(blocks) > 0:
+		return bus.Refuse(bus.FaultRefused, "%s", blocks[0]), nil
+	case c.Counts != ours || c.Env != l.site.env:
+		return bus.Refuse(bus.FaultRefused, "the signed counts are not those on record now; draft the closing anew"), nil
+	}
+	if _, err := b.Exec(ctx, sqlAddStatement, hash[:], statement.KindClose, int64(1), string(c.Lot), signed.Encode()); err != nil {
+		return nil, err
+	}
+	if _, err := b.Exec(ctx, sqlLotState, string(c.Lot), string(perso.LotClosed), n.completed.UnixMicro(), string(perso.LotComplete)); err != nil {
+		return nil, err
+	}
+	_, _, err = b.append(entry.KindStatement, lotSubject(c.Lot), entry.Statement{What: statement.KindClose, Hash: hash, Lot: c.Lot, At: b.At})
+	return nil, err
+}
+
+// RecordExport logs what was handed out, once per lot and kind: the same hash again is the same export.
+func (l *Ledger) RecordExport(ctx context.Context, e entry.Export) error {
+	var fault error
+	err := l.commit(ctx, func(ctx context.Context, b *Batch) error {
+		fault = nil
+		var before []byte
+		err := b.QueryRow(ctx, sqlExport, string(e.Lot), e.What).Scan(&before)
+		if err == nil {
+			if string(before) != string(e.Hash[:]) {
+				fault = fmt.Errorf("%w: another %s export is on record", ErrRefused, e.What)
+			}
+			return nil
+		}
+		if !errors.Is(err, sqldb.ErrNoRows) {
+			return err
+		}
+		e.At = b.At
+		seq, _, err := b.append(entry.KindExport, lotSubject(e.Lot), e)
+		if err != nil {
+			return err
+		}
+		_, err = b.Exec(ctx, sqlAddExport, string(e.Lot), e.What, string(e.Receiver), e.Hash[:], seq, b.At.UnixMicro())
+		return err
+	})
+	if err == nil {
+		err = fault
+	}
+	if err != nil {
+		return fmt.Errorf("recording the %s export of lot %q: %w", e.What, e.Lot, err)
+	}
+	return nil
+}

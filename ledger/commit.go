@@ -1,0 +1,144 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/ledger/internal/tree"
+)
+
+// Step is one member of a group commit. It reads and writes within the batch's transaction, appends log entries, and
+// leaves its answer with its caller. It may be run more than once, so it must set its answer anew each time, have no
+// other effect, and answer the same when it meets its own earlier effect. It must not fail on data: an error means that
+// the database did not do its duty.
+type Step func(ctx context.Context, b *Batch) error
+
+// Batch is one transaction being built.
+type Batch struct {
+	sqldb.Tx
+	At    time.Time
+	base  int64
+	items []tree.Item
+}
+
+// encoder is anything that encodes itself for the log.
+type encoder interface{ Encode() ([]byte, error) }
+
+// append adds a log entry and returns its number, which holds if the batch commits.
+func (b *Batch) append(kind string, subject []byte, e encoder) (seq int64, body []byte, err error) {
+	body, err = e.Encode()
+	if err != nil {
+		return 0, nil, fmt.Errorf("logging %s: %w", kind, err)
+	}
+	b.items = append(b.items, tree.Item{Kind: kind, Subject: subject, Body: body})
+	return b.base + int64(len(b.items)) - 1, body, nil
+}
+
+// headState is the log's right edge as last committed by this process.
+type headState struct {
+	mu  sync.Mutex // held for the length of a commit
+	log *tree.Log
+	// ro guards reading log from outside a commit.
+	ro sync.RWMutex
+}
+
+func (h *headState) get() *tree.Log {
+	h.ro.RLock()
+	defer h.ro.RUnlock()
+	return h.log
+}
+
+func (h *headState) set(t *tree.Log) {
+	h.ro.Lock()
+	defer h.ro.Unlock()
+	h.log = t
+}
+
+// reload reads the log's edge from the database.
+func (l *Ledger) reload(ctx context.Context) error {
+	return l.db.View(ctx, func(tx sqldb.Tx) error {
+		t, err := tree.Open(ctx, tx)
+		if err != nil {
+			return fmt.Errorf("reading the log's edge: %w", err)
+		}
+		l.head.set(t)
+		return nil
+	})
+}
+
+// commit runs one step, together with whatever arrives meanwhile.
+func (l *Ledger) commit(ctx context.Context, s Step) error { return l.commits.do(ctx, s) }
+
+// commitBatch runs the steps in one transaction. If that fails they run alone, so that one member's fault is its own.
+func (l *Ledger) commitBatch(ctx context.Context, steps []Step) []error {
+	l.head.mu.Lock()
+	defer l.head.mu.Unlock()
+	errs := make([]error, len(steps))
+	err := l.commitTogether(ctx, steps)
+	if err == nil || len(steps) == 1 {
+		for i := range errs {
+			errs[i] = err
+		}
+		return errs
+	}
+	for i := range steps {
+		errs[i] = l.commitTogether(ctx, steps[i:i+1])
+	}
+	return errs
+}
+
+// commitTogether tries the steps until they are known to be committed. Whatever went wrong, the edge is read again first:
+// a step that was written although its commit reported an error meets its own effect and answers the same.
+func (l *Ledger) commitTogether(ctx context.Context, steps []Step) error {
+	var err error
+	for try := 0; try < maxCommitTries; try++ {
+		if err = l.commitOnce(ctx, steps); err == nil {
+			return nil
+		}
+		if rerr := l.reload(ctx); rerr != nil {
+			return errors.Join(err, rerr)
+		}
+		if !errors.Is(err, tree.ErrHeadMoved) && !errors.Is(err, sqldb.ErrAmbiguous) {
+			return err
+		}
+	}
+	return err
+}
+
+func (l *Ledger) commitOnce(ctx context.Context, steps []Step) error {
+	head, at, note := l.head.get(), l.stamp(), l.signed.unsaved()
+	var next *tree.Log
+	err := l.db.Update(ctx, func(tx sqldb.Tx) error {
+		next = nil
+		b := &Batch{Tx: tx, At: at, base: head.Size()}
+		for _, s := range steps {
+			if err := s(ctx, b); err != nil {
+				return err
+			}
+		}
+		if note != nil {
+			if _, err := tx.Exec(ctx, sqlSaveNote, note.size, note.text); err != nil {
+				return fmt.Errorf("saving the signed checkpoint: %w", err)
+			}
+		}
+		if len(b.items) == 0 {
+			return nil
+		}
+		var err error
+		_, next, err = head.Append(ctx, tx, b.items)
+		return err
+	})
+	// COMMIT POINT. Before: nothing of this batch was told to anybody. After: it is durable, and may be.
+	if err != nil {
+		return fmt.Errorf("committing %d steps: %w", len(steps), err)
+	}
+	if next != nil {
+		l.head.set(next)
+	}
+	l.signed.saved(note)
+	return nil
+}

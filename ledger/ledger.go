@@ -1,0 +1,136 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/persoline/persoline/ledger/internal/schema"
+	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/order"
+)
+
+// Signer lets the log grow: it signs a new size and root after checking that they continue what it signed before.
+type Signer interface {
+	Checkpoint(ctx context.Context, q bus.CheckpointRequest) (bus.CheckpointReply, error)
+}
+
+// Vault serves acts of released lots.
+type Vault interface {
+	OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotReply, error)
+	Challenges(ctx context.Context, q bus.VaultChallengesRequest) (bus.VaultChallengesReply, error)
+	Serve(ctx context.Context, q bus.ServeRequest) (bus.ServeReply, error)
+}
+
+// Catalogues are the office's own data: partners, products, and the folder of the products' scripts.
+type Catalogues struct {
+	Order     order.Catalogue
+	Scripts   fs.FS
+	CertBytes int // length of the value of CERT.ECASD.ECKA as the vault makes it
+}
+
+// Config is what a ledger needs.
+type Config struct {
+	DB         sqldb.DB
+	Vault      Vault
+	Signer     Signer
+	Now        func() time.Time
+	Rand       io.Reader // nonces that hide what is committed to
+	Log        *slog.Logger
+	Catalogues Catalogues
+}
+
+// DB is a ledger's database; its conformance suite is ledger/ledgertest.
+type DB = sqldb.DB
+
+// CreateSQLite makes the file of a new ledger and refuses an existing one; OpenSQLite opens one and refuses a missing one.
+var (
+	CreateSQLite = sqldb.CreateSQLite
+	OpenSQLite   = sqldb.OpenSQLite
+)
+
+// Errors that callers act on.
+var (
+	// ErrNotFound says that the ledger knows no such thing.
+	ErrNotFound = errors.New("not in the ledger")
+	// ErrRefused says that a request was understood and may not be granted.
+	ErrRefused = errors.New("refused")
+)
+
+// Limits of waiting and trying.
+const (
+	// maxCommitTries bounds how often one batch is tried again because the head moved: more means another writer that
+	// never pauses, which is an incident.
+	maxCommitTries = 8
+	// maxServeTries bounds how often an act is served again because its certificate lost the compare-and-set.
+	maxServeTries = 3
+	// maxFailures is how many contacts of one chip may fail after writing began; a chip that breaks off more often is bad.
+	maxFailures = 3
+	// maxPlainTries is how many contacts a chip gets that was never claimed (bad contact on good chips is common).
+	maxPlainTries = 3
+	// sessionLease is how long an unfinished session keeps its chip from opening another one at another head.
+	sessionLease = 60 * time.Second
+	// holdFor tells a head when to ask again while every identity left is in work elsewhere.
+	holdFor = 100 * time.Millisecond
+	// maxLots bounds the lots kept in memory.
+	maxLots = 256
+)
+
+// Ledger is the core. Make it with Open.
+type Ledger struct {
+	db     sqldb.DB
+	vault  Vault
+	signer Signer
+	now    func() time.Time
+	rand   io.Reader
+	log    *slog.Logger
+	cat    Catalogues
+	site   site
+
+	commits combiner[Step, error]
+	serves  combiner[*act, error]
+	head    headState
+	signed  signedState
+
+	stampMu sync.Mutex
+	last    time.Time
+
+	lotMu sync.Mutex
+	lots  map[perso.Name]*lot
+}
+
+// stamp gives the time of one transaction: it never goes back and never repeats, so that entries have one order.
+func (l *Ledger) stamp() time.Time {
+	l.stampMu.Lock()
+	defer l.stampMu.Unlock()
+	t := l.now().UTC().Truncate(time.Microsecond)
+	if !t.After(l.last) {
+		t = l.last.Add(time.Microsecond)
+	}
+	l.last = t
+	return t
+}
+
+// Open opens an initialised ledger. The vault is not asked: a ledger opens while the vault is away.
+func Open(ctx context.Context, c Config) (*Ledger, error) {
+	l := &Ledger{db: c.DB, vault: c.Vault, signer: c.Signer, now: c.Now, rand: c.Rand, log: c.Log, cat: c.Catalogues, lots: map[perso.Name]*lot{}}
+	l.commits = combiner[Step, error]{max: bus.MaxBatch, flights: 1, run: l.commitBatch}
+	l.serves = combiner[*act, error]{max: maxServeItems, flights: 2, run: l.serveBatch}
+	if err := schema.Check(ctx, c.DB); err != nil {
+		return nil, fmt.Errorf("opening ledger: %w", err)
+	}
+	if err := l.reload(ctx); err != nil {
+		return nil, fmt.Errorf("opening ledger: %w", err)
+	}
+	if err := l.loadSite(ctx); err != nil {
+		return nil, fmt.Errorf("opening ledger: %w", err)
+	}
+	return l, nil
+}

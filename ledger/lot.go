@@ -1,0 +1,126 @@
+package ledger
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// lot is what never changes about a lot once it is released.
+type lot struct {
+	name    perso.Name
+	release statement.Release
+	signed  []byte
+	hash    [32]byte // of the release
+	script  [32]byte
+	order   string
+	product product.Product
+}
+
+// lot finds a released lot, from memory when it was asked for before.
+func (l *Ledger) lot(ctx context.Context, name perso.Name) (*lot, error) {
+	l.lotMu.Lock()
+	known := l.lots[name]
+	l.lotMu.Unlock()
+	if known != nil {
+		return known, nil
+	}
+	var found *lot
+	err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+		found, err = l.readLot(ctx, tx, name)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading lot %q: %w", name, err)
+	}
+	l.lotMu.Lock()
+	defer l.lotMu.Unlock()
+	if len(l.lots) >= maxLots {
+		clear(l.lots)
+	}
+	l.lots[name] = found
+	return found, nil
+}
+
+func (l *Ledger) readLot(ctx context.Context, tx sqldb.Tx, name perso.Name) (*lot, error) {
+	var releaseHash, script []byte
+	out := &lot{name: name}
+	err := tx.QueryRow(ctx, sqlLot, string(name)).Scan(&releaseHash, &out.order, &script)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return nil, fmt.Errorf("lot %q: %w", name, ErrNotFound)
+	} else if err != nil {
+		return nil, err
+	}
+	if err := tx.QueryRow(ctx, sqlStatement, releaseHash).Scan(&out.signed); err != nil {
+		return nil, fmt.Errorf("reading the release: %w", err)
+	}
+	signed, err := statement.DecodeSigned(out.signed)
+	if err != nil {
+		return nil, err
+	}
+	if out.release, err = statement.ParseRelease(signed.Body); err != nil {
+		return nil, err
+	}
+	out.hash, out.script = signed.Hash(), out.release.ScriptHash
+	p, ok := l.cat.Order.Products.Get(product.SKU(out.release.Product))
+	if !ok || p.Hash() != out.release.ProductHash {
+		return nil, fmt.Errorf("%w: product %q on this host is not the one that was released", ErrRefused, out.release.Product)
+	}
+	out.product = p
+	return out, nil
+}
+
+// counts is what changes about a lot.
+type counts struct {
+	state              perso.LotState
+	good, spares       uint64
+	nextUnit, nextEID  uint64
+	open, made, lost   uint64
+	challenge          uint64
+	created, completed time.Time
+}
+
+func readCounts(ctx context.Context, tx sqldb.Tx, name perso.Name) (c counts, err error) {
+	var created, completed int64
+	err = tx.QueryRow(ctx, sqlLotCounts, string(name)).Scan((*string)(&c.state), &c.good, &c.spares, &c.nextUnit, &c.nextEID,
+		&c.open, &c.made, &c.lost, &c.challenge, &created, &completed)
+	if err != nil {
+		return c, fmt.Errorf("reading the counts of lot %q: %w", name, err)
+	}
+	c.created, c.completed = fromMicros(created), fromMicros(completed)
+	return c, nil
+}
+
+func fromMicros(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
+
+// Subjects index log entries by what they are about.
+
+// lotSubject groups what concerns a lot as a whole.
+func lotSubject(name perso.Name) []byte { return append([]byte("lot\x00"), name...) }
+
+// unitSubject groups the whole life of a unit, all generations.
+func unitSubject(name perso.Name, u perso.Unit) []byte {
+	b := append([]byte("unit\x00"), name...)
+	return binary.BigEndian.AppendUint32(append(b, 0), uint32(u))
+}
+
+// chipSubject groups what happened to a chip before or without a claim.
+func chipSubject(chip []byte) []byte { return append([]byte("chip\x00"), chip...) }
+
+// orderSubject groups what concerns an order.
+func orderSubject(number string) []byte { return append([]byte("order\x00"), number...) }
+
+// siteSubject groups what concerns the site.
+func siteSubject() []byte { return []byte("site") }

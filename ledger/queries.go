@@ -1,0 +1,89 @@
+package ledger
+
+// The SQL of the core, in the portable subset of ledger/internal/sqldb. Rows are found by key; nothing sorts on TEXT.
+const (
+	sqlSaveNote = `UPDATE log_head SET signed_size = $1, note = $2 WHERE id = 1 AND signed_size <= $1`
+
+	sqlStatement      = `SELECT signed FROM statement WHERE hash = $1`
+	sqlAddStatement   = `INSERT INTO statement (hash, kind, ord, lot, signed) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`
+	sqlStatementsKind = `SELECT signed FROM statement WHERE lot = $1 ORDER BY ord`
+	sqlNextStatement  = `SELECT COUNT(*) FROM statement`
+
+	sqlLot         = `SELECT release_hash, order_id, script FROM lot WHERE lot = $1`
+	sqlLotCounts   = `SELECT state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, created, completed FROM lot WHERE lot = $1`
+	sqlAddLot      = `INSERT INTO lot (lot, order_id, release_hash, state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, script, created, completed) VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, 0, 0, 0, $7, $8, 0) ON CONFLICT DO NOTHING`
+	sqlLotState    = `UPDATE lot SET state = $2, completed = $3 WHERE lot = $1 AND state = $4`
+	sqlLotClaimed  = `UPDATE lot SET next_unit = $2, next_eid = $3, open_count = open_count + 1, state = $4 WHERE lot = $1`
+	sqlLotGood     = `UPDATE lot SET open_count = open_count - 1, good_count = good_count + 1 WHERE lot = $1`
+	sqlLotLost     = `UPDATE lot SET open_count = open_count - 1, lost_count = lost_count + 1 WHERE lot = $1`
+	sqlLots        = `SELECT lot, state FROM lot`
+	sqlReserve     = `UPDATE lot SET challenge_next = challenge_next + $2 WHERE lot = $1`
+	sqlScript      = `SELECT data FROM script_blob WHERE hash = $1`
+	sqlAddScript   = `INSERT INTO script_blob (hash, data) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+	sqlOrderByID   = `SELECT hash, nonce, canonical, resolved, state, created FROM customer_order WHERE order_id = $1`
+	sqlOrderByHash = `SELECT order_id FROM customer_order WHERE hash = $1`
+	sqlAddOrder    = `INSERT INTO customer_order (order_id, hash, nonce, canonical, resolved, state, created) VALUES ($1, $2, $3, $4, $5, $6, $7)`
+	sqlOrderState  = `UPDATE customer_order SET state = $2 WHERE order_id = $1`
+	sqlOrders      = `SELECT order_id, state, created FROM customer_order`
+
+	sqlOverlap  = `SELECT order_id, lo, hi FROM issued_range WHERE kind = $1 AND lo <= $3 AND hi >= $2`
+	sqlAddRange = `INSERT INTO issued_range (kind, lo, hi, order_id) VALUES ($1, $2, $3, $4)`
+	sqlBlocker  = `SELECT hi FROM issued_range WHERE kind = $1 AND lo <= $3 AND hi >= $2 ORDER BY hi DESC LIMIT 1`
+
+	sqlChip    = `SELECT r.product, c.twin FROM chip c, reel r WHERE c.chip = $1 AND r.reel = c.reel`
+	sqlReel    = `SELECT file_hash FROM reel WHERE reel = $1`
+	sqlAddReel = `INSERT INTO reel (reel, file_hash, product, count, created) VALUES ($1, $2, $3, $4, $5)`
+	sqlAddChip = `INSERT INTO chip (chip, reel, twin) VALUES ($1, $2, FALSE) ON CONFLICT DO NOTHING`
+	sqlTwin    = `UPDATE chip SET twin = TRUE WHERE chip = $1`
+
+	claimColumns    = `lot, unit, gen, eid_index, eid, chip, state, seq, loss_seq, outcome_seq, cert, cert_key, sessions, failures, last_counter, line, head, number`
+	sqlClaimOfChip  = `SELECT ` + claimColumns + ` FROM claim WHERE chip = $1`
+	sqlClaim        = `SELECT ` + claimColumns + ` FROM claim WHERE lot = $1 AND unit = $2 AND gen = $3`
+	sqlClaimsByEID  = `SELECT ` + claimColumns + ` FROM claim WHERE eid = $1`
+	sqlClaimsOfUnit = `SELECT ` + claimColumns + ` FROM claim WHERE lot = $1 AND unit = $2 ORDER BY gen`
+	sqlAddClaim     = `INSERT INTO claim (` + claimColumns + `) VALUES ($1, $2, $3, $4, $5, $6, 'open', $7, $8, 0, NULL, NULL, 0, 0, 0, $9, $10, $11)`
+	sqlClaimSession = `UPDATE claim SET sessions = sessions + 1, last_counter = $4, line = $5, head = $6, number = $7 WHERE lot = $1 AND unit = $2 AND gen = $3`
+	sqlClaimFailed  = `UPDATE claim SET failures = failures + 1 WHERE lot = $1 AND unit = $2 AND gen = $3`
+	sqlClaimCert    = `UPDATE claim SET cert = $4, cert_key = $5 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'open' AND (cert_key IS NULL OR cert_key <> $5)`
+	sqlClaimEnd     = `UPDATE claim SET state = $4, outcome_seq = $5 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'open'`
+
+	sqlAddLost  = `INSERT INTO lost_unit (lot, unit, gen) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
+	sqlNextLost = `SELECT unit, gen FROM lost_unit WHERE lot = $1 ORDER BY unit LIMIT 1`
+	sqlCutLost  = `DELETE FROM lost_unit WHERE lot = $1 AND unit = $2`
+
+	sqlSession       = `SELECT lot, unit, gen, serial, command, answer, line, head, number, last_n, ended, at FROM session WHERE session = $1`
+	sqlAddSession    = `INSERT INTO session (session, lot, unit, gen, serial, command, answer, line, head, number, last_n, ended, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, FALSE, $11)`
+	sqlSessionNext   = `UPDATE session SET last_n = $2, at = $3 WHERE session = $1 AND last_n = $2 - 1 AND ended = FALSE`
+	sqlSessionsEnd   = `UPDATE session SET ended = TRUE WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
+	sqlLastSession   = `SELECT line, head, number, at FROM session WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
+	sqlSerialUsed    = `SELECT session FROM session WHERE lot = $1 AND serial = $2`
+	sqlSessionsOfPut = `SELECT COUNT(*) FROM session WHERE line = $1 AND head = $2 AND number = $3`
+
+	sqlAct        = `SELECT responses_hash, responses, state, seq, at FROM act WHERE session = $1 AND n = $2`
+	sqlAddAct     = `INSERT INTO act (session, n, responses_hash, responses, state, seq, at) VALUES ($1, $2, $3, $4, NULL, $5, $6)`
+	sqlActState   = `UPDATE act SET state = $3 WHERE session = $1 AND n = $2`
+	sqlActsForget = `UPDATE act SET responses = NULL, state = NULL WHERE session = $1`
+
+	sqlPresentation    = `SELECT lot, chip, verdict, reason, bin, seq FROM presentation WHERE line = $1 AND head = $2 AND number = $3`
+	sqlAddPresentation = `INSERT INTO presentation (line, head, number, lot, chip, verdict, reason, bin, seq) VALUES ($1, $2, $3, $4, $5, '', '', '', 0) ON CONFLICT DO NOTHING`
+	sqlJudge           = `UPDATE presentation SET verdict = $4, reason = $5, seq = $6 WHERE line = $1 AND head = $2 AND number = $3`
+	sqlBin             = `UPDATE presentation SET bin = $4 WHERE line = $1 AND head = $2 AND number = $3 AND bin = ''`
+	sqlAtHead          = `SELECT number, chip, verdict, bin FROM presentation WHERE line = $1 AND head = $2 AND lot = $3 ORDER BY number DESC LIMIT 1`
+
+	sqlAddBinCount    = `INSERT INTO bin_count (lot, bin, n) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING`
+	sqlBinCount       = `UPDATE bin_count SET n = n + 1 WHERE lot = $1 AND bin = $2`
+	sqlBins           = `SELECT bin, n FROM bin_count WHERE lot = $1`
+	sqlAddReasonCount = `INSERT INTO reason_count (lot, verdict, reason, n) VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING`
+	sqlReasonCount    = `UPDATE reason_count SET n = n + 1 WHERE lot = $1 AND verdict = $2 AND reason = $3`
+	sqlReasons        = `SELECT verdict, reason, n FROM reason_count WHERE lot = $1`
+
+	sqlCutCount = `DELETE FROM count_report WHERE lot = $1 AND source = $2`
+	sqlSetCount = `INSERT INTO count_report (lot, source, body) VALUES ($1, $2, $3)`
+	sqlCount    = `SELECT body FROM count_report WHERE lot = $1 AND source = $2`
+
+	sqlExport    = `SELECT hash FROM export WHERE lot = $1 AND what = $2`
+	sqlAddExport = `INSERT INTO export (lot, what, receiver, hash, seq, created) VALUES ($1, $2, $3, $4, $5, $6)`
+
+	sqlEntry          = `SELECT kind, body FROM log_entry WHERE seq = $1`
+	sqlEntriesSubject = `SELECT seq, kind, body FROM log_entry WHERE subject = $1 ORDER BY seq`
+)

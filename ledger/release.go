@@ -1,0 +1,224 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/script"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// releaseLasts is how long a release may be used when the order sets no date: a lot that is not made in that time goes
+// back to the officers.
+const releaseLasts = 90 * 24 * time.Hour
+
+// Draft makes the release of an accepted order, for officers to read and sign.
+func (l *Ledger) Draft(ctx context.Context, q bus.DraftRequest) (bus.DraftReply, error) {
+	var o orderRow
+	err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+		o, err = readOrder(ctx, tx, q.Order)
+		return err
+	})
+	if err != nil {
+		return bus.DraftReply{}, err
+	}
+	if o.state != perso.OrderAccepted {
+		return bus.DraftReply{}, bus.Refuse(bus.FaultRefused, "order %q is %s already", q.Order, o.state)
+	}
+	r, err := l.draft(o)
+	if err != nil {
+		return bus.DraftReply{}, fmt.Errorf("drafting the release of order %q: %w", q.Order, err)
+	}
+	body, err := r.Encode()
+	return bus.DraftReply{Body: body}, err
+}
+
+func (l *Ledger) draft(row orderRow) (statement.Release, error) {
+	o := row.content
+	p, ok := l.cat.Order.Products.Get(o.Product)
+	if !ok {
+		return statement.Release{}, fmt.Errorf("product %q: %w", o.Product, ErrNotFound)
+	}
+	smsr, ok := l.cat.Order.Site.SMSR(o.SMSR)
+	if !ok {
+		return statement.Release{}, fmt.Errorf("SM-SR %q: %w", o.SMSR, ErrNotFound)
+	}
+	provider, ok := l.cat.Order.Site.Provider(o.Provider)
+	if !ok {
+		return statement.Release{}, fmt.Errorf("bootstrap provider %q: %w", o.Provider, ErrNotFound)
+	}
+	compiled, err := l.compile(p, len(smsr.Addressing))
+	if err != nil {
+		return statement.Release{}, err
+	}
+	at := l.stamp()
+	r := statement.Release{
+		Env: l.site.env, Site: l.site.name, Lot: lotName(o.ID), Order: string(o.ID), At: at, Expires: at.Add(releaseLasts),
+		OrderHash: row.hash, Product: string(p.SKU), ProductHash: p.Hash(), ScriptHash: compiled.Hash(),
+		Good: o.Quantity, Spares: o.Spares, EIDs: o.EID, ICCIDs: o.ICCID, IMSIs: o.IMSI,
+		Remake: string(o.Remake), KiSource: string(o.KiSource), KeyOrigin: string(o.KeyOrigin), Algorithm: string(o.Algorithm),
+		ChipID: string(p.ChipID), FactoryKVN: p.Factory.KVN, CardKVN: p.ISDKVN, AuthProof: string(p.AuthProof),
+		KMC: p.Factory.KMC, OP: o.OPKey, TransportKey: o.TransportKey, WrapKey: smsr.WrapKey, SMSR: o.SMSR, Delivery: o.Delivery,
+		Constants: constants(p, smsr, provider),
+	}
+	if !o.Expires.IsZero() {
+		r.Expires = o.Expires
+	}
+	if _, err := io.ReadFull(l.rand, r.Nonce[:]); err != nil {
+		return statement.Release{}, fmt.Errorf("drawing a nonce: %w", err)
+	}
+	return r, nil
+}
+
+// constants are the script's public variables that are equal on every card of the lot.
+func constants(p product.Product, smsr order.SMSR, provider order.Provider) []statement.Constant {
+	ad, spn := p.Profile.AD(provider.MNCDigits()), provider.EFSPN()
+	return []statement.Constant{
+		{Name: "AD", Value: ad[:]}, {Name: "SPN", Value: spn[:]}, {Name: "SMSR.ADDR", Value: smsr.Addressing},
+		{Name: "AID.ISD", Value: p.AIDs.ISD.Bytes()}, {Name: "AID.ISDR", Value: p.AIDs.ISDR.Bytes()}, {Name: "AID.ECASD", Value: p.AIDs.ECASD.Bytes()},
+		{Name: "AID.ISDP", Value: p.AIDs.ISDP.Bytes()}, {Name: "AID.LOADFILE", Value: p.AIDs.LoadFile.Bytes()},
+		{Name: "AID.MODULE", Value: p.AIDs.Module.Bytes()}, {Name: "AID.USIM", Value: p.AIDs.USIM.Bytes()},
+	}
+}
+
+// compile reads and compiles a product's script; lengths that differ by lot are the SM-SR's addressing.
+func (l *Ledger) compile(p product.Product, addressing int) (*script.Script, error) {
+	src, err := fs.ReadFile(l.cat.Scripts, p.Script)
+	if err != nil {
+		return nil, fmt.Errorf("reading the script of %q: %w", p.SKU, err)
+	}
+	s, err := script.Compile(src, script.StandardCatalogue(addressing, l.cat.CertBytes))
+	if err != nil {
+		return nil, fmt.Errorf("compiling %q: %w", p.Script, err)
+	}
+	return s, nil
+}
+
+// Release takes the officers' signed release in, makes the lot, and opens it at the vault, which checks for itself.
+func (l *Ledger) Release(ctx context.Context, q bus.SignedRequest) (bus.LotReply, error) {
+	signed, err := statement.DecodeSigned(q.Signed)
+	if err != nil {
+		return bus.LotReply{}, bus.Refuse(bus.FaultBadMessage, "%v", err)
+	}
+	r, err := statement.ParseRelease(signed.Body)
+	if err != nil {
+		return bus.LotReply{}, bus.Refuse(bus.FaultBadMessage, "%v", err)
+	}
+	p, ok := l.cat.Order.Products.Get(product.SKU(r.Product))
+	if !ok {
+		return bus.LotReply{}, bus.Refuse(bus.FaultRefused, "product %q is not in the catalogue", r.Product)
+	}
+	compiled, err := l.compile(p, len(constantOf(r, "SMSR.ADDR")))
+	if err != nil {
+		return bus.LotReply{}, err
+	}
+	if compiled.Hash() != r.ScriptHash || p.Hash() != r.ProductHash {
+		return bus.LotReply{}, bus.Refuse(bus.FaultRefused, "product or script changed since the release of lot %q was drafted; draft it anew", r.Lot)
+	}
+	var fault error
+	err = l.commit(ctx, func(ctx context.Context, b *Batch) (err error) {
+		fault, err = l.release(ctx, b, signed, r, compiled)
+		return err
+	})
+	if err == nil {
+		err = fault
+	}
+	if err != nil {
+		return bus.LotReply{}, fmt.Errorf("releasing lot %q: %w", r.Lot, err)
+	}
+	lt, err := l.lot(ctx, r.Lot)
+	if err != nil {
+		return bus.LotReply{}, err
+	}
+	return bus.LotReply{Lot: r.Lot}, l.openAtVault(ctx, lt)
+}
+
+func constantOf(r statement.Release, name string) []byte {
+	for _, c := range r.Constants {
+		if c.Name == name {
+			return c.Value
+		}
+	}
+	return nil
+}
+
+func (l *Ledger) release(ctx context.Context, b *Batch, signed statement.Signed, r statement.Release, compiled *script.Script) (fault, err error) {
+	hash := signed.Hash()
+	var before []byte
+	err = b.QueryRow(ctx, sqlLot, string(r.Lot)).Scan(&before, new(string), new([]byte))
+	switch {
+	case err == nil && string(before) == string(hash[:]):
+		return nil, nil // the same release again
+	case err == nil:
+		return bus.Refuse(bus.FaultConflict, "the lot was released by another statement"), nil
+	case !errors.Is(err, sqldb.ErrNoRows):
+		return nil, err
+	}
+	o, err := readOrder(ctx, b, r.Order)
+	if errors.Is(err, ErrNotFound) {
+		return bus.Refuse(bus.FaultNotFound, "%v", err), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if fault := l.mayRelease(ctx, b, signed, r, o); fault != nil {
+		return fault, nil
+	}
+	if _, err := b.Exec(ctx, sqlAddStatement, hash[:], statement.KindRelease, int64(0), string(r.Lot), signed.Encode()); err != nil {
+		return nil, err
+	}
+	if _, err := b.Exec(ctx, sqlAddScript, r.ScriptHash[:], compiled.Encode()); err != nil {
+		return nil, err
+	}
+	_, err = b.Exec(ctx, sqlAddLot, string(r.Lot), r.Order, hash[:], string(perso.LotReleased), int64(r.Good), int64(r.Spares), r.ScriptHash[:], b.At.UnixMicro())
+	if err != nil {
+		return nil, err
+	}
+	if _, err := b.Exec(ctx, sqlOrderState, r.Order, string(perso.OrderReleased)); err != nil {
+		return nil, err
+	}
+	_, _, err = b.append(entry.KindStatement, lotSubject(r.Lot), entry.Statement{What: statement.KindRelease, Hash: hash, Lot: r.Lot, At: b.At})
+	return nil, err
+}
+
+// mayRelease is the ledger's own judgement; the vault makes its own again.
+func (l *Ledger) mayRelease(ctx context.Context, b *Batch, signed statement.Signed, r statement.Release, o orderRow) error {
+	reg, err := l.register(ctx, b)
+	if err != nil {
+		return err
+	}
+	if err := reg.Authorize(signed); err != nil {
+		return bus.Refuse(bus.FaultRefused, "%v", err)
+	}
+	c := o.content
+	switch {
+	case r.Env != l.site.env || r.Site != l.site.name:
+		return bus.Refuse(bus.FaultRefused, "the release is for site %s (%s), this is %s (%s)", r.Site, r.Env, l.site.name, l.site.env)
+	case o.state != perso.OrderAccepted:
+		return bus.Refuse(bus.FaultRefused, "order %q is %s already", r.Order, o.state)
+	case r.OrderHash != o.hash || r.EIDs != c.EID || r.ICCIDs != c.ICCID || r.IMSIs != c.IMSI || r.Good != c.Quantity || r.Spares != c.Spares:
+		return bus.Refuse(bus.FaultRefused, "the release does not say what order %q says", r.Order)
+	case !b.At.Before(r.Expires):
+		return bus.Refuse(bus.FaultRefused, "the release expired on %s", r.Expires.Format(time.DateOnly))
+	}
+	return nil
+}
+
+// register builds the officer register from the ledger's copy of its chain, checked against the pin of the log's genesis.
+func (l *Ledger) register(ctx context.Context, tx sqldb.Tx) (*statement.Register, error) {
+	chain, err := registerChain(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	return statement.NewRegister(l.site.register, chain)
+}

@@ -1,0 +1,199 @@
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/id"
+)
+
+// settle makes the vault's answer durable (phase D), or asks for the act to be served again.
+func (a *act) settle(ctx context.Context, b *Batch) error {
+	a.decision = decision{}
+	c, ok, err := findClaim(ctx, b, sqlClaim, string(a.claim.lot), int64(a.claim.unit), int64(a.claim.gen))
+	if err != nil || !ok {
+		return errors.Join(err, missing(ok, "the claim of session", a.q.Session))
+	}
+	a.claim = c
+	r := a.result
+	switch {
+	case r.Refused != "":
+		return a.alarm(ctx, b, perso.ReasonVaultRefused, r.Refused)
+	case c.state != perso.UnitOpen && r.Failed == nil:
+		// Good on record: the vault has just seen this chip prove that it holds the card's keys.
+		return a.onRecord(ctx, b, c.outcome, perso.ReasonAlreadyGood)
+	case c.state != perso.UnitOpen:
+		return a.alarm(ctx, b, perso.ReasonTwin, fmt.Sprintf("chip %s is %s on record and fails now: %s", c.chip, c.state, r.Failed.Reason))
+	case r.Failed != nil:
+		return a.failed(ctx, b, *r.Failed)
+	case r.Good:
+		return a.good(ctx, b)
+	}
+	return a.window(ctx, b)
+}
+
+// window stores what cannot be computed again, then lets the script leave.
+func (a *act) window(ctx context.Context, b *Batch) error {
+	if a.result.Stored != nil {
+		kept, err := a.store(ctx, b, *a.result.Stored)
+		if err != nil {
+			return err
+		}
+		if !kept {
+			a.serve.stored, a.again = a.claim.stored, true // another certificate for this key was first: serve with that one
+			return nil
+		}
+	}
+	if _, err := b.Exec(ctx, sqlActState, a.q.Session[:], int64(a.q.N), a.result.State); err != nil {
+		return fmt.Errorf("keeping the state of session %s: %w", a.q.Session, err)
+	}
+	a.reply = &bus.ActReply{Window: a.result.Window}
+	return nil
+}
+
+// store puts a certificate into the claim by compare-and-set on its key, and logs it with what it supersedes.
+func (a *act) store(ctx context.Context, b *Batch, s bus.Stored) (bool, error) {
+	c := a.claim
+	n, err := b.Exec(ctx, sqlClaimCert, string(c.lot), int64(c.unit), int64(c.gen), s.Cert, s.Key)
+	if err != nil {
+		return false, fmt.Errorf("storing the certificate of chip %s: %w", c.chip, err)
+	}
+	if n == 0 {
+		return string(c.stored.Cert) == string(s.Cert), nil
+	}
+	e := entry.Certificate{Lot: c.lot, Unit: c.unit, Gen: c.gen, EID: c.eid, Cert: sha256.Sum256(s.Cert), Key: sha256.Sum256(s.Key), At: b.At}
+	if len(c.stored.Cert) > 0 {
+		e.Supersedes = sha256.Sum256(c.stored.Cert)
+	}
+	_, _, err = b.append(entry.KindCertificate, unitSubject(c.lot, c.unit), e)
+	return true, err
+}
+
+// good ends the claim: the vault has verified the product's proof. GOOD is terminal.
+func (a *act) good(ctx context.Context, b *Batch) error {
+	e := a.outcome(b, perso.VerdictGood, perso.ReasonNone)
+	if len(a.claim.stored.Cert) > 0 {
+		e.Cert = sha256.Sum256(a.claim.stored.Cert)
+	}
+	e.Receipt = entry.Hash(a.result.Receipt)
+	if err := a.end(ctx, b, e, perso.UnitGood, sqlLotGood); err != nil {
+		return err
+	}
+	n, err := readCounts(ctx, b, a.claim.lot)
+	if err != nil || n.made < n.good {
+		return err
+	}
+	_, err = b.Exec(ctx, sqlLotState, string(a.claim.lot), string(perso.LotComplete), b.At.UnixMicro(), string(n.state))
+	return err
+}
+
+// failed lets the chip be contacted again, or rejects it.
+func (a *act) failed(ctx context.Context, b *Batch, f bus.Failed) error {
+	c := a.claim
+	if !f.Again || c.failures+1 >= maxFailures {
+		return a.reject(ctx, b, f)
+	}
+	if _, err := b.Exec(ctx, sqlClaimFailed, string(c.lot), int64(c.unit), int64(c.gen)); err != nil {
+		return fmt.Errorf("counting a failure of chip %s: %w", c.chip, err)
+	}
+	if _, err := b.Exec(ctx, sqlSessionsEnd, string(c.lot), int64(c.unit), int64(c.gen)); err != nil {
+		return fmt.Errorf("ending sessions of chip %s: %w", c.chip, err)
+	}
+	found, err := presentFinding(ctx, b, c.lot, a.q.Present, c.chip, perso.VerdictRecontact, f.Reason)
+	if err != nil {
+		return err
+	}
+	a.reply = say(found.verdict, found.reason, fmt.Sprintf("step %s: contact the same chip again", f.Step))
+	return nil
+}
+
+// reject ends the claim as lost. The EID is retired with its chip; the unit may be made again in the next generation.
+func (a *act) reject(ctx context.Context, b *Batch, f bus.Failed) error {
+	e := a.outcome(b, perso.VerdictRejectLive, f.Reason)
+	e.Step, e.SW = f.Step, f.SW
+	if err := a.end(ctx, b, e, perso.UnitLost, sqlLotLost); err != nil {
+		return err
+	}
+	if a.lot.release.Remake == remakeFresh {
+		return nil
+	}
+	_, err := b.Exec(ctx, sqlAddLost, string(a.claim.lot), int64(a.claim.unit), int64(a.claim.gen))
+	return err
+}
+
+func (a *act) outcome(b *Batch, v perso.Verdict, r perso.Reason) entry.Outcome {
+	c := a.claim
+	return entry.Outcome{Lot: c.lot, Unit: c.unit, Gen: c.gen, EID: c.eid, Chip: c.chip, Verdict: v, Reason: r, Session: a.q.Session, Present: a.q.Present, At: b.At}
+}
+
+// end writes the outcome: entry, claim, lot counters, sessions, presentation.
+func (a *act) end(ctx context.Context, b *Batch, e entry.Outcome, state perso.UnitState, sqlCounter string) error {
+	c := a.claim
+	seq, body, err := b.append(entry.KindOutcome, unitSubject(c.lot, c.unit), e)
+	if err != nil {
+		return err
+	}
+	n, err := b.Exec(ctx, sqlClaimEnd, string(c.lot), int64(c.unit), int64(c.gen), string(state), seq)
+	if err != nil || n != 1 {
+		return errors.Join(err, missing(n == 1, "the open claim of session", a.q.Session))
+	}
+	if _, err := b.Exec(ctx, sqlCounter, string(c.lot)); err != nil {
+		return fmt.Errorf("counting the outcome: %w", err)
+	}
+	if _, err := b.Exec(ctx, sqlSessionsEnd, string(c.lot), int64(c.unit), int64(c.gen)); err != nil {
+		return fmt.Errorf("ending sessions of chip %s: %w", c.chip, err)
+	}
+	if _, err := b.Exec(ctx, sqlActsForget, a.q.Session[:]); err != nil {
+		return fmt.Errorf("forgetting the answers of session %s: %w", a.q.Session, err)
+	}
+	if err := count(ctx, b, sqlAddReasonCount, sqlReasonCount, string(c.lot), string(e.Verdict), string(e.Reason)); err != nil {
+		return err
+	}
+	a.final = &finding{verdict: e.Verdict, reason: e.Reason, seq: seq, body: body}
+	return judge(ctx, b, c.lot, a.q.Present, c.chip.Bytes(), *a.final)
+}
+
+// presentFinding records a verdict on a presentation that ends no claim. Asked again it finds what it recorded.
+func presentFinding(ctx context.Context, b *Batch, lot perso.Name, p perso.Presentation, chip id.ChipID, v perso.Verdict, r perso.Reason) (finding, error) {
+	known, found, err := findPresentation(ctx, b, p)
+	if err != nil {
+		return finding{}, err
+	}
+	if found && known.seq > 0 {
+		return readFinding(ctx, b, known.seq)
+	}
+	subject := lotSubject(lot)
+	if !chip.IsZero() {
+		subject = chipSubject(chip.Bytes())
+	}
+	seq, body, err := b.append(entry.KindPresent, subject, entry.Present{Lot: lot, Present: p, Chip: chip, Verdict: v, Reason: r, At: b.At})
+	if err != nil {
+		return finding{}, err
+	}
+	if err := count(ctx, b, sqlAddReasonCount, sqlReasonCount, string(lot), string(v), string(r)); err != nil {
+		return finding{}, err
+	}
+	f := finding{verdict: v, reason: r, seq: seq, body: body}
+	return f, judge(ctx, b, lot, p, chip.Bytes(), f)
+}
+
+// proven gives a verdict its place in a signed checkpoint, so that a head bins on the log and on nothing else.
+func (l *Ledger) proven(ctx context.Context, f finding) (bus.Verdict, error) {
+	t, note, err := l.sign(ctx, f.seq+1)
+	if err != nil {
+		return bus.Verdict{}, err
+	}
+	v := bus.Verdict{Verdict: f.verdict, Reason: f.reason, Entry: f.body, Seq: f.seq, Checkpoint: note}
+	err = l.db.View(ctx, func(tx sqldb.Tx) error {
+		p, err := prove(ctx, tx, t, f.seq, f.body)
+		v.Proof = p.Proof
+		return err
+	})
+	return v, err
+}

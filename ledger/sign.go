@@ -1,0 +1,120 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/ledger/internal/tree"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/checkpoint"
+)
+
+// signedState is the last signed checkpoint with the tree it was made of.
+type signedState struct {
+	signing sync.Mutex // one checkpoint is signed at a time; those who wait are served by it
+
+	mu    sync.Mutex
+	log   *tree.Log
+	note  []byte
+	dirty bool
+}
+
+type savedNote struct {
+	size int64
+	text []byte
+}
+
+func (s *signedState) current() (*tree.Log, []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.log, s.note
+}
+
+func (s *signedState) set(t *tree.Log, note []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.log, s.note, s.dirty = t, note, true
+}
+
+// unsaved is the note that the database does not hold yet: it is stored with the next transaction, because a lost note is
+// signed again at no harm.
+func (s *signedState) unsaved() *savedNote {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.dirty {
+		return nil
+	}
+	return &savedNote{size: s.log.Size(), text: s.note}
+}
+
+func (s *signedState) saved(n *savedNote) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n != nil && s.log != nil && s.log.Size() == n.size {
+		s.dirty = false
+	}
+}
+
+// sign returns a signed checkpoint that covers the log's first size entries, and its tree. Callers that wait for one
+// another's signature share it.
+func (l *Ledger) sign(ctx context.Context, size int64) (*tree.Log, []byte, error) {
+	if t, note := l.signed.current(); t != nil && t.Size() >= size {
+		return t, note, nil
+	}
+	l.signed.signing.Lock()
+	defer l.signed.signing.Unlock()
+	t, note := l.signed.current()
+	if t != nil && t.Size() >= size {
+		return t, note, nil
+	}
+	var from int64
+	if t != nil {
+		from = t.Size()
+	}
+	t = l.head.get()
+	note, err := l.signTree(ctx, t, from)
+	if err != nil {
+		return nil, nil, fmt.Errorf("having a checkpoint of %d entries signed: %w", t.Size(), err)
+	}
+	l.signed.set(t, note)
+	return t, note, nil
+}
+
+// signTree asks the signer, and once more from the size that the signer says it stands at.
+func (l *Ledger) signTree(ctx context.Context, t *tree.Log, from int64) ([]byte, error) {
+	for try := 0; try < 2; try++ {
+		q := bus.CheckpointRequest{Old: from, Size: t.Size(), Root: t.Root()}
+		if err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+			q.Proof, err = t.ProveConsistency(ctx, tx, from)
+			return err
+		}); err != nil {
+			return nil, fmt.Errorf("proving consistency from %d: %w", from, err)
+		}
+		a, err := l.signer.Checkpoint(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		if len(a.Note) > 0 {
+			return a.Note, nil
+		}
+		if a.Last > t.Size() {
+			return nil, fmt.Errorf("%w: the vault signed %d entries, this ledger has %d: it was rolled back", ErrRefused, a.Last, t.Size())
+		}
+		from = a.Last
+	}
+	return nil, fmt.Errorf("%w: the signer did not sign", ErrRefused)
+}
+
+// prove gives an entry's place in a tree.
+func prove(ctx context.Context, tx sqldb.Tx, t *tree.Log, seq int64, body []byte) (bus.Proven, error) {
+	proof, err := t.Prove(ctx, tx, seq)
+	if err != nil {
+		return bus.Proven{}, fmt.Errorf("proving entry %d: %w", seq, err)
+	}
+	if len(proof) > checkpoint.MaxProofHashes {
+		return bus.Proven{}, fmt.Errorf("proving entry %d: %d hashes", seq, len(proof))
+	}
+	return bus.Proven{Entry: body, Seq: seq, Proof: proof}, nil
+}

@@ -1,0 +1,209 @@
+package ledger
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/id"
+)
+
+// Status tells how a lot stands.
+func (l *Ledger) Status(ctx context.Context, q bus.LotRequest) (bus.StatusReply, error) {
+	lt, err := l.lot(ctx, q.Lot)
+	if err != nil {
+		return bus.StatusReply{}, err
+	}
+	r := bus.StatusReply{Env: l.site.env, Lot: lt.name, Order: lt.order, Now: l.now().UTC(), LogSize: l.head.get().Size()}
+	err = l.db.View(ctx, func(tx sqldb.Tx) error { return fillStatus(ctx, tx, &r) })
+	if err != nil {
+		return bus.StatusReply{}, fmt.Errorf("reading the status of lot %q: %w", q.Lot, err)
+	}
+	return r, nil
+}
+
+func fillStatus(ctx context.Context, tx sqldb.Tx, r *bus.StatusReply) error {
+	n, err := readCounts(ctx, tx, r.Lot)
+	if err != nil {
+		return err
+	}
+	r.State, r.Ordered, r.Spares, r.Good, r.Open, r.Lost, r.EIDsUsed = n.state, n.good, n.spares, n.made, n.open, n.lost, n.nextEID
+	r.Released, r.Completed = n.created, n.completed
+	if r.Bins, err = readBins(ctx, tx, r.Lot); err != nil {
+		return err
+	}
+	r.Reasons = nil
+	if err := tx.Each(ctx, func(row sqldb.Row) error {
+		var c bus.ReasonCount
+		var count int64
+		err := row.Scan((*string)(&c.Verdict), (*string)(&c.Reason), &count)
+		c.Count = uint64(count)
+		r.Reasons = append(r.Reasons, c)
+		return err
+	}, sqlReasons, string(r.Lot)); err != nil {
+		return err
+	}
+	if n.state != perso.LotComplete && n.state != perso.LotClosed {
+		return nil
+	}
+	c, blocks, err := balance(ctx, tx, r.Lot)
+	r.Balance, r.Blocks = &c, blocks
+	return err
+}
+
+// Lots tells how all lots stand.
+func (l *Ledger) Lots(ctx context.Context, _ bus.Empty) (bus.LotsReply, error) {
+	var names []perso.Name
+	err := l.db.View(ctx, func(tx sqldb.Tx) error {
+		names = nil
+		return tx.Each(ctx, func(row sqldb.Row) error {
+			var name, state string
+			err := row.Scan(&name, &state)
+			names = append(names, perso.Name(name))
+			return err
+		}, sqlLots)
+	})
+	if err != nil {
+		return bus.LotsReply{}, fmt.Errorf("listing lots: %w", err)
+	}
+	var r bus.LotsReply
+	for _, name := range names {
+		s, err := l.Status(ctx, bus.LotRequest{Lot: name})
+		if err != nil {
+			return bus.LotsReply{}, err
+		}
+		r.Lots = append(r.Lots, s)
+	}
+	return r, nil
+}
+
+// Trace gives the whole life of a unit: every log entry about it and about its chips, oldest first.
+func (l *Ledger) Trace(ctx context.Context, q bus.TraceRequest) (bus.TraceReply, error) {
+	var r bus.TraceReply
+	err := l.db.View(ctx, func(tx sqldb.Tx) error {
+		r = bus.TraceReply{}
+		subjects, err := l.subjects(ctx, tx, strings.TrimSpace(q.Key), &r)
+		if err != nil {
+			return err
+		}
+		for _, s := range subjects {
+			if err := appendEntries(ctx, tx, s, &r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return r, fmt.Errorf("tracing %q: %w", q.Key, err)
+	}
+	if len(r.Entries) == 0 {
+		return r, bus.Refuse(bus.FaultNotFound, "nothing is on record about %q", q.Key)
+	}
+	slices.SortFunc(r.Entries, func(a, b bus.TraceEntry) int { return cmp.Compare(a.Seq, b.Seq) })
+	return r, nil
+}
+
+// subjects finds what a key means: an EID, an ICCID, or a chip id in hex.
+func (l *Ledger) subjects(ctx context.Context, tx sqldb.Tx, key string, r *bus.TraceReply) ([][]byte, error) {
+	if eid, err := id.ParseEID(key); err == nil {
+		b := eid.Bytes()
+		return unitSubjects(ctx, tx, r, sqlClaimsByEID, b[:])
+	}
+	if iccid, err := id.ParseICCID(key); err == nil {
+		lot, unit, err := l.unitOfICCID(ctx, tx, iccid)
+		if err != nil {
+			return nil, err
+		}
+		return unitSubjects(ctx, tx, r, sqlClaimsOfUnit, string(lot), int64(unit))
+	}
+	if chip, err := id.ParseChipID(key); err == nil {
+		found, err := unitSubjects(ctx, tx, r, sqlClaimOfChip, chip.Bytes())
+		if len(found) == 0 && err == nil {
+			found = [][]byte{chipSubject(chip.Bytes())}
+		}
+		return found, err
+	}
+	return nil, bus.Refuse(bus.FaultBadMessage, "%q is no EID (32 digits), no ICCID (19 or 20) and no chip id (hex)", key)
+}
+
+// unitSubjects gives the subjects of the unit that a claim belongs to, and of every chip it was bound to.
+func unitSubjects(ctx context.Context, tx sqldb.Tx, r *bus.TraceReply, query string, args ...any) ([][]byte, error) {
+	first, found, err := findClaim(ctx, tx, query, args...)
+	if err != nil || !found {
+		return nil, err
+	}
+	r.Lot, r.Unit = first.lot, first.unit
+	out := [][]byte{unitSubject(first.lot, first.unit)}
+	err = tx.Each(ctx, func(row sqldb.Row) error {
+		c, err := scanClaim(row)
+		out = append(out, chipSubject(c.chip.Bytes()))
+		return err
+	}, sqlClaimsOfUnit, string(first.lot), int64(first.unit))
+	return out, err
+}
+
+// unitOfICCID finds the lot whose range holds the ICCID, and its place in it.
+func (l *Ledger) unitOfICCID(ctx context.Context, tx sqldb.Tx, iccid id.ICCID) (perso.Name, perso.Unit, error) {
+	one, err := id.NewICCIDRange(iccid, 1)
+	if err != nil {
+		return "", 0, err
+	}
+	number, err := overlap(ctx, tx, kindICCID, one)
+	if err != nil {
+		return "", 0, err
+	}
+	if number == "" {
+		return "", 0, bus.Refuse(bus.FaultNotFound, "ICCID %s was never issued here", iccid)
+	}
+	o, err := readOrder(ctx, tx, number)
+	if err != nil {
+		return "", 0, err
+	}
+	u, ok := indexOf(o.content.ICCID, iccid)
+	if !ok {
+		return "", 0, bus.Refuse(bus.FaultNotFound, "ICCID %s is not in the range of order %s as it is written", iccid, number)
+	}
+	return lotName(o.content.ID), perso.Unit(u), nil
+}
+
+// indexOf finds an identifier's place in a range by halving.
+func indexOf(r id.ICCIDRange, x id.ICCID) (uint64, bool) {
+	target, err := id.NewRange(x, 1)
+	if err != nil {
+		return 0, false
+	}
+	want, _ := target.Bounds()
+	lo, hi := uint64(0), r.Count()
+	for lo < hi {
+		mid := lo + (hi-lo)/2
+		n, err := r.At(mid)
+		if err != nil {
+			return 0, false
+		}
+		one, err := id.NewRange(n, 1)
+		if err != nil {
+			return 0, false
+		}
+		if at, _ := one.Bounds(); string(at[:]) < string(want[:]) {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	n, err := r.At(lo)
+	return lo, err == nil && n == x
+}
+
+func appendEntries(ctx context.Context, tx sqldb.Tx, subject []byte, r *bus.TraceReply) error {
+	return tx.Each(ctx, func(row sqldb.Row) error {
+		var e bus.TraceEntry
+		err := row.Scan(&e.Seq, &e.Kind, &e.Body)
+		r.Entries = append(r.Entries, e)
+		return err
+	}, sqlEntriesSubject, subject)
+}

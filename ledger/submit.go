@@ -1,0 +1,165 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/order"
+)
+
+// Submit takes an order file in: one log entry, accepted or refused, and nothing else for a refused one. The same content
+// twice is one order.
+func (l *Ledger) Submit(ctx context.Context, q bus.SubmitRequest) (bus.SubmitReply, error) {
+	o, err := order.Intake(bytes.NewReader(q.File), l.cat.Order)
+	var faults *order.FaultList
+	if errors.As(err, &faults) {
+		return l.refuse(ctx, q.File, *faults)
+	}
+	if err != nil {
+		return bus.SubmitReply{}, fmt.Errorf("reading the order: %w", err)
+	}
+	var reply bus.SubmitReply
+	err = l.commit(ctx, func(ctx context.Context, b *Batch) (err error) {
+		reply, faults, err = l.accept(ctx, b, o)
+		return err
+	})
+	if err != nil {
+		return bus.SubmitReply{}, fmt.Errorf("accepting order %q: %w", o.ID, err)
+	}
+	if faults != nil {
+		return l.refuse(ctx, q.File, *faults)
+	}
+	return reply, nil
+}
+
+// CheckOrder says what Submit would find in the file alone and against what is issued; it changes nothing.
+func (l *Ledger) CheckOrder(ctx context.Context, file []byte) (order.FaultList, error) {
+	o, err := order.Intake(bytes.NewReader(file), l.cat.Order)
+	var faults *order.FaultList
+	if errors.As(err, &faults) {
+		return *faults, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var found order.FaultList
+	err = l.db.View(ctx, func(tx sqldb.Tx) error {
+		_, list, err := resolve(ctx, tx, l.cat.Order.Site, o)
+		if list != nil {
+			found = *list
+		}
+		return err
+	})
+	return found, err
+}
+
+func (l *Ledger) refuse(ctx context.Context, file []byte, faults order.FaultList) (bus.SubmitReply, error) {
+	e := entry.Refused{File: sha256.Sum256(file), Size: uint64(len(file)), Count: uint64(len(faults))}
+	reply := bus.SubmitReply{}
+	for _, f := range faults {
+		if field := fieldOf(f); len(e.Faults) < entry.MaxRefusedFaults {
+			e.Faults = append(e.Faults, field)
+		}
+		reply.Faults = append(reply.Faults, bus.OrderFault{Field: f.Field, Line: f.Line, Reason: f.Reason, Hint: f.Hint})
+	}
+	err := l.commit(ctx, func(ctx context.Context, b *Batch) error {
+		e.At = b.At
+		_, _, err := b.append(entry.KindRefused, siteSubject(), e)
+		return err
+	})
+	if err != nil {
+		return bus.SubmitReply{}, fmt.Errorf("recording a refused order: %w", err)
+	}
+	return reply, nil
+}
+
+// fieldOf names a fault in the log by field only: reasons quote what the customer wrote.
+func fieldOf(f order.Fault) string {
+	clean := strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' {
+			return '_'
+		}
+		return r
+	}, f.Field)
+	if clean == "" {
+		return "file"
+	}
+	return clean
+}
+
+// accept stores an order with its identities, or finds why it can't be: a fault list, or the same order already there.
+func (l *Ledger) accept(ctx context.Context, b *Batch, o order.Order) (bus.SubmitReply, *order.FaultList, error) {
+	hash := o.Hash()
+	reply := bus.SubmitReply{Order: string(o.ID), Hash: hash, Lot: lotName(o.ID)}
+	known, err := readOrder(ctx, b, string(o.ID))
+	switch {
+	case err == nil && known.hash == hash:
+		reply.Duplicate = true
+		return reply, nil, nil
+	case err == nil:
+		return reply, &order.FaultList{{Field: "order", Reason: fmt.Sprintf("order number %q is taken by an order with other content", o.ID),
+			Hint: "give the changed order a number of its own"}}, nil
+	case !errors.Is(err, ErrNotFound):
+		return reply, nil, err
+	}
+	full, faults, err := resolve(ctx, b, l.cat.Order.Site, o)
+	if err != nil || faults != nil {
+		return reply, faults, err
+	}
+	nonce := make([]byte, 32)
+	if _, err := io.ReadFull(l.rand, nonce); err != nil {
+		return reply, nil, fmt.Errorf("drawing a nonce: %w", err)
+	}
+	canonical := o.Canonical()
+	if _, err := b.Exec(ctx, sqlAddOrder, string(o.ID), hash[:], nonce, canonical, full.Canonical(), string(perso.OrderAccepted), b.At.UnixMicro()); err != nil {
+		return reply, nil, fmt.Errorf("storing order %q: %w", o.ID, err)
+	}
+	if err := reserve(ctx, b, full); err != nil {
+		return reply, nil, err
+	}
+	e := entry.Order{Commit: sha256.Sum256(append(bytes.Clone(nonce), canonical...)), Good: o.Quantity, Spares: o.Spares, At: b.At}
+	_, _, err = b.append(entry.KindOrder, orderSubject(string(o.ID)), e)
+	return reply, nil, err
+}
+
+// lotName proposes the lot's name from the order number.
+func lotName(o order.ID) perso.Name {
+	return perso.Name("L-" + strings.ReplaceAll(string(o), ".", "_"))
+}
+
+type orderRow struct {
+	hash    [32]byte
+	nonce   []byte
+	content order.Order // as resolved
+	state   perso.OrderState
+	created time.Time
+}
+
+func readOrder(ctx context.Context, tx sqldb.Tx, number string) (orderRow, error) {
+	var hash, canonical, resolved []byte
+	var created int64
+	r := orderRow{}
+	err := tx.QueryRow(ctx, sqlOrderByID, number).Scan(&hash, &r.nonce, &canonical, &resolved, (*string)(&r.state), &created)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return r, fmt.Errorf("order %q: %w", number, ErrNotFound)
+	}
+	if err != nil {
+		return r, fmt.Errorf("reading order %q: %w", number, err)
+	}
+	copy(r.hash[:], hash)
+	r.created = fromMicros(created)
+	if r.content, err = order.Parse(bytes.NewReader(resolved)); err != nil {
+		return r, fmt.Errorf("reading order %q as stored: %w", number, err)
+	}
+	return r, nil
+}

@@ -1,0 +1,142 @@
+package bus
+
+import (
+	"time"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// Verbs of the office towards the ledger.
+const (
+	OfficeSubmit  = "submit"
+	OfficeDraft   = "draft-release"
+	OfficeRelease = "release"
+	OfficeReceive = "receive"
+	OfficeStatus  = "status"
+	OfficeLots    = "lots"
+	OfficeCount   = "count"
+	OfficeClose   = "close"
+	OfficeTrace   = "trace"
+	OfficeExport  = "export"
+	OfficeBundle  = "bundle"
+)
+
+// SubmitRequest carries an order file as it was received.
+type SubmitRequest struct {
+	File []byte `cbor:"1,keyasint"`
+}
+
+// OrderFault is one thing that is wrong with an order file.
+type OrderFault struct {
+	Field  string `cbor:"1,keyasint" json:"field"`
+	Line   int    `cbor:"2,keyasint" json:"line"`
+	Reason string `cbor:"3,keyasint" json:"reason"`
+	Hint   string `cbor:"4,keyasint" json:"hint,omitempty"`
+}
+
+// SubmitReply says what became of it: accepted, known already, or refused with every fault.
+type SubmitReply struct {
+	Order     string       `cbor:"1,keyasint"`
+	Hash      [32]byte     `cbor:"2,keyasint"`
+	Lot       perso.Name   `cbor:"3,keyasint"` // name that the release will propose
+	Duplicate bool         `cbor:"4,keyasint,omitempty"`
+	Faults    []OrderFault `cbor:"5,keyasint,omitempty"`
+}
+
+// DraftRequest asks for the release of an accepted order, to be signed by officers.
+type DraftRequest struct {
+	Order string `cbor:"1,keyasint"`
+}
+
+// DraftReply holds the body to sign.
+type DraftReply struct {
+	Body []byte `cbor:"1,keyasint"`
+}
+
+// SignedRequest carries an encoded statement.Signed.
+type SignedRequest struct {
+	Signed []byte `cbor:"1,keyasint"`
+}
+
+// LotReply names the lot that a statement concerned.
+type LotReply struct {
+	Lot perso.Name `cbor:"1,keyasint"`
+}
+
+// ReceiveRequest carries a goods-in file of chips.
+type ReceiveRequest struct {
+	File []byte `cbor:"1,keyasint"`
+}
+
+// ReceiveReply says what was received.
+type ReceiveReply struct {
+	Reel      perso.Name `cbor:"1,keyasint"`
+	Chips     uint64     `cbor:"2,keyasint"`
+	Duplicate bool       `cbor:"3,keyasint,omitempty"`
+}
+
+// LotRequest names a lot.
+type LotRequest struct {
+	Lot perso.Name `cbor:"1,keyasint"`
+}
+
+// ReasonCount is how often a verdict was given for a reason.
+type ReasonCount struct {
+	Verdict perso.Verdict `cbor:"1,keyasint" json:"verdict"`
+	Reason  perso.Reason  `cbor:"2,keyasint" json:"reason"`
+	Count   uint64        `cbor:"3,keyasint" json:"count"`
+}
+
+// StatusReply is a lot's state as the ledger holds it now.
+type StatusReply struct {
+	Env       perso.Env                `cbor:"1,keyasint" json:"environment"`
+	Lot       perso.Name               `cbor:"2,keyasint" json:"lot"`
+	Order     string                   `cbor:"3,keyasint" json:"order"`
+	State     perso.LotState           `cbor:"4,keyasint" json:"state"`
+	Ordered   uint64                   `cbor:"5,keyasint" json:"ordered"`
+	Spares    uint64                   `cbor:"6,keyasint" json:"spares"`
+	Good      uint64                   `cbor:"7,keyasint" json:"good"`
+	Open      uint64                   `cbor:"8,keyasint" json:"in_work"`
+	Lost      uint64                   `cbor:"9,keyasint" json:"lost"`
+	EIDsUsed  uint64                   `cbor:"10,keyasint" json:"eids_used"`
+	Reasons   []ReasonCount            `cbor:"11,keyasint" json:"reasons"`
+	Bins      map[perso.Verdict]uint64 `cbor:"12,keyasint" json:"bins"`
+	Released  time.Time                `cbor:"13,keyasint" json:"released"`
+	Completed time.Time                `cbor:"14,keyasint" json:"completed"`
+	Now       time.Time                `cbor:"15,keyasint" json:"now"`
+	LogSize   int64                    `cbor:"16,keyasint" json:"log_size"`
+	Balance   *statement.Counts        `cbor:"17,keyasint,omitempty" json:"balance,omitempty"`
+	Blocks    []string                 `cbor:"18,keyasint,omitempty" json:"blocks,omitempty"` // what keeps the lot from closing
+}
+
+// LotsReply lists lots.
+type LotsReply struct {
+	Lots []StatusReply `cbor:"1,keyasint"`
+}
+
+// TraceRequest asks for the life of a unit by EID, ICCID or chip id.
+type TraceRequest struct {
+	Key string `cbor:"1,keyasint"`
+}
+
+// TraceEntry is one log entry about it.
+type TraceEntry struct {
+	Seq  int64  `cbor:"1,keyasint" json:"seq"`
+	Kind string `cbor:"2,keyasint" json:"kind"`
+	Body []byte `cbor:"3,keyasint" json:"body"`
+}
+
+// TraceReply is everything the log holds about it, oldest first.
+type TraceReply struct {
+	Lot     perso.Name   `cbor:"1,keyasint" json:"lot"`
+	Unit    perso.Unit   `cbor:"2,keyasint" json:"unit"`
+	Entries []TraceEntry `cbor:"3,keyasint" json:"entries"`
+}
+
+// PathReply says where on the ledger's host something was written.
+type PathReply struct {
+	Paths []string `cbor:"1,keyasint" json:"paths"`
+	Units uint64   `cbor:"2,keyasint" json:"units"`
+	Hash  [32]byte `cbor:"3,keyasint" json:"-"`
+}
