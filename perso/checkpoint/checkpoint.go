@@ -103,6 +103,9 @@ func newVerifier(origin string, pub ed25519.PublicKey) (note.Verifier, error) {
 
 // VerifierKey is the C2SP vkey text of a log key, for people and files.
 func VerifierKey(origin string, pub ed25519.PublicKey) (string, error) {
+	if _, err := newVerifier(origin, pub); err != nil { // NewEd25519VerifierKey takes any name
+		return "", err
+	}
 	s, err := note.NewEd25519VerifierKey(origin, pub)
 	if err != nil {
 		return "", fmt.Errorf("naming log key of %q: %w", origin, err)

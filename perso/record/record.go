@@ -77,6 +77,9 @@ func (w *Writer) Uint(key string, v uint64) *Writer {
 
 // Hex adds bytes in lower-case hex; empty bytes are "-".
 func (w *Writer) Hex(key string, v []byte) *Writer {
+	if hex.EncodedLen(len(v)) > MaxValueBytes && w.err == nil {
+		w.err = fmt.Errorf("encoding field %q: %d bytes in hex exceed %d", key, len(v), MaxValueBytes)
+	}
 	w.buf = append(w.buf, key...)
 	w.buf = append(w.buf, ' ')
 	if len(v) == 0 {
@@ -90,6 +93,9 @@ func (w *Writer) Hex(key string, v []byte) *Writer {
 
 // Time adds a time in TimeForm.
 func (w *Writer) Time(key string, t time.Time) *Writer {
+	if year := t.UTC().Year(); (year < 0 || year > 9999) && w.err == nil {
+		w.err = fmt.Errorf("encoding field %q: year %d has not four digits", key, year)
+	}
 	w.buf = append(w.buf, key...)
 	w.buf = append(w.buf, ' ')
 	w.buf = t.UTC().AppendFormat(w.buf, TimeForm)

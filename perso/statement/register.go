@@ -210,8 +210,10 @@ func (reg *Register) apply(s Signed) error {
 	}
 	if kind == KindAdd {
 		err = reg.admit(o)
-	} else if _, ok := reg.officers[o.ID]; !ok {
+	} else if known, ok := reg.officers[o.ID]; !ok {
 		err = fmt.Errorf("officer %q is not in the register", o.ID)
+	} else if known.Person != o.Person || known.Role != o.Role || !bytes.Equal(known.Key, o.Key) {
+		err = fmt.Errorf("revocation of %q does not repeat what the register says", o.ID)
 	} else {
 		delete(reg.officers, o.ID)
 	}

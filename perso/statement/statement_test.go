@@ -1,0 +1,267 @@
+package statement
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/record/recordtest"
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func hash(b byte) (h [32]byte) {
+	h[0], h[31] = b, 0xA5
+	return h
+}
+
+var at = time.Date(2027, 3, 1, 8, 0, 0, 0, time.UTC)
+
+// key is a software key that depends on a name only.
+func key(name string) ed25519.PrivateKey {
+	seed := bytes.Repeat([]byte(name), ed25519.SeedSize)
+	return ed25519.NewKeyFromSeed(seed[:ed25519.SeedSize])
+}
+
+func officer(name perso.Name, role Role) Officer {
+	return Officer{ID: name, Person: "Person " + string(name), Role: role, Key: key(string(name)).Public().(ed25519.PublicKey)}
+}
+
+func sign(body []byte, names ...perso.Name) Signed {
+	s := Signed{Body: body}
+	for _, n := range names {
+		s.Sign(n, key(string(n)))
+	}
+	return s
+}
+
+func genesis(officers ...Officer) Signed {
+	g := Genesis{Env: perso.EnvTest, Site: "site-1", At: at, Nonce: hash(1), Officers: officers}
+	s := Signed{Body: must(g.Encode())}
+	for _, o := range officers {
+		s.Sign(o.ID, key(string(o.ID)))
+	}
+	return s
+}
+
+func threeOfficers() Signed {
+	return genesis(officer("prod", RoleProduction), officer("sec", RoleSecurity), officer("prod2", RoleProduction))
+}
+
+func change(kind string, prev Signed, o Officer, signers ...perso.Name) Signed {
+	return sign(must(Change{Kind: kind, Prev: prev.Hash(), At: at, Nonce: hash(2), Officer: o}.Encode()), signers...)
+}
+
+func release() Release {
+	const units = 24
+	return Release{
+		Env: perso.EnvTest, Site: "site-1", Lot: "L1", Order: "DEMO-1", At: at, Expires: at.AddDate(1, 0, 0), Nonce: hash(1),
+		OrderHash: hash(2), Product: "m2m-200s-mff2", ProductHash: hash(3), ScriptHash: hash(4), Good: 20, Spares: 4,
+		EIDs:   must(id.NewEIDRange(must(id.ParseEID("89049099001000000000000000000034")), units)),
+		ICCIDs: must(id.NewICCIDRange(must(id.ParseICCID("8988001010000000006")), units)),
+		IMSIs:  must(id.NewIMSIRange(must(id.ParseIMSI("001010100000000", 2)), units)),
+		Remake: "same-identity", KiSource: "derived", KeyOrigin: "card", Algorithm: "milenage", ChipID: "kdd", FactoryKVN: 0xFF, CardKVN: 0x30,
+		AuthProof: "auts", KMC: "kmc", OP: "op", TransportKey: "tk", WrapKey: "wk", SMSR: "smsr", Delivery: "auc",
+		Constants: []Constant{{Name: "EF.SPN", Value: []byte{1, 2}}, {Name: "EMPTY"}},
+	}
+}
+
+func TestBodiesHaveOneSpelling(t *testing.T) {
+	t.Parallel()
+	rel := release()
+	body := must(rel.Encode())
+	back, err := ParseRelease(body)
+	if err != nil || !reflect.DeepEqual(back, rel) {
+		t.Fatalf("%v: read back as %+v, want %+v", err, back, rel)
+	}
+	recordtest.Canonical(t, body, func(b []byte) ([]byte, error) {
+		r, err := ParseRelease(b)
+		if err != nil {
+			return nil, err
+		}
+		return r.Encode()
+	})
+	closing := Close{Env: perso.EnvTest, Lot: "L1", At: at, Nonce: hash(1), Counts: Counts{1, 2, 3, 4, 5, 6, 7, 8, 9}}
+	body = must(closing.Encode())
+	if back, err := ParseClose(body); err != nil || back != closing {
+		t.Fatalf("%v: read back as %+v, want %+v", err, back, closing)
+	}
+	recordtest.Canonical(t, body, func(b []byte) ([]byte, error) {
+		c, err := ParseClose(b)
+		if err != nil {
+			return nil, err
+		}
+		return c.Encode()
+	})
+	recordtest.Canonical(t, threeOfficers().Body, func(b []byte) ([]byte, error) {
+		g, err := parseGenesis(b)
+		if err != nil {
+			return nil, err
+		}
+		return g.Encode()
+	})
+}
+
+func TestReleaseMustMakeSense(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(*Release){
+		"no good units":      func(r *Release) { r.Good = 0 },
+		"more than a lot":    func(r *Release) { r.Good = MaxLotUnits + 1 },
+		"range too short":    func(r *Release) { r.Spares++ },
+		"expires at once":    func(r *Release) { r.Expires = r.At },
+		"unknown remake":     func(r *Release) { r.Remake = "any" },
+		"no nonce":           func(r *Release) { r.Nonce = [32]byte{} },
+		"no environment":     func(r *Release) { r.Env = "" },
+		"constant too large": func(r *Release) { r.Constants[0].Value = make([]byte, 9000) },
+	} {
+		r := release()
+		spoil(&r)
+		body, err := r.Encode()
+		if err == nil {
+			_, err = ParseRelease(body)
+		}
+		if err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestCountsBalance(t *testing.T) {
+	t.Parallel()
+	c := Counts{In: 10, CarriedOver: 2, Good: 6, RejectBlank: 1, RejectLive: 1, Sample: 1, Returned: 1, Missing: 1, InWork: 1}
+	if d := c.Difference(); d != 0 {
+		t.Errorf("balanced counts differ by %d", d)
+	}
+	c.Good++
+	if d := c.Difference(); d != -1 {
+		t.Errorf("one unit too many: difference %d", d)
+	}
+}
+
+func TestSignedHasOneSpelling(t *testing.T) {
+	t.Parallel()
+	s := sign(must(release().Encode()), "prod", "sec")
+	text := s.Encode()
+	recordtest.Canonical(t, text, func(b []byte) ([]byte, error) {
+		s, err := DecodeSigned(b)
+		if err != nil {
+			return nil, err
+		}
+		return s.Encode(), nil
+	})
+	for name, bad := range map[string]string{
+		"three words":      strings.Replace(string(text), "signed prod ", "signed prod x ", 1),
+		"short signature":  string(text[:len(text)-3]) + "\n",
+		"long":             string(text) + strings.Repeat("signed prod "+strings.Repeat("0", 128)+"\n", MaxSignatures),
+		"no blank line":    strings.Replace(string(text), "\n\n", "\n", 1),
+		"no record":        "hello\n\n",
+		"over the maximum": string(text) + strings.Repeat("x", MaxSignedBytes),
+	} {
+		if _, err := DecodeSigned([]byte(bad)); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestAuthorizeNeedsTwoPersonsAndRoles(t *testing.T) {
+	t.Parallel()
+	reg := must(NewRegister([32]byte{}, []Signed{threeOfficers()}))
+	body := must(release().Encode())
+	forged := sign(body, "prod", "sec")
+	forged.Signatures[1].Sig[5] ^= 1
+	changed := sign(body, "prod", "sec")
+	changed.Body = append(bytes.Clone(body), ' ')
+	as := sign(body, "prod", "prod2")
+	as.Signatures[1].Officer = "sec"
+	for name, c := range map[string]struct {
+		s  Signed
+		ok bool
+	}{
+		"two roles": {sign(body, "prod", "sec"), true}, "three": {sign(body, "prod", "sec", "prod2"), true},
+		"nobody": {sign(body), false}, "one": {sign(body, "prod"), false}, "same role": {sign(body, "prod", "prod2"), false},
+		"same officer twice": {sign(body, "prod", "prod"), false}, "stranger beside two": {sign(body, "prod", "sec", "eve"), false},
+		"forged": {forged, false}, "other body": {changed, false}, "under another's name": {as, false},
+	} {
+		err := reg.Authorize(c.s)
+		if (err == nil) != c.ok || (err != nil && !errors.Is(err, ErrNotAuthorized)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestRegisterChain(t *testing.T) {
+	t.Parallel()
+	g := threeOfficers()
+	quality := officer("qual", RoleQuality)
+	add := change(KindAdd, g, quality, "prod", "sec")
+	revoke := change(KindRevoke, add, officer("prod", RoleProduction), "sec", "qual")
+	reg := must(NewRegister(g.Hash(), []Signed{g, add, revoke}))
+	if _, ok := reg.Officer("prod"); ok || reg.Head != revoke.Hash() || reg.Pin != g.Hash() {
+		t.Errorf("after revocation: prod is there %v, head %x", ok, reg.Head)
+	}
+	if err := reg.Authorize(sign(g.Body, "prod", "sec")); !errors.Is(err, ErrNotAuthorized) {
+		t.Errorf("a revoked officer may still sign: %v", err)
+	}
+	incomplete := threeOfficers()
+	incomplete.Signatures = incomplete.Signatures[:2]
+	wrongRole := officer("prod", RoleSecurity)
+	twinPerson, twinKey := officer("new", RoleSecurity), officer("new", RoleSecurity)
+	twinPerson.Person, twinKey.Key = "PERSON PROD", officer("sec", RoleSecurity).Key
+	for name, chain := range map[string][]Signed{
+		"empty":                     {},
+		"genesis not signed by all": {incomplete},
+		"one officer":               {genesis(officer("prod", RoleProduction))},
+		"no genesis":                {add},
+		"wrong order":               {g, revoke, add},
+		"left out":                  {g, revoke},
+		"twice":                     {g, add, add},
+		"added by one":              {g, change(KindAdd, g, quality, "prod")},
+		"added by himself":          {g, change(KindAdd, g, quality, "prod", "qual")},
+		"same person":               {g, change(KindAdd, g, twinPerson, "prod", "sec")},
+		"same key":                  {g, change(KindAdd, g, twinKey, "prod", "sec")},
+		"revoke a stranger":         {g, change(KindRevoke, g, quality, "prod", "sec")},
+		"revoke with another role":  {g, change(KindRevoke, g, wrongRole, "prod", "sec")},
+		"a release in the chain":    {g, sign(must(release().Encode()), "prod", "sec")},
+		"a second genesis":          {g, g},
+	} {
+		if _, err := NewRegister([32]byte{}, chain); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	if _, err := NewRegister(hash(9), []Signed{g}); !errors.Is(err, ErrNotAuthorized) {
+		t.Errorf("other pin: %v", err)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add(sign(must(release().Encode()), "prod", "sec").Encode())
+	f.Add(threeOfficers().Encode())
+	f.Add(sign(must(Close{Env: perso.EnvTest, Lot: "L1", At: at, Nonce: hash(1)}.Encode()), "prod").Encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := DecodeSigned(b)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(s.Encode(), b) {
+			t.Fatalf("second spelling accepted: %q", b)
+		}
+		if r, err := ParseRelease(s.Body); err == nil && !bytes.Equal(must(r.Encode()), s.Body) {
+			t.Fatalf("second spelling of a release accepted: %q", s.Body)
+		}
+		if c, err := ParseClose(s.Body); err == nil && !bytes.Equal(must(c.Encode()), s.Body) {
+			t.Fatalf("second spelling of a close accepted: %q", s.Body)
+		}
+		_, _ = NewRegister([32]byte{}, []Signed{s})
+	})
+}
