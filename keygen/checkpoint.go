@@ -1,0 +1,104 @@
+package keygen
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/checkpoint"
+)
+
+// Recollection is what a vault must never forget: losing it would let a database administrator fork the log, or use one
+// lot key for two releases.
+type Recollection struct {
+	Size int64 // of the last checkpoint that may have been signed
+	Root [32]byte
+	Lots map[perso.Name][32]byte // release that each lot key was made for
+}
+
+// Memory keeps a Recollection. A store without one is an error, never an empty beginning: the ceremony makes it. Both
+// verbs return when the change is durable.
+type Memory interface {
+	Recall() (Recollection, error)
+	RememberCheckpoint(size int64, root [32]byte) error
+	RememberLot(lot perso.Name, release [32]byte) error
+}
+
+// Checkpoint signs the log's new size and root when they continue what was signed last, and nothing else. It is the only
+// use of the log key. The same size and root is signed again (Ed25519 gives the same note).
+func (v *Vault) Checkpoint(ctx context.Context, q bus.CheckpointRequest) (bus.CheckpointReply, error) {
+	if q.Size <= 0 {
+		return bus.CheckpointReply{}, bus.Refuse(bus.FaultBadMessage, "checkpoint of %d entries", q.Size)
+	}
+	v.signing.Lock()
+	defer v.signing.Unlock()
+	next := checkpoint.Checkpoint{Origin: v.cfg.Origin, Size: q.Size, Root: q.Root}
+	last := v.last()
+	if next != last {
+		if q.Old != last.Size {
+			return bus.CheckpointReply{Last: last.Size}, nil
+		}
+		if err := v.advance(last, next, q.Proof); err != nil {
+			return bus.CheckpointReply{}, err
+		}
+	}
+	note, err := next.Seal(v.log, func(text []byte) ([]byte, error) {
+		return v.cfg.Token.SignMessage(ctx, v.cfg.Keys.Log, text)
+	})
+	if err != nil {
+		return bus.CheckpointReply{}, err
+	}
+	return bus.CheckpointReply{Note: note, Last: next.Size}, nil
+}
+
+func (v *Vault) last() checkpoint.Checkpoint {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return checkpoint.Checkpoint{Origin: v.cfg.Origin, Size: v.memory.Size, Root: v.memory.Root}
+}
+
+// advance checks the step from last to next and makes it durable.
+func (v *Vault) advance(last, next checkpoint.Checkpoint, proof [][32]byte) error {
+	if err := checkpoint.CheckConsistency(last, next, hashes(proof)); err != nil {
+		v.cfg.Log.Error("refused to sign an inconsistent checkpoint", "seq", next.Size, "err", err)
+		return bus.Refuse(bus.FaultRefused, "checking consistency: %v", err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if err := v.cfg.Memory.RememberCheckpoint(next.Size, next.Root); err != nil {
+		return fmt.Errorf("remembering checkpoint of %d entries: %w", next.Size, err)
+	}
+	v.memory.Size, v.memory.Root = next.Size, next.Root
+	return nil
+}
+
+// openCheckpoint verifies a checkpoint by the vault's own log key. Batches come against the same one: it is kept.
+func (v *Vault) openCheckpoint(note []byte) (checkpoint.Checkpoint, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.note != nil && bytes.Equal(v.note, note) {
+		return v.cp, nil
+	}
+	cp, err := checkpoint.Open(note, v.cfg.Origin, v.log)
+	if err != nil {
+		return cp, bus.Refuse(bus.FaultRefused, "%v", err)
+	}
+	v.note, v.cp = slices.Clone(note), cp
+	return cp, nil
+}
+
+func hashes(proof [][32]byte) []checkpoint.Hash {
+	out := make([]checkpoint.Hash, len(proof))
+	for i, h := range proof {
+		out[i] = h
+	}
+	return out
+}
+
+// proven checks that an entry stands in the log that the checkpoint describes.
+func proven(cp checkpoint.Checkpoint, p bus.Proven) error {
+	return checkpoint.CheckInclusion(cp, p.Seq, p.Entry, hashes(p.Proof))
+}

@@ -1,0 +1,211 @@
+package keygen
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/checkpoint"
+	"github.com/persoline/persoline/perso/eis"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/scp"
+)
+
+// Export gives the keys or signatures of good units to the receiver that the release names. Each item proves that its
+// unit is good; since the lot was opened, no more different units than were released leave in one kind (I7). What was
+// exported before a restart is not counted: the auditor counts over the log.
+func (v *Vault) Export(ctx context.Context, q bus.ExportRequest) (bus.ExportReply, error) {
+	if len(q.Items) == 0 || len(q.Items) > bus.MaxBatch {
+		return bus.ExportReply{}, bus.Refuse(bus.FaultBadMessage, "%d units, want 1 to %d", len(q.Items), bus.MaxBatch)
+	}
+	cp, err := v.openCheckpoint(q.Checkpoint)
+	if err != nil {
+		return bus.ExportReply{}, err
+	}
+	l, err := v.take(q.Lot)
+	if err != nil {
+		return bus.ExportReply{}, err
+	}
+	defer l.mu.Unlock()
+	if err := l.receiver(q.Kind, q.Receiver); err != nil {
+		v.cfg.Log.Error("export refused", "lot", q.Lot, "err", err)
+		return bus.ExportReply{}, err
+	}
+	reply := bus.ExportReply{Results: make([]bus.ExportResult, len(q.Items))}
+	claims, err := l.goodUnits(cp, q)
+	if err != nil {
+		v.cfg.Log.Error("export refused", "lot", q.Lot, "err", err)
+		return bus.ExportReply{}, err
+	}
+	for i, c := range claims {
+		if reply.Results[i], err = v.exportUnit(ctx, l, q.Kind, c, q.Items[i]); err != nil {
+			return bus.ExportReply{}, fmt.Errorf("exporting unit %d of lot %q: %w", c.Unit, q.Lot, err)
+		}
+	}
+	v.cfg.Log.Info("units exported", "lot", q.Lot, "order", l.release.Order, "unit", len(claims))
+	return reply, nil
+}
+
+// receiver accepts the one that the officers released.
+func (l *lot) receiver(kind bus.ExportKind, to perso.Name) error {
+	want := l.release.SMSR
+	switch kind {
+	case bus.ExportEIS, bus.ExportSign:
+	case bus.ExportOutput:
+		want = l.release.Delivery
+	default:
+		return bus.Refuse(bus.FaultBadMessage, "export kind %q", kind)
+	}
+	if to != want {
+		return bus.Refuse(bus.FaultRefused, "receiver %q was not released for lot %q", to, l.release.Lot)
+	}
+	return nil
+}
+
+// goodUnits proves each item and counts.
+func (l *lot) goodUnits(cp checkpoint.Checkpoint, q bus.ExportRequest) ([]entry.Claim, error) {
+	done := l.exported[q.Kind]
+	if done == nil {
+		done = map[perso.Unit]struct{}{}
+		l.exported[q.Kind] = done
+	}
+	claims := make([]entry.Claim, len(q.Items))
+	inRequest := map[perso.Unit]bool{}
+	for i, item := range q.Items {
+		c, err := l.proveGood(cp, item)
+		if err != nil {
+			return nil, bus.Refuse(bus.FaultRefused, "item %d: %v", i, err)
+		}
+		if inRequest[c.Unit] {
+			return nil, bus.Refuse(bus.FaultRefused, "unit %d twice", c.Unit)
+		}
+		inRequest[c.Unit], claims[i] = true, c
+	}
+	total := uint64(len(done))
+	for u := range inRequest {
+		if _, again := done[u]; !again {
+			total++
+		}
+	}
+	if total > l.release.Good {
+		return nil, bus.Refuse(bus.FaultRefused, "%d units, %d were released", total, l.release.Good)
+	}
+	for u := range inRequest {
+		done[u] = struct{}{}
+	}
+	return claims, nil
+}
+
+// proveGood reads a claim whose good outcome stands in the log.
+func (l *lot) proveGood(cp checkpoint.Checkpoint, item bus.ExportItem) (entry.Claim, error) {
+	c, err := l.proveClaim(cp, item.Claim)
+	if err != nil {
+		return c, err
+	}
+	if err := proven(cp, item.Outcome); err != nil {
+		return c, refuse("proving outcome: %v", err)
+	}
+	o, err := entry.ParseOutcome(item.Outcome.Entry)
+	switch {
+	case err != nil:
+		return c, refuse("%v", err)
+	case item.Outcome.Seq <= item.Claim.Seq:
+		return c, refuse("outcome was logged before its claim")
+	case o.Lot != c.Lot || o.Unit != c.Unit || o.Gen != c.Gen || o.EID != c.EID || o.Chip != c.Chip:
+		return c, refuse("outcome is of another claim")
+	case o.Verdict != perso.VerdictGood || o.Receipt == [32]byte{}:
+		return c, refuse("unit %d generation %d ended %q", c.Unit, c.Gen, o.Verdict)
+	}
+	if err := l.seen.admitClaim(c, entry.Hash(item.Claim.Entry)); err != nil {
+		return c, err
+	}
+	return c, l.signedFacts(c, o, item.Signed)
+}
+
+// signedFacts checks that what is to be signed speaks of the unit: its EID and the certificate on its chip.
+func (l *lot) signedFacts(c entry.Claim, o entry.Outcome, signed []byte) error {
+	if len(signed) == 0 {
+		return nil
+	}
+	f, err := eis.ParseEumSignedInfo(signed)
+	if err != nil {
+		return refuse("%v", err)
+	}
+	if f.EID != c.EID || sha256.Sum256(f.ECASD.Certificate()) != o.Cert {
+		return refuse("EumSignedInfo is of another eUICC or certificate than %s", c.EID)
+	}
+	return nil
+}
+
+func (v *Vault) exportUnit(ctx context.Context, l *lot, kind bus.ExportKind, c entry.Claim, item bus.ExportItem) (bus.ExportResult, error) {
+	if kind == bus.ExportSign {
+		return v.signEIS(ctx, item.Signed)
+	}
+	x := &variables{ctx: ctx, v: v, l: l, claim: c}
+	defer x.wipe()
+	keys, err := x.secrets()
+	if err != nil {
+		return bus.ExportResult{}, err
+	}
+	if kind == bus.ExportEIS {
+		return v.wrapped(ctx, l.wrap, []exported{
+			{"OTA.KIC", keys.OTAKic, true}, {"OTA.KID", keys.OTAKid, true}, {"OTA.KIK", keys.OTAKik, true},
+		})
+	}
+	return v.wrapped(ctx, l.out, []exported{
+		{"KI", keys.KI, true}, {"OPC", x.opc, true},
+		{"PIN1", padCode(keys.PIN1), false}, {"PUK1", padCode(keys.PUK1), false},
+		{"PIN2", padCode(keys.PIN2), false}, {"PUK2", padCode(keys.PUK2), false}, {"ADM1", padCode(keys.ADM1), false},
+	})
+}
+
+// signEIS signs the SignedInfo that belongs to an EumSignedInfo.
+func (v *Vault) signEIS(ctx context.Context, signed []byte) (bus.ExportResult, error) {
+	if len(signed) == 0 {
+		return bus.ExportResult{}, bus.Refuse(bus.FaultBadMessage, "no EumSignedInfo to sign")
+	}
+	digest := sha256.Sum256(eis.SignedInfo(sha256.Sum256(signed)))
+	sig, err := v.cfg.Token.SignDigest(ctx, v.cfg.Keys.EIS, digest[:])
+	return bus.ExportResult{Signature: sig}, err
+}
+
+// exported is one block that leaves under a receiver's key.
+type exported struct {
+	name  string
+	value [keyBytes]byte
+	isKey bool // a check value goes with it
+}
+
+// padCode fills a code, ASCII with FF behind it, to one block.
+func padCode(code [pinBytes]byte) (block [keyBytes]byte) {
+	for i := copy(block[:], code[:]); i < len(block); i++ {
+		block[i] = 0xFF
+	}
+	return block
+}
+
+// wrapped encrypts all blocks in one HSM operation: AES-ECB, which for single blocks of keys is what receivers use.
+func (v *Vault) wrapped(ctx context.Context, under hsm.Key, blocks []exported) (bus.ExportResult, error) {
+	plain := make([]byte, 0, len(blocks)*keyBytes)
+	defer func() { clear(plain[:cap(plain)]); clear(blocks) }()
+	for _, b := range blocks {
+		plain = append(plain, b.value[:]...)
+	}
+	sealed, err := v.cfg.Token.EncryptECB(ctx, under, plain)
+	if err != nil {
+		return bus.ExportResult{}, fmt.Errorf("wrapping under %q: %w", under, err)
+	}
+	var result bus.ExportResult
+	for i, b := range blocks {
+		w := bus.WrappedKey{Name: b.name, Value: sealed[i*keyBytes : (i+1)*keyBytes : (i+1)*keyBytes]}
+		if b.isKey {
+			kcv := scp.KCV(b.value[:])
+			w.KCV = kcv[:]
+		}
+		result.Keys = append(result.Keys, w)
+	}
+	return result, nil
+}

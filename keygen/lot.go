@@ -1,0 +1,327 @@
+package keygen
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/scp"
+	"github.com/persoline/persoline/perso/script"
+	"github.com/persoline/persoline/perso/secret"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// lot is an open lot. Whoever holds mu may use it, after a look at closed.
+type lot struct {
+	release statement.Release
+	hash    [32]byte // of the release
+	script  *script.Script
+	plan    plan
+
+	key, kmc  hsm.Key
+	wrap, out hsm.Key  // SM-SR wrap key, transport key
+	subkey    [16]byte // K1 of the maker's key: worthless without it
+	op        secret.Bytes
+	challenge secret.Bytes // parent of all challenges of the lot
+	receipts  secret.Bytes // MAC key of its receipts
+
+	constants map[string][]byte // the release's
+
+	mu       sync.Mutex
+	closed   bool
+	seen     *index
+	next     uint64   // number of the next receipt
+	head     [32]byte // hash of the last one
+	exported map[bus.ExportKind]map[perso.Unit]struct{}
+}
+
+// refusal is a refusal of one item: an alarm, not an error of the batch.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+func refuse(format string, a ...any) error { return refusal(fmt.Sprintf(format, a...)) }
+
+// OpenLot checks the officers' word and makes the lot ready: its key, made once and for one release only, its OP, and
+// what its earlier receipts say. A release that has expired still opens a lot that was opened before, for its exports;
+// Serve takes no new session under it.
+func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotReply, error) {
+	release, hash, err := v.authorized(q)
+	if err != nil {
+		return bus.OpenLotReply{}, err
+	}
+	compiled, err := releasedScript(release, q.Script)
+	if err != nil {
+		return bus.OpenLotReply{}, err
+	}
+	v.opening.Lock()
+	defer v.opening.Unlock()
+	isNew, err := v.mayOpen(release, hash)
+	if err != nil {
+		return bus.OpenLotReply{}, err
+	}
+	if l, err := v.take(release.Lot); err == nil {
+		l.mu.Unlock()
+		return bus.OpenLotReply{Lot: release.Lot}, nil
+	}
+	l := &lot{release: release, hash: hash, script: compiled, plan: planOf(compiled), constants: constantsOf(release),
+		exported: map[bus.ExportKind]map[perso.Unit]struct{}{}}
+	created, err := v.prepare(ctx, l, isNew)
+	if err != nil {
+		l.close()
+		return bus.OpenLotReply{}, err
+	}
+	v.admitLot(l)
+	v.cfg.Log.Info("lot opened", "lot", release.Lot, "order", release.Order, "seq", l.next)
+	return bus.OpenLotReply{Lot: release.Lot, Created: created}, nil
+}
+
+// mayOpen compares with what the vault remembers: one release per lot, and none that expired before it was first opened.
+func (v *Vault) mayOpen(r statement.Release, hash [32]byte) (isNew bool, err error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	known, ok := v.memory.Lots[r.Lot]
+	switch {
+	case ok && known != hash:
+		return false, bus.Refuse(bus.FaultConflict, "lot %q was made for another release", r.Lot)
+	case !ok && !v.cfg.Now().Before(r.Expires):
+		return false, bus.Refuse(bus.FaultRefused, "release of lot %q has expired", r.Lot)
+	}
+	return !ok, nil
+}
+
+// authorized verifies the register from its pinned genesis on, the two officers' signatures, and that this vault can make
+// what they released.
+func (v *Vault) authorized(q bus.OpenLotRequest) (release statement.Release, hash [32]byte, err error) {
+	fail := func(err error) (statement.Release, [32]byte, error) {
+		v.cfg.Log.Error("refused a release", "err", err)
+		return release, hash, bus.Refuse(bus.FaultRefused, "%v", err)
+	}
+	chain := make([]statement.Signed, 0, len(q.Register))
+	for _, b := range q.Register {
+		s, err := statement.DecodeSigned(b)
+		if err != nil {
+			return fail(err)
+		}
+		chain = append(chain, s)
+	}
+	register, err := statement.NewRegister(v.cfg.RegisterPin, chain)
+	if err != nil {
+		return fail(err)
+	}
+	signed, err := statement.DecodeSigned(q.Release)
+	if err != nil {
+		return fail(err)
+	}
+	if err := register.Authorize(signed); err != nil {
+		return fail(fmt.Errorf("authorizing release: %w", err))
+	}
+	if release, err = statement.ParseRelease(signed.Body); err != nil {
+		return fail(err)
+	}
+	if register.Env != v.cfg.Env || register.Site != v.cfg.Site {
+		return fail(errors.New("the officer register is of another site or environment"))
+	}
+	if err := v.makeable(release); err != nil {
+		return fail(fmt.Errorf("release of lot %q: %w", release.Lot, err))
+	}
+	return release, signed.Hash(), nil
+}
+
+// makeable refuses what this vault cannot make as it was released.
+func (v *Vault) makeable(r statement.Release) error {
+	switch {
+	case r.Env != v.cfg.Env:
+		return fmt.Errorf("it is for environment %q, this vault is %q", r.Env, v.cfg.Env)
+	case r.Site != v.cfg.Site:
+		return fmt.Errorf("it is for site %q", r.Site)
+	case r.KiSource != "derived":
+		return fmt.Errorf("ki source %q", r.KiSource)
+	case r.KeyOrigin != "card":
+		return fmt.Errorf("key origin %q", r.KeyOrigin)
+	case r.Algorithm != "milenage":
+		return fmt.Errorf("algorithm %q", r.Algorithm)
+	case r.AuthProof != "auts":
+		return fmt.Errorf("authentication proof %q", r.AuthProof)
+	case r.ChipID != "kdd" && r.ChipID != "cplc":
+		return fmt.Errorf("chip id %q", r.ChipID)
+	case r.FactoryKVN == r.CardKVN || r.CardKVN == 0:
+		return fmt.Errorf("factory key version %02X and card key version %02X", r.FactoryKVN, r.CardKVN)
+	}
+	return nil
+}
+
+// releasedScript decodes the script whose hash was released, and demands the proofs that make a unit good.
+func releasedScript(r statement.Release, encoded []byte) (*script.Script, error) {
+	if sha256.Sum256(encoded) != r.ScriptHash {
+		return nil, bus.Refuse(bus.FaultRefused, "script is not the one released for lot %q", r.Lot)
+	}
+	s, err := script.Decode(encoded)
+	if err != nil {
+		return nil, bus.Refuse(bus.FaultRefused, "%v", err)
+	}
+	if err := errors.Join(provable(s), bindable(s, constantsOf(r))); err != nil {
+		return nil, bus.Refuse(bus.FaultRefused, "script %q: %v", s.Name, err)
+	}
+	return s, nil
+}
+
+func constantsOf(r statement.Release) map[string][]byte {
+	m := make(map[string][]byte, len(r.Constants))
+	for _, c := range r.Constants {
+		m[c.Name] = c.Value
+	}
+	return m
+}
+
+// prepare makes or finds the lot's key, opens OP and reads the journal; v.opening is held.
+func (v *Vault) prepare(ctx context.Context, l *lot, isNew bool) (created bool, err error) {
+	if err := l.nameKeys(v.cfg.Env); err != nil {
+		return false, err
+	}
+	if isNew {
+		// Bound to its release before it exists: a crash between the two leaves a name without a key, never a key whose
+		// release is unknown.
+		if err := v.cfg.Memory.RememberLot(l.release.Lot, l.hash); err != nil {
+			return false, fmt.Errorf("remembering lot %q: %w", l.release.Lot, err)
+		}
+		v.mu.Lock()
+		v.memory.Lots[l.release.Lot] = l.hash
+		v.mu.Unlock()
+	}
+	has, err := v.cfg.Token.Has(ctx, l.key)
+	if err != nil {
+		return false, fmt.Errorf("looking for key of lot %q: %w", l.release.Lot, err)
+	}
+	if !has {
+		if n, err := v.replay(l); err != nil || n > 0 {
+			return false, errors.Join(err, bus.Refuse(bus.FaultRefused, "key of lot %q was destroyed", l.release.Lot))
+		}
+		if err := v.cfg.Token.Generate(ctx, l.key); err != nil && !errors.Is(err, hsm.ErrExists) {
+			return false, fmt.Errorf("making key of lot %q: %w", l.release.Lot, err)
+		}
+	}
+	if err := v.openSecrets(ctx, l); err != nil {
+		return false, err
+	}
+	_, err = v.replay(l)
+	return !has, err
+}
+
+func (l *lot) nameKeys(env perso.Env) (err error) {
+	for _, k := range []struct {
+		class hsm.Class
+		id    perso.Name
+		to    *hsm.Key
+	}{
+		{hsm.ClassLot, l.release.Lot, &l.key}, {hsm.ClassKMC, l.release.KMC, &l.kmc},
+		{hsm.ClassSMSR, l.release.WrapKey, &l.wrap}, {hsm.ClassTransport, l.release.TransportKey, &l.out},
+	} {
+		if *k.to, err = hsm.NewKey(string(env), k.class, string(k.id)); err != nil {
+			return fmt.Errorf("naming keys of lot %q: %w", l.release.Lot, err)
+		}
+	}
+	return nil
+}
+
+// openSecrets fetches what is the same for the whole lot, so that an act needs few HSM operations.
+func (v *Vault) openSecrets(ctx context.Context, l *lot) error {
+	sealed, err := v.cfg.OPs.SealedOP(l.release.OP)
+	if err != nil {
+		return fmt.Errorf("reading sealed OP %q: %w", l.release.OP, err)
+	}
+	if l.op, err = v.cfg.Token.Unseal(ctx, v.cfg.Keys.Seal, sealed, OPContext(v.cfg.Env, l.release.OP)); err != nil {
+		return fmt.Errorf("opening OP %q: %w", l.release.OP, err)
+	}
+	if l.op.Len() != keyBytes {
+		return fmt.Errorf("opening OP %q: %d bytes, not %d", l.release.OP, l.op.Len(), keyBytes)
+	}
+	for _, d := range []struct {
+		key   hsm.Key
+		label string
+		to    *secret.Bytes
+	}{{l.key, labelChallenge, &l.challenge}, {v.cfg.Keys.Receipt, labelReceipts, &l.receipts}} {
+		mac, err := v.cfg.Token.MAC(ctx, d.key, kdfInput(d.label, []byte(l.release.Lot)))
+		if err != nil {
+			return fmt.Errorf("deriving keys of lot %q: %w", l.release.Lot, err)
+		}
+		*d.to = secret.New(mac[:])
+	}
+	zero := make([]byte, 16)
+	first, err := v.cfg.Token.EncryptECB(ctx, l.kmc, zero)
+	if err != nil {
+		return fmt.Errorf("using chip maker's key %q: %w", l.release.KMC, err)
+	}
+	l.subkey = scp.CMACSubkey1([16]byte(first))
+	return nil
+}
+
+// admitLot takes the lot in; the one opened longest ago gives way when there are too many; v.opening is held.
+func (v *Vault) admitLot(l *lot) {
+	v.mu.Lock()
+	name := l.release.Lot
+	v.lots[name] = l
+	v.order = append(slices.DeleteFunc(v.order, func(n perso.Name) bool { return n == name }), name)
+	var oldest *lot
+	if len(v.order) > MaxOpenLots {
+		oldest = v.lots[v.order[0]]
+		delete(v.lots, v.order[0])
+		v.order = v.order[1:]
+	}
+	v.mu.Unlock()
+	if oldest != nil {
+		oldest.mu.Lock()
+		oldest.close()
+		oldest.mu.Unlock()
+	}
+}
+
+// close ends the use of a lot: the ledger must open it again, which reads its receipts anew. l.mu is held.
+func (l *lot) close() {
+	l.closed = true
+	l.op.Wipe()
+	l.challenge.Wipe()
+	l.receipts.Wipe()
+}
+
+// take locks an open lot. The caller unlocks it, and takes v.mu not before that.
+func (v *Vault) take(name perso.Name) (*lot, error) {
+	v.mu.Lock()
+	l := v.lots[name]
+	v.mu.Unlock()
+	if l != nil {
+		l.mu.Lock()
+		if !l.closed {
+			return l, nil
+		}
+		l.mu.Unlock()
+	}
+	return nil, bus.Refuse(bus.FaultLotNotOpen, "lot %q is not open", name)
+}
+
+// Challenges gives the host challenges of consecutive serial numbers.
+func (v *Vault) Challenges(_ context.Context, q bus.VaultChallengesRequest) (bus.VaultChallengesReply, error) {
+	if q.Count == 0 || q.Count > bus.MaxBatch {
+		return bus.VaultChallengesReply{}, bus.Refuse(bus.FaultBadMessage, "%d challenges, want 1 to %d", q.Count, bus.MaxBatch)
+	}
+	l, err := v.take(q.Lot)
+	if err != nil {
+		return bus.VaultChallengesReply{}, err
+	}
+	defer l.mu.Unlock()
+	reply := bus.VaultChallengesReply{Values: make([][]byte, q.Count)}
+	err = l.challenge.Reveal(func(key []byte) error {
+		for i := range reply.Values {
+			sum := challenge(key, q.First+uint64(i))
+			reply.Values[i] = sum[:challengeBytes]
+		}
+		return nil
+	})
+	return reply, err
+}

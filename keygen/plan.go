@@ -1,0 +1,100 @@
+package keygen
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/scp"
+	"github.com/persoline/persoline/perso/script"
+)
+
+// plan is what the vault reads out of a script once per lot.
+type plan struct {
+	// carry is what follows from the card's secrets and is no secret itself: check values and the AUTN. It goes into the
+	// state when the seed is at hand, so that later acts do without the seed.
+	carry []script.Use
+	proof map[script.Purpose]bool // purposes that the script has a command for
+}
+
+func planOf(s *script.Script) plan {
+	p := plan{proof: map[script.Purpose]bool{}}
+	for _, u := range s.Variables() {
+		u.Act = 0
+		if u.Form == script.KCV || u.Form == script.Public && derivedPublic(u.Name) {
+			p.carry = append(p.carry, u)
+		}
+	}
+	slices.SortFunc(p.carry, func(a, b script.Use) int {
+		return slices.Compare([]string{a.Name, string(a.Form)}, []string{b.Name, string(b.Form)})
+	})
+	p.carry = slices.Compact(p.carry)
+	for _, act := range s.Acts {
+		for i := range act {
+			for _, st := range act[i].Steps {
+				p.proof[st.Purpose] = true
+			}
+		}
+	}
+	return p
+}
+
+// carryName is how a derived public value is called in the state.
+func carryName(form script.Form, name string) string { return string(form) + ":" + name }
+
+// derivedPublic says that a public variable follows from the card's secrets.
+func derivedPublic(name string) bool { return name == "AUTH.AUTN" || name == "PINCHECK" }
+
+// whenECKA is the one decision that a script may ask of the vault: must the chip make a new key pair? It need not when
+// the certificate on record is for the pair it reports.
+const whenECKA = "ecka"
+
+// provable demands what makes a unit good: answers bound to the chip, the card cryptogram under the new keys, the
+// authentication answer under the new Ki, and a proof of possession for the key to be certified.
+func provable(s *script.Script) error {
+	p := planOf(s)
+	switch {
+	case scp.Level(s.Level) != scp.LevelAll:
+		return fmt.Errorf("security level %02X, want %v", s.Level, scp.LevelAll)
+	case len(s.Acts) >= perso.MaxActs:
+		return fmt.Errorf("%d acts, at most %d before the verdict", len(s.Acts), perso.MaxActs-1)
+	}
+	for _, want := range []script.Purpose{script.PurposeReopen, script.PurposeAUTS, script.PurposeECKA} {
+		if !p.proof[want] {
+			return fmt.Errorf("no command gives the proof %q", want)
+		}
+	}
+	for _, act := range s.Acts {
+		for i := range act {
+			if w := act[i].When; w != "" && w != whenECKA {
+				return fmt.Errorf("section %q asks for a decision %q that is unknown", act[i].Name, w)
+			}
+		}
+	}
+	return nil
+}
+
+// bindable checks that the lot has every variable of the script: the vault's own by name, a constant with its length.
+func bindable(s *script.Script, constants map[string][]byte) error {
+	for _, u := range s.Variables() {
+		_, constant := constants[u.Name]
+		if !constant && !ownVariable(u.Name) {
+			return fmt.Errorf("variable %q is neither the vault's nor a constant of the release", u.Name)
+		}
+	}
+	for _, act := range s.Acts {
+		for i := range act {
+			for _, st := range act[i].Steps {
+				for _, g := range st.Body {
+					if g.Var == nil || ownVariable(g.Var.Name) {
+						continue
+					}
+					if n := len(constants[g.Var.Name]); n != g.Var.Size {
+						return fmt.Errorf("constant %q has %d bytes, the script wants %d", g.Var.Name, n, g.Var.Size)
+					}
+				}
+			}
+		}
+	}
+	return nil
+}

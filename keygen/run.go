@@ -1,0 +1,294 @@
+package keygen
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/scp"
+	"github.com/persoline/persoline/perso/script"
+	"github.com/persoline/persoline/perso/tlv"
+)
+
+// Steps that are not in the script, as they are named in a failure.
+const (
+	stepInitialize   = "initialize-update"
+	stepAuthenticate = "external-authenticate"
+)
+
+// failure is a chip that did not answer as it must.
+type failure bus.Failed
+
+func (f failure) Error() string {
+	return fmt.Sprintf("step %q failed: %s, status %04X", f.Step, f.Reason, f.SW)
+}
+
+// run serves one act of one card: from the transcript to the next window or the verdict.
+type run struct {
+	ctx      context.Context
+	v        *Vault
+	l        *lot
+	item     *bus.ServeItem
+	claim    entry.Claim
+	act      entry.Act
+	previous *rendered // what was served for this act before, if anything
+
+	wroteBefore bool // an earlier session began to write
+	vars        *variables
+	host        *scp.Host
+	onCard      bool // the session runs on the card's own keys
+	state       state
+
+	cert   []byte // chosen or signed, whole
+	window []bus.Play
+	stored *bus.Stored
+}
+
+// play decides the act. Its error is a failure, a refusal, or means that nothing was decided.
+func (r *run) play() error {
+	if err := r.open(); err != nil {
+		return err
+	}
+	if r.act.N == 0 {
+		return r.first()
+	}
+	var err error
+	if r.state, err = openState(r.host, r.act.Session, r.vars.stamp, r.act.N, r.item.State); err != nil {
+		return err
+	}
+	for name, value := range r.state.Carried {
+		r.vars.carried[name] = value
+	}
+	if err := r.host.Resume(scp.LevelAll, r.state.Last.scp()); err != nil {
+		return fmt.Errorf("resuming session %s: %w", r.act.Session, err)
+	}
+	if err := r.judge(); err != nil {
+		return err
+	}
+	if int(r.act.N) == len(r.l.script.Acts) {
+		return r.verdict()
+	}
+	return r.render()
+}
+
+// open rebuilds the secure channel from its transcript. That the card cryptogram fits is proven before anything leaves.
+func (r *run) open() error {
+	host, err := r.l.proveCommand(r.item.Command, r.act.Serial)
+	if err != nil {
+		return err
+	}
+	data, sw, err := apdu.SWOf(r.item.Answer)
+	if err != nil || !sw.OK() {
+		return failure{Reason: perso.ReasonStatus, Step: stepInitialize, SW: uint16(sw), Again: true}
+	}
+	iu, err := scp.ParseInitUpdate(data)
+	if err != nil || iu.S16() != r.l.script.S16 {
+		return failure{Reason: perso.ReasonData, Step: stepInitialize, SW: uint16(sw), Again: true}
+	}
+	if err := r.sameChip(iu); err != nil {
+		return err
+	}
+	keys, err := r.staticKeys(iu)
+	if err != nil {
+		return err
+	}
+	defer keys.Wipe()
+	r.host, err = scp.OpenHost(keys, host, iu)
+	if errors.Is(err, scp.ErrCryptogram) {
+		return failure{Reason: perso.ReasonCryptogram, Step: stepInitialize, SW: uint16(sw), Again: true}
+	}
+	if err != nil {
+		return fmt.Errorf("opening session %s: %w", r.act.Session, err)
+	}
+	r.vars.host = r.host
+	return nil
+}
+
+// sameChip compares the chip's own word with the claim: in INITIALIZE UPDATE, and where the product is identified by CPLC
+// also in what the line read before.
+func (r *run) sameChip(iu scp.InitUpdate) error {
+	if chip, err := id.ChipIDFromBytes(iu.KDD[:]); err != nil || chip != r.claim.Chip {
+		return refuse("chip %x is not the claimed one", iu.KDD)
+	}
+	if r.act.N > 0 || r.l.release.ChipID != "cplc" {
+		return nil
+	}
+	for i := range r.l.script.Identify {
+		if r.l.script.Identify[i].Purpose != script.PurposeChip || i >= len(r.item.Responses) {
+			continue
+		}
+		data, _, err := apdu.SWOf(r.item.Responses[i])
+		if err != nil {
+			continue
+		}
+		cplc, found, err := tlv.Find(data, 0x9F7F)
+		if err != nil || !found {
+			continue
+		}
+		if chip, err := id.ChipIDFromCPLC(cplc); err == nil && chip == r.claim.Chip {
+			return nil
+		}
+	}
+	return refuse("identification does not show chip %s", r.claim.Chip)
+}
+
+// staticKeys chooses by the key version that the card used: the maker's, diversified in one HSM operation, or its own.
+func (r *run) staticKeys(iu scp.InitUpdate) (scp.StaticKeys, error) {
+	switch iu.KVN {
+	case r.l.release.FactoryKVN:
+		in := scp.KDF3ECBInputs(iu.KDD, r.l.subkey)
+		out, err := r.v.cfg.Token.EncryptECB(r.ctx, r.l.kmc, in[:])
+		if err != nil {
+			return scp.StaticKeys{}, fmt.Errorf("diversifying maker's key %q: %w", r.l.release.KMC, err)
+		}
+		return scp.StaticKeys{ENC: out[:16], MAC: out[16:32], DEK: out[32:48]}, nil
+	case r.l.release.CardKVN:
+		r.onCard = true
+		k, err := r.vars.secrets()
+		if err != nil {
+			return scp.StaticKeys{}, err
+		}
+		own := *k // the channel wipes its keys, the card's are still needed
+		return own.isd(), nil
+	}
+	return scp.StaticKeys{}, failure{Reason: perso.ReasonCryptogram, Step: stepInitialize, SW: uint16(apdu.SWOK)}
+}
+
+// first opens the channel and sends the open phase.
+func (r *run) first() error {
+	command, err := r.host.ExternalAuthenticate(scp.LevelAll)
+	if err != nil {
+		return failure{Reason: perso.ReasonCryptogram, Step: stepInitialize, SW: uint16(apdu.SWOK)}
+	}
+	r.window = []bus.Play{{APDU: command, SW: apdu.ExactMask(apdu.SWOK).String()}}
+	r.state = state{Captures: map[string][]byte{}}
+	return r.render()
+}
+
+// render decides which sections the chip needs, fills them and wraps them for this session.
+func (r *run) render() error {
+	n := int(r.act.N)
+	skip, err := r.decide(n)
+	if err != nil {
+		return err
+	}
+	commands, err := r.l.script.Render(n, skip, r.vars)
+	if err != nil {
+		return r.noCertificate(err)
+	}
+	defer script.Wipe(commands)
+	r.state.N, r.state.Skip, r.state.Marks = r.act.N, skip, nil
+	for _, c := range commands {
+		mask := c.Step.SW.String()
+		if !c.Step.Secure {
+			r.window = append(r.window, bus.Play{APDU: c.APDU.Bytes(), SW: mask})
+			continue
+		}
+		wrapped, m, err := r.host.Wrap(c.APDU)
+		if err != nil {
+			return fmt.Errorf("wrapping step %q: %w", c.Step.Label, err)
+		}
+		r.state.Marks = append(r.state.Marks, markOf(m))
+		r.window = append(r.window, bus.Play{APDU: wrapped, SW: mask})
+		r.state.Secrets = r.state.Secrets || holdsSecret(c.Step)
+	}
+	r.state.Last = markOf(r.host.Mark())
+	if err := r.vars.carry(); err != nil {
+		return err
+	}
+	r.state.Carried = r.vars.carried
+	return nil
+}
+
+// decide says which sections of an act are left out.
+func (r *run) decide(n int) ([]bool, error) {
+	r.vars.deciding = true
+	defer func() { r.vars.deciding = false }()
+	skip, err := r.l.script.Skip(n, r.state.Captures, map[string]bool{whenECKA: r.needsKey()}, r.vars)
+	if err != nil {
+		return nil, err
+	}
+	for i := range skip {
+		// What an earlier session may have begun, and what is never done twice, cannot be mended.
+		if sec := &r.l.script.Acts[n][i]; sec.Redo == script.RedoNever && !skip[i] && (r.wroteBefore || r.act.Present != r.claim.Present) {
+			return nil, failure{Reason: perso.ReasonData, Step: sec.Name}
+		}
+	}
+	return skip, nil
+}
+
+// tagChipKey is how the chip OS reports the public key of its ECASD pair.
+const tagChipKey = 0xDF30
+
+// needsKey says whether the chip must make a key pair: not when it reports the pair that the certificate on record is for.
+func (r *run) needsKey() bool {
+	if len(r.item.Stored.Key) != pointBytes {
+		return true
+	}
+	reported := tlv.Encode(tagChipKey, r.item.Stored.Key)
+	for _, answer := range r.state.Captures {
+		if bytes.Contains(answer, reported) {
+			return false
+		}
+	}
+	return true
+}
+
+// noCertificate turns a missing certificate into what it is: the chip showed no key to certify.
+func (r *run) noCertificate(err error) error {
+	if errors.Is(err, errNoCertificate) {
+		return failure{Reason: perso.ReasonPossession, Step: "certificate"}
+	}
+	return err
+}
+
+// certificate chooses: the one on record when it is for the chip's key, the one signed when this act was served before,
+// else a new one, which the ledger must store before the window leaves (I1: ECDSA in an HSM is randomized).
+func (r *run) certificate() ([]byte, error) {
+	if r.cert != nil {
+		return r.cert, nil
+	}
+	key, stored := r.state.Key, r.item.Stored
+	if key == nil {
+		if len(stored.Cert) == 0 || r.needsKey() {
+			return nil, errNoCertificate
+		}
+		key = stored.Key
+	}
+	if bytes.Equal(key, stored.Key) {
+		if err := checkCertificate(r.v.eum, stored.Cert, r.claim.EID, key); err != nil {
+			return nil, err
+		}
+		r.cert = stored.Cert
+		return r.cert, nil
+	}
+	if r.vars.deciding {
+		return nil, errNoCertificate
+	}
+	if r.previous != nil && bytes.Equal(key, r.previous.Key) {
+		r.cert = r.previous.Cert
+	} else {
+		var err error
+		if r.cert, err = r.v.certify(r.ctx, r.claim.EID, key, r.item.At); err != nil {
+			return nil, err
+		}
+	}
+	r.stored = &bus.Stored{Cert: r.cert, Key: key}
+	return r.cert, nil
+}
+
+// holdsSecret says whether a step sends a secret of the card.
+func holdsSecret(st *script.Step) bool {
+	for _, g := range st.Body {
+		if g.Var != nil && (g.Var.Form == script.DEK || g.Var.Form == script.Secret) {
+			return true
+		}
+	}
+	return false
+}

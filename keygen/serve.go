@@ -1,0 +1,190 @@
+package keygen
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/checkpoint"
+	"github.com/persoline/persoline/perso/entry"
+)
+
+// batch is one Serve request at work on a locked lot.
+type batch struct {
+	v     *Vault
+	l     *lot
+	cp    checkpoint.Checkpoint
+	base  uint64     // number of the first receipt of this batch
+	fresh []rendered // receipts that are not durable yet
+}
+
+// Serve answers acts. Receipts of the whole batch are durable before any answer leaves; a batch is answered as a whole or
+// not at all.
+func (v *Vault) Serve(ctx context.Context, q bus.ServeRequest) (bus.ServeReply, error) {
+	if len(q.Items) == 0 || len(q.Items) > bus.MaxBatch {
+		return bus.ServeReply{}, bus.Refuse(bus.FaultBadMessage, "%d acts, want 1 to %d", len(q.Items), bus.MaxBatch)
+	}
+	cp, err := v.openCheckpoint(q.Checkpoint)
+	if err != nil {
+		return bus.ServeReply{}, err
+	}
+	l, err := v.take(q.Lot)
+	if err != nil {
+		return bus.ServeReply{}, err
+	}
+	defer l.mu.Unlock()
+	b := &batch{v: v, l: l, cp: cp, base: l.next}
+	reply := bus.ServeReply{Results: make([]bus.ServeResult, len(q.Items))}
+	for i := range q.Items {
+		if reply.Results[i], err = b.serve(ctx, &q.Items[i]); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = b.commit()
+	}
+	if err != nil {
+		if len(b.fresh) > 0 {
+			l.close() // its index counts receipts that may not be stored
+		}
+		return bus.ServeReply{}, fmt.Errorf("serving lot %q: %w", q.Lot, err)
+	}
+	return reply, nil
+}
+
+// commit stores the batch's receipts.
+func (b *batch) commit() error {
+	if len(b.fresh) == 0 {
+		return nil
+	}
+	records := make([][]byte, len(b.fresh))
+	for i, r := range b.fresh {
+		var err error
+		if records[i], err = bus.Encode(r); err != nil {
+			return err
+		}
+	}
+	return b.v.cfg.Journal.Append(b.l.release.Lot, b.base, records)
+}
+
+// serve answers one item. An error concerns the whole batch.
+func (b *batch) serve(ctx context.Context, item *bus.ServeItem) (bus.ServeResult, error) {
+	r, err := b.admit(ctx, item)
+	if err == nil {
+		err = r.play()
+	}
+	if r != nil {
+		defer r.wipe()
+	}
+	var no refusal
+	var failed failure
+	switch {
+	case errors.As(err, &no):
+		b.v.cfg.Log.Warn("act refused", "lot", b.l.release.Lot, "err", no)
+		return bus.ServeResult{Refused: string(no)}, nil
+	case errors.As(err, &failed):
+		secrets, _, _ := b.l.seen.history(r.claim, r.vars.stamp, r.act.Session)
+		failed.Secrets = secrets || r.onCard || r.state.Secrets
+		out := bus.Failed(failed)
+		return b.receipted(r, bus.ServeResult{Failed: &out}, string(failed.Reason))
+	case err != nil:
+		return bus.ServeResult{}, err
+	case len(r.window) == 0:
+		return b.receipted(r, bus.ServeResult{Good: true}, resultGood)
+	}
+	sealed, err := r.state.seal(r.host, r.act.Session, r.vars.stamp)
+	if err != nil {
+		return bus.ServeResult{}, err
+	}
+	return b.receipted(r, bus.ServeResult{Window: r.window, State: sealed, Stored: r.stored}, resultScript)
+}
+
+// admit proves an item and finds what is known of its act.
+func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
+	claim, err := b.l.proveClaim(b.cp, item.Claim)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.l.proveLoss(b.cp, claim, item.Claim.Seq, item.Loss); err != nil {
+		return nil, err
+	}
+	act, err := proveAct(b.cp, claim, item)
+	if err != nil {
+		return nil, err
+	}
+	stamp, seen := entry.Hash(item.Claim.Entry), b.l.seen
+	if err := errors.Join(seen.admitClaim(claim, stamp), seen.admitSession(act.Session, act.Serial)); err != nil {
+		return nil, err
+	}
+	r := &run{ctx: ctx, v: b.v, l: b.l, item: item, claim: claim, act: act}
+	if r.previous, err = b.servedBefore(act); err != nil {
+		return nil, err
+	}
+	if r.previous == nil {
+		if err := b.v.proveTime(b.l, act); err != nil {
+			return nil, err
+		}
+	}
+	_, r.wroteBefore, _ = seen.history(claim, stamp, act.Session)
+	r.vars = &variables{ctx: ctx, v: b.v, l: b.l, claim: claim, serial: act.Serial, stamp: stamp,
+		carried: map[string][]byte{}, cert: r.certificate}
+	return r, nil
+}
+
+// servedBefore finds what this vault answered to the act; other answers of the chip under the same number are a replay.
+func (b *batch) servedBefore(a entry.Act) (*rendered, error) {
+	before := b.l.seen.act(a.Session, a.N)
+	switch {
+	case !before.known:
+		return nil, nil
+	case before.responses != a.Responses:
+		return nil, refuse("%s: act %d of session %s was served for other answers", perso.ReasonReplay, a.N, a.Session)
+	case before.seq >= b.base:
+		return &b.fresh[before.seq-b.base], nil
+	}
+	r, err := b.v.recordAt(b.l, before.seq)
+	return &r, err
+}
+
+// receipted gives the result its receipt: the one of before when the same was answered before, else a new one.
+func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.ServeResult, error) {
+	e := entry.Receipt{Vault: b.v.cfg.Name, Lot: r.claim.Lot, Unit: r.claim.Unit, Gen: r.claim.Gen, Claim: r.vars.stamp,
+		Session: r.act.Session, N: r.act.N, Responses: r.act.Responses, Result: word, At: r.act.At}
+	if len(result.Window) > 0 {
+		encoded, err := bus.Encode(result.Window)
+		if err != nil {
+			return bus.ServeResult{}, err
+		}
+		e.Output = sha256.Sum256(encoded)
+	}
+	if p := r.previous; p != nil && p.receipt.Result == e.Result && p.receipt.Output == e.Output {
+		result.Receipt = p.Receipt
+		return result, nil
+	}
+	made, err := b.l.sign(&e, b.l.next, b.l.head)
+	if err != nil {
+		return bus.ServeResult{}, err
+	}
+	record := rendered{Receipt: made, Serial: r.act.Serial, Index: uint32(r.claim.Index), Secrets: r.state.Secrets, receipt: e}
+	if r.stored != nil {
+		record.Cert, record.Key = r.stored.Cert, r.stored.Key
+	}
+	b.fresh = append(b.fresh, record)
+	b.l.seen.add(record)
+	b.l.next, b.l.head = b.l.next+1, entry.Hash(made)
+	result.Receipt = made
+	return result, nil
+}
+
+// wipe clears what was derived for the act.
+func (r *run) wipe() {
+	if r.vars != nil {
+		r.vars.wipe()
+	}
+	if r.host != nil {
+		r.host.Wipe()
+	}
+}

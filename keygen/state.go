@@ -1,0 +1,101 @@
+package keygen
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"fmt"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/scp"
+)
+
+// MaxStateBytes bounds what goes with a window: marks of 512 commands and a dozen probe answers are under half of it.
+const MaxStateBytes = 32 << 10
+
+// labelState names the key that only holders of the session keys can make.
+const labelState = "persoline/1 state"
+
+// state is what the vault must know at act n of what it sent and saw before. It is public; the ledger keeps it, and a MAC
+// that only this session's keys can make binds it to the session.
+type state struct {
+	N        uint8             `cbor:"1,keyasint"` // the act whose window it went out with
+	Skip     []bool            `cbor:"2,keyasint"` // sections of that act that were left out
+	Marks    []mark            `cbor:"3,keyasint"` // one per secure command of that window
+	Last     mark              `cbor:"4,keyasint"`
+	Captures map[string][]byte `cbor:"5,keyasint,omitempty"` // probe answers by label
+	Carried  map[string][]byte `cbor:"6,keyasint,omitempty"` // public values that follow from secrets
+	Secrets  bool              `cbor:"7,keyasint,omitempty"` // a secret was sent in this session
+	Key      []byte            `cbor:"8,keyasint,omitempty"` // the chip's point, possession proven
+	AUTS     bool              `cbor:"9,keyasint,omitempty"` // proven
+	Reopened bool              `cbor:"10,keyasint,omitempty"`
+}
+
+// mark is scp.Mark as it travels.
+type mark struct {
+	_       struct{} `cbor:",toarray"`
+	Chain   [16]byte
+	Counter uint32
+}
+
+func markOf(m scp.Mark) mark { return mark{Chain: m.Chain, Counter: m.Counter} }
+
+func (m mark) scp() scp.Mark { return scp.Mark{Chain: m.Chain, Counter: m.Counter} }
+
+// seal encodes the state with its MAC.
+func (s state) seal(h *scp.Host, session perso.Session, claim [32]byte) ([]byte, error) {
+	body, err := bus.Encode(s)
+	if err != nil {
+		return nil, err
+	}
+	mac, err := stateMAC(h, session, claim, body)
+	if err != nil {
+		return nil, err
+	}
+	if len(mac)+len(body) > MaxStateBytes {
+		return nil, fmt.Errorf("sealing state of %d bytes, limit %d", len(mac)+len(body), MaxStateBytes)
+	}
+	return append(mac, body...), nil
+}
+
+// openState takes a state back; anything but the bytes that went out after act n-1 of this session and claim is a refusal.
+func openState(h *scp.Host, session perso.Session, claim [32]byte, n uint8, sealed []byte) (state, error) {
+	if len(sealed) < sha256.Size || len(sealed) > MaxStateBytes {
+		return state{}, refuse("state of %d bytes", len(sealed))
+	}
+	mac, body := sealed[:sha256.Size], sealed[sha256.Size:]
+	want, err := stateMAC(h, session, claim, body)
+	if err != nil {
+		return state{}, err
+	}
+	if !hmac.Equal(mac, want) {
+		return state{}, refuse("state is not of session %s and its claim", session)
+	}
+	s, err := bus.Decode[state](body)
+	if err != nil {
+		return state{}, fmt.Errorf("decoding state: %w", err)
+	}
+	if s.N+1 != n {
+		return state{}, refuse("state of act %d came with act %d", s.N, n)
+	}
+	if s.Captures == nil {
+		s.Captures = map[string][]byte{}
+	}
+	if s.Carried == nil {
+		s.Carried = map[string][]byte{}
+	}
+	return s, nil
+}
+
+func stateMAC(h *scp.Host, session perso.Session, claim [32]byte, body []byte) ([]byte, error) {
+	key, err := h.BindKey(labelState)
+	defer clear(key[:])
+	if err != nil {
+		return nil, err
+	}
+	m := hmac.New(sha256.New, key[:])
+	m.Write(session[:])
+	m.Write(claim[:])
+	m.Write(body)
+	return m.Sum(nil), nil
+}

@@ -1,0 +1,68 @@
+package keygen
+
+import (
+	"context"
+	"crypto"
+
+	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/secret"
+)
+
+// Keyring makes and finds keys.
+type Keyring interface {
+	Generate(ctx context.Context, k hsm.Key) error
+	Has(ctx context.Context, k hsm.Key) (bool, error)
+	Public(ctx context.Context, k hsm.Key) (crypto.PublicKey, error)
+}
+
+// Deriver is the one-way use of symmetric keys: HMAC-SHA-256 and single AES blocks.
+type Deriver interface {
+	MAC(ctx context.Context, k hsm.Key, msg []byte) ([32]byte, error)
+	EncryptECB(ctx context.Context, k hsm.Key, blocks []byte) ([]byte, error)
+	Unseal(ctx context.Context, k hsm.Key, sealed, aad []byte) (secret.Bytes, error)
+}
+
+// Signer signs digests with certificate keys and messages with log and statement keys.
+type Signer interface {
+	SignDigest(ctx context.Context, k hsm.Key, digest []byte) ([]byte, error)
+	SignMessage(ctx context.Context, k hsm.Key, msg []byte) ([]byte, error)
+}
+
+// Token is what the vault asks of the HSM; *hsm.Token and the test double give it.
+type Token interface {
+	Keyring
+	Deriver
+	Signer
+}
+
+// Keys names a site's own keys. Keys of lots, chip makers and receivers are named by the release.
+type Keys struct {
+	Log       hsm.Key // signs checkpoints
+	Statement hsm.Key // signs receipt heads and bundle seals
+	Receipt   hsm.Key // parent of the receipts' MAC keys
+	EUM       hsm.Key // signs eUICC certificates
+	EIS       hsm.Key // signs EumSignedInfo
+	Seal      hsm.Key // keeps OP at rest
+}
+
+// SiteKeys are the keys of a site in an environment, as the ceremony makes them.
+func SiteKeys(env perso.Env, site perso.Name) (k Keys, err error) {
+	for class, to := range map[hsm.Class]*hsm.Key{hsm.ClassLog: &k.Log, hsm.ClassStatement: &k.Statement, hsm.ClassReceipt: &k.Receipt,
+		hsm.ClassEUM: &k.EUM, hsm.ClassEIS: &k.EIS, hsm.ClassSeal: &k.Seal} {
+		if *to, err = hsm.NewKey(string(env), class, string(site)); err != nil {
+			return Keys{}, err
+		}
+	}
+	return k, nil
+}
+
+// OPContext is the additional data that a sealed OP is bound to: it opens for one name in one environment only.
+func OPContext(env perso.Env, op perso.Name) []byte {
+	return []byte("persoline/1 op " + string(env) + " " + string(op))
+}
+
+// OPStore gives sealed operator keys by name.
+type OPStore interface {
+	SealedOP(op perso.Name) ([]byte, error)
+}

@@ -1,0 +1,244 @@
+package keygen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/persoline/persoline/perso/aka"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/scp"
+	"github.com/persoline/persoline/perso/script"
+)
+
+// errNoCertificate says that a script wants the certificate before there is a key to certify.
+var errNoCertificate = errors.New("no key was proven and no certificate is on record")
+
+// amf of the one authentication that the vault makes: bit 0 set, as for a real one (TS 33.102 Annex H).
+var amf = aka.AMF{0x80, 0x00}
+
+// variables gives a script's variables for one card and one act (script.Binder). The seed, which costs an HSM operation, is
+// fetched when a variable first needs it.
+type variables struct {
+	ctx    context.Context
+	v      *Vault
+	l      *lot
+	claim  entry.Claim
+	serial uint64
+	stamp  [32]byte
+	host   *scp.Host
+
+	carried map[string][]byte
+	keys    *cardKeys // nil until the seed was needed
+	opc     [keyBytes]byte
+
+	cert func() ([]byte, error) // whole 7F21
+	// deciding: conditions are being compared. A certificate that does not exist yet is then one that nothing equals.
+	deciding bool
+}
+
+func (x *variables) wipe() {
+	if x.keys != nil {
+		x.keys.wipe()
+	}
+	x.opc = [keyBytes]byte{}
+}
+
+// secrets derives the card's keys once per act, and with them all that later acts need of them.
+func (x *variables) secrets() (*cardKeys, error) {
+	if x.keys != nil {
+		return x.keys, nil
+	}
+	c := x.claim
+	seed, err := x.v.cfg.Token.MAC(x.ctx, x.l.key, kdfInput(labelSeed, seedContext(c.Lot, c.Unit, c.Gen, c.Chip)))
+	defer clear(seed[:])
+	if err != nil {
+		return nil, fmt.Errorf("deriving seed of unit %d: %w", c.Unit, err)
+	}
+	keys, err := deriveCard(&seed)
+	if err != nil {
+		return nil, fmt.Errorf("deriving keys of unit %d: %w", c.Unit, err)
+	}
+	err = x.l.op.Reveal(func(op []byte) error {
+		x.opc, err = aka.OPc(keys.KI[:], op)
+		return err
+	})
+	if err != nil {
+		keys.wipe()
+		return nil, fmt.Errorf("deriving keys of unit %d: %w", c.Unit, err)
+	}
+	x.keys = keys
+	return keys, nil
+}
+
+// carry fills the state with every derived public value of the script, if the seed is at hand.
+func (x *variables) carry() error {
+	if x.keys == nil {
+		return nil
+	}
+	for _, u := range x.l.plan.carry {
+		name := carryName(u.Form, u.Name)
+		if x.carried[name] != nil {
+			continue
+		}
+		value, err := x.Bind(nil, u.Form, u.Name)
+		if err != nil {
+			return err
+		}
+		x.carried[name] = value
+	}
+	return nil
+}
+
+// Bind appends a variable.
+func (x *variables) Bind(dst []byte, form script.Form, name string) ([]byte, error) {
+	if value, ok := x.carried[carryName(form, name)]; ok {
+		return append(dst, value...), nil
+	}
+	if form == script.Public {
+		return x.public(dst, name)
+	}
+	keys, err := x.secrets()
+	if err != nil {
+		return dst, err
+	}
+	var block [keyBytes]byte
+	defer clear(block[:])
+	if !x.secret(&block, keys, name) {
+		return dst, fmt.Errorf("secret variable %q is unknown", name)
+	}
+	switch form {
+	case script.KCV:
+		kcv := scp.KCV(block[:])
+		return append(dst, kcv[:]...), nil
+	case script.DEK:
+		enc, err := x.host.EncryptDEK(block[:])
+		return append(dst, enc...), err
+	case script.Secret:
+		return append(dst, block[:]...), nil
+	}
+	return dst, fmt.Errorf("form %q is unknown", form)
+}
+
+// secret copies a secret variable; each has 16 bytes.
+func (x *variables) secret(to *[keyBytes]byte, k *cardKeys, name string) bool {
+	sets := k.pinSets()
+	defer clear(sets[:])
+	from := map[string]*[keyBytes]byte{
+		"KI": &k.KI, "OPC": &x.opc, "ISD.ENC": &k.ISDEnc, "ISD.MAC": &k.ISDMac, "ISD.DEK": &k.ISDDek,
+		"OTA.KIC": &k.OTAKic, "OTA.KID": &k.OTAKid, "OTA.KIK": &k.OTAKik,
+		"PINSET1": &sets[0], "PINSET2": &sets[1], "ADMSET": &sets[2],
+	}[name]
+	if from == nil {
+		return false
+	}
+	*to = *from
+	return true
+}
+
+// ownVariable says that the vault gives the variable itself, whatever the release's constants say.
+func ownVariable(name string) bool {
+	switch name {
+	case "EID", "EID.IIN", "CIN", "ICCID", "IMSI", "ACC", "STAMP", "CERT",
+		"CHALLENGE2", "POP.CHALLENGE", "AUTH.RAND", "AUTH.AUTN", "PINCHECK":
+		return true
+	}
+	var block [keyBytes]byte
+	return new(variables).secret(&block, new(cardKeys), name)
+}
+
+func (x *variables) public(dst []byte, name string) ([]byte, error) {
+	switch name {
+	case "EID", "CIN", "EID.IIN":
+		eid := x.claim.EID.Bytes()
+		if name == "EID.IIN" {
+			return append(dst, eid[:4]...), nil
+		}
+		return append(dst, eid[:]...), nil
+	case "ICCID", "IMSI", "ACC":
+		return x.subscription(dst, name)
+	case "STAMP":
+		return append(dst, x.stamp[:]...), nil
+	case "CHALLENGE2":
+		return x.challenge(dst, challengeBytes, useReopen)
+	case "POP.CHALLENGE":
+		return x.challenge(dst, 16, usePossession)
+	case "AUTH.RAND":
+		return x.challenge(dst, 16, useAuth)
+	case "AUTH.AUTN":
+		return x.autn(dst)
+	case "PINCHECK":
+		keys, err := x.secrets()
+		if err != nil {
+			return dst, err
+		}
+		check := keys.pinCheck()
+		return append(dst, check[:]...), nil
+	case "CERT":
+		return x.certificate(dst)
+	}
+	if value, ok := x.l.constants[name]; ok {
+		return append(dst, value...), nil
+	}
+	return dst, fmt.Errorf("variable %q is unknown", name)
+}
+
+// subscription gives what follows from the unit's place in the released ranges.
+func (x *variables) subscription(dst []byte, name string) ([]byte, error) {
+	if name == "ICCID" {
+		iccid, err := x.l.release.ICCIDs.At(uint64(x.claim.Unit))
+		ef := iccid.EFBytes()
+		return append(dst, ef[:]...), err
+	}
+	imsi, err := x.l.release.IMSIs.At(uint64(x.claim.Unit))
+	if name == "ACC" {
+		acc := imsi.ACC()
+		return append(dst, acc[:]...), err
+	}
+	ef := imsi.EFBytes()
+	return append(dst, ef[:]...), err
+}
+
+// challenge gives the first n bytes of a challenge of this session.
+func (x *variables) challenge(dst []byte, n int, use byte) ([]byte, error) {
+	err := x.l.challenge.Reveal(func(key []byte) error {
+		sum := challenge(key, x.serial, use)
+		dst = append(dst, sum[:n]...)
+		return nil
+	})
+	return dst, err
+}
+
+// autn is a token with SQN 0, which no card accepts as fresh: it answers with AUTS, and its counter stays as it is.
+func (x *variables) autn(dst []byte) ([]byte, error) {
+	rand, err := x.challenge(nil, 16, useAuth)
+	if err != nil {
+		return dst, err
+	}
+	m, err := x.milenage()
+	if err != nil {
+		return dst, err
+	}
+	defer m.Wipe()
+	autn := m.BuildAUTN(aka.Rand(rand), aka.SQN{}, amf)
+	return append(dst, autn[:]...), nil
+}
+
+func (x *variables) milenage() (*aka.Milenage, error) {
+	keys, err := x.secrets()
+	if err != nil {
+		return nil, err
+	}
+	return aka.New(keys.KI[:], x.opc[:])
+}
+
+func (x *variables) certificate(dst []byte) ([]byte, error) {
+	cert, err := x.cert()
+	if errors.Is(err, errNoCertificate) && x.deciding {
+		return append(dst, make([]byte, CertValueBytes)...), nil
+	}
+	if err != nil {
+		return dst, err
+	}
+	return append(dst, cert[len(certHeader):]...), nil
+}

@@ -1,0 +1,166 @@
+package keygen
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/checkpoint"
+)
+
+// MaxClockSkew is how far the ledger's stamp of an act may be off the vault's own clock: wider than NTP trouble,
+// narrower than anything that would matter in a certificate or a release.
+const MaxClockSkew = 5 * time.Minute
+
+// MaxOpenLots bounds the lots whose OP and challenge key are in memory. The lot opened longest ago gives way; the
+// ledger opens it again when it is told that it is not open.
+const MaxOpenLots = 32
+
+// CAIDBytes is the length of the CA identifier (tag 42) in certificates: the maker's IIN, 8 digits in BCD.
+const CAIDBytes = 4
+
+// Config is what a vault is made of.
+type Config struct {
+	Env  perso.Env
+	Site perso.Name
+	Name perso.Name // of this vault; each vault of a site has its own receipt chain
+	// Origin names the log whose checkpoints it signs.
+	Origin string
+	Token  Token
+	Keys   Keys
+
+	Journal Journal
+	Memory  Memory
+	OPs     OPStore
+
+	// RegisterPin is the hash of the officer register's genesis, written down in the ceremony. Zero is refused.
+	RegisterPin [32]byte
+	EUMCert     []byte // DER, of Keys.EUM
+	EISCert     []byte // DER, of Keys.EIS
+	CAID        [CAIDBytes]byte
+
+	Now func() time.Time
+	Log *slog.Logger
+}
+
+// Vault serves the bus messages of the vault. Make it with New; it is safe for concurrent use: requests on different lots
+// run side by side, those on one lot one after the other, because its receipts form one chain.
+type Vault struct {
+	cfg     Config
+	log     ed25519.PublicKey
+	stmt    ed25519.PublicKey
+	eum     *ecdsa.PublicKey
+	eumSKI  [skiBytes]byte
+	signing sync.Mutex // one checkpoint at a time
+	opening sync.Mutex // one lot at a time; taken before the mutex of a lot, that before mu
+
+	mu     sync.Mutex
+	memory Recollection // what Config.Memory holds
+	lots   map[perso.Name]*lot
+	order  []perso.Name // open lots, longest open first
+	note   []byte       // the checkpoint that was verified last
+	cp     checkpoint.Checkpoint
+}
+
+// New checks that the parts belong together: the certificates to the keys, the memory to this vault.
+func New(ctx context.Context, cfg Config) (*Vault, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("configuring vault %q: %w", cfg.Name, err)
+	}
+	v := &Vault{cfg: cfg, lots: map[perso.Name]*lot{}}
+	var err error
+	if v.log, err = v.ed25519Key(ctx, cfg.Keys.Log); err != nil {
+		return nil, err
+	}
+	if v.stmt, err = v.ed25519Key(ctx, cfg.Keys.Statement); err != nil {
+		return nil, err
+	}
+	if v.eum, v.eumSKI, err = v.ownCertificate(ctx, cfg.Keys.EUM, cfg.EUMCert); err != nil {
+		return nil, err
+	}
+	if _, _, err = v.ownCertificate(ctx, cfg.Keys.EIS, cfg.EISCert); err != nil {
+		return nil, err
+	}
+	if v.memory, err = cfg.Memory.Recall(); err != nil {
+		return nil, fmt.Errorf("recalling what vault %q signed: %w", cfg.Name, err)
+	}
+	if v.memory.Lots == nil {
+		v.memory.Lots = map[perso.Name][32]byte{}
+	}
+	return v, nil
+}
+
+func (c Config) check() error {
+	if _, err := perso.ParseEnv(string(c.Env)); err != nil {
+		return err
+	}
+	for _, n := range []perso.Name{c.Site, c.Name} {
+		if _, err := perso.ParseName(string(n)); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.Origin == "" || c.Token == nil || c.Journal == nil || c.Memory == nil || c.OPs == nil || c.Now == nil || c.Log == nil:
+		return errors.New("a part is missing")
+	case c.RegisterPin == [32]byte{}:
+		return errors.New("no officer register is pinned")
+	}
+	for _, k := range []hsm.Key{c.Keys.Log, c.Keys.Statement, c.Keys.Receipt, c.Keys.EUM, c.Keys.EIS, c.Keys.Seal} {
+		if k.Env() != string(c.Env) {
+			return fmt.Errorf("key %q is not of environment %q", k, c.Env)
+		}
+	}
+	return nil
+}
+
+func (v *Vault) ed25519Key(ctx context.Context, k hsm.Key) (ed25519.PublicKey, error) {
+	pub, err := v.cfg.Token.Public(ctx, k)
+	if err != nil {
+		return nil, fmt.Errorf("reading public key: %w", err)
+	}
+	key, ok := pub.(ed25519.PublicKey)
+	if !ok {
+		return nil, fmt.Errorf("key %q is no Ed25519 key: the token cannot sign checkpoints", k)
+	}
+	return key, nil
+}
+
+// ownCertificate checks that a certificate is of a key in the token, and gives the key and its identifier.
+func (v *Vault) ownCertificate(ctx context.Context, k hsm.Key, der []byte) (own *ecdsa.PublicKey, ski [skiBytes]byte, err error) {
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, ski, fmt.Errorf("parsing certificate of %q: %w", k, err)
+	}
+	pub, err := v.cfg.Token.Public(ctx, k)
+	if err != nil {
+		return nil, ski, fmt.Errorf("reading public key: %w", err)
+	}
+	own, ok := pub.(*ecdsa.PublicKey)
+	if !ok || !own.Equal(cert.PublicKey) {
+		return nil, ski, fmt.Errorf("certificate is not of key %q", k)
+	}
+	if len(cert.SubjectKeyId) != skiBytes {
+		return nil, ski, fmt.Errorf("certificate of %q has a key identifier of %d bytes, not %d", k, len(cert.SubjectKeyId), skiBytes)
+	}
+	return own, [skiBytes]byte(cert.SubjectKeyId), nil
+}
+
+// Info says who the vault is.
+func (v *Vault) Info(context.Context, bus.Empty) (bus.VaultInfoReply, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return bus.VaultInfoReply{
+		Env: v.cfg.Env, Vault: v.cfg.Name, Origin: v.cfg.Origin, LogKey: v.log, StmtKey: v.stmt,
+		EUMCert: v.cfg.EUMCert, EISCert: v.cfg.EISCert, Register: v.cfg.RegisterPin,
+		LogSize: v.memory.Size, LogRoot: v.memory.Root,
+	}, nil
+}
