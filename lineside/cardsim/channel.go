@@ -1,0 +1,171 @@
+package cardsim
+
+import (
+	"errors"
+
+	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/scp"
+)
+
+const (
+	scpI          = scp.OptPseudo | scp.OptRMAC | scp.OptRENC // i = 70
+	hostChallenge = 8
+	maxSeq        = 0xFFFFFF
+	keyTypeAES    = 0x88
+	keysOfSet     = 3
+	// maxKeySets bounds the own key sets of the ISD.
+	maxKeySets = 3
+	lowestKVN  = 0x30 // SCP03 (SGP.02 and common practice)
+	highestKVN = 0x3F
+)
+
+// initializeUpdate opens a session under the key set that P1 names, 00 for the first there is. The sequence counter is
+// raised in memory before anything depends on it (Amendment D §6.2.2.1), so no challenge comes twice.
+func (c *Chip) initializeUpdate(cmd apdu.Command) ([]byte, apdu.SW) {
+	switch {
+	case cmd.P2 != 0:
+		return nil, apdu.SWWrongP1P2
+	case len(cmd.Data) != hostChallenge:
+		return nil, apdu.SWWrongLength
+	case c.v.sd != domISD:
+		return nil, apdu.SWRefDataNotFound // the other domains have no keys for a channel
+	}
+	kvn, keys, ok := c.keySet(cmd.P1)
+	if !ok {
+		return nil, apdu.SWRefDataNotFound
+	}
+	seq := c.seq(kvn)
+	if seq >= maxSeq {
+		return nil, apdu.SWConditions
+	}
+	var raised changes
+	putSeq(&raised, kvn, seq+1)
+	if sw := c.commit(raised); !sw.OK() {
+		return nil, sw
+	}
+	ch, iu, err := scp.OpenCard(scp.CardConfig{
+		Keys: keys, KVN: kvn, KDD: c.p.ChipID(), I: scpI, AID: []byte(aidISD), Seq: seq + 1,
+	}, cmd.Data)
+	if err != nil {
+		return nil, apdu.SWUnknown // the keys in memory were checked when they were written
+	}
+	c.v.channel = ch
+	return iu.Append(nil), apdu.SWOK
+}
+
+func (c *Chip) externalAuthenticate(cmd apdu.Command) apdu.SW {
+	if c.v.channel == nil || c.v.channel.Open() {
+		c.endChannel()
+		return apdu.SWConditions
+	}
+	err := c.v.channel.ExternalAuthenticate(cmd)
+	if err == nil {
+		c.v.target = domISD
+		return apdu.SWOK
+	}
+	c.endChannel()
+	switch {
+	case errors.Is(err, scp.ErrMAC), errors.Is(err, scp.ErrCryptogram):
+		return apdu.SWAuthFailed
+	case errors.Is(err, scp.ErrLevel):
+		return apdu.SWWrongP1P2
+	}
+	return apdu.SWWrongData
+}
+
+// keySet finds a key set of the ISD; 00 takes the lowest version, which prefers own ones to the maker's FF.
+func (c *Chip) keySet(kvn byte) (byte, scp.StaticKeys, bool) {
+	if kvn == 0 {
+		all := c.mem.span(cellOf(domISD, kindKey, 0), cellOf(domISD, kindKey+1, 0))
+		if len(all) == 0 {
+			return 0, scp.StaticKeys{}, false
+		}
+		kvn = byte(all[0].at.number() >> 8)
+	}
+	set := c.keysOf(domISD, kvn)
+	if len(set) != keysOfSet {
+		return 0, scp.StaticKeys{}, false
+	}
+	return kvn, scp.StaticKeys{ENC: set[0].value[1:], MAC: set[1].value[1:], DEK: set[2].value[1:]}, true
+}
+
+// keysOf is the cells of one key version, in the order of key identifiers.
+func (c *Chip) keysOf(d domain, kvn byte) []entry {
+	return c.mem.span(cellOf(d, kindKey, uint16(kvn)<<8), cellOf(d, kindKey, 0)+(cell(kvn)+1)<<8)
+}
+
+func (c *Chip) seq(kvn byte) uint32 {
+	if b, ok := c.mem.get(cellOf(domISD, kindSeq, uint16(kvn))); ok {
+		return uint32(b[0])<<16 | uint32(b[1])<<8 | uint32(b[2])
+	}
+	return 0
+}
+
+func putSeq(all *changes, kvn byte, seq uint32) {
+	all.put(cellOf(domISD, kindSeq, uint16(kvn)), byte(seq>>16), byte(seq>>8), byte(seq))
+}
+
+func putKeySet(all *changes, kvn byte, keys [][]byte, seq uint32) {
+	for i, key := range keys {
+		all.put(cellOf(domISD, kindKey, uint16(kvn)<<8|uint16(i+1)), append([]byte{keyTypeAES}, key...)...)
+	}
+	putSeq(all, kvn, seq)
+}
+
+func (c *Chip) dropKeySet(all *changes, kvn byte) {
+	for _, e := range c.keysOf(domISD, kvn) {
+		all.drop(e.at)
+	}
+	all.drop(cellOf(domISD, kindSeq, uint16(kvn)))
+}
+
+// putKey adds a key set (P1 00) or replaces the one P1 names (Card Specification §11.8). The first own key set takes the
+// place of the maker's. A new or replaced set counts its sessions from zero. The session in work goes on.
+func (c *Chip) putKey(cmd apdu.Command) ([]byte, apdu.SW) {
+	const wholeSet = 0x81
+	if cmd.P2 != wholeSet || cmd.P1&0x80 != 0 {
+		return nil, apdu.SWWrongP1P2
+	}
+	kvn, keys, err := scp.ParsePutKey(c.v.channel, cmd.Data)
+	defer func() {
+		for _, k := range keys {
+			clear(k)
+		}
+	}()
+	switch {
+	case errors.Is(err, scp.ErrKCV):
+		return nil, apdu.SWSecurity
+	case err != nil, len(keys) != keysOfSet, kvn < lowestKVN, kvn > highestKVN,
+		len(keys[0]) != len(keys[1]), len(keys[0]) != len(keys[2]):
+		return nil, apdu.SWWrongData
+	case cmd.P1 != 0 && len(c.keysOf(domISD, cmd.P1)) == 0:
+		return nil, apdu.SWRefDataNotFound
+	case cmd.P1 != kvn && len(c.keysOf(domISD, kvn)) != 0:
+		return nil, apdu.SWConditions
+	case cmd.P1 == 0 && c.ownKeySets() == maxKeySets:
+		return nil, apdu.SWNoSpace
+	}
+	var all changes
+	c.dropKeySet(&all, c.p.KVN)
+	if cmd.P1 != 0 {
+		c.dropKeySet(&all, cmd.P1)
+	}
+	putKeySet(&all, kvn, keys, 0)
+	if sw := c.commit(all); !sw.OK() {
+		return nil, sw
+	}
+	kcvs := make([][3]byte, len(keys))
+	for i, k := range keys {
+		kcvs[i] = scp.KCV(k)
+	}
+	return scp.PutKeyResponse(kvn, kcvs), apdu.SWOK
+}
+
+func (c *Chip) ownKeySets() (n int) {
+	for kvn := lowestKVN; kvn <= highestKVN; kvn++ {
+		if len(c.keysOf(domISD, byte(kvn))) != 0 {
+			n++
+		}
+	}
+	return n
+}

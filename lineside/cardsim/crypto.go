@@ -1,0 +1,141 @@
+package cardsim
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/persoline/persoline/perso/aka"
+	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/tlv"
+)
+
+const (
+	tagChallenge      = 0x9C
+	challengeBytes    = 16
+	possessionLabel   = "PERSO-POP"
+	curveP256         = 0x00
+	maxScalarTries    = 8 // a random 256-bit number is no scalar of P-256 once in 2^32
+	costOfPair        = 1
+	costOfSignature   = 1
+	authenticateBytes = 34
+	context3G         = 0x81
+)
+
+// generate makes the ECASD's key pair and proves that the private key is here: a signature over the host's challenge and
+// the new public key. A new pair makes an older certificate worthless, so that is deleted with the old pair.
+func (c *Chip) generate(cmd apdu.Command) ([]byte, apdu.SW) {
+	if cmd.P1 != 0 || cmd.P2 != 0 {
+		return nil, apdu.SWWrongP1P2
+	}
+	challenge, rest, err := tlv.Parse(cmd.Data)
+	if err != nil || challenge.Tag != tagChallenge || len(challenge.Value) != challengeBytes || len(rest) != 0 {
+		return nil, apdu.SWWrongData
+	}
+	if c.v.target != domECASD || c.state(domECASD) == statePersonalized {
+		return nil, apdu.SWConditions
+	}
+	scalar, key, err := newPair(c.rand)
+	if err != nil {
+		return nil, apdu.SWUnknown
+	}
+	defer clear(scalar)
+	point, err := key.PublicKey.Bytes()
+	if err != nil {
+		return nil, apdu.SWUnknown
+	}
+	digest := sha256.Sum256(slices.Concat([]byte(possessionLabel), challenge.Value, point))
+	der, err := key.Sign(nil, digest[:], crypto.SHA256) // deterministic, RFC 6979
+	if err != nil {
+		return nil, apdu.SWUnknown
+	}
+	signature, err := tlv.ECDSASigToRaw(der, scalarBytes)
+	if err != nil {
+		return nil, apdu.SWUnknown
+	}
+	var all changes
+	all.put(cellOf(domECASD, kindPair, 0), slices.Concat(scalar, point)...)
+	all.drop(cellOf(domECASD, kindData, tagCertificate))
+	if sw := c.commit(all); !sw.OK() {
+		return nil, sw
+	}
+	c.ecc = costOfPair + costOfSignature
+	public := tlv.Encode(tagPublicKey, tlv.Encode(tagPoint, point), tlv.Encode(tagCurve, []byte{curveP256}))
+	return tlv.Append(public, tagSignature, signature), apdu.SWOK
+}
+
+// newPair takes a scalar from the chip's own randomness. (ecdsa.GenerateKey would not: it ignores its reader.)
+func newPair(random io.Reader) (scalar []byte, key *ecdsa.PrivateKey, err error) {
+	scalar = make([]byte, scalarBytes)
+	for range maxScalarTries {
+		if _, err = io.ReadFull(random, scalar); err != nil {
+			return nil, nil, fmt.Errorf("reading randomness: %w", err)
+		}
+		if key, err = ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar); err == nil {
+			return scalar, key, nil
+		}
+	}
+	return nil, nil, fmt.Errorf("making key pair: %w", err)
+}
+
+// authenticate is AUTHENTICATE in the 3G context (TS 31.102 §7.1.2.1), Milenage. A stale sequence number is answered
+// with AUTS and changes nothing.
+func (c *Chip) authenticate(cmd apdu.Command) ([]byte, apdu.SW) {
+	d := c.v.sd
+	ki, hasKi := c.mem.get(cellOf(d, kindData, cellKi))
+	opc, hasOPc := c.mem.get(cellOf(d, kindData, cellOPc))
+	switch {
+	case cmd.P1 != 0 || cmd.P2 != context3G:
+		return nil, apdu.SWWrongP1P2
+	case len(cmd.Data) != authenticateBytes || cmd.Data[0] != 16 || cmd.Data[17] != 16:
+		return nil, apdu.SWWrongLength
+	case c.v.app != appUSIM || !hasKi || !hasOPc || d != c.profile():
+		return nil, apdu.SWConditions
+	case !c.pin1Satisfied():
+		return nil, apdu.SWSecurity
+	}
+	m, err := aka.New(ki, opc)
+	if err != nil {
+		return nil, apdu.SWUnknown
+	}
+	defer m.Wipe()
+	fresh := aka.NewSQNArray(aka.DefaultSQNPolicy())
+	if saved, ok := c.mem.get(cellOf(d, kindSQN, 0)); ok {
+		if fresh, err = aka.LoadSQNArray(aka.DefaultSQNPolicy(), saved); err != nil {
+			return nil, apdu.SWMemoryProblem
+		}
+	}
+	answer, err := m.Authenticate(aka.Rand(cmd.Data[1:17]), aka.AUTN(cmd.Data[18:34]), fresh)
+	if err != nil {
+		return nil, apdu.SWAuthMAC
+	}
+	if answer.Resync {
+		return tlv.Encode(0xDC, answer.AUTS[:]), apdu.SWOK
+	}
+	return c.authenticated(d, &answer.Keys, fresh)
+}
+
+// authenticated remembers the sequence number before the keys are told.
+func (c *Chip) authenticated(d domain, keys *aka.Keys, fresh *aka.SQNArray) ([]byte, apdu.SW) {
+	defer keys.Wipe()
+	sqn, err := fresh.AppendBinary(nil)
+	if err != nil {
+		return nil, apdu.SWUnknown
+	}
+	var all changes
+	all.put(cellOf(d, kindSQN, 0), sqn...)
+	if sw := c.commit(all); !sw.OK() {
+		return nil, sw
+	}
+	const success = 0xDB
+	out := []byte{success}
+	kc := keys.Kc()
+	for _, part := range [][]byte{keys.RES[:], keys.CK[:], keys.IK[:], kc[:]} {
+		out = append(append(out, byte(len(part))), part...)
+	}
+	return out, apdu.SWOK
+}

@@ -1,0 +1,193 @@
+package cardsim
+
+import (
+	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/scp"
+)
+
+const (
+	claISO     = 0x00
+	claGP      = 0x80
+	claSM      = 0x04 // secure messaging in GlobalPlatform format
+	claChannel = 0x43 // logical channels: this chip has the basic one only
+
+	insVerify     = 0x20
+	insChangePIN  = 0x24
+	insDisablePIN = 0x26
+	insEnablePIN  = 0x28
+	insUnblockPIN = 0x2C
+	insGenerate   = 0x46
+	insInitUpdate = 0x50
+	insExtAuth    = 0x82
+	insAuth       = 0x88
+	insSelect     = 0xA4
+	insReadBinary = 0xB0
+	insGetData    = 0xCA
+	insPutKey     = 0xD8
+	insStoreData  = 0xE2
+	insDelete     = 0xE4
+	insInstall    = 0xE6
+	insSetStatus  = 0xF0
+	insGetStatus  = 0xF2
+)
+
+// Room for answer data in a short answer: all of it, less the MAC, and in whole blocks with padding.
+const (
+	roomPlain   = apdu.MaxLe
+	roomRMAC    = roomPlain - 8
+	roomLevel33 = roomRMAC/16*16 - 1
+)
+
+// execute does one command: it settles what it means for the secure channel, and opens and closes its wrapping.
+func (c *Chip) execute(raw []byte) []byte {
+	cmd, err := apdu.Parse(raw)
+	switch {
+	case err != nil:
+		c.endChannel()
+		return apdu.SWWrongLength.Append(nil)
+	case cmd.CLA&claChannel != 0:
+		c.endChannel()
+		return apdu.SWChannelUnsupported.Append(nil)
+	case cmd.CLA == claGP|claSM && cmd.INS == insExtAuth:
+		return c.externalAuthenticate(cmd).Append(nil)
+	case cmd.CLA == claISO && cmd.INS == insSelect, cmd.CLA == claGP && cmd.INS == insInitUpdate:
+		c.endChannel() // both begin anew
+	case c.v.channel != nil && c.v.channel.Open():
+		return c.secured(cmd)
+	case cmd.CLA&claSM != 0:
+		return apdu.SWSMUnsupported.Append(nil)
+	}
+	if c.v.channel != nil && !c.v.channel.Open() {
+		c.endChannel() // only EXTERNAL AUTHENTICATE may follow INITIALIZE UPDATE
+	}
+	data, sw := c.run(cmd, scp.LevelNone, false)
+	return sw.Append(data)
+}
+
+func (c *Chip) secured(cmd apdu.Command) []byte {
+	ch := c.v.channel
+	plain, err := ch.Unwrap(cmd)
+	if err != nil {
+		c.endChannel()
+		return apdu.SWSecurity.Append(nil)
+	}
+	data, sw := c.run(plain, ch.Level(), true)
+	if len(data) > room(ch.Level()) {
+		data, sw = nil, apdu.SWWrongData // only reads of more than fits come here, and they change nothing
+	}
+	return ch.Wrap(data, sw)
+}
+
+func room(level scp.Level) int {
+	switch level {
+	case scp.LevelAll:
+		return roomLevel33
+	case scp.LevelCMACRMAC, scp.LevelCMACCENCRMAC:
+		return roomRMAC
+	}
+	return roomPlain
+}
+
+// run does one command that has no wrapping any more.
+func (c *Chip) run(cmd apdu.Command, level scp.Level, inChannel bool) ([]byte, apdu.SW) {
+	if cmd.INS != insStoreData {
+		c.dropPending()
+	}
+	if !c.alive(cmd) {
+		return nil, apdu.SWConditions
+	}
+	switch cmd.CLA {
+	case claGP:
+		return c.runGP(cmd, level, inChannel)
+	case claISO:
+		if inChannel {
+			return nil, apdu.SWUnknownCLA
+		}
+		return c.runISO(cmd)
+	}
+	return nil, apdu.SWUnknownCLA
+}
+
+// alive says what a locked or terminated card still does (Card Specification §5.1.1).
+func (c *Chip) alive(cmd apdu.Command) bool {
+	switch c.state(domISD) {
+	case stateTerminated:
+		return cmd.INS == insSelect || cmd.INS == insGetData
+	case stateLocked:
+		switch cmd.INS {
+		case insSelect, insGetData, insInitUpdate, insGetStatus, insSetStatus:
+			return true
+		}
+		return false
+	}
+	return true
+}
+
+// runGP does a command of a security domain. What changes the chip needs the whole of the channel's protection.
+func (c *Chip) runGP(cmd apdu.Command, level scp.Level, inChannel bool) ([]byte, apdu.SW) {
+	if c.v.app != appSD {
+		return nil, apdu.SWUnknownINS
+	}
+	switch cmd.INS {
+	case insGetData:
+		return c.getData(cmd)
+	case insInitUpdate:
+		if inChannel {
+			return nil, apdu.SWConditions // wrapped: a new session cannot begin inside the old one
+		}
+		return c.initializeUpdate(cmd)
+	case insGetStatus:
+		if !inChannel {
+			return nil, apdu.SWSecurity
+		}
+		return c.getStatus(cmd)
+	}
+	var do func(apdu.Command) ([]byte, apdu.SW)
+	switch cmd.INS {
+	case insInstall:
+		do = c.install
+	case insStoreData:
+		do = c.storeData
+	case insGenerate:
+		do = c.generate
+	case insPutKey:
+		do = c.putKey
+	case insSetStatus:
+		do = c.setStatus
+	case insDelete:
+		do = c.deleteObject
+	default:
+		return nil, apdu.SWUnknownINS
+	}
+	if !inChannel || level != scp.LevelAll {
+		return nil, apdu.SWSecurity
+	}
+	return do(cmd)
+}
+
+// runISO does a command of the UICC's file system or of the USIM. SELECT reaches everything.
+func (c *Chip) runISO(cmd apdu.Command) ([]byte, apdu.SW) {
+	if cmd.INS == insSelect {
+		return c.selectAny(cmd)
+	}
+	if c.v.app == appSD {
+		return nil, apdu.SWUnknownINS
+	}
+	switch cmd.INS {
+	case insReadBinary:
+		return c.readBinary(cmd)
+	case insVerify, insChangePIN, insDisablePIN, insEnablePIN, insUnblockPIN:
+		return nil, c.pinCommand(cmd)
+	case insAuth:
+		return c.authenticate(cmd)
+	}
+	return nil, apdu.SWUnknownINS
+}
+
+// commit makes the changes of a command durable; what it gives is the whole answer of most of them.
+func (c *Chip) commit(all changes) apdu.SW {
+	if err := c.mem.commit(all); err != nil {
+		return apdu.SWMemoryProblem
+	}
+	return apdu.SWOK
+}

@@ -1,0 +1,114 @@
+package cardsim
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/scp"
+)
+
+// writesThough is what may be written by a command that was not done: a wrong PIN costs a try.
+func writesThough(sw apdu.SW) bool {
+	_, tries := sw.TriesLeft()
+	return sw.OK() || tries
+}
+
+func check(t *testing.T, c *Chip, nvm *Memory, raw []byte, process func() (sw apdu.SW)) {
+	t.Helper()
+	before, records := snapshot(c), nvm.Len()
+	sw := process()
+	if !writesThough(sw) && (nvm.Len() != records || !bytes.Equal(before, snapshot(c))) {
+		t.Errorf("%X was refused with %v and changed the chip", raw, sw)
+	}
+	if nvm.Len() > records+1 {
+		t.Errorf("%X wrote %d records", raw, nvm.Len()-records)
+	}
+}
+
+// seedAPDUs are the commands of a whole personalization, in the clear, and what goes before and after.
+func seedAPDUs(f *testing.F) {
+	l := newLine(f, newChip(f, &Memory{}))
+	l.open(testKeys(0x40), 0xFF, scp.LevelAll)
+	for _, step := range l.writeSteps(testSubscriber()) {
+		f.Add(step)
+	}
+	for _, step := range finishSteps(make([]byte, 65)) {
+		f.Add(step)
+	}
+	for _, s := range []string{"00A4040000", "80CA9F7F00", "8050000008001122334455667700", "00B0820000", "0020000A080102030405060708",
+		"002C00011031323334353637383132333431323334", "00A40804047FFF6F0700", "80E29100045C02DF2100", "80F24002024F0000", ""} {
+		f.Add(unhex(s))
+	}
+}
+
+// FuzzPlain sends anything to a finished chip, with its USIM, its MF and its ISD selected.
+func FuzzPlain(f *testing.F) {
+	seedAPDUs(f)
+	_, made := finished(f)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		for _, first := range []string{"00A4040C10" + "A0000000871002FF86FF0389FFFFFFFF", "00A4000C023F00", "00A4040000"} {
+			nvm := &Memory{records: made.records[:len(made.records):len(made.records)]}
+			c := newChip(t, nvm)
+			newLine(t, c).plain(apdu.SWOK, first)
+			check(t, c, nvm, raw, func() apdu.SW {
+				resp, cost := c.Process(raw)
+				if len(resp) < 2 || len(resp) > apdu.MaxLe+2 || cost.In != len(raw) || cost.Out != len(resp) {
+					t.Errorf("%X was answered with %X, cost %+v", raw, resp, cost)
+				}
+				_, sw, _ := apdu.SWOf(resp)
+				return sw
+			})
+		}
+	})
+}
+
+// FuzzInside sends anything through an open channel, to each domain of a finished chip.
+func FuzzInside(f *testing.F) {
+	seedAPDUs(f)
+	_, made := finished(f)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		cmd, err := apdu.Parse(raw)
+		if err != nil {
+			return
+		}
+		for _, aid := range []string{aidISD, aidECASD, aidISDR, testISDP} {
+			nvm := &Memory{records: made.records[:len(made.records):len(made.records)]}
+			l := newLine(t, newChip(t, nvm))
+			l.open(testSubscriber().isd, 0x30, scp.LevelAll)
+			l.secure(forPerso(aid))
+			wrapped, mark, err := l.host.Wrap(cmd)
+			if err != nil {
+				return
+			}
+			check(t, l.chip, nvm, raw, func() apdu.SW {
+				_, sw, err := l.host.UnwrapAt(mark, l.send(wrapped))
+				if err != nil && !errors.Is(err, scp.ErrUnprotected) {
+					t.Errorf("%X: %v", raw, err)
+				}
+				return sw
+			})
+		}
+	})
+}
+
+func FuzzRecord(f *testing.F) {
+	_, made := finished(f)
+	for _, r := range made.records {
+		f.Add(r)
+	}
+	f.Add(unhex("01 01040030 FFFF"))
+	f.Fuzz(func(t *testing.T, record []byte) {
+		all, err := decodeRecord(record)
+		if err != nil {
+			if !errors.Is(err, ErrJournal) {
+				t.Error(err)
+			}
+			return
+		}
+		if again := encodeRecord(all); !bytes.Equal(again, record) {
+			t.Errorf("%X was read and is written as %X", record, again)
+		}
+	})
+}

@@ -1,0 +1,167 @@
+package cardsim
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/scp"
+	"github.com/persoline/persoline/perso/tlv"
+)
+
+// fileID is a file identifier of the UICC (ETSI TS 102 221 §13, TS 31.102 §4.2).
+type fileID uint16
+
+const (
+	fileMF      fileID = 0x3F00
+	fileICCID   fileID = 0x2FE2
+	fileADF     fileID = 0x7FFF // whichever ADF is current
+	fileIMSI    fileID = 0x6F07
+	fileACC     fileID = 0x6F78
+	fileAD      fileID = 0x6FAD
+	fileSPN     fileID = 0x6F46
+	noFile      fileID = 0
+	iccidSFI           = 0x02
+	maxFileSize        = 17
+)
+
+// profileFile is one elementary file of a profile, in the order of the tags from DF21.
+type profileFile struct {
+	id   fileID
+	size int
+	sfi  byte // 0: none
+}
+
+const fileCount = 5
+
+func profileFiles() [fileCount]profileFile {
+	return [fileCount]profileFile{
+		{fileICCID, 10, iccidSFI}, {fileIMSI, 9, 0x07}, {fileACC, 2, 0x06}, {fileAD, 4, 0x03}, {fileSPN, maxFileSize, 0},
+	}
+}
+
+const (
+	dgiAKA = 0x8F20
+	dgiPIN = 0x8F21
+	dgiADM = 0x8F22
+
+	// The cells of an AKA key set, among the data of the profile: numbers that no file has.
+	cellKi  = 0x8F20
+	cellOPc = 0x8F21
+
+	algMilenage  = 0x01
+	kcvBytes     = 3
+	pinSetBytes  = 16
+	akaSetBytes  = 1 + 2*(aesKeyBytes+kcvBytes)
+	pinDGIBytes  = 1 + pinSetBytes + 2
+	defaultTries = 10 // of ADM1
+)
+
+// profileGrouping takes one data grouping of an ISD-P: a file, the AKA keys, or a PIN set.
+func (c *Chip) profileGrouping(all *changes, d domain, g tlv.DGI) apdu.SW {
+	switch g.ID {
+	case dgiAKA:
+		return c.akaGrouping(all, d, g.Value)
+	case dgiPIN:
+		return c.pinGrouping(all, d, g.Value)
+	case dgiADM:
+		return c.admGrouping(all, d, g.Value)
+	}
+	for _, f := range profileFiles() {
+		if uint16(f.id) == g.ID && f.size == len(g.Value) {
+			all.put(cellOf(d, kindData, g.ID), g.Value...)
+			return apdu.SWOK
+		}
+	}
+	return apdu.SWWrongData
+}
+
+// akaGrouping: algorithm, Ki and OPc, each under the DEK with its check value. New keys begin with a new SQN array.
+func (c *Chip) akaGrouping(all *changes, d domain, value []byte) apdu.SW {
+	if len(value) != akaSetBytes || value[0] != algMilenage {
+		return apdu.SWWrongData
+	}
+	for i, number := range []uint16{cellKi, cellOPc} {
+		part := value[1+i*(aesKeyBytes+kcvBytes):][:aesKeyBytes+kcvBytes]
+		key, sw := c.openKey(part[:aesKeyBytes], part[aesKeyBytes:])
+		if !sw.OK() {
+			return sw
+		}
+		all.put(cellOf(d, kindData, number), key...)
+		clear(key)
+	}
+	all.drop(cellOf(d, kindSQN, 0))
+	return apdu.SWOK
+}
+
+// pinGrouping: reference, PIN and PUK under the DEK, tries of the PIN and of the PUK (left and most, a nibble each). The
+// PIN is not asked for until somebody enables it.
+func (c *Chip) pinGrouping(all *changes, d domain, value []byte) apdu.SW {
+	if len(value) != pinDGIBytes || value[0] != refPIN1 && value[0] != refPIN2 {
+		return apdu.SWWrongData
+	}
+	ref, pinTries, pukTries := value[0], value[1+pinSetBytes], value[2+pinSetBytes]
+	block, err := c.v.channel.DecryptDEK(value[1:][:pinSetBytes])
+	if err != nil {
+		return apdu.SWWrongData
+	}
+	defer clear(block)
+	t := tries{pin: pinTries & 0x0F, pinMost: pinTries >> 4, puk: pukTries & 0x0F, pukMost: pukTries >> 4}
+	if !pinForm(block[:pinBytes], minPINDigits) || !pinForm(block[pinBytes:], pinBytes) ||
+		t.pin == 0 || t.puk == 0 || t.pin > t.pinMost || t.puk > t.pukMost {
+		return apdu.SWWrongData
+	}
+	t.enabled = ref != refPIN1
+	all.put(cellOf(d, kindPIN, uint16(ref)), block...)
+	all.put(cellOf(d, kindTries, uint16(ref)), t.bytes()...)
+	return apdu.SWOK
+}
+
+// admGrouping: ADM1 and eight FF, under the DEK. ADM1 may be any eight bytes and cannot be unblocked.
+func (c *Chip) admGrouping(all *changes, d domain, value []byte) apdu.SW {
+	if len(value) != pinSetBytes {
+		return apdu.SWWrongData
+	}
+	block, err := c.v.channel.DecryptDEK(value)
+	if err != nil {
+		return apdu.SWWrongData
+	}
+	defer clear(block)
+	if bytes.Count(block[pinBytes:], []byte{0xFF}) != pinBytes {
+		return apdu.SWWrongData
+	}
+	t := tries{pin: defaultTries, pinMost: defaultTries, enabled: true}
+	all.put(cellOf(d, kindPIN, refADM1), block...)
+	all.put(cellOf(d, kindTries, refADM1), t.bytes()...)
+	return apdu.SWOK
+}
+
+// profileObject reads what the request form offers of an ISD-P: files, check values, and a MAC over the PIN sets that
+// proves them without showing them.
+func (c *Chip) profileObject(d domain, tag uint32) ([]byte, bool) {
+	if i := int(tag) - tagFirstEF; i >= 0 && i < fileCount {
+		return c.mem.get(cellOf(d, kindData, uint16(profileFiles()[i].id)))
+	}
+	ki, hasKi := c.mem.get(cellOf(d, kindData, cellKi))
+	opc, hasOPc := c.mem.get(cellOf(d, kindData, cellOPc))
+	if !hasKi || !hasOPc {
+		return nil, false
+	}
+	switch tag {
+	case tagKeyChecks:
+		a, b := scp.KCV(ki), scp.KCV(opc)
+		return slices.Concat(a[:], b[:]), true
+	case tagPINCheck:
+		var sets [3][]byte
+		for i, ref := range []uint16{refPIN1, refPIN2, refADM1} {
+			set, ok := c.mem.get(cellOf(d, kindPIN, ref))
+			if !ok {
+				return nil, false
+			}
+			sets[i] = set
+		}
+		mac := scp.CMAC(ki, sets[:]...)
+		return mac[:pinCheckBytes], true
+	}
+	return nil, false
+}
