@@ -1,0 +1,179 @@
+// Package service puts the ledger on the bus: it subscribes, answers, sends work orders out and keeps them out.
+//
+// It is the ledger's shell: goroutines, timers and the bus are here, decisions are not. Only the program's wiring
+// (perso/cmd) calls it.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/persoline/persoline/ledger"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+)
+
+// republish is how often work orders of unfinished lots are put on the queue again: the stream may have been lost (I3),
+// and a line bears duplicates.
+const republish = 2 * time.Minute
+
+// Bus is what the service needs of a carrier.
+type Bus interface {
+	bus.Server
+	bus.Queue
+	bus.Store
+}
+
+// Exporter writes what leaves the house. Paths are on this host.
+type Exporter interface {
+	Export(ctx context.Context, lot perso.Name) (bus.PathReply, error)
+	Bundle(ctx context.Context, lot perso.Name) (bus.PathReply, error)
+}
+
+// Config wires a service.
+type Config struct {
+	Ledger   *ledger.Ledger
+	Bus      Bus
+	Exporter Exporter
+	Lines    []perso.Name // the lines that may ask, and that get work
+	Log      *slog.Logger
+}
+
+// Service is a running ledger.
+type Service struct {
+	c     Config
+	stops []func() error
+	kick  chan struct{}
+	mu    sync.Mutex
+}
+
+// Run serves until the context ends.
+func Run(ctx context.Context, c Config) error {
+	s := &Service{c: c, kick: make(chan struct{}, 1)}
+	defer s.stop()
+	if err := s.subscribe(); err != nil {
+		return fmt.Errorf("serving the ledger: %w", err)
+	}
+	for {
+		if err := s.publish(ctx); err != nil && ctx.Err() == nil {
+			c.Log.WarnContext(ctx, "work orders not published", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.kick:
+		case <-time.After(republish):
+		}
+	}
+}
+
+// subscribe offers every verb. Each line has subjects of its own, and may speak for itself only.
+func (s *Service) subscribe() error {
+	l := s.c.Ledger
+	for _, line := range s.c.Lines {
+		err := errors.Join(
+			s.serve(bus.LineSubject(line, bus.LineChallenges), bus.Answer(ofLine(line, func(q bus.ChallengesRequest) perso.Name { return q.Line }, l.Challenges))),
+			s.serve(bus.LineSubject(line, bus.LineAct), bus.Answer(ofLine(line, func(q bus.ActRequest) perso.Name { return q.Present.Line }, l.Act))),
+			s.serve(bus.LineSubject(line, bus.LinePresent), bus.Answer(ofLine(line, func(q bus.PresentRequest) perso.Name { return q.Present.Line }, l.Present))),
+			s.serve(bus.LineSubject(line, bus.LineBin), bus.Answer(ofLine(line, func(q bus.BinRequest) perso.Name { return q.Present.Line }, l.Bin))),
+			s.serve(bus.LineSubject(line, bus.LineCount), bus.Answer(l.Count)),
+		)
+		if err != nil {
+			return err
+		}
+	}
+	return errors.Join(
+		s.serve(bus.OfficeSubject(bus.OfficeSubmit), bus.Answer(l.Submit)),
+		s.serve(bus.OfficeSubject(bus.OfficeDraft), bus.Answer(l.Draft)),
+		s.serve(bus.OfficeSubject(bus.OfficeRelease), bus.Answer(s.release)),
+		s.serve(bus.OfficeSubject(bus.OfficeReceive), bus.Answer(l.Receive)),
+		s.serve(bus.OfficeSubject(bus.OfficeStatus), bus.Answer(l.Status)),
+		s.serve(bus.OfficeSubject(bus.OfficeLots), bus.Answer(l.Lots)),
+		s.serve(bus.OfficeSubject(bus.OfficeCount), bus.Answer(l.Count)),
+		s.serve(bus.OfficeSubject(bus.OfficeClose), bus.Answer(l.Close)),
+		s.serve(bus.OfficeSubject(bus.OfficeTrace), bus.Answer(l.Trace)),
+		s.serve(bus.OfficeSubject(bus.OfficeExport), bus.Answer(s.export)),
+		s.serve(bus.OfficeSubject(bus.OfficeBundle), bus.Answer(s.bundle)),
+	)
+}
+
+// ofLine refuses a message in which a line speaks for another.
+func ofLine[Q, A any](line perso.Name, of func(Q) perso.Name, f func(context.Context, Q) (A, error)) func(context.Context, Q) (A, error) {
+	return func(ctx context.Context, q Q) (A, error) {
+		if of(q) != line {
+			var none A
+			return none, bus.Refuse(bus.FaultRefused, "line %q speaks for line %q", line, of(q))
+		}
+		return f(ctx, q)
+	}
+}
+
+func (s *Service) serve(subject string, h bus.Handler) error {
+	stop, err := s.c.Bus.Serve(subject, bus.QueueLedger, func(ctx context.Context, data []byte) ([]byte, error) {
+		return h(ctx, data)
+	})
+	if err != nil {
+		return fmt.Errorf("offering %s: %w", subject, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stops = append(s.stops, stop)
+	return nil
+}
+
+func (s *Service) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.stops {
+		if err := f(); err != nil {
+			s.c.Log.Warn("subscription not stopped", "err", err)
+		}
+	}
+}
+
+func (s *Service) release(ctx context.Context, q bus.SignedRequest) (bus.LotReply, error) {
+	a, err := s.c.Ledger.Release(ctx, q)
+	if err == nil {
+		select {
+		case s.kick <- struct{}{}:
+		default:
+		}
+	}
+	return a, err
+}
+
+func (s *Service) export(ctx context.Context, q bus.LotRequest) (bus.PathReply, error) {
+	return s.c.Exporter.Export(ctx, q.Lot)
+}
+
+func (s *Service) bundle(ctx context.Context, q bus.LotRequest) (bus.PathReply, error) {
+	return s.c.Exporter.Bundle(ctx, q.Lot)
+}
+
+// publish puts a work order for each line and unfinished lot on the queue, and the lot's script into the store. Both are
+// made from the ledger and may be made again at any time.
+func (s *Service) publish(ctx context.Context) error {
+	orders, err := s.c.Ledger.WorkOrders(ctx)
+	if err != nil {
+		return err
+	}
+	for _, o := range orders {
+		if err := s.c.Bus.PutBlob(ctx, o.Order.Script, o.Script); err != nil {
+			return fmt.Errorf("storing the script of lot %q: %w", o.Order.Lot, err)
+		}
+		data, err := bus.Encode(o.Order)
+		if err != nil {
+			return err
+		}
+		for _, line := range s.c.Lines {
+			if err := s.c.Bus.Put(ctx, line, o.Order.ID+"-"+string(line), data); err != nil {
+				return fmt.Errorf("sending the work order of lot %q to line %q: %w", o.Order.Lot, line, err)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package site
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"crypto/rand"
+
+	"github.com/persoline/persoline/keygen"
+	"github.com/persoline/persoline/ledger"
+	"github.com/persoline/persoline/ledger/service"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus/natsbus"
+	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/product"
+)
+
+// Zones in the order in which they are started.
+const (
+	ZoneBus    = "bus"
+	ZoneVault  = "vault"
+	ZoneLedger = "ledger"
+	ZoneFarm   = "farm"
+	ZoneLine   = "line"
+)
+
+// lineNames lists the lines.
+func (s *Site) lineNames() []perso.Name {
+	var names []perso.Name
+	for _, l := range s.Config.Lines {
+		names = append(names, l.Name)
+	}
+	return names
+}
+
+// ServeBus runs the embedded bus server until the context ends.
+func (s *Site) ServeBus(ctx context.Context, log *slog.Logger) error {
+	users, err := natsbus.GenerateUsers(s.busDir(), s.lineNames())
+	if err != nil {
+		return err
+	}
+	srv, err := natsbus.StartServer(natsbus.ServerConfig{Dir: s.busDir(), Listen: s.Config.Listen, Users: users, Log: log})
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	srv.Shutdown()
+	return nil
+}
+
+// connect joins the bus as a user, for as long as it takes: zones may start in any order.
+func (s *Site) connect(ctx context.Context, user string, line perso.Name, log *slog.Logger) (*natsbus.Conn, error) {
+	c, err := natsbus.Connect(ctx, natsbus.Config{URL: s.url(), NKeySeedFile: natsbus.SeedFile(s.busDir(), user), Name: user, Line: line, Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("joining the bus as %q: %w", user, err)
+	}
+	return c, nil
+}
+
+// catalogues loads products and partners.
+func (s *Site) catalogues() (ledger.Catalogues, error) {
+	scripts := os.DirFS(s.Catalogue("products"))
+	products, err := product.LoadDir(scripts)
+	if err != nil {
+		return ledger.Catalogues{}, err
+	}
+	partners, err := order.LoadSite(os.DirFS(s.Catalogue("partners")))
+	if err != nil {
+		return ledger.Catalogues{}, err
+	}
+	return ledger.Catalogues{Order: order.Catalogue{Products: products, Site: partners}, Scripts: scripts, CertBytes: keygen.CertificateBytes}, nil
+}
+
+// ServeLedger runs the ledger until the context ends. A database that says its state is unknown ends it too: starting
+// again is the recovery.
+func (s *Site) ServeLedger(ctx context.Context, log *slog.Logger) (err error) {
+	cats, err := s.catalogues()
+	if err != nil {
+		return err
+	}
+	db, err := ledger.OpenSQLite(ctx, s.ledgerFile())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	conn, err := s.connect(ctx, natsbus.UserLedger, "", log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	if err := conn.EnsureStreams(ctx, s.lineNames()...); err != nil {
+		return err
+	}
+	vault := service.Vault{Bus: conn}
+	l, err := ledger.Open(ctx, ledger.Config{DB: db, Vault: vault, Signer: vault, Now: time.Now, Rand: rand.Reader, Log: log, Catalogues: cats})
+	if err != nil {
+		return err
+	}
+	return service.Run(ctx, service.Config{Ledger: l, Bus: conn, Exporter: s.exporter(l, db, vault, cats), Lines: s.lineNames(), Log: log})
+}

@@ -1,0 +1,169 @@
+// Package site is one factory on one machine: its folder, its configuration, and how each zone is started from it.
+//
+// It exists so that "perso up", "perso serve", "perso demo" and the office commands wire the same zones the same way. It
+// decides nothing about production. Only perso/cmd imports it.
+package site
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/bus/natsbus"
+)
+
+// configVersion is the form of site.json.
+const configVersion = 1
+
+// maxConfigBytes bounds site.json; a site with a hundred lines has 10 KiB.
+const maxConfigBytes = 1 << 20
+
+// MaxHeads bounds the heads of one line.
+const MaxHeads = 256
+
+// Line is one line of the site.
+type Line struct {
+	Name  perso.Name `json:"name"`
+	Heads int        `json:"heads"`
+}
+
+// Config is site.json: what is configured once and never secret.
+type Config struct {
+	Version int        `json:"version"`
+	Env     perso.Env  `json:"environment"`
+	Site    perso.Name `json:"site"`
+	Origin  string     `json:"log_origin"` // name of the log in its checkpoints
+	Listen  string     `json:"bus_listen"` // host:port of the bus, loopback
+	Lines   []Line     `json:"lines"`
+	Module  string     `json:"pkcs11_module"`
+	Token   string     `json:"token_label"`
+	Pin     string     `json:"register_pin"` // hash of the officer register's genesis, as the ceremony printed it
+	LogKey  string     `json:"log_key"`      // verifier key of the log (C2SP vkey)
+	CAID    string     `json:"ca_identifier"`
+}
+
+// Site is an open site folder.
+type Site struct {
+	Dir    string
+	Config Config
+}
+
+// Open reads a site's configuration. A folder that was never made is an error that says how to make it.
+func Open(dir string) (*Site, error) {
+	f, err := os.Open(filepath.Join(dir, "site.json"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("opening site %q: there is no site.json; make a site with \"perso site init --site %s\"", dir, dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening site %q: %w", dir, err)
+	}
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxConfigBytes))
+	if err != nil {
+		return nil, fmt.Errorf("reading site.json: %w", err)
+	}
+	s := &Site{Dir: dir}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s.Config); err != nil {
+		return nil, fmt.Errorf("reading site.json: %w", err)
+	}
+	return s, s.Config.validate()
+}
+
+func (c Config) validate() error {
+	if c.Version != configVersion {
+		return fmt.Errorf("site.json: version is %d, this program reads %d", c.Version, configVersion)
+	}
+	if _, err := perso.ParseEnv(string(c.Env)); err != nil {
+		return fmt.Errorf("site.json: %w", err)
+	}
+	if _, err := perso.ParseName(string(c.Site)); err != nil {
+		return fmt.Errorf("site.json: %w", err)
+	}
+	if len(c.Lines) == 0 {
+		return fmt.Errorf("site.json: no line")
+	}
+	for _, l := range c.Lines {
+		if _, err := perso.ParseName(string(l.Name)); err != nil || l.Heads < 1 || l.Heads > MaxHeads {
+			return fmt.Errorf("site.json: line %q has %d heads; 1 to %d are possible", l.Name, l.Heads, MaxHeads)
+		}
+	}
+	return nil
+}
+
+// save writes site.json.
+func (s *Site) save() error {
+	raw, err := json.MarshalIndent(s.Config, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing site.json: %w", err)
+	}
+	return writeFile(s.path("site.json"), append(raw, '\n'), 0o644)
+}
+
+// writeFile writes a new file and syncs it; an existing one is refused, since a second init must change nothing.
+func writeFile(path string, data []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
+	if err != nil {
+		return fmt.Errorf("writing %q: %w", path, err)
+	}
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("writing %q: %w", path, err)
+	}
+	return nil
+}
+
+func (s *Site) path(parts ...string) string { return filepath.Join(append([]string{s.Dir}, parts...)...) }
+
+// Folders of the zones.
+func (s *Site) busDir() string     { return s.path("bus") }
+func (s *Site) vaultDir() string   { return s.path("vault") }
+func (s *Site) ledgerFile() string { return s.path("ledger", "ledger.db") }
+
+// OutDir is where the ledger writes exports and bundles.
+func (s *Site) OutDir() string { return s.path("out") }
+
+// FarmDir is the chip farm's own folder, which no other zone reads.
+func (s *Site) FarmDir() string { return s.path("farm") }
+
+// FarmSocket is where the chip farm of a line listens.
+func (s *Site) FarmSocket() string { return s.path("farm.sock") }
+
+func (s *Site) lineDir(name perso.Name) string { return s.path("line", string(name)) }
+
+// Catalogue is the site's copy of products and partners.
+func (s *Site) Catalogue(kind string) string { return s.path("catalogue", kind) }
+
+// OfficerKey is where the demo keeps an officer's throw-away key; a real officer keeps his own.
+func (s *Site) OfficerKey(name perso.Name) string { return s.path("officers", string(name)+".key") }
+
+// Office is a connection of the order desk: requests to the ledger.
+type Office interface {
+	bus.Requester
+	Close() error
+}
+
+// connectPatience is how long a command waits for the bus.
+const connectPatience = 5 * time.Second
+
+// Office connects as the order desk.
+func (s *Site) Office(ctx context.Context) (Office, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectPatience)
+	defer cancel()
+	c, err := natsbus.Connect(ctx, natsbus.Config{URL: s.url(), NKeySeedFile: natsbus.SeedFile(s.busDir(), natsbus.UserOffice), Name: natsbus.UserOffice})
+	if err != nil {
+		return nil, fmt.Errorf("reaching the site's bus at %s (is \"perso up --site %s\" running?): %w", s.Config.Listen, s.Dir, err)
+	}
+	return c, nil
+}
+
+func (s *Site) url() string { return "nats://" + s.Config.Listen }

@@ -1,0 +1,155 @@
+package site
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/persoline/persoline/perso"
+)
+
+// Supervision.
+const (
+	// restartPause keeps a zone that dies at once from spinning.
+	restartPause = 200 * time.Millisecond
+	// restartPauseMax is the longest pause between restarts of a zone that keeps dying.
+	restartPauseMax = 5 * time.Second
+	// healthyAfter is how long a zone must run for its next death to count as the first.
+	healthyAfter = 10 * time.Second
+	// stopPatience is how long a zone may take to stop before it is killed.
+	stopPatience = 5 * time.Second
+)
+
+// Process is one zone in a process of its own.
+type Process struct {
+	Name string   // "bus", "vault", "ledger", "farm", "line-1" …
+	Args []string // of this program
+}
+
+// Processes lists what a whole factory on one machine consists of. Without a farm the line uses real readers.
+func (s *Site) Processes(farm bool) []Process {
+	args := func(more ...string) []string { return append(more, "--site", s.Dir) }
+	out := []Process{
+		{ZoneBus, args("serve", ZoneBus)},
+		{ZoneVault, args("serve", ZoneVault)},
+		{ZoneLedger, args("serve", ZoneLedger)},
+	}
+	if farm {
+		out = append(out, Process{ZoneFarm, args("chip", "farm")})
+	}
+	for _, l := range s.Config.Lines {
+		out = append(out, Process{string(l.Name), append(args("serve", ZoneLine), "--line", string(l.Name))})
+	}
+	return out
+}
+
+// Supervisor keeps the zones' processes running: whatever dies is started again, because recovery is the normal start.
+type Supervisor struct {
+	site *Site
+	log  *slog.Logger
+
+	mu   sync.Mutex
+	pids map[string]int
+}
+
+// NewSupervisor makes one for a site.
+func NewSupervisor(s *Site, log *slog.Logger) *Supervisor {
+	return &Supervisor{site: s, log: log, pids: map[string]int{}}
+}
+
+// Run keeps the processes running until the context ends, then stops them, the last started first.
+func (v *Supervisor) Run(ctx context.Context, all []Process) error {
+	if err := os.MkdirAll(v.site.path("log"), 0o755); err != nil {
+		return fmt.Errorf("making the log folder: %w", err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	var wg sync.WaitGroup
+	for _, p := range all {
+		wg.Go(func() { v.keep(ctx, self, p) })
+	}
+	wg.Wait()
+	return nil
+}
+
+// Pid is the running process of a zone, 0 when it is down.
+func (v *Supervisor) Pid(name string) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.pids[name]
+}
+
+// Kill sends SIGKILL to a zone, as a power cut would end it. It reports whether the zone was running.
+func (v *Supervisor) Kill(name string) bool {
+	pid := v.Pid(name)
+	return pid != 0 && syscall.Kill(pid, syscall.SIGKILL) == nil
+}
+
+func (v *Supervisor) keep(ctx context.Context, self string, p Process) {
+	// Pdeathsig fires when the thread that forked ends, so this goroutine keeps its thread for the child's life.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	pause := restartPause
+	for ctx.Err() == nil {
+		started := time.Now()
+		err := v.once(ctx, self, p)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(started) > healthyAfter {
+			pause = restartPause
+		}
+		v.log.WarnContext(ctx, "zone ended and is started again", "zone", p.Name, "err", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, restartPauseMax)
+	}
+}
+
+// once runs a zone until it ends. Its output goes to log/<zone>.log.
+func (v *Supervisor) once(ctx context.Context, self string, p Process) (err error) {
+	out, err := os.OpenFile(v.site.path("log", p.Name+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return fmt.Errorf("opening the log of %s: %w", p.Name, err)
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	cmd := exec.CommandContext(ctx, self, p.Args...)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = stopPatience
+	// A supervisor that is killed must not leave zones behind that nobody watches.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("starting %s: %w", p.Name, err)
+	}
+	v.set(p.Name, cmd.Process.Pid)
+	defer v.set(p.Name, 0)
+	return cmd.Wait()
+}
+
+func (v *Supervisor) set(name string, pid int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.pids[name] = pid
+}
+
+// lineOf finds a line by name.
+func (s *Site) lineOf(name perso.Name) (Line, error) {
+	for _, l := range s.Config.Lines {
+		if l.Name == name {
+			return l, nil
+		}
+	}
+	return Line{}, fmt.Errorf("the site has no line %q", name)
+}
