@@ -45,6 +45,12 @@ func samples() []sample {
 		sampleOf[ExportRequest]("ExportRequest"), sampleOf[Reply[ExportReply]]("ExportReply"),
 		sampleOf[ReceiptsRequest]("ReceiptsRequest"), sampleOf[Reply[ReceiptsReply]]("ReceiptsReply"),
 		sampleOf[SealBundleRequest]("SealBundleRequest"), sampleOf[Reply[SealBundleReply]]("SealBundleReply"),
+		sampleOf[SubmitRequest]("SubmitRequest"), sampleOf[Reply[SubmitReply]]("SubmitReply"),
+		sampleOf[DraftRequest]("DraftRequest"), sampleOf[Reply[DraftReply]]("DraftReply"),
+		sampleOf[SignedRequest]("SignedRequest"), sampleOf[Reply[LotReply]]("LotReply"),
+		sampleOf[ReceiveRequest]("ReceiveRequest"), sampleOf[Reply[ReceiveReply]]("ReceiveReply"),
+		sampleOf[LotRequest]("LotRequest"), sampleOf[Reply[StatusReply]]("StatusReply"), sampleOf[Reply[LotsReply]]("LotsReply"),
+		sampleOf[TraceRequest]("TraceRequest"), sampleOf[Reply[TraceReply]]("TraceReply"), sampleOf[Reply[PathReply]]("PathReply"),
 	}
 }
 
@@ -67,6 +73,12 @@ func fill(v reflect.Value, seed *int) {
 		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
 		fill(v.Index(0), seed)
 		fill(v.Index(1), seed)
+	case reflect.Map:
+		key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
+		fill(key, seed)
+		fill(value, seed)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(key, value)
 	case reflect.Array:
 		for i := range v.Len() {
 			fill(v.Index(i), seed)
@@ -196,7 +208,9 @@ func TestAskingLine(t *testing.T) {
 
 type direct struct{ h Handler }
 
-func (d direct) Request(ctx context.Context, _ string, data []byte) ([]byte, error) { return d.h(ctx, data) }
+func (d direct) Request(ctx context.Context, _ string, data []byte) ([]byte, error) {
+	return d.h(ctx, data)
+}
 
 func TestCallAndAnswer(t *testing.T) {
 	t.Parallel()
