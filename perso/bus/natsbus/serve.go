@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// handlerTimeout bounds one handler: far above the slowest batch of the vault. The server lets a reply pass for
-	// replyWindow after the request.
-	handlerTimeout = time.Minute
+	// handlerTimeout bounds one handler. The slowest is the office's export of a whole lot, which signs each unit in the
+	// HSM. The server lets a reply pass for replyWindow after the request.
+	handlerTimeout = 10 * time.Minute
 	// stopTimeout bounds the wait for handlers at work when a service ends.
 	stopTimeout = closeTimeout
 	// maxWaitingPerWorker bounds the requests that wait for a worker; what is above is told "busy", because a requester
