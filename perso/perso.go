@@ -71,9 +71,9 @@ func (s Session) IsZero() bool { return s == Session{} }
 
 // Presentation names one contact of one head with whatever lay under it, readable or not.
 type Presentation struct {
-	Line   Name
-	Head   uint16
-	Number uint64
+	Line   Name   `cbor:"1,keyasint" json:"line"`
+	Head   uint16 `cbor:"2,keyasint" json:"head"`
+	Number uint64 `cbor:"3,keyasint" json:"number"`
 }
 
 // String is "line/head/number".

@@ -103,6 +103,20 @@ func (s Site) Provider(key perso.Name) (Provider, bool) { v, ok := s.providerByI
 // Target looks a delivery target up.
 func (s Site) Target(key perso.Name) (Target, bool) { v, ok := s.targetByID[key]; return v, ok }
 
+// SMSRs lists the SM-SRs by id.
+func (s Site) SMSRs() []SMSR { return inOrder(s.smsrByID) }
+
+// Providers lists the bootstrap providers by id.
+func (s Site) Providers() []Provider { return inOrder(s.providerByID) }
+
+func inOrder[T any](m map[perso.Name]T) []T {
+	out := make([]T, 0, len(m))
+	for _, id := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, m[id])
+	}
+	return out
+}
+
 func (s Site) smsrs() []perso.Name     { return slices.Sorted(maps.Keys(s.smsrByID)) }
 func (s Site) providers() []perso.Name { return slices.Sorted(maps.Keys(s.providerByID)) }
 func (s Site) targets() []perso.Name   { return slices.Sorted(maps.Keys(s.targetByID)) }

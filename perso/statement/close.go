@@ -13,8 +13,15 @@ const KindClose = "lot-close"
 
 // Counts is the balance of one lot at its line step (I6): In + CarriedOver = Good + RejectBlank + RejectLive + Sample + Returned + Missing + InWork.
 type Counts struct {
-	In, CarriedOver                                                  uint64
-	Good, RejectBlank, RejectLive, Sample, Returned, Missing, InWork uint64
+	In          uint64 `cbor:"1,keyasint" json:"in"`
+	CarriedOver uint64 `cbor:"2,keyasint" json:"carried_over"`
+	Good        uint64 `cbor:"3,keyasint" json:"good"`
+	RejectBlank uint64 `cbor:"4,keyasint" json:"reject_blank"`
+	RejectLive  uint64 `cbor:"5,keyasint" json:"reject_live"`
+	Sample      uint64 `cbor:"6,keyasint" json:"sample"`
+	Returned    uint64 `cbor:"7,keyasint" json:"returned"`
+	Missing     uint64 `cbor:"8,keyasint" json:"missing"`
+	InWork      uint64 `cbor:"9,keyasint" json:"in_work"`
 }
 
 // Difference is what is unexplained: 0 when the balance holds.

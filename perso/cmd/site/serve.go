@@ -72,7 +72,7 @@ func (s *Site) catalogues() (ledger.Catalogues, error) {
 	if err != nil {
 		return ledger.Catalogues{}, err
 	}
-	return ledger.Catalogues{Order: order.Catalogue{Products: products, Site: partners}, Scripts: scripts, CertBytes: keygen.CertificateBytes}, nil
+	return ledger.Catalogues{Order: order.Catalogue{Products: products, Site: partners}, Scripts: scripts, CertBytes: keygen.CertValueBytes}, nil
 }
 
 // ServeLedger runs the ledger until the context ends. A database that says its state is unknown ends it too: starting

@@ -1,0 +1,248 @@
+package site
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/hsm/softhsm"
+	"github.com/persoline/persoline/keygen/ceremony"
+	"github.com/persoline/persoline/ledger"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus/natsbus"
+	"github.com/persoline/persoline/perso/checkpoint"
+	"github.com/persoline/persoline/perso/cmd/cli/keyfile"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/secret"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// InitPlan says what test site to make.
+type InitPlan struct {
+	Dir       string
+	Name      perso.Name
+	Lines     []Line
+	Catalogue string // folder with products and partners to copy
+}
+
+// Partners' keys that a test site makes up, as if the chip maker, the operator and the SM-SR had sent them. They are kept
+// in the folder "partners" for those partners' side of a test: nothing in the factory reads them.
+const partnersDir = "partners"
+
+// keyBytes is the length of AES-128 keys and of OP.
+const keyBytes = 16
+
+// Init makes a test site: token, keys, throw-away officers, certificates, ledger. It refuses a folder that exists.
+func Init(ctx context.Context, p InitPlan, log *slog.Logger) (s *Site, err error) {
+	if err := os.Mkdir(p.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making site %q: %w", p.Dir, err)
+	}
+	dir, err := filepath.Abs(p.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("making site %q: %w", p.Dir, err)
+	}
+	listen, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	s = &Site{Dir: dir, Config: Config{Version: configVersion, Env: perso.EnvTest, Site: p.Name, Origin: "persoline.example/" + string(p.Name) + "/log",
+		Listen: listen, Lines: p.Lines, Token: "persoline-" + string(p.Name)}}
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"making folders", s.makeDirs},
+		{"copying the catalogue", func() error { return os.CopyFS(s.path("catalogue"), os.DirFS(p.Catalogue)) }},
+		{"making bus users", func() error { _, err := natsbus.GenerateUsers(s.busDir(), s.lineNames()); return err }},
+		{"holding the key ceremony", func() error { return s.ceremony(ctx, log) }},
+	} {
+		if err := step.do(); err != nil {
+			return nil, fmt.Errorf("making site %q: %s: %w", p.Dir, step.what, err)
+		}
+	}
+	return s, nil
+}
+
+func (s *Site) makeDirs() error {
+	var errs []error
+	for _, d := range []string{"bus", "vault", "vault/token", "ledger", "line", "officers", partnersDir, "out", "log"} {
+		errs = append(errs, os.Mkdir(s.path(d), 0o700))
+	}
+	return errors.Join(errs...)
+}
+
+// freeAddress finds a loopback port that nobody listens on now.
+func freeAddress() (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("finding a free port: %w", err)
+	}
+	defer l.Close()
+	return l.Addr().String(), nil
+}
+
+// ceremony makes the token, the vault and the ledger's first entry, and pins what must be pinned.
+func (s *Site) ceremony(ctx context.Context, log *slog.Logger) (err error) {
+	if s.Config.Module, err = softhsm.FindModule(); err != nil {
+		return err
+	}
+	token, err := s.newToken(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, token.Close()) }()
+	cats, err := s.catalogues()
+	if err != nil {
+		return err
+	}
+	plan, keys, err := s.plan(cats.Order)
+	if err != nil {
+		return err
+	}
+	made, err := ceremony.MakeTest(ctx, token, plan)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		k.Sign(&made.Register)
+	}
+	vkey, err := checkpoint.VerifierKey(s.Config.Origin, made.LogKey)
+	if err != nil {
+		return err
+	}
+	s.Config.Pin, s.Config.LogKey, s.Config.CAID = hex.EncodeToString(made.RegisterPin[:]), vkey, hex.EncodeToString(made.CAID[:])
+	if err := s.initLedger(ctx, made, plan.Now); err != nil {
+		return err
+	}
+	return s.save() // last: a site without site.json was never finished
+}
+
+func (s *Site) initLedger(ctx context.Context, made *ceremony.Made, now time.Time) (err error) {
+	db, err := ledger.CreateSQLite(ctx, s.ledgerFile())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	g := entry.Genesis{Env: s.Config.Env, Site: s.Config.Site, Origin: s.Config.Origin, At: now, Register: made.RegisterPin, LogKey: made.LogKey,
+		StmtKey: made.StmtKey, EUMCert: sha256.Sum256(made.EUMCert), EISCert: sha256.Sum256(made.EISCert)}
+	return ledger.Init(ctx, db, g, []statement.Signed{made.Register})
+}
+
+// newToken makes a SoftHSM token with a random PIN in a file: allowed in a test environment only.
+func (s *Site) newToken(ctx context.Context, log *slog.Logger) (*hsm.Token, error) {
+	raw := make([]byte, keyBytes)
+	if _, err := io.ReadFull(rand.Reader, raw); err != nil {
+		return nil, err
+	}
+	pin := []byte(hex.EncodeToString(raw))
+	if err := writeFile(s.path("vault", "pin"), pin, 0o600); err != nil {
+		return nil, err
+	}
+	user := secret.New(pin)
+	defer user.Wipe()
+	if err := softhsm.Init(s.tokenDir(), s.Config.Token, user, user); err != nil {
+		return nil, err
+	}
+	return s.openToken(ctx, log)
+}
+
+func (s *Site) tokenDir() string { return s.path("vault", "token") }
+
+// openToken logs in to the vault's token with the PIN from its file.
+func (s *Site) openToken(ctx context.Context, log *slog.Logger) (*hsm.Token, error) {
+	raw, err := os.ReadFile(s.path("vault", "pin"))
+	if err != nil {
+		return nil, fmt.Errorf("reading the token's PIN: %w", err)
+	}
+	pin := secret.New(raw)
+	defer pin.Wipe()
+	if err := softhsm.Use(s.tokenDir()); err != nil {
+		return nil, err
+	}
+	return hsm.Open(ctx, hsm.Config{Module: s.Config.Module, TokenLabel: s.Config.Token, PIN: pin, Log: log})
+}
+
+// plan is the ceremony's plan: two throw-away officers, and the keys that the catalogue's partners would have sent.
+func (s *Site) plan(cat order.Catalogue) (ceremony.Plan, []keyfile.Key, error) {
+	eum := cat.Site.EUM
+	p := ceremony.Plan{Env: s.Config.Env, Site: s.Config.Site, Vault: vaultName, Origin: s.Config.Origin,
+		EUM:  ceremony.EUM{Name: eum.Name, Country: "DE", OID: string(eum.OID), IIN: eum.IIN},
+		KMCs: map[perso.Name]secret.Bytes{}, TransportKeys: map[perso.Name]secret.Bytes{}, WrapKeys: map[perso.Name]secret.Bytes{}, OPs: map[perso.Name]secret.Bytes{},
+		Dir: s.keysDir(), Now: time.Now().UTC(), Rand: rand.Reader}
+	var keys []keyfile.Key
+	for _, o := range DemoOfficers {
+		key, err := keyfile.New(o, rand.Reader)
+		if err != nil {
+			return p, nil, err
+		}
+		keys, p.Officers = append(keys, key), append(p.Officers, key.Officer)
+		if err := keyfile.Create(s.OfficerKey(o.ID), key); err != nil {
+			return p, nil, err
+		}
+	}
+	return p, keys, s.partnersKeys(cat, &p)
+}
+
+// vaultName is the one vault of a site on one machine.
+const vaultName perso.Name = "vault-1"
+
+// keysDir is the vault's folder that the ceremony makes.
+func (s *Site) keysDir() string { return s.path("vault", "keys") }
+
+// DemoOfficers are the throw-away officers of a test site. They are roles, not people.
+var DemoOfficers = []statement.Officer{
+	{ID: "production-officer", Person: "Test production officer", Role: statement.RoleProduction},
+	{ID: "security-officer", Person: "Test security officer", Role: statement.RoleSecurity},
+}
+
+// partnersKeys makes a key for each name that the catalogue mentions.
+func (s *Site) partnersKeys(cat order.Catalogue, p *ceremony.Plan) error {
+	var errs []error
+	for _, sku := range cat.Products.SKUs() {
+		if prod, _ := cat.Products.Get(sku); prod.Makeable {
+			errs = append(errs, s.partnerKey(prod.Factory.KMC, p.KMCs))
+		}
+	}
+	for _, provider := range cat.Site.Providers() {
+		for _, name := range provider.OPKeys {
+			errs = append(errs, s.partnerKey(name, p.OPs))
+		}
+		for _, name := range provider.TransportKeys {
+			errs = append(errs, s.partnerKey(name, p.TransportKeys))
+		}
+	}
+	for _, smsr := range cat.Site.SMSRs() {
+		errs = append(errs, s.partnerKey(smsr.WrapKey, p.WrapKeys))
+	}
+	return errors.Join(errs...)
+}
+
+// partnerKey draws one key, once, and leaves it with the partner's side.
+func (s *Site) partnerKey(name perso.Name, into map[perso.Name]secret.Bytes) error {
+	if _, known := into[name]; known {
+		return nil
+	}
+	raw := make([]byte, keyBytes)
+	if _, err := io.ReadFull(rand.Reader, raw); err != nil {
+		return err
+	}
+	if err := writeFile(s.PartnerKey(name), []byte(hex.EncodeToString(raw)+"\n"), 0o600); err != nil {
+		return err
+	}
+	into[name] = secret.New(raw)
+	return nil
+}
+
+// PartnerKey is the file with a partner's key, in hex, of a test site.
+func (s *Site) PartnerKey(name perso.Name) string { return s.path(partnersDir, string(name)+".hex") }

@@ -1,0 +1,88 @@
+package site
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/persoline/persoline/keygen"
+	"github.com/persoline/persoline/keygen/ceremony"
+	"github.com/persoline/persoline/keygen/journal"
+	"github.com/persoline/persoline/perso/bus/natsbus"
+)
+
+// ServeVault runs the vault until the context ends.
+func (s *Site) ServeVault(ctx context.Context, log *slog.Logger) (err error) {
+	token, err := s.openToken(ctx, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, token.Close()) }()
+	cfg, err := s.vaultConfig(log)
+	if err != nil {
+		return err
+	}
+	cfg.Token = token
+	receipts, err := journal.Open(s.keysPath(ceremony.FolderJournal))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, receipts.Close()) }()
+	cfg.Journal = receipts
+	v, err := keygen.New(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	conn, err := s.connect(ctx, natsbus.UserVault, "", log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	stop, err := keygen.Register(conn, v)
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return stop()
+}
+
+// vaultConfig is everything but token and journal.
+func (s *Site) vaultConfig(log *slog.Logger) (c keygen.Config, err error) {
+	c = keygen.Config{Env: s.Config.Env, Site: s.Config.Site, Name: vaultName, Origin: s.Config.Origin, Now: time.Now, Log: log,
+		OPs: journal.OPFolder(s.keysPath(ceremony.FolderOPs))}
+	if c.Keys, err = keygen.SiteKeys(s.Config.Env, s.Config.Site); err != nil {
+		return c, err
+	}
+	if c.Memory, err = journal.OpenMemory(s.keysPath(ceremony.FolderMemory)); err != nil {
+		return c, err
+	}
+	if c.EUMCert, err = os.ReadFile(s.keysPath(ceremony.FileEUM)); err != nil {
+		return c, fmt.Errorf("reading the EUM certificate: %w", err)
+	}
+	if c.EISCert, err = os.ReadFile(s.keysPath(ceremony.FileEIS)); err != nil {
+		return c, fmt.Errorf("reading the EIS certificate: %w", err)
+	}
+	if err := unhex(c.RegisterPin[:], s.Config.Pin); err != nil {
+		return c, fmt.Errorf("site.json: register_pin: %w", err)
+	}
+	if err := unhex(c.CAID[:], s.Config.CAID); err != nil {
+		return c, fmt.Errorf("site.json: ca_identifier: %w", err)
+	}
+	return c, nil
+}
+
+func (s *Site) keysPath(name string) string { return s.path("vault", "keys", name) }
+
+// unhex fills dst exactly.
+func unhex(dst []byte, text string) error {
+	b, err := hex.DecodeString(text)
+	if err != nil || len(b) != len(dst) {
+		return fmt.Errorf("%q is not %d bytes of hex", text, len(dst))
+	}
+	copy(dst, b)
+	return nil
+}
