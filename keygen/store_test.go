@@ -1,0 +1,83 @@
+package keygen_test
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/persoline/persoline/keygen"
+	"github.com/persoline/persoline/perso"
+)
+
+var errDisk = errors.New("disk")
+
+// storeDouble is a Journal and a Memory without a disk. fail is what the next writes do: nil, or an error given before or
+// after they were carried out.
+type storeDouble struct {
+	mu          sync.Mutex
+	journal     map[perso.Name][][]byte
+	memory      keygen.Recollection
+	fail, after bool
+}
+
+func newStore() *storeDouble {
+	return &storeDouble{journal: map[perso.Name][][]byte{}, memory: keygen.Recollection{Lots: map[perso.Name][32]byte{}}}
+}
+
+func (s *storeDouble) write(do func()) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail && !s.after {
+		return errDisk
+	}
+	do()
+	if s.fail {
+		return errDisk
+	}
+	return nil
+}
+
+func (s *storeDouble) Append(lot perso.Name, count uint64, records [][]byte) error {
+	if uint64(len(s.journal[lot])) != count {
+		return errors.New("gap")
+	}
+	return s.write(func() { s.journal[lot] = append(s.journal[lot], records...) })
+}
+
+func (s *storeDouble) Read(lot perso.Name, from uint64, each func([]byte) (bool, error)) error {
+	s.mu.Lock()
+	records := slices.Clone(s.journal[lot])
+	s.mu.Unlock()
+	for _, r := range records[min(from, uint64(len(records))):] {
+		if more, err := each(r); !more || err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *storeDouble) Recall() (keygen.Recollection, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := s.memory
+	m.Lots = maps.Clone(m.Lots)
+	return m, nil
+}
+
+func (s *storeDouble) RememberCheckpoint(size int64, root [32]byte) error {
+	return s.write(func() { s.memory.Size, s.memory.Root = size, root })
+}
+
+func (s *storeDouble) RememberLot(lot perso.Name, release [32]byte) error {
+	return s.write(func() { s.memory.Lots[lot] = release })
+}
+
+// withoutDisk gives the rig's vault a store that can fail on demand.
+func (r *rig) withoutDisk() *storeDouble {
+	r.t.Helper()
+	s := newStore()
+	r.cfg.Journal, r.cfg.Memory = s, s
+	r.reopenVault()
+	return s
+}

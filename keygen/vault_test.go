@@ -1,0 +1,335 @@
+package keygen_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/hsm/hsmfake"
+	"github.com/persoline/persoline/keygen"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/bus/membus"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/record"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+func code(err error) bus.FaultCode {
+	var f *bus.Fault
+	if errors.As(err, &f) {
+		return f.Code
+	}
+	return ""
+}
+
+// A release is worth two officers of different person and role, in its own words, on this site (I7).
+func TestRefusesReleases(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	changed := func(f func(*statement.Release)) func() bus.OpenLotRequest {
+		return func() bus.OpenLotRequest {
+			rel := r.release
+			f(&rel)
+			q := r.openRequest()
+			q.Release = r.sign(rel, "ann", "bob").Encode()
+			return q
+		}
+	}
+	for name, c := range map[string]struct {
+		make func() bus.OpenLotRequest
+		want string
+	}{
+		"one officer": {func() bus.OpenLotRequest {
+			q := r.openRequest()
+			q.Release = r.sign(r.release, "ann").Encode()
+			return q
+		}, "different person and role"},
+		"one role": {func() bus.OpenLotRequest {
+			q := r.openRequest()
+			q.Release = r.sign(r.release, "ann", "cid").Encode()
+			return q
+		}, "different person and role"},
+		"one officer twice": {func() bus.OpenLotRequest {
+			q := r.openRequest()
+			q.Release = r.sign(r.release, "ann", "ann").Encode()
+			return q
+		}, "signed twice"},
+		"forged signature": {func() bus.OpenLotRequest {
+			q, s := r.openRequest(), r.sign(r.release, "ann")
+			s.Sign("bob", ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32)))
+			q.Release = s.Encode()
+			return q
+		}, "does not verify"},
+		"edited after signing": {func() bus.OpenLotRequest {
+			q := r.openRequest()
+			q.Release = bytes.Replace(q.Release, []byte("good 2"), []byte("good 3"), 1)
+			return q
+		}, "does not verify"},
+		"another register": {func() bus.OpenLotRequest {
+			q := r.openRequest()
+			q.Register[0] = bytes.Replace(q.Register[0], []byte("Cid"), []byte("Dan"), 1)
+			return q
+		}, "pinned"},
+		"no register":     {func() bus.OpenLotRequest { q := r.openRequest(); q.Register = nil; return q }, "no genesis"},
+		"another script":  {func() bus.OpenLotRequest { q := r.openRequest(); q.Script = append(q.Script, 0); return q }, "not the one released"},
+		"production":      {changed(func(s *statement.Release) { s.Env = perso.EnvProduction }), "environment"},
+		"another site":    {changed(func(s *statement.Release) { s.Site = "S2" }), "site"},
+		"expired":         {changed(func(s *statement.Release) { s.At, s.Expires = start.Add(-2*time.Hour), start.Add(-time.Hour) }), "expired"},
+		"customer's Ki":   {changed(func(s *statement.Release) { s.KiSource = "customer" }), "ki source"},
+		"injected keys":   {changed(func(s *statement.Release) { s.KeyOrigin = "hsm" }), "key origin"},
+		"TUAK":            {changed(func(s *statement.Release) { s.Algorithm = "tuak" }), "algorithm"},
+		"RES":             {changed(func(s *statement.Release) { s.AuthProof = "res" }), "authentication"},
+		"one key version": {changed(func(s *statement.Release) { s.CardKVN = s.FactoryKVN }), "key version"},
+		"missing constant": {changed(func(s *statement.Release) {
+			s.Constants = append([]statement.Constant{}, s.Constants[1:]...)
+		}), "neither the vault's nor a constant"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := r.vault.OpenLot(ctx, c.make())
+			if code(err) != bus.FaultRefused || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("got %v, want a refusal with %q", err, c.want)
+			}
+		})
+	}
+	if n := r.token.Stats()[hsm.VerbGenerate]; n != 6 {
+		t.Errorf("%d keys were made, 6 by the ceremony", n)
+	}
+}
+
+// A lot key is made once and serves one release.
+func TestOneReleasePerLot(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	if reply, err := r.vault.OpenLot(ctx, r.openRequest()); err != nil || !reply.Created {
+		t.Fatal(reply, err)
+	}
+	if reply, err := r.vault.OpenLot(ctx, r.openRequest()); err != nil || reply.Created {
+		t.Error(reply, err)
+	}
+	other := r.release
+	other.Nonce[0] ^= 1
+	q := r.openRequest()
+	q.Release = r.sign(other, "ann", "bob").Encode()
+	for range 2 {
+		if _, err := r.vault.OpenLot(ctx, q); code(err) != bus.FaultConflict {
+			t.Errorf("second release: %v", err)
+		}
+		r.reopenVault()
+	}
+	// A lot that was opened in time can be opened for its exports later, but takes no new session.
+	r.openLot()
+	u := r.claimUnit(newCard(t, testKMC, 1), 0, 0)
+	r.now = r.release.Expires.Add(time.Hour)
+	r.reopenVault()
+	r.openLot()
+	if got := u.session(); !strings.Contains(got.Refused, "expired") {
+		t.Errorf("session after the release's end: %+v", got)
+	}
+}
+
+func TestAsksForALotThatIsNotOpen(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.log.add(entry.Stock{Reel: "R1", File: [32]byte{1}, Chips: 1, At: start})
+	note := r.note()
+	_, serve := r.vault.Serve(ctx, bus.ServeRequest{Lot: testLot, Checkpoint: note, Items: make([]bus.ServeItem, 1)})
+	_, export := r.vault.Export(ctx, bus.ExportRequest{Lot: testLot, Checkpoint: note, Items: make([]bus.ExportItem, 1)})
+	_, challenges := r.vault.Challenges(ctx, bus.VaultChallengesRequest{Lot: testLot, Count: 1})
+	_, receipts := r.vault.Receipts(ctx, bus.ReceiptsRequest{Lot: testLot})
+	for _, err := range []error{serve, export, challenges, receipts} {
+		if code(err) != bus.FaultLotNotOpen {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+// The log can grow and can be asked for again; it cannot be forked, not even across a restart.
+func TestNeverSignsTwoLogs(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	stock := func(n uint64) entry.Stock { return entry.Stock{Reel: "R1", File: [32]byte{1}, Chips: n, At: start} }
+	for n := range uint64(5) {
+		r.log.add(stock(n))
+	}
+	first := r.note()
+	again, err := r.vault.Checkpoint(ctx, r.log.request(0)) // the reply was lost: asked again from the old size
+	if err != nil || !bytes.Equal(again.Note, first) {
+		t.Errorf("asked again: %q, %v", again.Note, err)
+	}
+	fork := &logDouble{t: t}
+	for n := range uint64(9) {
+		fork.add(stock(100 + n))
+	}
+	for range 2 {
+		for name, q := range map[string]bus.CheckpointRequest{
+			"a fork of the same size": {Old: 5, Size: 5, Root: fork.root(5)},
+			"a fork that grew":        fork.request(5),
+			"a log cut short":         {Old: 5, Size: 3, Root: r.log.root(3)},
+			"no log":                  {Old: 5},
+		} {
+			if reply, err := r.vault.Checkpoint(ctx, q); err == nil || reply.Note != nil {
+				t.Errorf("%s: signed %q", name, reply.Note)
+			}
+		}
+		if reply, err := r.vault.Checkpoint(ctx, fork.request(0)); err != nil || reply.Note != nil || reply.Last != 5 {
+			t.Errorf("from another size: %+v, %v", reply, err)
+		}
+		r.reopenVault()
+	}
+	r.log.add(stock(5))
+	r.note()
+}
+
+// Memory: failed and not written, failed but written. In neither case two inconsistent notes can exist.
+func TestCheckpointThatCouldNotBeRemembered(t *testing.T) {
+	t.Parallel()
+	for _, after := range []bool{false, true} {
+		r := newRig(t)
+		s := r.withoutDisk()
+		r.log.add(entry.Stock{Reel: "R1", File: [32]byte{1}, Chips: 1, At: start})
+		s.fail, s.after = true, after
+		if reply, err := r.vault.Checkpoint(ctx, r.log.request(0)); !errors.Is(err, errDisk) || reply.Note != nil {
+			t.Errorf("after=%v: %v, signed %q", after, err, reply.Note)
+		}
+		s.fail = false
+		r.reopenVault() // a crash: what is on the disk counts
+		q := r.log.request(0)
+		if reply, err := r.vault.Checkpoint(ctx, q); err != nil || reply.Note == nil {
+			t.Errorf("after=%v: the same log afterwards: %+v, %v", after, reply, err)
+		}
+	}
+}
+
+// Journal: failed and not written, failed but written. Nothing leaves; afterwards the act is served, with one receipt.
+func TestReceiptThatCouldNotBeStored(t *testing.T) {
+	t.Parallel()
+	for _, after := range []bool{false, true} {
+		r := newRig(t)
+		s := r.withoutDisk()
+		r.openLot()
+		u := r.claimUnit(newCard(t, testKMC, 1), 0, 0)
+		item, note := u.begin(), r.note()
+		item.Claim, item.Act = r.log.prove(u.seq), r.log.prove(item.Act.Seq)
+		q := bus.ServeRequest{Lot: testLot, Checkpoint: note, Items: []bus.ServeItem{item}}
+		s.fail, s.after = true, after
+		if reply, err := r.vault.Serve(ctx, q); !errors.Is(err, errDisk) || reply.Results != nil {
+			t.Errorf("after=%v: %v, %+v", after, err, reply)
+		}
+		s.fail = false
+		if _, err := r.vault.Serve(ctx, q); code(err) != bus.FaultLotNotOpen {
+			t.Errorf("after=%v: the lot was not closed: %v", after, err)
+		}
+		r.openLot()
+		reply, err := r.vault.Serve(ctx, q)
+		if err != nil || len(reply.Results[0].Window) == 0 {
+			t.Fatalf("after=%v: %v", after, err)
+		}
+		checkReceipts(t, r, [][]byte{reply.Results[0].Receipt}, []string{"script"})
+	}
+}
+
+// A journal that was edited does not open its lot.
+func TestRefusesAnEditedJournal(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	s := r.withoutDisk()
+	r.openLot()
+	r.claimUnit(newCard(t, testKMC, 1), 0, 0).session()
+	whole := s.journal[testLot]
+	for name, edited := range map[string][][]byte{
+		"first cut":     whole[1:],
+		"middle cut":    append(append([][]byte{}, whole[0]), whole[2:]...),
+		"result edited": {bytes.Replace(whole[0], []byte("result script"), []byte("result status"), 1)},
+	} {
+		s.journal[testLot] = edited
+		r.reopenVault()
+		if _, err := r.vault.OpenLot(ctx, r.openRequest()); err == nil {
+			t.Errorf("%s: opened", name)
+		}
+	}
+}
+
+// The destruction of a lot key is final: the lot is not opened with a new one.
+func TestDestroyedLotStaysDestroyed(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.openLot()
+	r.claimUnit(newCard(t, testKMC, 1), 0, 0).session()
+	key, err := hsm.NewKey("test", hsm.ClassLot, string(testLot))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.token.(*hsmfake.Token).Destroy(ctx, key); err != nil {
+		t.Fatal(err)
+	}
+	r.reopenVault()
+	if _, err := r.vault.OpenLot(ctx, r.openRequest()); code(err) != bus.FaultRefused {
+		t.Errorf("opened a destroyed lot: %v", err)
+	}
+}
+
+func TestSealsManifestsOnly(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	manifest := []byte("00 file\n")
+	reply, err := r.vault.SealBundle(ctx, bus.SealBundleRequest{Lot: testLot, Manifest: manifest})
+	if err != nil || !ed25519.Verify(r.made.StmtKey, manifest, reply.Signature) {
+		t.Errorf("sealing: %v", err)
+	}
+	head, err := record.New(entry.KindReceiptHead).Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range [][]byte{head, nil, make([]byte, keygen.MaxManifestBytes+1)} {
+		if _, err := r.vault.SealBundle(ctx, bus.SealBundleRequest{Lot: testLot, Manifest: m}); err == nil {
+			t.Errorf("sealed %.40q", m)
+		}
+	}
+}
+
+func TestNewRefusesPartsThatDoNotBelongTogether(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for name, f := range map[string]func(*keygen.Config){
+		"no pin":                  func(c *keygen.Config) { c.RegisterPin = [32]byte{} },
+		"no clock":                func(c *keygen.Config) { c.Now = nil },
+		"production":              func(c *keygen.Config) { c.Env = perso.EnvProduction },
+		"certificates swapped":    func(c *keygen.Config) { c.EUMCert, c.EISCert = c.EISCert, c.EUMCert },
+		"certificate of the CI":   func(c *keygen.Config) { c.EUMCert = r.made.CICert },
+		"a P-256 key for the log": func(c *keygen.Config) { c.Keys.Log = c.Keys.EUM },
+		"no name":                 func(c *keygen.Config) { c.Name = "" },
+	} {
+		cfg := r.cfg
+		f(&cfg)
+		if _, err := keygen.New(ctx, cfg); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestOnTheBus(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	b := membus.New(membus.Config{})
+	stop, err := keygen.Register(b, r.vault)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := bus.Call[bus.VaultInfoReply](ctx, b, bus.VaultSubject(bus.VaultInfo), bus.Empty{})
+	want, _ := r.vault.Info(ctx, bus.Empty{})
+	if err != nil || !reflect.DeepEqual(info, want) || !bytes.Equal(info.LogKey, r.made.LogKey) {
+		t.Errorf("info %+v, %v", info, err)
+	}
+	if _, err := bus.Call[bus.VaultChallengesReply](ctx, b, bus.VaultSubject(bus.VaultChallenges), bus.VaultChallengesRequest{Lot: "X", Count: 1}); code(err) != bus.FaultLotNotOpen {
+		t.Errorf("challenges: %v", err)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
