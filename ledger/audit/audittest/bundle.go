@@ -1,0 +1,118 @@
+package audittest
+
+import (
+	"crypto/ed25519"
+	"crypto/sha256"
+	"maps"
+	"slices"
+	"testing/fstest"
+
+	"golang.org/x/mod/sumdb/tlog"
+
+	"github.com/persoline/persoline/ledger/bundle/layout"
+	"github.com/persoline/persoline/ledger/internal/tree/tilepath"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/checkpoint"
+	"github.com/persoline/persoline/perso/entry"
+)
+
+// Bundle is the audit bundle of a lot, made by other code than the product's writer: the tiles come from
+// golang.org/x/mod/sumdb/tlog.
+func (s *Site) Bundle(lot perso.Name) fstest.MapFS {
+	out := fstest.MapFS{}
+	put := func(path string, data []byte) { out[path] = &fstest.MapFile{Data: data} }
+	s.log(put)
+	for i, r := range s.Register {
+		put(layout.Register(i), r.Encode())
+	}
+	for _, o := range s.Openings {
+		put(layout.Statement(o.Hash()), o.Encode())
+	}
+	for name, chain := range s.Chains {
+		s.receipts(name, chain, put)
+	}
+	for path, manifest := range s.Exports {
+		put(path, manifest)
+	}
+	put(layout.EUMCert, s.EUMCert)
+	put(layout.EISCert, s.EISCert)
+	s.Seal(out, lot)
+	return out
+}
+
+func (s *Site) receipts(lot perso.Name, chain *Chain, put func(string, []byte)) {
+	var file []byte
+	for _, r := range chain.Receipts {
+		file = layout.AppendRecord(file, r)
+	}
+	head := Must(entry.ReceiptHead{Env: perso.EnvTest, Vault: Vault, Lot: lot, Count: uint64(len(chain.Receipts)), Head: chain.Head, At: s.now}.Encode())
+	put(layout.Receipts(Vault, lot), file)
+	put(layout.ReceiptHead(Vault, lot), head)
+	put(layout.ReceiptHeadSig(Vault, lot), layout.EncodeSignature(ed25519.Sign(s.StmtKey, head)))
+}
+
+// Seal writes manifest and seal anew over whatever the bundle holds.
+func (s *Site) Seal(bundle fstest.MapFS, lot perso.Name) {
+	delete(bundle, layout.Manifest)
+	delete(bundle, layout.Seal)
+	delete(bundle, layout.SealSig)
+	var files []layout.File
+	for _, path := range slices.Sorted(maps.Keys(bundle)) {
+		data := bundle[path].Data
+		files = append(files, layout.File{Hash: sha256.Sum256(data), Size: int64(len(data)), Path: path})
+	}
+	manifest := Must(layout.EncodeManifest(files))
+	seal := Must(layout.SealBody{Env: perso.EnvTest, Site: SiteName, Lot: lot, Files: uint64(len(files)), Manifest: sha256.Sum256(manifest)}.Encode())
+	bundle[layout.Manifest] = &fstest.MapFile{Data: manifest}
+	bundle[layout.Seal] = &fstest.MapFile{Data: seal}
+	bundle[layout.SealSig] = &fstest.MapFile{Data: layout.EncodeSignature(ed25519.Sign(s.StmtKey, seal))}
+}
+
+// stored serves tlog's algorithms from memory.
+type stored []tlog.Hash
+
+func (h *stored) ReadHashes(at []int64) ([]tlog.Hash, error) {
+	out := make([]tlog.Hash, len(at))
+	for i, n := range at {
+		out[i] = (*h)[n]
+	}
+	return out, nil
+}
+
+// Checkpoint signs the log as it is.
+func (s *Site) Checkpoint() []byte {
+	hashes := s.hashes()
+	return s.sign(hashes)
+}
+
+func (s *Site) hashes() *stored {
+	hashes := &stored{}
+	for i, e := range s.Entries {
+		*hashes = append(*hashes, Must(tlog.StoredHashes(int64(i), e, hashes))...)
+	}
+	return hashes
+}
+
+func (s *Site) sign(hashes *stored) []byte {
+	size := int64(len(s.Entries))
+	c := checkpoint.Checkpoint{Origin: Origin, Size: size, Root: Must(tlog.TreeHash(size, hashes))}
+	return Must(c.Seal(Public(s.LogKey), func(text []byte) ([]byte, error) { return ed25519.Sign(s.LogKey, text), nil }))
+}
+
+func (s *Site) log(put func(string, []byte)) {
+	hashes := s.hashes()
+	put(layout.Checkpoint, s.sign(hashes))
+	for _, t := range tilepath.Cover(int64(len(s.Entries))) {
+		var data []byte
+		if t.Level == tilepath.Entries {
+			from := t.N * tilepath.Width
+			for _, e := range s.Entries[from : from+int64(t.Width)] {
+				data = append(data, byte(len(e)>>8), byte(len(e)))
+				data = append(data, e...)
+			}
+		} else {
+			data = Must(tlog.ReadTileData(tlog.Tile{H: 8, L: t.Level, N: t.N, W: t.Width}, hashes))
+		}
+		put(layout.LogPrefix+t.Path(), data)
+	}
+}

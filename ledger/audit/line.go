@@ -1,0 +1,152 @@
+package audit
+
+import (
+	"crypto/sha256"
+	"io/fs"
+
+	"github.com/persoline/persoline/ledger/bundle/layout"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// contact is one presentation: what was decided last, and where its chip lies.
+type contact struct {
+	lot     perso.Name
+	verdict perso.Verdict
+	bin     perso.Verdict
+}
+
+func (a *auditor) judged(p perso.Presentation, lot perso.Name, v perso.Verdict) {
+	c := a.contacts[p]
+	switch {
+	case c == nil:
+		a.contacts[p] = &contact{lot: lot, verdict: v}
+	case c.lot != lot || c.bin != "":
+		a.bad("I6", "presentation %s is of lot %s, or was binned before", p, c.lot)
+	default:
+		c.verdict = v
+	}
+}
+
+// present is a contact that ended no claim.
+func (a *auditor) present(e entry.Present) {
+	if a.lotOf(e.Lot) == nil {
+		return
+	}
+	if e.Verdict == perso.VerdictGood || e.Verdict == perso.VerdictRejectLive {
+		a.bad("I4", "verdict %s without an outcome", e.Verdict)
+	}
+	a.judged(e.Present, e.Lot, e.Verdict)
+}
+
+// bin is where the handler put a chip: where the verdict on its presentation said, or, when a finished chip came again,
+// where its own outcome says.
+func (a *auditor) bin(e entry.Bin) {
+	l := a.lotOf(e.Lot)
+	if l == nil {
+		return
+	}
+	a.bins++
+	l.bins[e.Bin]++
+	known := a.chips[e.Chip]
+	c := a.contacts[e.Present]
+	if c == nil {
+		c = &contact{lot: e.Lot}
+		a.contacts[e.Present] = c
+	}
+	switch {
+	case c.lot != e.Lot || c.bin != "":
+		a.bad("I6", "presentation %s is of lot %s, or was binned before", e.Present, c.lot)
+	case !e.Bin.Final():
+		a.bad("I6", "there is no bin %q", e.Bin)
+	case c.verdict == e.Bin:
+	case known == nil || known.lot != l || known.verdict != e.Bin:
+		a.bad("I6", "chip %s of presentation %s was put into %s, the verdict was %q", e.Chip, e.Present, e.Bin, c.verdict)
+	}
+	c.bin = e.Bin
+	if known != nil && e.Bin == perso.VerdictGood {
+		known.inGood++
+	}
+}
+
+// count keeps the last word of a source.
+func (a *auditor) count(e entry.Count) {
+	l := a.lotOf(e.Lot)
+	if l == nil {
+		return
+	}
+	if e.Source != entry.SourceHandler && e.Source != entry.SourceHand {
+		a.bad("I6", "nobody called %q counts", e.Source)
+	}
+	l.counts[e.Source] = e
+}
+
+// close is the officers' word that a lot's counts hold: theirs, the handler's, the hand count and the log's own (I6).
+func (a *auditor) close(e entry.Statement) {
+	l := a.lotOf(e.Lot)
+	if l == nil {
+		return
+	}
+	l.closed = true
+	body, found := a.opening(e)
+	if !found {
+		return
+	}
+	c, err := statement.ParseClose(body)
+	if err != nil {
+		a.bad("I6", "%v", err)
+		return
+	}
+	n := c.Counts
+	if c.Lot != e.Lot || c.Env != a.genesis.Env {
+		a.bad("I6", "the statement closes lot %s (%s)", c.Lot, c.Env)
+	}
+	if d := n.Difference(); d != 0 || n.InWork != 0 || l.open != 0 {
+		a.bad("I6", "difference %d, %d in work, %d claims open", d, n.InWork, l.open)
+	}
+	if n.Good != l.good {
+		a.bad("I6", "%d good were signed, %d are on record", n.Good, l.good)
+	}
+	counts := entry.Count{Lot: e.Lot, In: n.In, Good: n.Good, RejectBlank: n.RejectBlank, RejectLive: n.RejectLive, Return: n.Returned}
+	a.sameCount(counts, "log", entry.Count{Lot: e.Lot, In: n.In, Good: l.bins[perso.VerdictGood], RejectBlank: l.bins[perso.VerdictRejectBlank],
+		RejectLive: l.bins[perso.VerdictRejectLive], Return: l.bins[perso.VerdictReturn]})
+	for _, source := range []string{entry.SourceHandler, entry.SourceHand} {
+		theirs := l.counts[source]
+		theirs.Source, theirs.At = "", counts.At
+		a.sameCount(counts, source, theirs)
+	}
+	for u, c := range l.units {
+		if c.verdict == perso.VerdictGood && c.inGood != 1 {
+			a.bad("I6", "unit %d is good and its chip was put %d times into the good bin", u, c.inGood)
+		}
+	}
+}
+
+func (a *auditor) sameCount(signed entry.Count, source string, other entry.Count) {
+	if signed != other {
+		a.bad("I6", "signed is %d = %d good + %d reject-blank + %d reject-live + %d return; the %s says %d = %d + %d + %d + %d", signed.In, signed.Good,
+			signed.RejectBlank, signed.RejectLive, signed.Return, source, other.In, other.Good, other.RejectBlank, other.RejectLive, other.Return)
+	}
+}
+
+// exportFile holds a bundled export manifest against the hash on record.
+func (a *auditor) exportFile(e entry.Export) {
+	path := layout.Export(e.Lot, e.What)
+	if !a.files.has(path) {
+		a.note("the manifest of the %s export of lot %s is not bundled", e.What, e.Lot)
+		return
+	}
+	a.files.used[path] = true
+	data, err := fs.ReadFile(a.files.fsys, path)
+	if err != nil {
+		a.find(path, "I8", "%v", err)
+		return
+	}
+	if sha256.Sum256(data) != e.Hash {
+		a.find(path, "I8", "its hash is %x, log entry %d says %x", sha256.Sum256(data), a.seq, e.Hash)
+	}
+	if _, err := layout.ParseManifest(data); err != nil {
+		a.find(path, "I8", "%v", err)
+	}
+}

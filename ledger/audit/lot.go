@@ -1,0 +1,116 @@
+package audit
+
+import (
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/record"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// lot is what became of one release.
+type lot struct {
+	release *statement.Release // nil when its opening was deleted
+	hash    [32]byte
+	units   map[perso.Unit]*claim // the latest generation of each
+	serials map[uint64]bool       // host challenges used
+
+	claims, good, lost, open uint64
+	bins                     map[perso.Verdict]uint64
+	counts                   map[string]entry.Count // last of each source
+	exported                 map[string]bool
+	closed, chained          bool
+}
+
+// release lets a lot be made: signed by two officers, in force, and over identities that no other lot has (I1, I7).
+func (a *auditor) release(e entry.Statement) {
+	if e.Lot == "" || a.lots[e.Lot] != nil {
+		a.bad("I7", "lot %q is released already, or is none", e.Lot)
+		return
+	}
+	l := &lot{hash: e.Hash, units: map[perso.Unit]*claim{}, serials: map[uint64]bool{}, bins: map[perso.Verdict]uint64{},
+		counts: map[string]entry.Count{}, exported: map[string]bool{}}
+	a.lots[e.Lot] = l
+	body, found := a.opening(e)
+	if !found {
+		return
+	}
+	r, err := statement.ParseRelease(body)
+	if err != nil {
+		a.bad("I7", "%v", err)
+		return
+	}
+	switch {
+	case r.Lot != e.Lot:
+		a.bad("I7", "the statement releases lot %s", r.Lot)
+	case r.Env != a.genesis.Env || r.Site != a.genesis.Site:
+		a.bad("I7", "it was given for site %s (%s)", r.Site, r.Env)
+	case e.At.Before(r.At) || !e.At.Before(r.Expires):
+		a.bad("I7", "it is in force from %s to %s", r.At.Format(record.TimeForm), r.Expires.Format(record.TimeForm))
+	}
+	for name, other := range a.lots {
+		if other.release != nil && shareIdentities(other.release, &r) {
+			a.bad("I1", "lot %s was released with identities that are also lot %s's", e.Lot, name)
+		}
+	}
+	l.release = &r
+}
+
+// shareIdentities looks at the first Q+S of each range: no more may be made of them.
+func shareIdentities(a, b *statement.Release) bool {
+	return share(a.EIDs, b.EIDs, a.Units(), b.Units(), id.NewEIDRange) || share(a.ICCIDs, b.ICCIDs, a.Units(), b.Units(), id.NewICCIDRange) ||
+		share(a.IMSIs, b.IMSIs, a.Units(), b.Units(), id.NewIMSIRange)
+}
+
+type span[T any, R any] interface {
+	First() T
+	Overlaps(R) bool
+}
+
+func share[T any, R span[T, R]](a, b R, na, nb uint64, make func(T, uint64) (R, error)) bool {
+	first, err1 := make(a.First(), na)
+	second, err2 := make(b.First(), nb)
+	return err1 != nil || err2 != nil || first.Overlaps(second)
+}
+
+// lotOf finds the lot of the entry at hand, which must be released and not closed.
+func (a *auditor) lotOf(name perso.Name) *lot {
+	l := a.lots[name]
+	switch {
+	case l == nil:
+		a.bad("I7", "lot %q was never released", name)
+	case l.closed:
+		a.bad("I6", "lot %s was closed before", name)
+	default:
+		return l
+	}
+	return nil
+}
+
+// export hands units out: good ones only, never more than released, to a receiver that the officers named (I7, I8).
+func (a *auditor) export(e entry.Export) {
+	a.exports++
+	l := a.lots[e.Lot]
+	if l == nil {
+		a.bad("I7", "lot %q was never released", e.Lot)
+		return
+	}
+	if l.exported[e.What] {
+		a.bad("I8", "the %s export of lot %s is on record already", e.What, e.Lot)
+	}
+	l.exported[e.What] = true
+	if e.Units > l.good {
+		a.bad("I7", "%d units were handed out, %d are good", e.Units, l.good)
+	}
+	a.exportFile(e)
+	if l.release == nil {
+		return
+	}
+	receiver, known := map[string]perso.Name{"eis": l.release.SMSR, "output": l.release.Delivery}[e.What]
+	if !known || e.Receiver != receiver {
+		a.bad("I7", "receiver %s of a %s export was not released", e.Receiver, e.What)
+	}
+	if e.Units > l.release.Good {
+		a.bad("I7", "%d units were handed out, %d were released", e.Units, l.release.Good)
+	}
+}

@@ -1,0 +1,99 @@
+package audit
+
+import (
+	"github.com/persoline/persoline/ledger/bundle/layout"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/record"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// readOfficers reads the register's chain. It takes effect statement by statement, as the log names them, so that each
+// release is judged by those who were officers then.
+func (a *auditor) readOfficers() {
+	for _, f := range a.files.listed {
+		if !layout.IsRegister(f.Path) {
+			continue
+		}
+		if f.Path != layout.Register(len(a.chain)) || len(a.chain) == layout.MaxRegister {
+			a.find(f.Path, "I5", "the register's statements are not numbered from 0 without a gap")
+			return
+		}
+		raw, err := a.files.read(f.Path)
+		if err != nil {
+			a.find(f.Path, "I5", "%v", err)
+			return
+		}
+		s, err := statement.DecodeSigned(raw)
+		if err != nil {
+			a.find(f.Path, "I5", "%v", err)
+			return
+		}
+		a.chain = append(a.chain, s)
+	}
+}
+
+func (a *auditor) statement(e entry.Statement) {
+	switch e.What {
+	case statement.KindGenesis, statement.KindAdd, statement.KindRevoke:
+		a.officers(e)
+	case statement.KindRelease:
+		a.release(e)
+	case statement.KindClose:
+		a.close(e)
+	default:
+		a.bad("I5", "statements of kind %q are not known", e.What)
+	}
+}
+
+// officers puts the chain's next statement in force; NewRegister checks it from the pinned genesis on.
+func (a *auditor) officers(e entry.Statement) {
+	if a.applied == len(a.chain) || a.chain[a.applied].Hash() != e.Hash {
+		a.bad("I5", "the bundle has another or no statement %d of the officer register", a.applied)
+		return
+	}
+	if kind, err := record.Kind(a.chain[a.applied].Body); err != nil || kind != e.What {
+		a.bad("I5", "the statement is of kind %q", kind)
+	}
+	a.applied++
+	reg, err := statement.NewRegister(a.opt.RegisterPin, a.chain[:a.applied])
+	if err != nil {
+		a.bad("I7", "%v", err)
+		return
+	}
+	if reg.Env != a.genesis.Env || reg.Site != a.genesis.Site {
+		a.bad("I7", "the register is of site %s (%s)", reg.Site, reg.Env)
+	}
+	a.register = reg
+}
+
+// opening reads the officers' words that an entry names by hash. It is absent when the words were deleted after delivery.
+func (a *auditor) opening(e entry.Statement) (body []byte, found bool) {
+	path := layout.Statement(e.Hash)
+	if !a.files.has(path) {
+		a.note("%s of lot %s is not opened: what it allowed was not checked", e.What, e.Lot)
+		if e.Lot == a.seal.Lot {
+			a.bad("I7", "the bundle of lot %s does not hold its own %s", e.Lot, e.What)
+		}
+		return nil, false
+	}
+	raw, err := a.files.read(path)
+	if err != nil {
+		a.find(path, "I7", "%v", err)
+		return nil, false
+	}
+	s, err := statement.DecodeSigned(raw)
+	if err != nil {
+		a.find(path, "I7", "%v", err)
+		return nil, false
+	}
+	if s.Hash() != e.Hash {
+		a.find(path, "I7", "its hash is %x", s.Hash())
+		return nil, false
+	}
+	if a.register == nil {
+		a.bad("I7", "no officer register is in force")
+	} else if err := a.register.Authorize(s); err != nil {
+		a.find(path, "I7", "%v", err)
+	}
+	return s.Body, true
+}

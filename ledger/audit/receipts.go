@@ -1,0 +1,164 @@
+package audit
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/persoline/persoline/ledger/bundle/layout"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/entry"
+)
+
+// checkReceipts matches what the vault served with what the log says it was asked: each receipt has its act, each act
+// from which something follows has its receipt, and every good outcome the receipt that it names.
+func (a *auditor) checkReceipts() {
+	for _, f := range a.files.listed {
+		if vault, lot, ok := layout.ParseReceipts(f.Path); ok {
+			c := &chain{a: a, path: f.Path, vault: vault, lot: lot}
+			if err := c.read(); err != nil {
+				a.find(c.place(), "I5", "%v", err)
+			}
+		}
+	}
+	a.unserved()
+	for _, g := range sortedGoods(a.goods) {
+		a.find(logPlace(g.seq, entry.KindOutcome), "I4", "the receipt of session %s that it names is in no chain", g.session)
+	}
+}
+
+// unserved finds acts that something followed although the vault never served them.
+func (a *auditor) unserved() {
+	var missing []actInfo
+	told := map[*lot]bool{}
+	for _, info := range a.acts {
+		if info.needed && info.receipts == 0 {
+			missing = append(missing, info)
+		}
+	}
+	slices.SortFunc(missing, func(x, y actInfo) int { return cmp.Compare(x.seq, y.seq) })
+	for _, info := range missing {
+		if !told[info.lot] || info.lot.chained {
+			a.find(logPlace(info.seq, entry.KindAct), "I5", "something follows from it, but the vault has no receipt for it (lot has receipts: %v)", info.lot.chained)
+		}
+		told[info.lot] = true
+	}
+}
+
+func sortedGoods(m map[[32]byte]goodRef) []goodRef {
+	out := make([]goodRef, 0, len(m))
+	for _, g := range m {
+		out = append(out, g)
+	}
+	slices.SortFunc(out, func(x, y goodRef) int { return cmp.Compare(x.seq, y.seq) })
+	return out
+}
+
+// chain is one vault's receipts of one lot.
+type chain struct {
+	a          *auditor
+	path       string
+	vault, lot perso.Name
+	count      uint64
+	head       [32]byte
+}
+
+func (c *chain) place() string { return fmt.Sprintf("%s receipt %d", c.path, c.count) }
+
+// read verifies the chain's signed head, then walks the chain to it.
+func (c *chain) read() error {
+	want, err := c.signedHead()
+	if err != nil {
+		return fmt.Errorf("reading the head: %w", err)
+	}
+	f, err := c.a.files.open(c.path)
+	if err != nil {
+		return err
+	}
+	if err = layout.ReadRecords(f, c.receipt); err == nil && (c.count != want.Count || c.head != want.Head) {
+		err = fmt.Errorf("the chain ends with %x, the signed head says %d receipts and %x", c.head, want.Count, want.Head)
+	}
+	return errors.Join(err, f.Close())
+}
+
+func (c *chain) signedHead() (entry.ReceiptHead, error) {
+	body, err := c.a.files.read(layout.ReceiptHead(c.vault, c.lot))
+	if err != nil {
+		return entry.ReceiptHead{}, err
+	}
+	text, err := c.a.files.read(layout.ReceiptHeadSig(c.vault, c.lot))
+	if err != nil {
+		return entry.ReceiptHead{}, err
+	}
+	sig, err := layout.ParseSignature(text)
+	if err != nil {
+		return entry.ReceiptHead{}, err
+	}
+	if !c.a.verify(body, sig) {
+		return entry.ReceiptHead{}, errors.New("its signature is not of the statement key")
+	}
+	h, err := entry.ParseReceiptHead(body)
+	if err == nil && (h.Env != c.a.genesis.Env || h.Vault != c.vault || h.Lot != c.lot) {
+		err = fmt.Errorf("it is of vault %s, lot %s (%s)", h.Vault, h.Lot, h.Env)
+	}
+	return h, err
+}
+
+// receipt takes the chain's next link. An error ends the walk: what follows hangs on nothing.
+func (c *chain) receipt(b []byte) error {
+	e, err := entry.ParseReceipt(b)
+	if err != nil {
+		return err
+	}
+	if e.Vault != c.vault || e.Lot != c.lot || e.Seq != c.count || e.Prev != c.head {
+		return fmt.Errorf("number %d of vault %s, lot %s does not continue the chain", e.Seq, e.Vault, e.Lot)
+	}
+	c.match(e, entry.Hash(b))
+	c.head, c.count = entry.Hash(b), c.count+1
+	return nil
+}
+
+// match finds the act that a receipt is for.
+func (c *chain) match(e entry.Receipt, hash [32]byte) {
+	a := c.a
+	a.receipts++
+	l := a.lots[e.Lot]
+	if l != nil {
+		l.chained = true
+	}
+	key := keyOf(e.Session, e.N, e.Responses, e.Claim, e.At)
+	info, logged := a.acts[key]
+	if !logged || info.lot != l {
+		c.unlogged(l, e)
+		return
+	}
+	if info.receipts > 0 {
+		a.repeats++
+	}
+	info.receipts++
+	a.acts[key] = info
+	if u := l.units[e.Unit]; u == nil || u.gen < e.Gen {
+		a.find(c.place(), "I5", "unit %d generation %d was never claimed", e.Unit, e.Gen)
+	}
+	if r := l.release; r != nil && e.N == 0 && !e.At.Before(r.Expires) {
+		a.find(c.place(), "I7", "session %s began after the release had expired", e.Session)
+	}
+	if g, named := a.goods[hash]; named {
+		if e.Result != "good" || e.Session != g.session || e.N != g.n {
+			a.find(c.place(), "I4", "log entry %d calls session %s good, the vault said %q for act %d of session %s", g.seq, g.session, e.Result, e.N, e.Session)
+		}
+		delete(a.goods, hash)
+	}
+}
+
+// unlogged is a receipt without an act. It is none to worry about only if the act can be younger than the checkpoint.
+func (c *chain) unlogged(l *lot, e entry.Receipt) {
+	s := c.a.sessions[e.Session]
+	younger := !e.At.Before(c.a.last) && (s == nil || e.N > s.n)
+	if younger && (l == nil || !l.closed) {
+		c.a.newer++
+		return
+	}
+	c.a.find(c.place(), "I5", "the vault served act %d of session %s, which the log does not hold as it was served", e.N, e.Session)
+}

@@ -1,0 +1,162 @@
+package audit
+
+import (
+	"crypto/sha256"
+	"time"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/record"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// history is what the entries so far have made true: the ledger's state machine, replayed. About 1 KiB per unit.
+type history struct {
+	seq  int64 // of the entry at hand
+	kind string
+	body []byte
+	last time.Time // of the entry before
+
+	chain    []statement.Signed // officer register as bundled
+	applied  int                // how many of them the log has named
+	register *statement.Register
+
+	lots     map[perso.Name]*lot
+	eids     map[id.EID]*claim
+	chips    map[id.ChipID]*claim
+	sessions map[perso.Session]*session
+	acts     map[actKey]actInfo
+	goods    map[[32]byte]goodRef // by the receipt that an outcome names
+	contacts map[perso.Presentation]*contact
+	reels    map[perso.Name]bool
+	lists    map[[32]byte]bool
+
+	stock, orders, refused, alarms, exports, bins uint64
+	receipts, repeats, newer                      uint64
+}
+
+func newHistory() history {
+	return history{
+		lots: map[perso.Name]*lot{}, eids: map[id.EID]*claim{}, chips: map[id.ChipID]*claim{}, sessions: map[perso.Session]*session{},
+		acts: map[actKey]actInfo{}, goods: map[[32]byte]goodRef{}, contacts: map[perso.Presentation]*contact{},
+		reels: map[perso.Name]bool{}, lists: map[[32]byte]bool{},
+	}
+}
+
+// bad is a finding at the entry at hand.
+func (a *auditor) bad(invariant, format string, args ...any) {
+	a.find(logPlace(a.seq, a.kind), invariant, format, args...)
+}
+
+// replay takes one entry: it must be canonical, not earlier than the one before, and a step that the rules allow.
+func (a *auditor) replay(seq int64, body []byte) {
+	var err error
+	a.seq, a.body = seq, body
+	if a.kind, err = record.Kind(body); err != nil {
+		a.kind = "unreadable"
+		a.bad("I5", "%v", err)
+		return
+	}
+	if (seq == 0) != (a.kind == entry.KindGenesis) {
+		a.bad("I5", "the genesis is entry 0, and no other entry is")
+	}
+	switch a.kind {
+	case entry.KindGenesis:
+		step(a, entry.ParseGenesis, func(e entry.Genesis) time.Time { return e.At })
+	case entry.KindOrder:
+		step(a, entry.ParseOrder, func(e entry.Order) time.Time { a.orders++; return e.At })
+	case entry.KindRefused:
+		step(a, entry.ParseRefused, func(e entry.Refused) time.Time { a.refused++; return e.At })
+	case entry.KindStatement:
+		step(a, entry.ParseStatement, func(e entry.Statement) time.Time { a.statement(e); return e.At })
+	case entry.KindStock:
+		step(a, entry.ParseStock, func(e entry.Stock) time.Time { a.goodsIn(e); return e.At })
+	case entry.KindClaim:
+		step(a, entry.ParseClaim, func(e entry.Claim) time.Time { a.claim(e); return e.At })
+	case entry.KindAct:
+		step(a, entry.ParseAct, func(e entry.Act) time.Time { a.act(e); return e.At })
+	case entry.KindCertificate:
+		step(a, entry.ParseCertificate, func(e entry.Certificate) time.Time { a.certificate(e); return e.At })
+	case entry.KindOutcome:
+		step(a, entry.ParseOutcome, func(e entry.Outcome) time.Time { a.outcome(e); return e.At })
+	case entry.KindPresent:
+		step(a, entry.ParsePresent, func(e entry.Present) time.Time { a.present(e); return e.At })
+	case entry.KindBin:
+		step(a, entry.ParseBin, func(e entry.Bin) time.Time { a.bin(e); return e.At })
+	case entry.KindCount:
+		step(a, entry.ParseCount, func(e entry.Count) time.Time { a.count(e); return e.At })
+	case entry.KindExport:
+		step(a, entry.ParseExport, func(e entry.Export) time.Time { a.export(e); return e.At })
+	case entry.KindAlarm:
+		step(a, entry.ParseAlarm, func(e entry.Alarm) time.Time { a.alarms++; return e.At })
+	default:
+		a.bad("I5", "entries of this kind are not known")
+	}
+}
+
+// step parses the entry, applies it, and holds its time against the last.
+func step[E any](a *auditor, parse func([]byte) (E, error), apply func(E) time.Time) {
+	e, err := parse(a.body)
+	if err != nil {
+		a.bad("I5", "%v", err)
+		return
+	}
+	at := apply(e)
+	if at.Before(a.last) {
+		a.bad("I5", "time goes back from %s to %s", a.last.Format(record.TimeForm), at.Format(record.TimeForm))
+		return
+	}
+	a.last = at
+}
+
+// goodsIn counts the chips that came in; each reel and list comes once.
+func (a *auditor) goodsIn(e entry.Stock) {
+	if a.reels[e.Reel] || a.lists[e.File] {
+		a.bad("I6", "reel %s or its list came in before", e.Reel)
+	}
+	a.reels[e.Reel], a.lists[e.File] = true, true
+	a.stock += e.Chips
+}
+
+// checkEnds looks at what the whole history must have come to.
+func (a *auditor) checkEnds() {
+	if a.applied != len(a.chain) {
+		a.find("register", "I5", "%d statements are bundled, the log names %d", len(a.chain), a.applied)
+	}
+	if a.lots[a.seal.Lot] == nil {
+		a.find("seal", "", "the log releases no lot %s", a.seal.Lot)
+	}
+	if uint64(len(a.chips)) > a.stock {
+		a.find("log", "I6", "%d chips were claimed, %d came in", len(a.chips), a.stock)
+	}
+}
+
+// actKey stands for an act with all that a receipt must repeat of it.
+type actKey [16]byte
+
+func keyOf(s perso.Session, n uint8, responses, claim [32]byte, at time.Time) (k actKey) {
+	h := sha256.New()
+	h.Write(s[:])
+	h.Write([]byte{n})
+	h.Write(responses[:])
+	h.Write(claim[:])
+	h.Write([]byte(at.UTC().Format(record.TimeForm)))
+	copy(k[:], h.Sum(nil))
+	return k
+}
+
+// summarize writes the facts.
+func (a *auditor) summarize() {
+	var claims, good, lost, open uint64
+	for _, l := range a.lots {
+		claims, good, lost, open = claims+l.claims, good+l.good, lost+l.lost, open+l.open
+	}
+	a.report.Facts = []Fact{
+		{"orders accepted", a.orders}, {"orders refused", a.refused}, {"chips received", a.stock}, {"lots released", uint64(len(a.lots))},
+		{"claims", claims}, {"units good", good}, {"units lost, their EIDs retired", lost}, {"units open", open},
+		{"sessions", uint64(len(a.sessions))}, {"acts", uint64(len(a.acts))}, {"receipts", a.receipts},
+		{"receipts of acts that were answered again", a.repeats}, {"receipts newer than the checkpoint", a.newer},
+		{"chips in bins", a.bins}, {"exports", a.exports}, {"alarms", a.alarms},
+	}
+}

@@ -1,0 +1,114 @@
+package audit
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/persoline/persoline/perso"
+)
+
+// MaxFindings bounds the findings kept in full: a bundle of another site would else give one per entry.
+const MaxFindings = 1_000
+
+// Finding is one thing that does not hold.
+type Finding struct {
+	Place     string // file, log entry or record
+	What      string
+	Invariant string // "I1" to "I9" of the architecture, or empty when the bundle itself is at fault
+}
+
+func (f Finding) String() string {
+	if f.Invariant == "" {
+		return f.Place + ": " + f.What
+	}
+	return f.Place + ": " + f.What + " [" + f.Invariant + "]"
+}
+
+// Key is one thing that trust begins with. Fingerprint is the key itself or the hash, as it is written down.
+type Key struct {
+	Name        string
+	Fingerprint []byte
+	Pinned      bool
+}
+
+// Fact is one count of what was verified.
+type Fact struct {
+	Name  string
+	Count uint64
+}
+
+// Report is what an auditor hands on.
+type Report struct {
+	Env    perso.Env
+	Site   perso.Name
+	Lot    perso.Name // whose bundle it is; the log is the whole site's
+	Origin string
+	Size   int64
+	Root   [32]byte
+	Keys   []Key
+	Facts  []Fact
+	Notes  []string // what could not be checked, and why
+
+	Findings []Finding
+	Dropped  uint64 // findings beyond MaxFindings
+}
+
+// OK reports that nothing was found. Whether the keys were the right ones is for Keys to say.
+func (r Report) OK() bool { return len(r.Findings) == 0 }
+
+// Pinned reports that every key was known before.
+func (r Report) Pinned() bool {
+	for _, k := range r.Keys {
+		if !k.Pinned {
+			return false
+		}
+	}
+	return len(r.Keys) > 0
+}
+
+// Write prints the report for people.
+func (r Report) Write(w io.Writer) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "bundle of lot %s, site %s (%s)\nlog %s: %d entries, root %x\n", r.Lot, r.Site, r.Env, r.Origin, r.Size, r.Root)
+	for _, k := range r.Keys {
+		from := "as pinned"
+		if !k.Pinned {
+			from = "FROM THE BUNDLE ITSELF: compare it with the ceremony's record"
+		}
+		fmt.Fprintf(&b, "%s %x (%s)\n", k.Name, k.Fingerprint, from)
+	}
+	for _, f := range r.Facts {
+		fmt.Fprintf(&b, "%10d %s\n", f.Count, f.Name)
+	}
+	for _, n := range r.Notes {
+		fmt.Fprintf(&b, "note: %s\n", n)
+	}
+	for _, f := range r.Findings {
+		fmt.Fprintf(&b, "FINDING %s\n", f)
+	}
+	if r.Dropped > 0 {
+		fmt.Fprintf(&b, "FINDING and %d more\n", r.Dropped)
+	}
+	if r.OK() {
+		b.WriteString("verified: no finding\n")
+	} else {
+		fmt.Fprintf(&b, "NOT VERIFIED: %d findings\n", uint64(len(r.Findings))+r.Dropped)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+func (a *auditor) find(place, invariant, format string, args ...any) {
+	if len(a.report.Findings) == MaxFindings {
+		a.report.Dropped++
+		return
+	}
+	a.report.Findings = append(a.report.Findings, Finding{Place: place, What: fmt.Sprintf(format, args...), Invariant: invariant})
+}
+
+func (a *auditor) note(format string, args ...any) {
+	a.report.Notes = append(a.report.Notes, fmt.Sprintf(format, args...))
+}
+
+func logPlace(seq int64, kind string) string { return fmt.Sprintf("log entry %d (%s)", seq, kind) }

@@ -1,0 +1,148 @@
+package audit
+
+import (
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/id"
+)
+
+// claim is one unit in one generation on one chip.
+type claim struct {
+	lot     *lot
+	gen     perso.Generation
+	eid     id.EID
+	chip    id.ChipID
+	hash    [32]byte // of its entry: the stamp on the chip
+	ended   uint64   // number of its outcome, 0 while it is open
+	verdict perso.Verdict
+	session perso.Session // the latest
+	cert    [32]byte
+	inGood  uint32 // times its chip was put into the good bin
+}
+
+// claim binds identity and chip: one chip per identity, one identity per chip, an EID never twice (I1), within what was
+// released (I7).
+func (a *auditor) claim(e entry.Claim) {
+	l := a.lotOf(e.Lot)
+	if l == nil {
+		return
+	}
+	if e.Release != l.hash {
+		a.bad("I7", "it rests on another release than the lot's")
+	}
+	if r := l.release; r != nil {
+		if uint64(e.Unit) >= r.Units() || uint64(e.Index) >= r.Units() {
+			a.bad("I7", "unit %d and EID index %d: %d were released", e.Unit, e.Index, r.Units())
+		} else if eid, err := r.EIDs.At(uint64(e.Index)); err != nil || eid != e.EID {
+			a.bad("I1", "EID %s is not number %d of the released range", e.EID, e.Index)
+		}
+		if e.Gen > 0 && r.Remake != "same-identity" {
+			a.bad("I1", "the order forbids to make a unit again")
+		}
+	}
+	if a.eids[e.EID] != nil {
+		a.bad("I1", "EID %s was claimed before", e.EID)
+	}
+	if a.chips[e.Chip] != nil {
+		a.bad("I1", "chip %s was claimed before", e.Chip)
+	}
+	a.generation(l, e)
+	c := &claim{lot: l, gen: e.Gen, eid: e.EID, chip: e.Chip, hash: entry.Hash(a.body)}
+	a.eids[e.EID], a.chips[e.Chip], l.units[e.Unit] = c, c, c
+	l.claims, l.open = l.claims+1, l.open+1
+}
+
+// generation checks that a re-make follows a loss that is accounted for, and nothing else.
+func (a *auditor) generation(l *lot, e entry.Claim) {
+	before := l.units[e.Unit]
+	switch {
+	case e.Gen > perso.MaxGeneration:
+		a.bad("I1", "generation %d, at most %d", e.Gen, perso.MaxGeneration)
+	case before == nil && (e.Gen != 0 || e.Loss != 0):
+		a.bad("I1", "generation %d of unit %d follows none", e.Gen, e.Unit)
+	case before == nil:
+	case before.verdict == perso.VerdictGood:
+		a.bad("I1", "unit %d is good in generation %d", e.Unit, before.gen)
+	case before.ended == 0:
+		a.bad("I1", "generation %d of unit %d has not ended", before.gen, e.Unit)
+	case e.Gen != before.gen+1 || e.Loss != before.ended:
+		a.bad("I1", "generation %d names loss %d; generation %d was lost by entry %d", e.Gen, e.Loss, before.gen, before.ended)
+	}
+}
+
+// claimOf finds the claim of the entry at hand; only the latest generation of a unit can still have a life.
+func (a *auditor) claimOf(lotName perso.Name, u perso.Unit, g perso.Generation) *claim {
+	l := a.lotOf(lotName)
+	if l == nil {
+		return nil
+	}
+	c := l.units[u]
+	if c == nil || c.gen != g {
+		a.bad("I5", "unit %d generation %d has no claim, or a later one", u, g)
+		return nil
+	}
+	return c
+}
+
+// certificate puts a certificate on record; another one for the same claim names what it supersedes.
+func (a *auditor) certificate(e entry.Certificate) {
+	c := a.claimOf(e.Lot, e.Unit, e.Gen)
+	switch {
+	case c == nil:
+		return
+	case c.ended != 0:
+		a.bad("I1", "the claim ended with entry %d", c.ended)
+	case e.EID != c.eid:
+		a.bad("I1", "EID %s is not the claim's", e.EID)
+	case e.Supersedes != c.cert:
+		a.bad("I5", "it supersedes %x, on record is %x", e.Supersedes, c.cert)
+	}
+	c.cert = e.Cert
+}
+
+// outcome ends a claim. Good needs the vault's word for the session (checked against the receipts later).
+func (a *auditor) outcome(e entry.Outcome) {
+	c := a.claimOf(e.Lot, e.Unit, e.Gen)
+	if c == nil {
+		return
+	}
+	if c.ended != 0 {
+		a.bad("I1", "the claim ended with entry %d, which is terminal", c.ended)
+		return
+	}
+	if e.EID != c.eid || e.Chip != c.chip {
+		a.bad("I1", "EID %s on chip %s is not what was claimed", e.EID, e.Chip)
+	}
+	c.ended, c.verdict = uint64(a.seq), e.Verdict
+	c.lot.open--
+	a.judged(e.Present, e.Lot, e.Verdict)
+	switch e.Verdict {
+	case perso.VerdictGood:
+		c.lot.good++
+		a.good(c, e)
+	case perso.VerdictRejectLive:
+		c.lot.lost++
+	default:
+		a.bad("I6", "verdict %q does not end a claim", e.Verdict)
+	}
+}
+
+func (a *auditor) good(c *claim, e entry.Outcome) {
+	if r := c.lot.release; r != nil && c.lot.good > r.Good {
+		a.bad("I7", "%d units are good, %d were released", c.lot.good, r.Good)
+	}
+	if e.Cert != c.cert {
+		a.bad("I5", "certificate %x is not the one on record", e.Cert)
+	}
+	s := a.sessions[e.Session]
+	if s == nil || s.claim != c || c.session != e.Session {
+		a.bad("I4", "session %s is not the claim's last", e.Session)
+		return
+	}
+	a.needReceipt(s.last)
+	if _, twice := a.goods[e.Receipt]; twice || e.Receipt == [32]byte{} {
+		a.bad("I4", "it names no receipt of its own")
+		return
+	}
+	a.goods[e.Receipt] = goodRef{seq: a.seq, session: e.Session, n: s.n}
+}
