@@ -1,0 +1,53 @@
+# Everything that people and machines do with this tree. "make" alone lists it.
+
+GO ?= go
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# Go packages with goroutines of their own or called from many.
+RACY = ./hsm/... ./keygen/... ./ledger/... ./lineside/... ./perso/bus/...
+
+# given passes a variable on as an option if it was said on the command line. A shell's own LINES does not count.
+given = $(if $(filter command,$(firstword $(origin $(1)))),--$(2) "$($(1))")
+
+.DEFAULT_GOAL := help
+.PHONY: help build setup demo test race bench lint sim soak clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## install what is missing on Debian: SoftHSM and the tools that tests compare with
+	@deploy/setup.sh
+
+build: ## build bin/perso
+	$(GO) build -trimpath -o bin/perso ./perso/cmd/perso
+
+demo: setup build ## make one order from file to delivery [ORDER=file] [LINES=n] [HEADS=n] [DIR=folder]
+	bin/perso demo $(call given,ORDER,order) $(call given,LINES,lines) $(call given,HEADS,heads) $(call given,DIR,site)
+
+# A package that needs more than five minutes hangs. Two packages at a time: some of them start processes of their own.
+test: setup ## run all tests
+	$(GO) test -timeout 5m -p 2 ./...
+
+race: setup ## run the tests of concurrent packages under the race detector
+	$(GO) test -race -timeout 15m -p 2 $(RACY)
+
+bench: setup build ## measure: Go benchmarks, then the whole factory against its floor
+	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m -p 1 ./...
+	bin/perso bench
+
+lint: ## check format, vet, staticcheck and the house rules (imports, sizes, clocks)
+	@unformatted=$$(gofmt -l perso keygen hsm lineside ledger deploy); \
+	  if [ -n "$$unformatted" ]; then echo "not gofmt-ed:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) test ./perso
+
+sim: ## run the simulated factory [SEED=n] one seed, or [SEEDS=n] many, [STEPS=n] events each
+	PERSO_SIM_SEED="$(SEED)" PERSO_SIM_SEEDS="$(SEEDS)" PERSO_SIM_STEPS="$(STEPS)" $(GO) test -count 1 -timeout 60m -v ./perso/sim
+
+soak: SEEDS ?= 20000
+soak: ## run the simulated factory for hours, with seeds that were not tried before [SEEDS=n]
+	PERSO_SIM_SEED="$$(date +%s)" PERSO_SIM_SEEDS="$(SEEDS)" PERSO_SIM_STEPS="$(STEPS)" $(GO) test -count 1 -timeout 24h ./perso/sim
+
+clean: ## remove what build and demo made
+	rm -rf bin demo
