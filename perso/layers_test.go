@@ -40,11 +40,14 @@ var exceptions = map[string]string{}
 var coreFolders = []string{
 	"perso", "perso/id", "perso/secret", "perso/tlv", "perso/record", "perso/entry", "perso/statement", "perso/checkpoint",
 	"perso/bus", "perso/scp", "perso/aka", "perso/apdu", "perso/script", "perso/order", "perso/order/form", "perso/product",
-	"perso/eis", "keygen", "lineside", "lineside/cardsim", "ledger", "ledger/internal/tree", "ledger/audit",
+	"perso/eis", "keygen", "lineside", "lineside/cardsim", "ledger", "ledger/internal/tree",
 }
 
-// revealers may look into a secret.Bytes: the vault, its token, and the package itself.
-var revealers = []string{"perso/secret", "hsm", "keygen"}
+// shells are files in core folders that carry out what the state machines beside them decide, on real time and in goroutines.
+var shells = []string{"lineside/worker.go", "lineside/runner.go"}
+
+// revealers may look into a secret.Bytes: the vault, its token, the package itself, and the farm, where chips are made.
+var revealers = []string{"perso/secret", "hsm", "keygen", "lineside/chipfarm"}
 
 // doubles are made for tests and the simulator; the product must not be able to reach one.
 var doubles = []string{
@@ -150,6 +153,39 @@ func TestReach(t *testing.T) {
 	found.report(t)
 }
 
+// TestDependencies compares deploy/DEPENDENCIES.md with the imports, both ways.
+func TestDependencies(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../deploy/DEPENDENCIES.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unused := map[string]bool{}
+	var listed []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+/[^`]+)` \\|").FindAllSubmatch(page, -1) {
+		listed = append(listed, string(row[1]))
+		unused[string(row[1])] = true
+	}
+	var found findings
+	for _, p := range listPackages(t) {
+		for _, e := range p.edges() {
+			if standard(e.to) || in(e.to, folders...) {
+				continue
+			}
+			i := slices.IndexFunc(listed, func(m string) bool { return in(e.to, m) })
+			if i < 0 {
+				found.add("%s: imports %s, which deploy/DEPENDENCIES.md does not give a reason for", e.from, e.to)
+				continue
+			}
+			delete(unused, listed[i])
+		}
+	}
+	for m := range unused {
+		found.add("deploy/DEPENDENCIES.md: %s is imported nowhere", m)
+	}
+	found.report(t)
+}
+
 var bannedNames = []string{"util", "utils", "common", "helper", "helpers", "types", "models", "base", "manager", "misc", "shared", "lib"}
 
 func TestPackages(t *testing.T) {
@@ -219,10 +255,30 @@ func checkLength(s *source, found func(ast.Node, string)) {
 		if !ok {
 			continue
 		}
-		if lines := s.files.Position(f.End()).Line - s.files.Position(f.Pos()).Line + 1; lines > maxFunctionLines {
+		lines := s.lines(f)
+		if s.test {
+			lines -= s.tableLines(f)
+		}
+		if lines > maxFunctionLines {
 			found(f, "func "+f.Name.Name)
 		}
 	}
+}
+
+func (s *source) lines(n ast.Node) int {
+	return s.files.Position(n.End()).Line - s.files.Position(n.Pos()).Line + 1
+}
+
+// tableLines counts the rows of a test's tables, which are read one by one and may be many.
+func (s *source) tableLines(f *ast.FuncDecl) (lines int) {
+	ast.Inspect(f, func(n ast.Node) bool {
+		table, ok := n.(*ast.CompositeLit)
+		if ok {
+			lines += s.lines(table) - 1
+		}
+		return !ok
+	})
+	return lines
 }
 
 func checkReveal(s *source, found func(ast.Node, string)) {
@@ -242,8 +298,13 @@ func checkGo(s *source, found func(ast.Node, string)) {
 		return
 	}
 	ast.Inspect(s.tree, func(n ast.Node) bool {
-		if g, ok := n.(*ast.GoStmt); ok {
-			found(g, "go statement")
+		switch n := n.(type) {
+		case *ast.GoStmt:
+			found(n, "go statement")
+		case *ast.SelectorExpr: // of a sync.WaitGroup or an errgroup.Group
+			if n.Sel.Name == "Go" {
+				found(n, "Go")
+			}
 		}
 		return true
 	})
@@ -457,7 +518,7 @@ func parse(t *testing.T, path string, text []byte) *source {
 	t.Helper()
 	s := &source{path: path, folder: filepath.ToSlash(filepath.Dir(path)), files: token.NewFileSet()}
 	s.test = strings.HasSuffix(path, "_test.go")
-	s.core = !s.test && slices.Contains(coreFolders, s.folder)
+	s.core = !s.test && slices.Contains(coreFolders, s.folder) && !slices.Contains(shells, path)
 	var err error
 	if s.tree, err = parser.ParseFile(s.files, path, text, parser.SkipObjectResolution); err != nil {
 		t.Fatalf("parsing %s: %v", path, err)
