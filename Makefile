@@ -22,7 +22,7 @@ build: ## build bin/perso
 	$(GO) build -trimpath -o bin/perso ./perso/cmd/perso
 
 demo: setup build ## make one order from file to delivery [ORDER=file] [LINES=n] [HEADS=n] [DIR=folder]
-	bin/perso demo $(call given,ORDER,order) $(call given,LINES,lines) $(call given,HEADS,heads) $(call given,DIR,site)
+	bin/perso demo $(call given,ORDER,order) $(call given,LINES,lines) $(call given,HEADS,heads) $(call given,DIR,dir)
 
 # A package that needs more than five minutes hangs. Two packages at a time: some of them start processes of their own.
 test: setup ## run all tests
