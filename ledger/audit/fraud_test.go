@@ -3,6 +3,7 @@ package audit_test
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -98,7 +99,8 @@ type fraud struct {
 }
 
 func frauds() []fraud {
-	return append(append(append(unitFrauds(), vaultFrauds()...), officerFrauds()...), countFrauds()...)
+	return slices.Concat(unitFrauds(), outcomeFrauds(), sessionFrauds(), recordFrauds(), vaultFrauds(), receiptFrauds(), officerFrauds(),
+		lotFrauds(), countFrauds())
 }
 
 func unitFrauds() []fraud {
@@ -129,6 +131,11 @@ func unitFrauds() []fraud {
 				w.claim(u%3, uint32(u)).Lose()
 			}
 		}},
+	}
+}
+
+func outcomeFrauds() []fraud {
+	return []fraud{
 		{"more good than Q", "I7", "(outcome)", "3 units are good", func(w *world) { w.good(0, 1); w.good(1, 2); w.good(2, 3) }},
 		{"good after lost", "I1", "(outcome)", "terminal", func(w *world) {
 			c, _ := w.lost(0, 1)
@@ -145,6 +152,11 @@ func unitFrauds() []fraud {
 			last(w, entry.ParseOutcome, func(e *entry.Outcome) { e.Chip = Chip(7) })
 		}},
 		{"outcome without verdict", "I6", "(outcome)", "does not end", func(w *world) { w.claim(0, 1).End(perso.VerdictHold, perso.ReasonNone) }},
+	}
+}
+
+func sessionFrauds() []fraud {
+	return []fraud{
 		{"acts after a loss", "I1", "(act)", "ended", func(w *world) { c, _ := w.lost(0, 1); c.Act("more") }},
 		{"writing a good chip", "I1", "(act)", "ended", func(w *world) { c := w.good(0, 1); c.Reopen(); c.Act("identify"); c.Act("write") }},
 		{"act left out", "I5", "(act)", "does not follow", func(w *world) { c := w.claim(0, 1); c.N = 1; c.Act("x") }},
@@ -169,6 +181,11 @@ func unitFrauds() []fraud {
 				c.Act("x")
 			}
 		}},
+	}
+}
+
+func recordFrauds() []fraud {
+	return []fraud{
 		{"certificate replaced silently", "I5", "(certificate)", "supersedes", func(w *world) { c := w.claim(0, 1); c.Certify("a"); c.Cert = [32]byte{}; c.Certify("b") }},
 		{"certificate after the end", "I1", "(certificate)", "ended", func(w *world) { w.good(0, 1).Certify("b") }},
 		{"certificate for another EID", "I1", "(certificate)", "not the claim's", func(w *world) {
@@ -233,6 +250,11 @@ func vaultFrauds() []fraud {
 			w.good(0, 1)
 			last(w, entry.ParseOutcome, func(e *entry.Outcome) { e.Receipt = [32]byte{} })
 		}},
+	}
+}
+
+func receiptFrauds() []fraud {
+	return []fraud{
 		{"a card that the log does not know", "I5", "receipts/vault-1.L1.receipts receipt 0", "does not hold", func(w *world) {
 			w.claim(0, 1).Act("identify")
 			w.Entries = w.Entries[:len(w.Entries)-2] // claim and act vanish, the vault has served them
@@ -306,6 +328,11 @@ func officerFrauds() []fraud {
 		{"release that had expired", "I7", "(statement)", "in force", release(func(r *statement.Release) { r.Expires = r.At.Add(time.Microsecond) }, "prod", "sec")},
 		{"release over identities of another lot", "I1", "(statement)", "identities", release(func(r *statement.Release) { r.IMSIs = New().NewRelease("L1", 0, 2, 1).IMSIs }, "prod", "sec")},
 		{"lot released twice", "I7", "(statement)", "already", func(w *world) { w.Release("L1", 1, 2, 1) }},
+	}
+}
+
+func lotFrauds() []fraud {
+	return []fraud{
 		{"release under another lot's name", "I7", "(statement)", "releases lot", func(w *world) {
 			release(nil, "prod", "sec")(w)
 			last(w, entry.ParseStatement, func(e *entry.Statement) { e.Lot = "L3" })
