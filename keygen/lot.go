@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -307,8 +308,8 @@ func (v *Vault) take(name perso.Name) (*lot, error) {
 
 // Challenges gives the host challenges of consecutive serial numbers.
 func (v *Vault) Challenges(_ context.Context, q bus.VaultChallengesRequest) (bus.VaultChallengesReply, error) {
-	if q.Count == 0 || q.Count > bus.MaxBatch {
-		return bus.VaultChallengesReply{}, bus.Refuse(bus.FaultBadMessage, "%d challenges, want 1 to %d", q.Count, bus.MaxBatch)
+	if q.Count == 0 || q.Count > bus.MaxBatch || q.First > math.MaxInt64-bus.MaxBatch {
+		return bus.VaultChallengesReply{}, bus.Refuse(bus.FaultBadMessage, "%d challenges from %d, want 1 to %d of 63 bits", q.Count, q.First, bus.MaxBatch)
 	}
 	l, err := v.take(q.Lot)
 	if err != nil {

@@ -32,8 +32,8 @@ import (
 )
 
 const (
-	testLot  perso.Name = "LOT-1"
-	smsrAddr            = "A30F1234"
+	testLot  = perso.Name("LOT-1")
+	smsrAddr = "A30F1234"
 )
 
 var (

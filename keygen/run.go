@@ -154,8 +154,8 @@ func (r *run) staticKeys(iu scp.InitUpdate) (scp.StaticKeys, error) {
 		if err != nil {
 			return scp.StaticKeys{}, err
 		}
-		own := *k // the channel wipes its keys, the card's are still needed
-		return own.isd(), nil
+		own := k.isd() // the channel's copy is wiped before the card's keys are
+		return scp.StaticKeys{ENC: bytes.Clone(own.ENC), MAC: bytes.Clone(own.MAC), DEK: bytes.Clone(own.DEK)}, nil
 	}
 	return scp.StaticKeys{}, failure{Reason: perso.ReasonCryptogram, Step: stepInitialize, SW: uint16(apdu.SWOK)}
 }
@@ -164,7 +164,7 @@ func (r *run) staticKeys(iu scp.InitUpdate) (scp.StaticKeys, error) {
 func (r *run) first() error {
 	command, err := r.host.ExternalAuthenticate(scp.LevelAll)
 	if err != nil {
-		return failure{Reason: perso.ReasonCryptogram, Step: stepInitialize, SW: uint16(apdu.SWOK)}
+		return failure{Reason: perso.ReasonData, Step: stepInitialize, SW: uint16(apdu.SWOK)} // a chip without this level
 	}
 	r.window = []bus.Play{{APDU: command, SW: apdu.ExactMask(apdu.SWOK).String()}}
 	r.state = state{Captures: map[string][]byte{}}

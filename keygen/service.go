@@ -1,9 +1,11 @@
 package keygen
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
+	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/perso/bus"
 )
 
@@ -21,14 +23,14 @@ func Register(server bus.Server, v *Vault) (stop func() error, err error) {
 		verb   string
 		handle bus.Handler
 	}{
-		{bus.VaultInfo, bus.Answer(v.Info)},
-		{bus.VaultOpenLot, bus.Answer(v.OpenLot)},
-		{bus.VaultChallenges, bus.Answer(v.Challenges)},
-		{bus.VaultCheckpoint, bus.Answer(v.Checkpoint)},
-		{bus.VaultServe, bus.Answer(v.Serve)},
-		{bus.VaultExport, bus.Answer(v.Export)},
-		{bus.VaultReceipts, bus.Answer(v.Receipts)},
-		{bus.VaultSealBundle, bus.Answer(v.SealBundle)},
+		{bus.VaultInfo, answer(v.Info)},
+		{bus.VaultOpenLot, answer(v.OpenLot)},
+		{bus.VaultChallenges, answer(v.Challenges)},
+		{bus.VaultCheckpoint, answer(v.Checkpoint)},
+		{bus.VaultServe, answer(v.Serve)},
+		{bus.VaultExport, answer(v.Export)},
+		{bus.VaultReceipts, answer(v.Receipts)},
+		{bus.VaultSealBundle, answer(v.SealBundle)},
 	} {
 		s, err := server.Serve(bus.VaultSubject(o.verb), bus.QueueVault, o.handle)
 		if err != nil {
@@ -37,4 +39,21 @@ func Register(server bus.Server, v *Vault) (stop func() error, err error) {
 		stops = append(stops, s)
 	}
 	return stop, nil
+}
+
+// answer is bus.Answer, with an HSM that does not answer now made known as busy: the ledger asks again.
+func answer[Q, A any](f func(context.Context, Q) (A, error)) bus.Handler {
+	return bus.Answer(func(ctx context.Context, q Q) (A, error) {
+		a, err := f(ctx, q)
+		var fault *bus.Fault
+		if err == nil || errors.As(err, &fault) {
+			return a, err
+		}
+		for _, passing := range []error{hsm.ErrBusy, hsm.ErrSessionLost, hsm.ErrTokenGone, context.DeadlineExceeded, context.Canceled} {
+			if errors.Is(err, passing) {
+				return a, fmt.Errorf("%w: %w", bus.Refuse(bus.FaultBusy, "the HSM does not answer now"), err)
+			}
+		}
+		return a, err
+	})
 }

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +34,13 @@ func code(err error) bus.FaultCode {
 func TestRefusesReleases(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
+	signedBy := func(officers ...perso.Name) func() bus.OpenLotRequest {
+		return func() bus.OpenLotRequest {
+			q := r.openRequest()
+			q.Release = r.sign(r.release, officers...).Encode()
+			return q
+		}
+	}
 	changed := func(f func(*statement.Release)) func() bus.OpenLotRequest {
 		return func() bus.OpenLotRequest {
 			rel := r.release
@@ -45,21 +54,9 @@ func TestRefusesReleases(t *testing.T) {
 		make func() bus.OpenLotRequest
 		want string
 	}{
-		"one officer": {func() bus.OpenLotRequest {
-			q := r.openRequest()
-			q.Release = r.sign(r.release, "ann").Encode()
-			return q
-		}, "different person and role"},
-		"one role": {func() bus.OpenLotRequest {
-			q := r.openRequest()
-			q.Release = r.sign(r.release, "ann", "cid").Encode()
-			return q
-		}, "different person and role"},
-		"one officer twice": {func() bus.OpenLotRequest {
-			q := r.openRequest()
-			q.Release = r.sign(r.release, "ann", "ann").Encode()
-			return q
-		}, "signed twice"},
+		"one officer":       {signedBy("ann"), "different person and role"},
+		"one role":          {signedBy("ann", "cid"), "different person and role"},
+		"one officer twice": {signedBy("ann", "ann"), "signed twice"},
 		"forged signature": {func() bus.OpenLotRequest {
 			q, s := r.openRequest(), r.sign(r.release, "ann")
 			s.Sign("bob", ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, 32)))
@@ -329,7 +326,76 @@ func TestOnTheBus(t *testing.T) {
 	if _, err := bus.Call[bus.VaultChallengesReply](ctx, b, bus.VaultSubject(bus.VaultChallenges), bus.VaultChallengesRequest{Lot: "X", Count: 1}); code(err) != bus.FaultLotNotOpen {
 		t.Errorf("challenges: %v", err)
 	}
+	r.token.(*hsmfake.Token).Inject(func(uint64, hsm.Verb, hsm.Key) hsmfake.Fault { return hsmfake.Fault{Before: hsm.ErrBusy} })
+	q := bus.SealBundleRequest{Lot: testLot, Manifest: []byte("m")}
+	if _, err := bus.Call[bus.SealBundleReply](ctx, b, bus.VaultSubject(bus.VaultSealBundle), q); code(err) != bus.FaultBusy {
+		t.Errorf("with a busy HSM: %v", err)
+	}
 	if err := stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Many lots are opened in a year; the one opened longest ago gives way, and can be opened again.
+func TestClosesTheOldestLot(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.withoutDisk()
+	var requests []bus.OpenLotRequest
+	for i := range keygen.MaxOpenLots + 1 {
+		rel, q := r.release, r.openRequest()
+		rel.Lot = perso.Name(fmt.Sprintf("L%d", i))
+		q.Release = r.sign(rel, "ann", "bob").Encode()
+		if reply, err := r.vault.OpenLot(ctx, q); err != nil || !reply.Created || reply.Lot != rel.Lot {
+			t.Fatal(reply, err)
+		}
+		requests = append(requests, q)
+	}
+	ask := bus.VaultChallengesRequest{Lot: "L0", Count: 1}
+	if _, err := r.vault.Challenges(ctx, ask); code(err) != bus.FaultLotNotOpen {
+		t.Errorf("the first lot: %v", err)
+	}
+	if reply, err := r.vault.OpenLot(ctx, requests[0]); err != nil || reply.Created {
+		t.Error(reply, err)
+	}
+	if _, err := r.vault.Challenges(ctx, ask); err != nil {
+		t.Error(err)
+	}
+}
+
+// Requests may come at the same time, on the same lot and while it is closed and opened again.
+func TestConcurrentRequests(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.withoutDisk()
+	r.openLot()
+	units := []*unit{r.claimUnit(newCard(t, testKMC, 1), 0, 0), r.claimUnit(newCard(t, testKMC, 2), 1, 1)}
+	items := []bus.ServeItem{units[0].begin(), units[1].begin()}
+	note := r.note()
+	var wg sync.WaitGroup
+	for i, u := range units {
+		items[i].Claim, items[i].Act = r.log.prove(u.seq), r.log.prove(items[i].Act.Seq)
+		wg.Go(func() {
+			for range 20 {
+				reply, err := r.vault.Serve(ctx, bus.ServeRequest{Lot: testLot, Checkpoint: note, Items: items[i : i+1]})
+				if err != nil || len(reply.Results[0].Window) == 0 {
+					t.Errorf("serving unit %d: %v", i, err)
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for range 20 {
+			_, err := r.vault.OpenLot(ctx, r.openRequest())
+			_, err2 := r.vault.Checkpoint(ctx, r.log.request(0))
+			_, err3 := r.vault.Receipts(ctx, bus.ReceiptsRequest{Lot: testLot})
+			if err := errors.Join(err, err2, err3); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	wg.Wait()
+	if reply, err := r.vault.Receipts(ctx, bus.ReceiptsRequest{Lot: testLot}); err != nil || len(reply.Receipts) != 2 {
+		t.Errorf("%d receipts, %v", len(reply.Receipts), err)
 	}
 }

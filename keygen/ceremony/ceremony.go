@@ -85,15 +85,15 @@ type Made struct {
 
 // Folders and files below Plan.Dir.
 const (
-	folderJournal  = "journal"
-	folderMemory   = "memory"
-	folderOPs      = "op"
-	fileCI         = "ci.der"
-	fileEUM        = "eum.der"
-	fileEIS        = "eis.der"
-	fileRegister   = "register-genesis.txt"
-	fileLogKey     = "log.vkey"
-	fileStatements = "statement.pub"
+	FolderJournal  = "journal"
+	FolderMemory   = "memory"
+	FolderOPs      = "op"
+	FileCI         = "ci.der"
+	FileEUM        = "eum.der"
+	FileEIS        = "eis.der"
+	FileRegister   = "register-genesis.txt"
+	FileLogKey     = "log.vkey"
+	FileStatements = "statement.pub"
 )
 
 // ErrProduction refuses to make production keys.
@@ -130,7 +130,7 @@ type ceremony struct {
 
 func (c *ceremony) folders() error {
 	dir := c.plan.Dir
-	c.made.JournalDir, c.made.MemoryDir, c.made.OPDir = filepath.Join(dir, folderJournal), filepath.Join(dir, folderMemory), filepath.Join(dir, folderOPs)
+	c.made.JournalDir, c.made.MemoryDir, c.made.OPDir = filepath.Join(dir, FolderJournal), filepath.Join(dir, FolderMemory), filepath.Join(dir, FolderOPs)
 	for _, d := range []string{dir, c.made.JournalDir, c.made.OPDir} {
 		if err := os.Mkdir(d, 0o700); err != nil {
 			return err
@@ -237,8 +237,8 @@ func (c *ceremony) publish() error {
 		return err
 	}
 	for name, content := range map[string][]byte{
-		fileCI: c.made.CICert, fileEUM: c.made.EUMCert, fileEIS: c.made.EISCert, fileRegister: c.made.Register.Body,
-		fileLogKey: []byte(vkey + "\n"), fileStatements: []byte(hex.EncodeToString(c.made.StmtKey) + "\n"),
+		FileCI: c.made.CICert, FileEUM: c.made.EUMCert, FileEIS: c.made.EISCert, FileRegister: c.made.Register.Body,
+		FileLogKey: []byte(vkey + "\n"), FileStatements: []byte(hex.EncodeToString(c.made.StmtKey) + "\n"),
 	} {
 		if err := writeOnce(filepath.Join(c.plan.Dir, name), content); err != nil {
 			return err

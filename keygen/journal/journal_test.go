@@ -1,0 +1,321 @@
+package journal
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"testing"
+
+	"github.com/persoline/persoline/keygen"
+	"github.com/persoline/persoline/perso"
+)
+
+var (
+	_ keygen.Journal = (*Journal)(nil)
+	_ keygen.Memory  = (*Memory)(nil)
+	_ keygen.OPStore = OPFolder("")
+)
+
+const lot perso.Name = "LOT-1"
+
+func open(t testing.TB, dir string) *Journal {
+	t.Helper()
+	j, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = j.Close() })
+	return j
+}
+
+func records(from, n int) (out [][]byte) {
+	for i := range n {
+		out = append(out, fmt.Appendf(nil, "record %d", from+i))
+	}
+	return out
+}
+
+func readAll(t testing.TB, j *Journal, from uint64) (got [][]byte, err error) {
+	t.Helper()
+	err = j.Read(lot, from, func(b []byte) (bool, error) {
+		got = append(got, bytes.Clone(b))
+		return true, nil
+	})
+	return got, err
+}
+
+func TestAppendAndRead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	j := open(t, dir)
+	if got, err := readAll(t, j, 0); err != nil || got != nil {
+		t.Errorf("a new lot: %q, %v", got, err)
+	}
+	n := 0
+	for _, size := range []int{1, 256, 3, 2000, 1, 1} { // across several strides
+		if err := j.Append(lot, uint64(n), records(n, size)); err != nil {
+			t.Fatal(err)
+		}
+		n += size
+	}
+	if err := j.Append(lot, uint64(n-1), records(n, 1)); !errors.Is(err, ErrGap) {
+		t.Errorf("a gap: %v", err)
+	}
+	for range 2 {
+		for _, from := range []int{0, 1, 257, 1024, 2259, n - 1, n, n + 5} {
+			got, err := readAll(t, j, uint64(from))
+			if want := records(from, max(0, n-from)); err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("from %d: %d records, want %d, %v", from, len(got), len(want), err)
+			}
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+		j = open(t, dir)
+	}
+	if _, err := Open(dir); err == nil {
+		t.Error("a second process took the folder")
+	}
+	if err := j.Append("../x", 0, records(0, 1)); err == nil {
+		t.Error("a lot name that leaves the folder")
+	}
+	if err := j.Append(lot, uint64(n), [][]byte{make([]byte, maxBodyBytes)}); err == nil {
+		t.Error("a frame beyond the limit")
+	}
+}
+
+// A crash leaves any part of the last frame, or zeros in its place: it is dropped, and appending goes on.
+func TestDropsATornTail(t *testing.T) {
+	t.Parallel()
+	whole := t.TempDir()
+	j := open(t, whole)
+	var ends []int64
+	for i := range 3 {
+		if err := j.Append(lot, uint64(2*i), records(2*i, 2)); err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, j.files[lot].end)
+	}
+	content, err := os.ReadFile(filepath.Join(whole, string(lot)+".journal"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := ends[1]; cut < ends[2]; cut++ {
+		for name, tail := range map[string][]byte{"cut": nil, "zeros": make([]byte, ends[2]-cut)} {
+			dir := t.TempDir()
+			path := filepath.Join(dir, string(lot)+".journal")
+			if err := os.WriteFile(path, append(bytes.Clone(content[:cut]), tail...), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			j := open(t, dir)
+			if got, err := readAll(t, j, 0); err != nil || !reflect.DeepEqual(got, records(0, 4)) {
+				t.Fatalf("%s at %d: %q, %v", name, cut, got, err)
+			}
+			if err := errors.Join(j.Append(lot, 4, records(4, 1)), j.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := readAll(t, open(t, dir), 0); err != nil || !reflect.DeepEqual(got, records(0, 5)) {
+				t.Fatalf("%s at %d, appended: %q, %v", name, cut, got, err)
+			}
+		}
+	}
+}
+
+// A changed byte before the last frame is no crash.
+func TestFindsCorruption(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	j := open(t, dir)
+	for i := range 3 {
+		if err := j.Append(lot, uint64(i), records(i, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last := j.files[lot].end - int64(headerBytes+4+len("record 2"))
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, string(lot)+".journal")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := range last {
+		bad := bytes.Clone(content)
+		bad[at] ^= 0x40
+		if err := os.WriteFile(path, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j := open(t, dir)
+		if _, err := readAll(t, j, 0); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("byte %d changed: %v", at, err)
+		}
+		if err := j.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// badDisk fails some calls, before or after they were carried out.
+type badDisk struct {
+	disk
+	write, sync, truncate error
+	after                 bool
+}
+
+func (d *badDisk) WriteAt(p []byte, off int64) (int, error) {
+	if d.write != nil && !d.after {
+		n, _ := d.disk.WriteAt(p[:len(p)/2], off)
+		return n, d.write
+	}
+	n, err := d.disk.WriteAt(p, off)
+	return n, errors.Join(err, d.write)
+}
+
+func (d *badDisk) Sync() error { return errors.Join(d.disk.Sync(), d.sync) }
+
+func (d *badDisk) Truncate(size int64) error {
+	if d.truncate != nil {
+		return d.truncate
+	}
+	return d.disk.Truncate(size)
+}
+
+func TestDiskFailures(t *testing.T) {
+	t.Parallel()
+	errIO := errors.New("i/o error")
+	for name, c := range map[string]struct {
+		fault badDisk
+		dead  bool // nothing may be read or appended until the journal is opened again
+	}{
+		"write fails half-way":        {badDisk{write: errIO}, false},
+		"write fails but is written":  {badDisk{write: errIO, after: true}, false},
+		"sync fails, and again":       {badDisk{sync: errIO}, true},
+		"write and undo fail":         {badDisk{write: errIO, truncate: errIO}, true},
+		"written, but write and undo": {badDisk{write: errIO, after: true, truncate: errIO}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			j := open(t, dir)
+			bad := &badDisk{}
+			j.open = func(path string) (disk, error) {
+				d, err := openFile(path)
+				bad.disk = d
+				return bad, err
+			}
+			if err := j.Append(lot, 0, records(0, 2)); err != nil {
+				t.Fatal(err)
+			}
+			good := *bad
+			*bad = c.fault
+			bad.disk = good.disk
+			if err := j.Append(lot, 2, records(2, 1)); !errors.Is(err, errIO) {
+				t.Errorf("appending: %v", err)
+			}
+			*bad = good
+			got, err := readAll(t, j, 0)
+			if c.dead != (err != nil) || !c.dead && !reflect.DeepEqual(got, records(0, 2)) {
+				t.Errorf("reading: %q, %v", got, err)
+			}
+			if err := j.Append(lot, 2, records(2, 1)); c.dead != (err != nil) {
+				t.Errorf("appending again: %v", err)
+			}
+			if err := j.Close(); err != nil {
+				t.Fatal(err)
+			}
+			got, err = readAll(t, open(t, dir), 0)
+			if n := len(got); err != nil || !reflect.DeepEqual(got, records(0, n)) || n < 2 || n > 3 {
+				t.Errorf("after a restart: %q, %v", got, err)
+			}
+		})
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte("PJR1\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00\x01A"))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, string(lot)+".journal"), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		j, err := Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = j.Close() }()
+		got, err := readAll(t, j, 0)
+		if err != nil {
+			return
+		}
+		if err := j.Append(lot, uint64(len(got)), records(0, 1)); err != nil {
+			t.Errorf("readable but not writable: %v", err)
+		}
+	})
+}
+
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "memory")
+	if _, err := OpenMemory(dir); err == nil {
+		t.Error("opened a memory that nobody made")
+	}
+	m, err := CreateMemory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := CreateMemory(dir); err == nil {
+		t.Error("made a memory twice")
+	}
+	if r, err := m.Recall(); err != nil || r.Size != 0 || len(r.Lots) != 0 {
+		t.Errorf("new memory: %+v, %v", r, err)
+	}
+	if err := errors.Join(m.RememberCheckpoint(7, [32]byte{7}), m.RememberLot("A", [32]byte{1}), m.RememberLot("B", [32]byte{2})); err != nil {
+		t.Fatal(err)
+	}
+	// A crash before a rename leaves the new file beside the old one.
+	for _, name := range []string{"checkpoint.new", "lots/C.new"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("torn"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := keygen.Recollection{Size: 7, Root: [32]byte{7}, Lots: map[perso.Name][32]byte{"A": {1}, "B": {2}}}
+	m, err = OpenMemory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := m.Recall(); err != nil || !reflect.DeepEqual(r, want) {
+		t.Errorf("%+v, %v", r, err)
+	}
+	for _, name := range []string{"lots/A", "checkpoint"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("persoline/1 vault-lot\nlot B\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenMemory(dir); err == nil {
+			t.Errorf("opened with a broken %s", name)
+		}
+	}
+}
+
+func TestOPFolder(t *testing.T) {
+	t.Parallel()
+	d := OPFolder(t.TempDir())
+	if err := d.Put("op-1", []byte("sealed")); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Put("op-1", []byte("other")); err == nil {
+		t.Error("replaced a sealed OP")
+	}
+	if b, err := d.SealedOP("op-1"); err != nil || string(b) != "sealed" {
+		t.Errorf("%q, %v", b, err)
+	}
+	for _, name := range []perso.Name{"op-2", "../op-1", ""} {
+		if _, err := d.SealedOP(name); err == nil {
+			t.Errorf("read %q", name)
+		}
+	}
+}
