@@ -300,16 +300,18 @@ func receiptFrauds() []fraud {
 	}
 }
 
-func officerFrauds() []fraud {
-	release := func(edit func(*statement.Release), signers ...perso.Name) func(*world) {
-		return func(w *world) {
-			r := w.NewRelease("L2", 1, 2, 1)
-			if edit != nil {
-				edit(&r)
-			}
-			w.Admit(r, signers...)
+// release admits a second lot whose release is edited.
+func release(edit func(*statement.Release), signers ...perso.Name) func(*world) {
+	return func(w *world) {
+		r := w.NewRelease("L2", 1, 2, 1)
+		if edit != nil {
+			edit(&r)
 		}
+		w.Admit(r, signers...)
 	}
+}
+
+func officerFrauds() []fraud {
 	return []fraud{
 		{"release signed by nobody", "I7", "statements/", "two officers", release(nil)},
 		{"release signed by one", "I7", "statements/", "two officers", release(nil, "prod")},

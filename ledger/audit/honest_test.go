@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"maps"
 	"testing"
 	"testing/fstest"
 
@@ -15,7 +16,22 @@ import (
 // TestHonestTroubles: what goes wrong in an honest factory is no finding.
 func TestHonestTroubles(t *testing.T) {
 	t.Parallel()
-	for name, live := range map[string]func(*world){
+	stories := chipTroubles()
+	maps.Copy(stories, houseTroubles())
+	for name, live := range stories {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld()
+			live(w)
+			if r, err := w.verify(); err != nil || !r.OK() {
+				t.Errorf("%v, findings %v", err, r.Findings)
+			}
+		})
+	}
+}
+
+func chipTroubles() map[string]func(*world) {
+	return map[string]func(*world){
 		"nothing made yet": func(*world) {},
 		"session lost, chip comes again": func(w *world) {
 			c := w.claim(0, 1)
@@ -56,6 +72,11 @@ func TestHonestTroubles(t *testing.T) {
 			_, loss := w.lost(0, 1)
 			w.lot.Claim(0, 1, loss, Chip(2)).Run()
 		},
+	}
+}
+
+func houseTroubles() map[string]func(*world) {
+	return map[string]func(*world){
 		"mute chips and a twin": func(w *world) {
 			w.lot.Contact(perso.VerdictRecontact, perso.ReasonMute)
 			w.lot.Contact(perso.VerdictRejectBlank, perso.ReasonMute)
@@ -82,15 +103,6 @@ func TestHonestTroubles(t *testing.T) {
 			c.Act("key")
 			w.Entries = w.Entries[:len(w.Entries)-1]
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			w := newWorld()
-			live(w)
-			if r, err := w.verify(); err != nil || !r.OK() {
-				t.Errorf("%v, findings %v", err, r.Findings)
-			}
-		})
 	}
 }
 
