@@ -57,7 +57,7 @@ func TestMakesATestVault(t *testing.T) {
 			t.Errorf("key %q: %v, %v", name, has, err)
 		}
 	}
-	for name, content := range map[string][]byte{fileCI: made.CICert, fileEUM: made.EUMCert, fileEIS: made.EISCert, fileRegister: made.Register.Body} {
+	for name, content := range map[string][]byte{FileCI: made.CICert, FileEUM: made.EUMCert, FileEIS: made.EISCert, FileRegister: made.Register.Body} {
 		if b, err := os.ReadFile(filepath.Join(p.Dir, name)); err != nil || !bytes.Equal(b, content) {
 			t.Errorf("file %q: %v", name, err)
 		}
