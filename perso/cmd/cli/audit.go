@@ -1,0 +1,207 @@
+package cli
+
+import (
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/persoline/persoline/ledger/audit"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/checkpoint"
+)
+
+func newAuditCmd(env *Env) *cobra.Command {
+	return Group("audit", "Verify what was made, offline", `  perso audit verify ./L-2027-0001.bundle`, newAuditVerifyCmd(env))
+}
+
+// audited is the result of "audit verify".
+type audited struct {
+	OK          bool           `json:"ok"`
+	Pinned      bool           `json:"pinned"`
+	Environment perso.Env      `json:"environment"`
+	Site        perso.Name     `json:"site"`
+	Lot         perso.Name     `json:"lot"`
+	LogOrigin   string         `json:"log_origin"`
+	LogSize     int64          `json:"log_size"`
+	LogRoot     digest         `json:"log_root"`
+	Keys        []auditKey     `json:"keys"`
+	Facts       []auditFact    `json:"facts"`
+	Notes       []string       `json:"notes"`
+	Findings    []auditFinding `json:"findings"`
+	Dropped     uint64         `json:"findings_dropped"`
+}
+
+type auditKey struct {
+	Name        string `json:"name"`
+	Fingerprint string `json:"fingerprint"`
+	Pinned      bool   `json:"pinned"`
+}
+
+type auditFact struct {
+	Name  string `json:"name"`
+	Count uint64 `json:"count"`
+}
+
+type auditFinding struct {
+	Place     string `json:"place"`
+	What      string `json:"what"`
+	Invariant string `json:"invariant,omitempty"`
+}
+
+// pins are what the auditor knows from the key ceremony, as he typed it.
+type pins struct{ register, logKey, statementKey string }
+
+func newAuditVerifyCmd(env *Env) *cobra.Command {
+	var p pins
+	c := &cobra.Command{
+		Use:   "verify BUNDLE",
+		Short: "Verify the audit bundle of a lot with public keys alone",
+		Long: describe("Verifies a bundle (a folder) without any site: the signed log, the officers' statements, every claim and outcome, the vault's receipts,\n"+
+			"and that the counts close. The three pins come from the key ceremony's record; without them the keys are the bundle's own, and\n"+
+			"its report shows them for comparison. The exit code is 3 when anything is found.", audited{}),
+		Example: `  perso audit verify ./L-2027-0001.bundle
+  perso audit verify ./L-2027-0001.bundle --register-pin "$PIN" --log-key "$VKEY" --statement-key "$KEY"`,
+		Args: takes("BUNDLE"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			o, origin, err := p.options()
+			if err != nil {
+				return err
+			}
+			return verifyBundle(env, args[0], o, origin)
+		},
+	}
+	c.Flags().StringVar(&p.register, "register-pin", "", "hash of the officer register's genesis, in hex")
+	c.Flags().StringVar(&p.logKey, "log-key", "", "verifier key of the log (name+hash+key)")
+	c.Flags().StringVar(&p.statementKey, "statement-key", "", "public key of the vault's statements, in hex")
+	return c
+}
+
+// options reads the pins; origin is the log's name that stands in its verifier key.
+func (p pins) options() (o audit.Options, origin string, err error) {
+	if p.register != "" {
+		b, err := pinned("--register-pin", p.register)
+		if err != nil {
+			return o, "", err
+		}
+		o.RegisterPin = [32]byte(b)
+	}
+	if p.statementKey != "" {
+		if o.StatementKey, err = pinned("--statement-key", p.statementKey); err != nil {
+			return o, "", err
+		}
+	}
+	if p.logKey != "" {
+		if origin, o.LogKey, err = parseVerifierKey(p.logKey); err != nil {
+			return o, "", Usage("--log-key: %w", err)
+		}
+	}
+	return o, origin, nil
+}
+
+func pinned(flag, text string) ([]byte, error) {
+	b, err := hex.DecodeString(text)
+	if err != nil || len(b) != 32 || [32]byte(b) == [32]byte{} {
+		return nil, Usage("%s is not 32 bytes in hex", flag)
+	}
+	return b, nil
+}
+
+// parseVerifierKey reads a C2SP verifier key of an Ed25519 log: name+hash+base64, as checkpoint.VerifierKey writes it.
+func parseVerifierKey(text string) (origin string, key ed25519.PublicKey, err error) {
+	f := strings.SplitN(text, "+", 3)
+	if len(f) != 3 {
+		return "", nil, fmt.Errorf("it is not name+hash+key")
+	}
+	b, err := base64.StdEncoding.DecodeString(f[2])
+	if err != nil || len(b) != 1+ed25519.PublicKeySize {
+		return "", nil, fmt.Errorf("its key is not %d bytes of base64", 1+ed25519.PublicKeySize)
+	}
+	key = b[1:]
+	if again, err := checkpoint.VerifierKey(f[0], key); err != nil || again != text {
+		return "", nil, fmt.Errorf("name, hash and key do not belong together: it was mistyped")
+	}
+	return f[0], key, nil
+}
+
+func verifyBundle(env *Env, path string, o audit.Options, origin string) error {
+	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		return Hint(fmt.Errorf("opening the bundle: %q is no folder", path), "'perso lot bundle' says where it wrote one")
+	}
+	begin := env.Now()
+	watch := &watchedFS{FS: os.DirFS(path), env: env}
+	r, err := audit.Verify(watch, o)
+	watch.done()
+	if err != nil {
+		return &failure{code: ExitRefuted, err: fmt.Errorf("verifying %q: %w", path, err), hint: "this is no audit bundle, or its beginning is damaged"}
+	}
+	if origin != "" && origin != r.Origin {
+		r.Findings = append(r.Findings, audit.Finding{Place: "log/checkpoint", What: fmt.Sprintf("the log is %q, --log-key is of %q", r.Origin, origin)})
+	}
+	if err := env.Emit(auditedOf(r), func(w io.Writer) { _ = r.Write(w) }); err != nil { // into memory
+		return err
+	}
+	fmt.Fprintf(env.Err, "perso: read %d files in %s\n", watch.files, env.Now().Sub(begin).Round(time.Millisecond))
+	if !r.OK() {
+		return Refuted("the bundle %q does not hold: %d findings", path, uint64(len(r.Findings))+r.Dropped)
+	}
+	if !r.Pinned() {
+		env.Advise("not every key was pinned: compare those of the report with the key ceremony's record")
+	}
+	return nil
+}
+
+func auditedOf(r audit.Report) audited {
+	a := audited{
+		OK: r.OK(), Pinned: r.Pinned(), Environment: r.Env, Site: r.Site, Lot: r.Lot, LogOrigin: r.Origin, LogSize: r.Size, LogRoot: r.Root,
+		Keys: []auditKey{}, Facts: []auditFact{}, Notes: append([]string{}, r.Notes...), Findings: []auditFinding{}, Dropped: r.Dropped,
+	}
+	for _, k := range r.Keys {
+		a.Keys = append(a.Keys, auditKey{Name: k.Name, Fingerprint: hex.EncodeToString(k.Fingerprint), Pinned: k.Pinned})
+	}
+	for _, f := range r.Facts {
+		a.Facts = append(a.Facts, auditFact(f))
+	}
+	for _, f := range r.Findings {
+		a.Findings = append(a.Findings, auditFinding(f))
+	}
+	return a
+}
+
+// watchedFS shows on a terminal which file is being read. The auditor reads several at once.
+type watchedFS struct {
+	fs.FS
+	env *Env
+
+	mu    sync.Mutex
+	files uint64
+	shown time.Time
+}
+
+// Open opens a file and counts it.
+func (w *watchedFS) Open(name string) (fs.File, error) {
+	const every = 200 * time.Millisecond
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.files++
+	if now := w.env.Now(); w.env.ErrTTY && now.Sub(w.shown) >= every {
+		w.shown = now
+		fmt.Fprintf(w.env.Err, "\r\x1b[Kverifying: file %d", w.files)
+	}
+	return w.FS.Open(name)
+}
+
+// done wipes the line.
+func (w *watchedFS) done() {
+	if !w.shown.IsZero() {
+		fmt.Fprint(w.env.Err, "\r\x1b[K")
+	}
+}

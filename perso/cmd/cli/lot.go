@@ -1,0 +1,291 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/cmd/progress"
+	"github.com/persoline/persoline/perso/entry"
+)
+
+func newLotCmd(env *Env) *cobra.Command {
+	return Group("lot", "Release, watch, count, close and hand out lots", `  perso lot release demo.release.signed
+  perso lot status L-2027-0001 --follow
+  perso lot draft-close L-2027-0001 -o demo.close`,
+		newLotReleaseCmd(env), newLotListCmd(env), newLotStatusCmd(env), newLotCountCmd(env),
+		newLotDraftCloseCmd(env), newLotCloseCmd(env), newLotExportCmd(env), newLotBundleCmd(env))
+}
+
+// lotState is how a lot stands, as "lot list" and "lot status" give it.
+type lotState struct {
+	bus.StatusReply
+	Completed *time.Time `json:"completed,omitempty"`
+	Balance   *balance   `json:"balance,omitempty"`
+}
+
+// listed is the result of "lot list".
+type listed struct {
+	Lots []lotState `json:"lots"`
+}
+
+func lotStateOf(s bus.StatusReply) lotState {
+	state := lotState{StatusReply: s, Balance: balanceOf(s.Balance)}
+	if state.Reasons == nil {
+		state.Reasons = []bus.ReasonCount{}
+	}
+	if !s.Completed.IsZero() {
+		state.Completed = &s.Completed
+	}
+	return state
+}
+
+func newLotListCmd(env *Env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "list",
+		Short: "List the lots and how they stand",
+		Long:  describe("Lists every lot of the site.", listed{}),
+		Example: `  perso lot list
+  perso lot list --json`,
+		Args: takes(),
+		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, _ []string) error {
+			r, err := ask[bus.LotsReply](ctx, office, bus.OfficeLots, bus.Empty{})
+			if err != nil {
+				return err
+			}
+			return listLots(env, r.Lots)
+		}),
+	}
+}
+
+func listLots(env *Env, lots []bus.StatusReply) error {
+	result := listed{Lots: []lotState{}}
+	for _, s := range lots {
+		result.Lots = append(result.Lots, lotStateOf(s))
+	}
+	return env.Emit(result, func(w io.Writer) {
+		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(t, "LOT\tENVIRONMENT\tSTATE\tGOOD\tORDERED\tIN WORK\tLOST\tORDER")
+		for _, s := range lots {
+			fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\n", s.Lot, s.Env, s.State, s.Good, s.Ordered, s.Open, s.Lost, s.Order)
+		}
+		_ = t.Flush() // into memory
+	})
+}
+
+func newLotStatusCmd(env *Env) *cobra.Command {
+	var follow bool
+	c := &cobra.Command{
+		Use:   "status LOT",
+		Short: "Show how a lot stands, once or as it goes",
+		Long: describe("Shows a lot as the ledger holds it now. With --follow it is shown again and again until the lot is complete; with --json\n"+
+			"each time is one object.", lotState{}),
+		Example: `  perso lot status L-2027-0001
+  perso lot status L-2027-0001 --follow`,
+		Args: takes("LOT"),
+		RunE: env.online(unbounded, func(ctx context.Context, office bus.Requester, args []string) error {
+			lot, err := lotArg(args[0])
+			if err != nil {
+				return err
+			}
+			if follow {
+				return followLot(ctx, env, office, lot)
+			}
+			s, err := ask[bus.StatusReply](ctx, office, bus.OfficeStatus, bus.LotRequest{Lot: lot})
+			if err != nil {
+				return err
+			}
+			return env.Emit(lotStateOf(s), func(w io.Writer) { writeStatus(w, s) })
+		}),
+	}
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "show it until the lot is complete")
+	return c
+}
+
+// writeStatus is a lot on one page.
+func writeStatus(w io.Writer, s bus.StatusReply) {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(name, format string, a ...any) { fmt.Fprintf(t, name+"\t"+format+"\n", a...) }
+	yield, first := progress.Yield(s)
+	row("lot", "%s, %s", s.Lot, strings.ToUpper(string(s.Env)))
+	row("order", "%s", s.Order)
+	row("state", "%s at %s", s.State, clock(s.Now))
+	row("released", "%s", clock(s.Released))
+	if !s.Completed.IsZero() {
+		row("completed", "%s", clock(s.Completed))
+	}
+	row("good", "%d of %d (%s)", s.Good, s.Ordered, progress.Percent(s.Good, s.Ordered))
+	row("in work", "%d, %d lost", s.Open, s.Lost)
+	row("EIDs", "%d of %d used", s.EIDsUsed, s.Ordered+s.Spares)
+	row("yield", "%s, first pass %s", yield, first)
+	if r := progress.Rejects(s); r != "" {
+		row("rejects", "%s", r)
+	}
+	row("bins", "%s", bins(s))
+	row("log", "%d entries", s.LogSize)
+	if s.Balance != nil {
+		row("balance", "%s", balanceOf(s.Balance))
+	}
+	for _, b := range s.Blocks {
+		row("blocked", "%s", b)
+	}
+	_ = t.Flush() // into memory
+}
+
+func bins(s bus.StatusReply) string {
+	var parts []string
+	for _, v := range []perso.Verdict{perso.VerdictGood, perso.VerdictRejectBlank, perso.VerdictRejectLive, perso.VerdictReturn} {
+		parts = append(parts, fmt.Sprintf("%s %d", v, s.Bins[v]))
+	}
+	return strings.Join(parts, ", ")
+}
+
+const (
+	// pollTerminal is how often the ledger is asked when somebody looks: as often as the display is drawn.
+	pollTerminal = 200 * time.Millisecond
+	// pollPlain is enough for a line every few seconds.
+	pollPlain = time.Second
+)
+
+// followLot shows the lot until it is complete. A ledger that does not answer is asked again: it may be starting anew.
+func followLot(ctx context.Context, env *Env, office bus.Requester, lot perso.Name) error {
+	display := progress.New(env.Out, progress.Options{TTY: env.OutTTY, Width: env.Width})
+	show, say, poll := func(s bus.StatusReply) error { display.Update(s); return nil }, display.Say, pollPlain
+	if env.JSON {
+		show = func(s bus.StatusReply) error { return env.Emit(lotStateOf(s), nil) }
+		say = func(text string) { fmt.Fprintf(env.Err, "perso: %s\n", text) }
+	} else if env.OutTTY {
+		poll = pollTerminal
+	}
+	for {
+		s, err := ask[bus.StatusReply](ctx, office, bus.OfficeStatus, bus.LotRequest{Lot: lot})
+		switch {
+		case ctx.Err() != nil:
+			return errors.New("no longer watching; the lot goes on")
+		case errors.Is(err, bus.ErrNoAnswer):
+			say("the ledger does not answer, asking again")
+		case err != nil:
+			return err
+		default:
+			if err := show(s); err != nil {
+				return err
+			}
+			if s.State == perso.LotComplete || s.State == perso.LotClosed {
+				display.Done()
+				return nil
+			}
+		}
+		if err := env.Sleep(ctx, poll); err != nil {
+			return errors.New("no longer watching; the lot goes on")
+		}
+	}
+}
+
+// counted is the result of "lot count".
+type counted struct {
+	Lot         perso.Name `json:"lot"`
+	In          uint64     `json:"in"`
+	Good        uint64     `json:"good"`
+	RejectBlank uint64     `json:"reject_blank"`
+	RejectLive  uint64     `json:"reject_live"`
+	Return      uint64     `json:"return"`
+}
+
+func newLotCountCmd(env *Env) *cobra.Command {
+	var n counted
+	c := &cobra.Command{
+		Use:   "count LOT",
+		Short: "Report what was counted by hand in the bins",
+		Long: describe("Reports the hand count of a lot's bins. It is blind: count first, and look at the ledger's numbers afterwards. A count that was\n"+
+			"wrong is corrected by another one; both stay in the log.", n),
+		Example: `  perso lot count L-2027-0001 --in 24 --good 20 --reject-blank 1 --reject-live 2 --return 1`,
+		Args:    takes("LOT"),
+	}
+	c.Flags().Uint64Var(&n.In, "in", 0, "chips that were fed")
+	c.Flags().Uint64Var(&n.Good, "good", 0, "chips in the good bin")
+	c.Flags().Uint64Var(&n.RejectBlank, "reject-blank", 0, "chips in the bin of blank rejects")
+	c.Flags().Uint64Var(&n.RejectLive, "reject-live", 0, "chips in the locked bin of live rejects")
+	c.Flags().Uint64Var(&n.Return, "return", 0, "blank chips returned to stock")
+	send := env.online(quick, func(ctx context.Context, office bus.Requester, args []string) (err error) {
+		if n.Lot, err = lotArg(args[0]); err != nil {
+			return err
+		}
+		return countLot(ctx, env, office, n)
+	})
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := needs(cmd, "in", "good", "reject-blank", "reject-live", "return"); err != nil {
+			return err
+		}
+		return send(cmd, args)
+	}
+	return c
+}
+
+func countLot(ctx context.Context, env *Env, office bus.Requester, n counted) error {
+	q := bus.CountRequest{Lot: n.Lot, Source: entry.SourceHand, In: n.In, Good: n.Good, RejectBlank: n.RejectBlank, RejectLive: n.RejectLive, Return: n.Return}
+	if _, err := ask[bus.Empty](ctx, office, bus.OfficeCount, q); err != nil {
+		return err
+	}
+	return env.Emit(n, func(w io.Writer) { fmt.Fprintf(w, "the hand count of lot %s is on record\n", n.Lot) })
+}
+
+// handedOut is the result of "lot export" and "lot bundle".
+type handedOut struct {
+	Lot   perso.Name `json:"lot"`
+	Paths []string   `json:"paths"`
+	Units uint64     `json:"units"`
+	Hash  digest     `json:"hash"`
+}
+
+func newLotExportCmd(env *Env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "export LOT",
+		Short: "Write what the lot's receivers get",
+		Long: describe("Has the ledger write the EIS batch for the SM-SR and the output file for the provider, on its own host, and prints where.\n"+
+			"It is a function of the ledger: the same lot gives the same files.", handedOut{}),
+		Example: `  perso lot export L-2027-0001`,
+		Args:    takes("LOT"),
+		RunE:    env.online(lengthy, handOutLot(env, bus.OfficeExport)),
+	}
+}
+
+func newLotBundleCmd(env *Env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "bundle LOT",
+		Short: "Write the bundle that an auditor verifies offline",
+		Long: describe("Has the ledger write the audit bundle of a lot, on its own host, and prints where: log, proofs, officers' statements, receipts\n"+
+			"of the vault. It holds no secret.", handedOut{}),
+		Example: `  perso lot bundle L-2027-0001
+  perso audit verify "$(perso lot bundle L-2027-0001)"`,
+		Args: takes("LOT"),
+		RunE: env.online(lengthy, handOutLot(env, bus.OfficeBundle)),
+	}
+}
+
+func handOutLot(env *Env, verb string) func(context.Context, bus.Requester, []string) error {
+	return func(ctx context.Context, office bus.Requester, args []string) error {
+		lot, err := lotArg(args[0])
+		if err != nil {
+			return err
+		}
+		r, err := ask[bus.PathReply](ctx, office, verb, bus.LotRequest{Lot: lot})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(env.Err, "perso: %d units of lot %s, hash %s\n", r.Units, lot, digest(r.Hash))
+		result := handedOut{Lot: lot, Paths: append([]string{}, r.Paths...), Units: r.Units, Hash: r.Hash}
+		return env.Emit(result, func(w io.Writer) {
+			for _, p := range r.Paths {
+				fmt.Fprintln(w, p)
+			}
+		})
+	}
+}

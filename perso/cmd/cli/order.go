@@ -1,0 +1,253 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+func newOrderCmd(env *Env) *cobra.Command {
+	return Group("order", "Take orders in and draft their releases", `  perso order check order.json
+  perso order submit order.json
+  perso order draft DEMO-2027-0002 -o demo.release`,
+		newOrderCheckCmd(env), newOrderSubmitCmd(env), newOrderDraftCmd(env))
+}
+
+// fault is one thing wrong with an order file.
+type fault struct {
+	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
+	Field  string `json:"field"`
+	Reason string `json:"reason"`
+	Hint   string `json:"hint,omitempty"`
+}
+
+// complaint is the fault as an error, with its place in the file.
+func (f fault) complaint(file string) error {
+	place := file + ":"
+	if f.Line > 0 {
+		place += fmt.Sprintf("%d:", f.Line)
+	}
+	if f.Column > 0 {
+		place += fmt.Sprintf("%d:", f.Column)
+	}
+	if f.Field != "" {
+		place += " " + f.Field + ":"
+	}
+	return &failure{code: ExitFailed, err: fmt.Errorf("%s %s", place, f.Reason), hint: f.Hint}
+}
+
+func complaints(file string, faults []fault) error {
+	var all []error
+	for _, f := range faults {
+		all = append(all, f.complaint(file))
+	}
+	return errors.Join(all...)
+}
+
+// checked is the result of "order check".
+type checked struct {
+	File     string      `json:"file"`
+	OK       bool        `json:"ok"`
+	Order    order.ID    `json:"order,omitempty"`
+	Hash     *digest     `json:"hash,omitempty"`
+	Product  product.SKU `json:"product,omitempty"`
+	Quantity uint64      `json:"quantity,omitempty"`
+	Spares   uint64      `json:"spares,omitempty"`
+	Faults   []fault     `json:"faults"`
+}
+
+func newOrderCheckCmd(env *Env) *cobra.Command {
+	var products, partners string
+	c := &cobra.Command{
+		Use:   "check FILE",
+		Short: "Find every fault of an order file, without a site",
+		Long: describe("Reads an order file (- is standard input) and holds it against the catalogue of products and partners. Every fault is\n"+
+			"reported with its place. Whether the numbers are still free, only the ledger knows: submit says it.", checked{}),
+		Example: `  perso order check order.json
+  perso order check order.json --products deploy/products --partners deploy/partners
+  perso order check - --json < order.json`,
+		Args: takes("FILE"),
+		RunE: func(_ *cobra.Command, args []string) error {
+			cat, err := env.catalogue(products, partners)
+			if err != nil {
+				return err
+			}
+			return checkOrder(env, cat, args[0])
+		},
+	}
+	c.Flags().StringVar(&products, "products", "", "folder of products (default SITE/catalogue/products)")
+	c.Flags().StringVar(&partners, "partners", "", "folder of partners (default SITE/catalogue/partners)")
+	return c
+}
+
+// catalogue loads what the site can make and for whom.
+func (env *Env) catalogue(products, partners string) (order.Catalogue, error) {
+	const hint = "--products and --partners name the folders, or --site a site that has them"
+	if products == "" {
+		products = filepath.Join(env.SiteDir, "catalogue", "products")
+	}
+	if partners == "" {
+		partners = filepath.Join(env.SiteDir, "catalogue", "partners")
+	}
+	p, err := product.LoadDir(os.DirFS(products))
+	if err != nil {
+		return order.Catalogue{}, Hint(fmt.Errorf("products in %q: %w", products, err), hint)
+	}
+	s, err := order.LoadSite(os.DirFS(partners))
+	if err != nil {
+		return order.Catalogue{}, Hint(fmt.Errorf("partners in %q: %w", partners, err), hint)
+	}
+	return order.Catalogue{Products: p, Site: s}, nil
+}
+
+func checkOrder(env *Env, cat order.Catalogue, path string) error {
+	file, err := env.read(path, order.MaxFileBytes)
+	if err != nil {
+		return err
+	}
+	result := checked{File: path, Faults: []fault{}}
+	o, err := order.Intake(bytes.NewReader(file), cat)
+	var list *order.FaultList
+	switch {
+	case errors.As(err, &list):
+		for _, f := range *list {
+			result.Faults = append(result.Faults, fault{Line: f.Line, Column: f.Column, Field: f.Field, Reason: f.Reason, Hint: f.Hint})
+		}
+	case err != nil:
+		return fmt.Errorf("checking %q: %w", path, err)
+	default:
+		hash := digest(o.Hash())
+		result.OK, result.Order, result.Hash = true, o.ID, &hash
+		result.Product, result.Quantity, result.Spares = o.Product, o.Quantity, o.Spares
+	}
+	err = env.Emit(result, func(w io.Writer) {
+		if result.OK {
+			fmt.Fprintf(w, "order %s can be made: %d %s and %d spares\nhash %s\n", o.ID, o.Quantity, o.Product, o.Spares, result.Hash)
+		}
+	})
+	return errors.Join(err, complaints(path, result.Faults))
+}
+
+// submitted is the result of "order submit".
+type submitted struct {
+	Accepted  bool       `json:"accepted"`
+	Order     string     `json:"order,omitempty"`
+	Hash      *digest    `json:"hash,omitempty"`
+	Lot       perso.Name `json:"lot,omitempty"`
+	Duplicate bool       `json:"duplicate"`
+	Faults    []fault    `json:"faults"`
+}
+
+func newOrderSubmitCmd(env *Env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "submit FILE",
+		Short: "Hand an order file to the ledger",
+		Long: describe("Hands an order file (- is standard input) to the ledger, which accepts it and reserves its numbers, or refuses it and says why.\n"+
+			"The same content again is the same order.", submitted{}),
+		Example: `  perso order submit order.json
+  perso order submit - < order.json`,
+		Args: takes("FILE"),
+		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
+			return submitOrder(ctx, env, office, args[0])
+		}),
+	}
+}
+
+func submitOrder(ctx context.Context, env *Env, office bus.Requester, path string) error {
+	file, err := env.read(path, bus.MaxMessageBytes-messageRoomBytes)
+	if err != nil {
+		return err
+	}
+	r, err := ask[bus.SubmitReply](ctx, office, bus.OfficeSubmit, bus.SubmitRequest{File: file})
+	if err != nil {
+		return err
+	}
+	result := submitted{Accepted: len(r.Faults) == 0, Order: r.Order, Lot: r.Lot, Duplicate: r.Duplicate, Faults: []fault{}}
+	for _, f := range r.Faults {
+		result.Faults = append(result.Faults, fault{Line: f.Line, Field: f.Field, Reason: f.Reason, Hint: f.Hint})
+	}
+	if result.Accepted {
+		hash := digest(r.Hash)
+		result.Hash = &hash
+	}
+	err = env.Emit(result, func(w io.Writer) {
+		switch {
+		case r.Duplicate:
+			fmt.Fprintf(w, "order %s is known already\nhash %s\n", r.Order, result.Hash)
+		case result.Accepted:
+			fmt.Fprintf(w, "order %s is accepted\nhash %s\n", r.Order, result.Hash)
+		}
+	})
+	if result.Accepted && !r.Duplicate {
+		env.Advise("next: perso order draft %s -o %s.release", r.Order, r.Lot)
+	}
+	return errors.Join(err, complaints(path, result.Faults))
+}
+
+// drafted is the result of "order draft" and "lot draft-close".
+type drafted struct {
+	Kind string     `json:"kind"`
+	Lot  perso.Name `json:"lot"`
+	Hash digest     `json:"hash"`
+	File string     `json:"file,omitempty"`
+	Body string     `json:"body"`
+}
+
+func newOrderDraftCmd(env *Env) *cobra.Command {
+	var out string
+	c := &cobra.Command{
+		Use:   "draft ORDER",
+		Short: "Write the release of an order, for officers to read and sign",
+		Long:  describe("Writes the release of an accepted order: what two officers sign so that the vault makes the lot, and nothing else.", drafted{}),
+		Example: `  perso order draft DEMO-2027-0002 -o demo.release
+  perso order draft DEMO-2027-0002 | less`,
+		Args: takes("ORDER"),
+		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
+			r, err := ask[bus.DraftReply](ctx, office, bus.OfficeDraft, bus.DraftRequest{Order: args[0]})
+			if err != nil {
+				return err
+			}
+			release, err := statement.ParseRelease(r.Body)
+			if err != nil {
+				return fmt.Errorf("reading the draft: %w", err)
+			}
+			return env.handOut(statement.KindRelease, release.Lot, r.Body, out)
+		}),
+	}
+	c.Flags().StringVarP(&out, "output", "o", "", "file to write (default standard output)")
+	return c
+}
+
+// handOut gives a body to sign to its officers: into a file, or to standard output.
+func (env *Env) handOut(kind string, lot perso.Name, body []byte, path string) error {
+	if path != "" {
+		if err := create(path, body); err != nil {
+			return err
+		}
+	}
+	hash := digest(statement.Signed{Body: body}.Hash())
+	err := env.Emit(drafted{Kind: kind, Lot: lot, Hash: hash, File: path, Body: string(body)}, func(w io.Writer) {
+		if path == "" {
+			w.Write(body)
+			return
+		}
+		fmt.Fprintf(w, "%s of lot %s is in %s\nhash %s\n", kind, lot, path, hash)
+	})
+	if path != "" {
+		env.Advise("next: two officers read and sign it: perso officer sign %s --key KEYFILE", path)
+	}
+	return err
+}

@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/id"
+)
+
+// traced is the result of "trace": the entries as they stand in the log, which are text.
+type traced struct {
+	Lot     perso.Name    `json:"lot,omitempty"`
+	Unit    perso.Unit    `json:"unit"`
+	Entries []tracedEntry `json:"entries"`
+}
+
+type tracedEntry struct {
+	Seq  int64  `json:"seq"`
+	Kind string `json:"kind"`
+	Body string `json:"body"`
+}
+
+func newTraceCmd(env *Env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "trace EID|ICCID|CHIP",
+		Short: "Tell the life of one unit or chip",
+		Long:  describe("Tells everything that the log holds about a unit and its chips, found by EID, ICCID or chip id (hex), oldest first.", traced{}),
+		Example: `  perso trace 89049099002000000000000000000080
+  perso trace 8988001020001000004
+  perso trace 479012340001000000a1 --json`,
+		Args: takes("EID, ICCID or CHIP"),
+		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
+			r, err := ask[bus.TraceReply](ctx, office, bus.OfficeTrace, bus.TraceRequest{Key: args[0]})
+			if err != nil {
+				return err
+			}
+			return showTrace(env, r)
+		}),
+	}
+}
+
+func showTrace(env *Env, r bus.TraceReply) error {
+	result := traced{Lot: r.Lot, Unit: r.Unit, Entries: []tracedEntry{}}
+	for _, e := range r.Entries {
+		result.Entries = append(result.Entries, tracedEntry{Seq: e.Seq, Kind: e.Kind, Body: string(e.Body)})
+	}
+	return env.Emit(result, func(w io.Writer) {
+		if r.Lot != "" {
+			fmt.Fprintf(w, "unit %d of lot %s\n", r.Unit, r.Lot)
+		}
+		for _, e := range r.Entries {
+			when, text := tell(e)
+			fmt.Fprintf(w, "%s %8d  %s\n", when, e.Seq, text)
+		}
+	})
+}
+
+// tell says an entry in words. What cannot be read is shown as it is: the log keeps it, so a person should see it.
+func tell(e bus.TraceEntry) (when, text string) {
+	at, errTime := entry.TimeOf(e.Body)
+	text, err := words(e)
+	if err = errors.Join(err, errTime); err != nil {
+		return fmt.Sprintf("%-*s", len(clockForm), "?"), fmt.Sprintf("%s that this program cannot read: %q", e.Kind, e.Body)
+	}
+	return clock(at), text
+}
+
+func words(e bus.TraceEntry) (string, error) {
+	switch e.Kind {
+	case entry.KindClaim:
+		return telling(e, entry.ParseClaim, tellClaim)
+	case entry.KindAct:
+		return telling(e, entry.ParseAct, tellAct)
+	case entry.KindCertificate:
+		return telling(e, entry.ParseCertificate, tellCertificate)
+	case entry.KindOutcome:
+		return telling(e, entry.ParseOutcome, tellOutcome)
+	case entry.KindPresent:
+		return telling(e, entry.ParsePresent, func(p entry.Present) string {
+			return fmt.Sprintf("%s at %s: %s%s", chipName(p.Chip), p.Present, p.Verdict, because(p.Reason))
+		})
+	case entry.KindBin:
+		return telling(e, entry.ParseBin, func(b entry.Bin) string {
+			return fmt.Sprintf("%s lies in the %s bin, from %s", chipName(b.Chip), b.Bin, b.Present)
+		})
+	case entry.KindAlarm:
+		return telling(e, entry.ParseAlarm, func(a entry.Alarm) string {
+			return fmt.Sprintf("ALARM at %s: %s %s", a.Present, a.Reason, a.Detail)
+		})
+	}
+	// Other kinds concern lots, not units; the ledger may yet come to index them.
+	if _, err := entry.TimeOf(e.Body); err != nil {
+		return "", err
+	}
+	return e.Kind, nil
+}
+
+func telling[T any](e bus.TraceEntry, parse func([]byte) (T, error), tell func(T) string) (string, error) {
+	v, err := parse(e.Body)
+	if err != nil {
+		return "", err
+	}
+	return tell(v), nil
+}
+
+func tellClaim(c entry.Claim) string {
+	s := fmt.Sprintf("chip %s takes EID %s at %s", c.Chip, c.EID, c.Present)
+	if c.Gen > 0 {
+		s += fmt.Sprintf(", as generation %d after the loss at %d", c.Gen, c.Loss)
+	}
+	return s
+}
+
+func tellAct(a entry.Act) string {
+	if a.N == 0 {
+		return fmt.Sprintf("session %s begins at %s", a.Session, a.Present)
+	}
+	return fmt.Sprintf("session %s: answers to window %d arrive", a.Session, a.N)
+}
+
+func tellCertificate(c entry.Certificate) string {
+	s := fmt.Sprintf("certificate %x is made for EID %s", c.Cert[:8], c.EID)
+	if c.Supersedes != [32]byte{} {
+		s += fmt.Sprintf(", instead of %x", c.Supersedes[:8])
+	}
+	return s
+}
+
+func tellOutcome(o entry.Outcome) string {
+	s := fmt.Sprintf("chip %s with EID %s is %s%s", o.Chip, o.EID, o.Verdict, because(o.Reason))
+	if o.Step != "" {
+		s += " in step " + o.Step
+	}
+	if o.SW != 0 {
+		s += fmt.Sprintf(" with status %04X", o.SW)
+	}
+	return s + fmt.Sprintf(", at %s", o.Present)
+}
+
+func because(r perso.Reason) string {
+	if r == perso.ReasonNone || r == "" {
+		return ""
+	}
+	return " (" + string(r) + ")"
+}
+
+func chipName(c id.ChipID) string {
+	if c.IsZero() {
+		return "a chip that cannot be read"
+	}
+	return "chip " + c.String()
+}
