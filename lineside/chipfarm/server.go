@@ -1,0 +1,183 @@
+package chipfarm
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+
+	"github.com/persoline/persoline/lineside/card"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/id"
+)
+
+// Config is what a farm process needs.
+type Config struct {
+	Dir     string
+	Address string // unix:/path, or tcp:127.0.0.1:port
+	Log     *slog.Logger
+	// Listening, if given, is called with the address once clients can come; port 0 is filled in.
+	Listening func(address string)
+}
+
+// Serve opens the farm and serves clients until ctx ends; the error is nil then. Clients lose their connection, and their
+// chips the power.
+func Serve(ctx context.Context, cfg Config) error {
+	f, err := Open(cfg.Dir, nil)
+	if err != nil {
+		return err
+	}
+	l, err := Listen(cfg.Address)
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if cfg.Listening != nil {
+		cfg.Listening(l.Addr().Network() + ":" + l.Addr().String())
+	}
+	return errors.Join(f.Serve(ctx, l, cfg.Log), f.Close())
+}
+
+// Serve serves clients on a listener until ctx ends, and closes it.
+func (f *Farm) Serve(ctx context.Context, l net.Listener, log *slog.Logger) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var clients sync.WaitGroup
+	defer clients.Wait()
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { _ = l.Close() })() // ends Accept; an error would say that it is closed already
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("accepting chip farm client: %w", err)
+		}
+		clients.Go(func() {
+			if err := f.serveClient(ctx, conn); err != nil && ctx.Err() == nil {
+				log.LogAttrs(ctx, slog.LevelWarn, "chip farm client dropped", slog.Any("err", err))
+			}
+		})
+	}
+}
+
+// client is one connection.
+type client struct {
+	session *Session
+	mu      sync.Mutex // one frame at a time
+	conn    net.Conn
+}
+
+// serveClient carries out requests side by side until the connection ends. Its end is the loss of power, at once for
+// what is under way.
+func (f *Farm) serveClient(ctx context.Context, conn net.Conn) error {
+	defer func() { _ = conn.Close() }() // nothing is lost with it that was not lost before
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
+	if err := shakeHands(conn); err != nil {
+		return err
+	}
+	c := &client{session: f.Session(), conn: conn}
+	var working sync.WaitGroup
+	defer working.Wait()
+	defer c.session.Close()
+	room := make(chan struct{}, maxInFlight)
+	in := bufio.NewReader(conn)
+	for {
+		q, err := readFrame[request](in, bus.MaxMessageBytes)
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading request: %w", err)
+		}
+		room <- struct{}{}
+		working.Go(func() {
+			defer func() { <-room }()
+			c.answer(q)
+		})
+	}
+}
+
+func (c *client) answer(q request) {
+	a := reply{ID: q.ID}
+	if err := c.carryOut(q, &a); err != nil {
+		a.Text = err.Error()
+		switch {
+		case errors.Is(err, card.ErrMute):
+			a.Outcome = outcomeMute
+		case errors.Is(err, ErrRefused):
+			a.Outcome = outcomeRefused
+		default:
+			a.Outcome = outcomeFailed
+		}
+	}
+	frame, err := encodeFrame(a)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		_, err = c.conn.Write(frame)
+	}
+	if err != nil {
+		_ = c.conn.Close() // the reader sees it and ends the session
+	}
+}
+
+// carryOut does one request. Its context is the session's own: a client that gives up closes the connection.
+func (c *client) carryOut(q request, a *reply) (err error) {
+	s, ctx := c.session, context.Background()
+	switch q.Op {
+	case opLoad:
+		a.Loaded, err = s.Load(ctx, q.Head)
+	case opContact:
+		a.ATR, err = s.Contact(ctx, q.Head)
+	case opTransmit:
+		if len(q.APDUs) != 1 {
+			return fmt.Errorf("transmitting %d commands: %w", len(q.APDUs), ErrRefused)
+		}
+		var resp []byte
+		if resp, err = s.Transmit(ctx, q.Head, q.APDUs[0]); err == nil {
+			a.Responses = [][]byte{resp}
+		}
+	case opPlay:
+		a.Responses, err = s.Play(ctx, q.Head, q.Window)
+	case opLift:
+		err = s.Lift(ctx, q.Head)
+	case opBin:
+		err = s.Bin(ctx, q.Head, q.Bin)
+	case opCounters:
+		a.Counters[0], a.Counters[1], a.Counters[2], a.Counters[3], a.Counters[4], err = s.Counters(ctx)
+	case opInspect:
+		a.Responses, err = c.inspect(q)
+	case opBins:
+		a.Places, a.Total, err = c.page(q.Bin, q.Index)
+	default:
+		err = fmt.Errorf("unknown request %d: %w", q.Op, ErrRefused)
+	}
+	return err
+}
+
+func (c *client) inspect(q request) ([][]byte, error) {
+	if len(q.APDUs) > maxAPDUs {
+		return nil, fmt.Errorf("inspecting with %d commands, limit %d: %w", len(q.APDUs), maxAPDUs, ErrRefused)
+	}
+	chip := Ref{Index: q.Index}
+	if len(q.Chip) > 0 {
+		var err error
+		if chip.ID, err = id.ChipIDFromBytes(q.Chip); err != nil {
+			return nil, fmt.Errorf("inspecting: %w: %w", ErrRefused, err)
+		}
+	}
+	return c.session.Inspect(c.session.ctx, chip, q.APDUs)
+}
+
+func (c *client) page(bin perso.Verdict, first uint32) ([]Place, uint32, error) {
+	if moveOf(bin) == 0 {
+		return nil, 0, fmt.Errorf("listing bin %q: %w", bin, ErrRefused)
+	}
+	places, total, err := c.session.farm.bin(bin, int(first), maxPagePlaces)
+	return places, uint32(total), err
+}

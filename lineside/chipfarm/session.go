@@ -1,0 +1,336 @@
+package chipfarm
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/persoline/persoline/lineside/card"
+	"github.com/persoline/persoline/lineside/cardsim"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+)
+
+// handOver is how long a client waits for a head that another client has powered: its connection may be breaking just
+// now, and the power goes a moment later.
+const handOver = 2 * time.Second
+
+// Session is one client's hold on a farm. Closing it takes the power from every chip that it powered, at whatever place
+// in a command they are. It is safe for concurrent use; orders to one head are carried out one after another.
+type Session struct {
+	farm   *Farm
+	ctx    context.Context // ends with the session: what is under way stops
+	cancel context.CancelFunc
+	gone   chan struct{} // closed when the last chip has lost its power
+
+	mu      sync.Mutex
+	powered map[*head]bool
+	closed  bool
+}
+
+// head is one place where chips are contacted.
+type head struct {
+	number uint16
+	turn   chan struct{} // holds one token: whoever has it works with the head
+	chip   *cardsim.Chip // nil until it is contacted
+	nvm    *logFile
+	atr    []byte
+	owner  *Session // who powered the chip
+	due    time.Time
+}
+
+// Session begins one. Close it.
+func (f *Farm) Session() *Session {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Session{farm: f, ctx: ctx, cancel: cancel, gone: make(chan struct{}), powered: map[*head]bool{}}
+}
+
+// Close is the loss of the connection.
+func (s *Session) Close() {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	s.closed = true
+	heads := make([]*head, 0, len(s.powered))
+	for h := range s.powered {
+		heads = append(heads, h)
+	}
+	s.mu.Unlock()
+	s.cancel()
+	for _, h := range heads {
+		<-h.turn
+		if h.owner == s {
+			h.powerOff()
+		}
+		h.turn <- struct{}{}
+	}
+	close(s.gone)
+}
+
+// Load brings the next chip under the head. A chip that lies there already stays; false says that the reel is empty.
+func (s *Session) Load(ctx context.Context, number uint16) (loaded bool, err error) {
+	err = s.with(ctx, number, func(ctx context.Context, h *head) error {
+		s.farm.mu.Lock()
+		before := s.farm.handler.next
+		_, loaded, err = s.farm.handler.load(number)
+		moved := s.farm.handler.next != before
+		s.farm.mu.Unlock()
+		if err != nil || !moved {
+			return err
+		}
+		return s.farm.wait(ctx, h, time.Duration(s.farm.maker.spec.Timing.IndexMS)*time.Millisecond)
+	})
+	return loaded, err
+}
+
+// Contact powers the chip under the head; one that has power is reset. An empty ATR is a mute chip.
+func (s *Session) Contact(ctx context.Context, number uint16) (atr []byte, err error) {
+	err = s.with(ctx, number, func(ctx context.Context, h *head) error {
+		if err := s.farm.insert(h); err != nil {
+			return err
+		}
+		if !s.hold(h) {
+			return fmt.Errorf("contacting: session is closed: %w", ErrRefused)
+		}
+		atr = h.chip.PowerOn()
+		h.atr = atr
+		return s.farm.wait(ctx, h, s.farm.maker.spec.Timing.Chip.Reset(atr))
+	})
+	return atr, err
+}
+
+// Transmit sends one command; card.ErrMute when the chip has no power or loses it.
+func (s *Session) Transmit(ctx context.Context, number uint16, apdu []byte) (resp []byte, err error) {
+	err = s.with(ctx, number, func(ctx context.Context, h *head) (err error) {
+		resp, err = s.reader(h).Transmit(ctx, apdu)
+		return err
+	})
+	return resp, err
+}
+
+// Play sends a window; see card.PlayVia.
+func (s *Session) Play(ctx context.Context, number uint16, window []bus.Play) (responses [][]byte, err error) {
+	err = s.with(ctx, number, func(ctx context.Context, h *head) (err error) {
+		responses, err = card.PlayVia(ctx, s.reader(h), window)
+		return err
+	})
+	return responses, err
+}
+
+// Lift takes the power away.
+func (s *Session) Lift(ctx context.Context, number uint16) error {
+	return s.with(ctx, number, func(_ context.Context, h *head) error {
+		h.powerOff()
+		return nil
+	})
+}
+
+// Bin puts the chip away. When nothing lies there, that was done before.
+func (s *Session) Bin(ctx context.Context, number uint16, bin perso.Verdict) error {
+	if moveOf(bin) == 0 {
+		return fmt.Errorf("binning: there is no bin %q: %w", bin, ErrRefused)
+	}
+	return s.with(ctx, number, func(_ context.Context, h *head) error {
+		if err := h.empty(); err != nil {
+			return fmt.Errorf("putting chip away: %w", err)
+		}
+		s.farm.mu.Lock()
+		defer s.farm.mu.Unlock()
+		return s.farm.handler.put(number, bin)
+	})
+}
+
+// Counters are the handler's own: chips taken from the reel, and chips in each bin.
+func (s *Session) Counters(context.Context) (in, good, rejectBlank, rejectLive, returned uint64, err error) {
+	s.farm.mu.Lock()
+	defer s.farm.mu.Unlock()
+	h := s.farm.handler
+	return uint64(h.next), h.count(perso.VerdictGood), h.count(perso.VerdictRejectBlank),
+		h.count(perso.VerdictRejectLive), h.count(perso.VerdictReturn), nil
+}
+
+// Inspect powers a chip that lies in a bin, in a test reader, and runs plain commands on it.
+func (s *Session) Inspect(ctx context.Context, chip Ref, apdus [][]byte) ([][]byte, error) {
+	index := chip.Index
+	if !chip.ID.IsZero() {
+		found, ok := s.farm.maker.indexOf(chip.ID)
+		if !ok {
+			return nil, fmt.Errorf("inspecting chip %s, which is not of this farm: %w", chip.ID, ErrRefused)
+		}
+		index = found
+	}
+	return s.farm.inspect(ctx, index, apdus)
+}
+
+// Bins lists what lies in each bin, in the order in which it came there.
+func (s *Session) Bins(context.Context) (map[perso.Verdict][]Place, error) {
+	all := map[perso.Verdict][]Place{}
+	for _, bin := range binNames() {
+		places, _, err := s.farm.bin(bin, 0, MaxChips)
+		if err != nil {
+			return nil, err
+		}
+		all[bin] = places
+	}
+	return all, nil
+}
+
+// with takes the head for the time of one order. A chip that another living session has powered is not touched.
+func (s *Session) with(ctx context.Context, number uint16, do func(context.Context, *head) error) error {
+	h, err := s.farm.head(number)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	for {
+		select {
+		case <-h.turn:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for head %d: %w", number, context.Cause(ctx))
+		}
+		owner := h.owner
+		if owner == nil || owner == s {
+			err := do(ctx, h)
+			if err != nil && ctx.Err() != nil {
+				h.powerOff() // nobody waits for the answer any more: the contact is lost
+			}
+			h.turn <- struct{}{}
+			return err
+		}
+		h.turn <- struct{}{}
+		if err := owner.waitGone(ctx); err != nil {
+			return fmt.Errorf("taking head %d, which another client has powered: %w", number, err)
+		}
+	}
+}
+
+// waitGone waits a moment for the session's end.
+func (s *Session) waitGone(ctx context.Context) error {
+	timer := time.NewTimer(handOver)
+	defer timer.Stop()
+	select {
+	case <-s.gone:
+		return nil
+	case <-timer.C:
+		return ErrRefused
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// hold notes that the session powers the head's chip.
+func (s *Session) hold(h *head) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.powered[h], h.owner = true, s
+	return true
+}
+
+// head finds a head, and makes it when it is used for the first time.
+func (f *Farm) head(number uint16) (*head, error) {
+	if number >= MaxHeads {
+		return nil, fmt.Errorf("taking head %d of %d: %w", number, MaxHeads, ErrRefused)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h := f.heads[number]
+	if h == nil {
+		h = &head{number: number, turn: make(chan struct{}, 1)}
+		h.turn <- struct{}{}
+		f.heads[number] = h
+	}
+	return h, nil
+}
+
+// insert makes the chip under the head, unless it is there.
+func (f *Farm) insert(h *head) error {
+	f.mu.Lock()
+	index, there := f.handler.heads[h.number]
+	f.mu.Unlock()
+	if !there {
+		return fmt.Errorf("contacting: no chip lies under head %d: %w", h.number, ErrRefused)
+	}
+	if h.chip != nil {
+		return nil
+	}
+	var err error
+	h.chip, h.nvm, err = f.chip(index)
+	return err
+}
+
+// wait passes as much time as the real thing would take. Time that the last wait was too long is taken off.
+func (f *Farm) wait(ctx context.Context, h *head, d time.Duration) error {
+	const shortest = time.Millisecond // less than that is saved up
+	d = time.Duration(float64(d) * f.maker.spec.Timing.Scale)
+	if d <= 0 {
+		return context.Cause(ctx)
+	}
+	now := time.Now()
+	if h.due.Before(now.Add(-shortest)) {
+		h.due = now
+	}
+	h.due = h.due.Add(d)
+	if rest := h.due.Sub(now); rest >= shortest {
+		timer := time.NewTimer(rest)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+	}
+	return context.Cause(ctx)
+}
+
+func (h *head) powerOff() {
+	if h.chip != nil {
+		h.chip.PowerOff()
+	}
+	if h.owner != nil {
+		h.owner.mu.Lock()
+		delete(h.owner.powered, h)
+		h.owner.mu.Unlock()
+	}
+	h.owner, h.atr = nil, nil
+}
+
+// empty takes the chip out of the reader.
+func (h *head) empty() error {
+	h.powerOff()
+	nvm := h.nvm
+	h.chip, h.nvm = nil, nil
+	if nvm == nil {
+		return nil
+	}
+	return nvm.Close()
+}
+
+// reader is the head's contacts as a transport.
+type reader struct {
+	farm *Farm
+	head *head
+	mine bool
+}
+
+func (s *Session) reader(h *head) reader { return reader{farm: s.farm, head: h, mine: h.owner == s} }
+
+func (r reader) Transmit(ctx context.Context, apdu []byte) ([]byte, error) {
+	if !r.mine || r.head.chip == nil {
+		return nil, fmt.Errorf("transmitting at head %d without power: %w", r.head.number, card.ErrMute)
+	}
+	resp, cost := r.head.chip.Process(apdu)
+	if err := r.farm.wait(ctx, r.head, r.farm.maker.spec.Timing.Chip.Exchange(r.head.atr, cost)); err != nil {
+		return nil, fmt.Errorf("transmitting at head %d: %w: %w", r.head.number, card.ErrMute, err)
+	}
+	if resp == nil {
+		return nil, fmt.Errorf("transmitting at head %d: %w", r.head.number, card.ErrMute)
+	}
+	return resp, nil
+}
