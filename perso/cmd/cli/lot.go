@@ -99,7 +99,7 @@ func newLotStatusCmd(env *Env) *cobra.Command {
 			if follow {
 				return followLot(ctx, env, office, lot)
 			}
-			s, err := ask[bus.StatusReply](ctx, office, bus.OfficeStatus, bus.LotRequest{Lot: lot})
+			s, err := askLot[bus.StatusReply](ctx, office, bus.OfficeStatus, lot)
 			if err != nil {
 				return err
 			}
@@ -166,7 +166,7 @@ func followLot(ctx context.Context, env *Env, office bus.Requester, lot perso.Na
 		poll = pollTerminal
 	}
 	for {
-		s, err := ask[bus.StatusReply](ctx, office, bus.OfficeStatus, bus.LotRequest{Lot: lot})
+		s, err := askLot[bus.StatusReply](ctx, office, bus.OfficeStatus, lot)
 		switch {
 		case ctx.Err() != nil:
 			return errors.New("no longer watching; the lot goes on")
@@ -276,7 +276,7 @@ func handOutLot(env *Env, verb string) func(context.Context, bus.Requester, []st
 		if err != nil {
 			return err
 		}
-		r, err := ask[bus.PathReply](ctx, office, verb, bus.LotRequest{Lot: lot})
+		r, err := askLot[bus.PathReply](ctx, office, verb, lot)
 		if err != nil {
 			return err
 		}

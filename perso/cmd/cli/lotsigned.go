@@ -125,7 +125,7 @@ func newLotDraftCloseCmd(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := ask[bus.StatusReply](ctx, office, bus.OfficeStatus, bus.LotRequest{Lot: lot})
+			s, err := askLot[bus.StatusReply](ctx, office, bus.OfficeStatus, lot)
 			if err != nil {
 				return err
 			}

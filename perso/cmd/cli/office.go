@@ -49,6 +49,16 @@ func ask[A, Q any](ctx context.Context, office bus.Requester, verb string, q Q) 
 	return bus.Call[A](ctx, office, bus.OfficeSubject(verb), q)
 }
 
+// askLot puts a question about one lot.
+func askLot[A any](ctx context.Context, office bus.Requester, verb string, lot perso.Name) (A, error) {
+	a, err := ask[A](ctx, office, verb, bus.LotRequest{Lot: lot})
+	var fault *bus.Fault
+	if errors.As(err, &fault) && fault.Code == bus.FaultNotFound {
+		err = Hint(err, "'perso lot list' lists them")
+	}
+	return a, err
+}
+
 // lotArg reads the name of a lot.
 func lotArg(s string) (perso.Name, error) {
 	lot, err := perso.ParseName(s)

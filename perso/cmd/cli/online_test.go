@@ -69,7 +69,7 @@ func TestStatus(t *testing.T) {
 		t.Errorf("a running lot has %s", r.out)
 	}
 	r = run(t, statusOf(statusReply()), nil, "lot", "status", "L2")
-	if want := "perso: error: asking perso.office.status: not-found: lot \"L2\" is not known\n"; r.code != ExitFailed || r.err != want {
+	if want := "perso: error: asking perso.office.status: not-found: lot \"L2\" is not known\nperso: hint: 'perso lot list' lists them\n"; r.code != ExitFailed || r.err != want {
 		t.Errorf("an unknown lot: exit %d, %q", r.code, r.err)
 	}
 }
@@ -156,8 +156,8 @@ func TestSubmitAndReceive(t *testing.T) {
 		out    string
 		err    string
 	}{
-		{submit(accepted), "order submit", ExitOK, "order DEMO-1 is accepted\nhash " + hash + "\n", "perso: hint: next: perso order draft DEMO-1 -o L1.release\n"},
-		{submit(known), "order submit", ExitOK, "order DEMO-1 is known already\nhash " + hash + "\n", ""},
+		{submit(accepted), "order submit", ExitOK, "order DEMO-1 is accepted, for lot L1\nhash " + hash + "\n", "perso: hint: next: perso order draft DEMO-1 -o L1.release\n"},
+		{submit(known), "order submit", ExitOK, "order DEMO-1 is known already, for lot L1\nhash " + hash + "\n", ""},
 		{submit(accepted), "--json order submit", ExitOK, `{"accepted":true,"order":"DEMO-1","hash":"` + hash + `","lot":"L1","duplicate":false,"faults":[]}` + "\n", "perso: hint: next: perso order draft DEMO-1 -o L1.release\n"},
 		{submit(refused), "order submit", ExitFailed, "", "perso: error: FILE:8: eid: taken\nperso: hint: allocate\nperso: error: FILE: bad\n"},
 		{submit(refused), "--json order submit", ExitFailed, `{"accepted":false,"duplicate":false,"faults":[{"line":8,"field":"eid","reason":"taken","hint":"allocate"},{"field":"","reason":"bad"}]}` + "\n",

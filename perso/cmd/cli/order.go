@@ -186,9 +186,9 @@ func submitOrder(ctx context.Context, env *Env, office bus.Requester, path strin
 	err = env.Emit(result, func(w io.Writer) {
 		switch {
 		case r.Duplicate:
-			fmt.Fprintf(w, "order %s is known already\nhash %s\n", r.Order, result.Hash)
+			fmt.Fprintf(w, "order %s is known already, for lot %s\nhash %s\n", r.Order, r.Lot, result.Hash)
 		case result.Accepted:
-			fmt.Fprintf(w, "order %s is accepted\nhash %s\n", r.Order, result.Hash)
+			fmt.Fprintf(w, "order %s is accepted, for lot %s\nhash %s\n", r.Order, r.Lot, result.Hash)
 		}
 	})
 	if result.Accepted && !r.Duplicate {
