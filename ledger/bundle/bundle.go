@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/persoline/persoline/ledger/bundle/folder"
 	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/ledger/internal/tree/tilepath"
 	"github.com/persoline/persoline/perso"
@@ -58,16 +59,16 @@ func Write(ctx context.Context, c Config, lot perso.Name, target string) error {
 	if _, err := os.Lstat(target); !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("writing bundle of lot %q to %q: %w", lot, target, errors.Join(ErrExists, err))
 	}
-	dir, err := newFolder(filepath.Dir(target))
+	dir, err := folder.New(filepath.Dir(target))
 	if err != nil {
 		return fmt.Errorf("writing bundle of lot %q: %w", lot, err)
 	}
 	w := &writer{Config: c, lot: lot, dir: dir}
 	if err := w.write(ctx); err != nil {
-		return fmt.Errorf("writing bundle of lot %q: %w", lot, errors.Join(err, dir.remove()))
+		return fmt.Errorf("writing bundle of lot %q: %w", lot, errors.Join(err, dir.Remove()))
 	}
-	if err := dir.publish(target); err != nil {
-		return fmt.Errorf("writing bundle of lot %q: %w", lot, errors.Join(err, dir.remove()))
+	if err := dir.Publish(target); err != nil {
+		return fmt.Errorf("writing bundle of lot %q: %w", lot, errors.Join(err, dir.Remove()))
 	}
 	return nil
 }
@@ -76,7 +77,7 @@ func Write(ctx context.Context, c Config, lot perso.Name, target string) error {
 type writer struct {
 	Config
 	lot   perso.Name
-	dir   *folder
+	dir   *folder.Folder
 	info  bus.VaultInfoReply
 	named named
 }
@@ -100,7 +101,7 @@ func (w *writer) log(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("taking a signed checkpoint: %w", err)
 	}
-	if err := w.dir.add(layout.Checkpoint, note); err != nil {
+	if err := w.dir.Add(layout.Checkpoint, note); err != nil {
 		return err
 	}
 	for _, t := range tilepath.Cover(size) {
@@ -108,7 +109,7 @@ func (w *writer) log(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := w.dir.add(layout.LogPrefix+t.Path(), data); err != nil {
+		if err := w.dir.Add(layout.LogPrefix+t.Path(), data); err != nil {
 			return err
 		}
 		if t.Level == tilepath.Entries {
@@ -124,7 +125,7 @@ func (w *writer) log(ctx context.Context) error {
 }
 
 func (w *writer) certificates(context.Context) error {
-	return errors.Join(w.dir.add(layout.EUMCert, w.info.EUMCert), w.dir.add(layout.EISCert, w.info.EISCert))
+	return errors.Join(w.dir.Add(layout.EUMCert, w.info.EUMCert), w.dir.Add(layout.EISCert, w.info.EISCert))
 }
 
 func (w *writer) statements(ctx context.Context) error {
@@ -136,7 +137,7 @@ func (w *writer) statements(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("reading statement %d of the officer register: %w", i, err)
 		}
-		if err := w.dir.add(layout.Register(i), signed); err != nil {
+		if err := w.dir.Add(layout.Register(i), signed); err != nil {
 			return err
 		}
 	}
@@ -148,7 +149,7 @@ func (w *writer) statements(ctx context.Context) error {
 		if signed == nil {
 			continue // deleted after delivery
 		}
-		if err := w.dir.add(layout.Statement(hash), signed); err != nil {
+		if err := w.dir.Add(layout.Statement(hash), signed); err != nil {
 			return err
 		}
 	}
@@ -167,7 +168,7 @@ func (w *writer) exports(context.Context) error {
 		if err != nil {
 			return fmt.Errorf("reading the %s export of lot %q: %w", e.What, e.Lot, err)
 		}
-		if err := w.dir.add(layout.Export(e.Lot, e.What), manifest); err != nil {
+		if err := w.dir.Add(layout.Export(e.Lot, e.What), manifest); err != nil {
 			return err
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/persoline/persoline/ledger/bundle/folder"
 	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
@@ -25,19 +26,19 @@ func (w *writer) receipts(ctx context.Context) error {
 
 // chain fetches one lot's receipts portion by portion; the signed head comes with the last.
 func (w *writer) chain(ctx context.Context, lot perso.Name) error {
-	f, err := w.dir.create(layout.Receipts(w.info.Vault, lot))
+	f, err := w.dir.Create(layout.Receipts(w.info.Vault, lot))
 	if err != nil {
 		return err
 	}
 	last, err := w.portions(ctx, lot, f)
-	if err := errors.Join(err, f.close()); err != nil {
+	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return errors.Join(w.dir.add(layout.ReceiptHead(w.info.Vault, lot), last.Head),
-		w.dir.add(layout.ReceiptHeadSig(w.info.Vault, lot), layout.EncodeSignature(last.Signature)))
+	return errors.Join(w.dir.Add(layout.ReceiptHead(w.info.Vault, lot), last.Head),
+		w.dir.Add(layout.ReceiptHeadSig(w.info.Vault, lot), layout.EncodeSignature(last.Signature)))
 }
 
-func (w *writer) portions(ctx context.Context, lot perso.Name, f *file) (bus.ReceiptsReply, error) {
+func (w *writer) portions(ctx context.Context, lot perso.Name, f *folder.File) (bus.ReceiptsReply, error) {
 	var buf []byte
 	for count := uint64(0); count < MaxReceipts; {
 		part, err := w.portion(ctx, lot, count)
@@ -80,12 +81,12 @@ func (w *writer) portion(ctx context.Context, lot perso.Name, from uint64) (bus.
 
 // seal writes the manifest and has the vault sign for it.
 func (w *writer) seal(ctx context.Context) error {
-	manifest, err := layout.EncodeManifest(w.dir.files)
+	manifest, err := layout.EncodeManifest(w.dir.Files())
 	if err != nil {
 		return err
 	}
 	log := w.named.genesis
-	seal, err := layout.SealBody{Env: log.Env, Site: log.Site, Lot: w.lot, Files: uint64(len(w.dir.files)), Manifest: sha256.Sum256(manifest)}.Encode()
+	seal, err := layout.SealBody{Env: log.Env, Site: log.Site, Lot: w.lot, Files: uint64(len(w.dir.Files())), Manifest: sha256.Sum256(manifest)}.Encode()
 	if err != nil {
 		return err
 	}
@@ -93,5 +94,5 @@ func (w *writer) seal(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("having the bundle sealed: %w", err)
 	}
-	return errors.Join(w.dir.add(layout.Manifest, manifest), w.dir.add(layout.Seal, seal), w.dir.add(layout.SealSig, layout.EncodeSignature(a.Signature)))
+	return errors.Join(w.dir.Add(layout.Manifest, manifest), w.dir.Add(layout.Seal, seal), w.dir.Add(layout.SealSig, layout.EncodeSignature(a.Signature)))
 }
