@@ -193,3 +193,21 @@ func CheckConsistency(older, newer Checkpoint, proof []Hash) error {
 
 // EmptyRoot is the root of a log without entries.
 func EmptyRoot() Hash { return sha256.Sum256(nil) }
+
+// ParseVerifierKey reads a C2SP vkey text of an Ed25519 log key.
+func ParseVerifierKey(vkey string) (origin string, pub ed25519.PublicKey, err error) {
+	v, err := note.NewVerifier(vkey)
+	if err != nil {
+		return "", nil, fmt.Errorf("reading verifier key: %w", err)
+	}
+	// name+hash+key: the key's base64 may hold further plus signs, a name may not.
+	raw, err := base64.StdEncoding.DecodeString(strings.SplitN(vkey, "+", 3)[2])
+	if err != nil || len(raw) != 1+ed25519.PublicKeySize {
+		return "", nil, fmt.Errorf("reading verifier key of %q: it holds no Ed25519 key", v.Name())
+	}
+	pub = ed25519.PublicKey(raw[1:])
+	if again, err := VerifierKey(v.Name(), pub); err != nil || again != vkey {
+		return "", nil, fmt.Errorf("reading verifier key of %q: it is not in canonical form", v.Name())
+	}
+	return v.Name(), pub, nil
+}

@@ -18,6 +18,7 @@ import (
 	"github.com/persoline/persoline/hsm/softhsm"
 	"github.com/persoline/persoline/keygen/ceremony"
 	"github.com/persoline/persoline/ledger"
+	"github.com/persoline/persoline/lineside/journal"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus/natsbus"
 	"github.com/persoline/persoline/perso/checkpoint"
@@ -64,6 +65,7 @@ func Init(ctx context.Context, p InitPlan, log *slog.Logger) (s *Site, err error
 	}{
 		{"making folders", s.makeDirs},
 		{"copying the catalogue", func() error { return os.CopyFS(s.path("catalogue"), os.DirFS(p.Catalogue)) }},
+		{"making the lines' journals", s.makeJournals},
 		{"making bus users", func() error { _, err := natsbus.GenerateUsers(s.busDir(), s.lineNames()); return err }},
 		{"holding the key ceremony", func() error { return s.ceremony(ctx, log) }},
 	} {
@@ -78,6 +80,16 @@ func (s *Site) makeDirs() error {
 	var errs []error
 	for _, d := range []string{"bus", "vault", "vault/token", "ledger", "line", "officers", partnersDir, "out", "log"} {
 		errs = append(errs, os.Mkdir(s.path(d), 0o700))
+	}
+	return errors.Join(errs...)
+}
+
+// makeJournals makes each line's journal: an explicit act, since a line that lost its journal could use a presentation
+// number twice.
+func (s *Site) makeJournals() error {
+	var errs []error
+	for _, l := range s.Config.Lines {
+		errs = append(errs, os.Mkdir(s.lineDir(l.Name), 0o700), journal.Create(s.lineDir(l.Name), 1))
 	}
 	return errors.Join(errs...)
 }

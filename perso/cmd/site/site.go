@@ -7,6 +7,7 @@ package site
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -70,7 +71,11 @@ func Open(dir string) (*Site, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading site.json: %w", err)
 	}
-	s := &Site{Dir: dir}
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening site %q: %w", dir, err)
+	}
+	s := &Site{Dir: abs}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&s.Config); err != nil {
@@ -122,7 +127,9 @@ func writeFile(path string, data []byte, mode os.FileMode) error {
 	return nil
 }
 
-func (s *Site) path(parts ...string) string { return filepath.Join(append([]string{s.Dir}, parts...)...) }
+func (s *Site) path(parts ...string) string {
+	return filepath.Join(append([]string{s.Dir}, parts...)...)
+}
 
 // Folders of the zones.
 func (s *Site) busDir() string     { return s.path("bus") }
@@ -135,8 +142,19 @@ func (s *Site) OutDir() string { return s.path("out") }
 // FarmDir is the chip farm's own folder, which no other zone reads.
 func (s *Site) FarmDir() string { return s.path("farm") }
 
-// FarmSocket is where the chip farm of a line listens.
-func (s *Site) FarmSocket() string { return s.path("farm.sock") }
+// maxSocketPath is what a Unix socket's name may have (sockaddr_un holds 108 bytes with its end).
+const maxSocketPath = 107
+
+// FarmAddress is where the chip farm listens: in the site's folder, or, when that lies too deep for a socket's name, in
+// the folder for temporary files under a name made of the site's.
+func (s *Site) FarmAddress() string {
+	path := s.path("farm.sock")
+	if len(path) > maxSocketPath {
+		sum := sha256.Sum256([]byte(s.Dir))
+		path = filepath.Join(os.TempDir(), fmt.Sprintf("persoline-farm-%x.sock", sum[:8]))
+	}
+	return "unix:" + path
+}
 
 func (s *Site) lineDir(name perso.Name) string { return s.path("line", string(name)) }
 

@@ -1,0 +1,283 @@
+package demo
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/persoline/persoline/lineside/chipfarm"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/cmd/cli/keyfile"
+	"github.com/persoline/persoline/perso/cmd/site"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/secret"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// Bad chips on purpose, in permille of the reel: an operator sees each kind of trouble, and the spares suffice.
+const (
+	muteChips    = 6
+	badContacts  = 15
+	tornChips    = 12
+	deadlyTears  = 4
+	reelReserve  = 25 // chips beyond the identities, for those that never answer
+	reelPerMille = 30
+)
+
+// makeChips fills the reel for the order: chips for all identities, and more for the bad ones.
+func (d *demo) makeChips() error {
+	raw, err := os.ReadFile(d.Order)
+	if err != nil {
+		return fmt.Errorf("reading the order: %w", err)
+	}
+	products, err := product.LoadDir(os.DirFS(d.site.Catalogue("products")))
+	if err != nil {
+		return err
+	}
+	partners, err := order.LoadSite(os.DirFS(d.site.Catalogue("partners")))
+	if err != nil {
+		return err
+	}
+	o, err := order.Intake(strings.NewReader(string(raw)), order.Catalogue{Products: products, Site: partners})
+	if err != nil {
+		return fmt.Errorf("the order has faults:\n%w", err)
+	}
+	p, ok := products.Get(o.Product)
+	if !ok {
+		return fmt.Errorf("no product %q", o.Product)
+	}
+	kmc, err := readHex(d.site.PartnerKey(p.Factory.KMC))
+	if err != nil {
+		return err
+	}
+	defer kmc.Wipe()
+	total := o.Total()
+	spec := chipfarm.Spec{Reel: "R-DEMO", Product: string(p.SKU), OS: p.ChipOS, ATR: p.ATR.String(), KMC: p.Factory.KMC, KVN: p.Factory.KVN,
+		Chips: uint32(total + total*reelPerMille/1000 + reelReserve), Seed: d.Seed, MasterKey: kmc, Timing: chipfarm.Timing{Scale: d.Scale, IndexMS: 300},
+		Faults: []chipfarm.FaultSpec{{Kind: "mute", Permille: muteChips}, {Kind: "bad-contact", Permille: badContacts}, {Kind: "tear-before", Permille: tornChips},
+			{Kind: "tear-after", Permille: tornChips}, {Kind: "tear-after", Permille: deadlyTears, Dead: true}}}
+	lists, err := chipfarm.Create(d.site.FarmDir(), spec)
+	if err != nil {
+		return err
+	}
+	for _, g := range lists {
+		raw, err := json.MarshalIndent(g, "", " ")
+		if err != nil {
+			return err
+		}
+		path := filepath.Join(d.Dir, "goods-in-"+g.Reel+".json")
+		if err := os.WriteFile(path, raw, 0o644); err != nil {
+			return err
+		}
+		d.made.goodsIn = append(d.made.goodsIn, path)
+	}
+	d.say("chips    %d on reel %s, some bad on purpose (mute, bad contact, torn while writing)", spec.Chips, spec.Reel)
+	return nil
+}
+
+func readHex(path string) (secret.Bytes, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("reading a partner's key: %w", err)
+	}
+	raw, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		return secret.Bytes{}, fmt.Errorf("reading a partner's key from %q: it is not hex", path)
+	}
+	return secret.New(raw), nil
+}
+
+func (d *demo) receive(ctx context.Context) error {
+	for _, path := range d.made.goodsIn {
+		file, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if _, err := ask[bus.ReceiveReply](ctx, d, bus.OfficeReceive, bus.ReceiveRequest{File: file}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *demo) submit(ctx context.Context) error {
+	file, err := os.ReadFile(d.Order)
+	if err != nil {
+		return err
+	}
+	a, err := ask[bus.SubmitReply](ctx, d, bus.OfficeSubmit, bus.SubmitRequest{File: file})
+	if err != nil {
+		return err
+	}
+	if len(a.Faults) > 0 {
+		f := a.Faults[0]
+		return fmt.Errorf("order refused with %d faults, the first: %s: %s", len(a.Faults), f.Field, f.Reason)
+	}
+	d.made.order = a.Order
+	d.say("order    %s accepted, content %x", a.Order, a.Hash[:8])
+	return nil
+}
+
+func (d *demo) release(ctx context.Context) error {
+	draft, err := ask[bus.DraftReply](ctx, d, bus.OfficeDraft, bus.DraftRequest{Order: d.made.order})
+	if err != nil {
+		return err
+	}
+	signed, err := d.sign(draft.Body)
+	if err != nil {
+		return err
+	}
+	a, err := ask[bus.LotReply](ctx, d, bus.OfficeRelease, bus.SignedRequest{Signed: signed.Encode()})
+	if err != nil {
+		return err
+	}
+	d.lot = a.Lot
+	hash := signed.Hash()
+	d.say("release  lot %s, signed by %s and %s, statement %x", a.Lot, site.DemoOfficers[0].ID, site.DemoOfficers[1].ID, hash[:8])
+	return nil
+}
+
+// sign has both throw-away officers sign.
+func (d *demo) sign(body []byte) (statement.Signed, error) {
+	s := statement.Signed{Body: body}
+	for _, o := range site.DemoOfficers {
+		key, err := keyfile.Load(d.site.OfficerKey(o.ID))
+		if err != nil {
+			return s, err
+		}
+		key.Sign(&s)
+		key.Wipe()
+	}
+	return s, nil
+}
+
+// watch shows progress until the lot is complete; a lot on which nothing moves for a while is a fault.
+func (d *demo) watch(ctx context.Context) error {
+	p := d.Progress(d.chipTime())
+	defer p.Done()
+	var last bus.StatusReply
+	moved := time.Now()
+	for {
+		s, err := ask[bus.StatusReply](ctx, d, bus.OfficeStatus, bus.LotRequest{Lot: d.lot})
+		switch {
+		case err != nil && (errors.Is(err, bus.ErrNoAnswer) && ctx.Err() == nil): // a zone restarts: look again
+		case err != nil:
+			return err
+		default:
+			p.Update(s)
+			if s.LogSize != last.LogSize {
+				moved = time.Now()
+			}
+			last = s
+			if s.State == perso.LotComplete || s.State == perso.LotClosed {
+				d.made.status = s
+				return nil
+			}
+		}
+		if time.Since(moved) > lotPatience {
+			return fmt.Errorf("nothing moved for %v: %d of %d good, %d in work; look into %s", lotPatience, last.Good, last.Ordered, last.Open, filepath.Join(d.Dir, "log"))
+		}
+		pause(ctx, pollEvery)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+func (d *demo) chipTime() string {
+	switch d.Scale {
+	case 0:
+		return "chip time: none"
+	case 1:
+		return "chip time: physical"
+	}
+	return fmt.Sprintf("chip time: scaled 1:%.3g", 1/d.Scale)
+}
+
+// close counts the bins by hand (here: asks the farm what lies in them), and has the officers close the lot.
+func (d *demo) close(ctx context.Context) error {
+	s, err := d.counted(ctx)
+	if err != nil {
+		return err
+	}
+	c := statement.Close{Env: s.Env, Lot: d.lot, At: time.Now().UTC(), Counts: *s.Balance}
+	if err := nonce(&c.Nonce); err != nil {
+		return err
+	}
+	body, err := c.Encode()
+	if err != nil {
+		return err
+	}
+	signed, err := d.sign(body)
+	if err != nil {
+		return err
+	}
+	if _, err := ask[bus.LotReply](ctx, d, bus.OfficeClose, bus.SignedRequest{Signed: signed.Encode()}); err != nil {
+		return err
+	}
+	d.made.status = s
+	b := s.Balance
+	d.say("closed   in %d = good %d + reject-blank %d + reject-live %d + returned %d; ledger, handler and hand count agree", b.In, b.Good, b.RejectBlank, b.RejectLive, b.Returned)
+	return nil
+}
+
+// counted waits for the line's own counters, enters the hand count, and returns the closable status.
+func (d *demo) counted(ctx context.Context) (bus.StatusReply, error) {
+	ctx, cancel := context.WithTimeout(ctx, closePatience)
+	defer cancel()
+	for {
+		if err := d.handCount(ctx); err != nil {
+			return bus.StatusReply{}, err
+		}
+		s, err := ask[bus.StatusReply](ctx, d, bus.OfficeStatus, bus.LotRequest{Lot: d.lot})
+		if err != nil {
+			return s, err
+		}
+		if s.Balance != nil && len(s.Blocks) == 0 {
+			return s, nil
+		}
+		if pause(ctx, pollEvery); ctx.Err() != nil {
+			return s, fmt.Errorf("the lot cannot close: %s", strings.Join(s.Blocks, "; "))
+		}
+	}
+}
+
+// handCount counts what lies in the bins now.
+func (d *demo) handCount(ctx context.Context) error {
+	farm, err := chipfarm.Dial(ctx, d.site.FarmAddress())
+	if err != nil {
+		return err
+	}
+	bins, err := farm.Bins(ctx)
+	if err = errors.Join(err, farm.Close()); err != nil {
+		return err
+	}
+	q := bus.CountRequest{Lot: d.lot, Source: entry.SourceHand, Good: uint64(len(bins[perso.VerdictGood])), RejectBlank: uint64(len(bins[perso.VerdictRejectBlank])),
+		RejectLive: uint64(len(bins[perso.VerdictRejectLive])), Return: uint64(len(bins[perso.VerdictReturn]))}
+	q.In = q.Good + q.RejectBlank + q.RejectLive + q.Return
+	_, err = ask[bus.Empty](ctx, d, bus.OfficeCount, q)
+	return err
+}
+
+func (d *demo) export(ctx context.Context) error {
+	for _, verb := range []string{bus.OfficeExport, bus.OfficeBundle} {
+		a, err := ask[bus.PathReply](ctx, d, verb, bus.LotRequest{Lot: d.lot})
+		if err != nil {
+			return err
+		}
+		d.made.paths = append(d.made.paths, a.Paths...)
+		if verb == bus.OfficeBundle {
+			d.made.bundle = a.Paths[0]
+		}
+	}
+	return nil
+}

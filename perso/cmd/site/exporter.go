@@ -1,0 +1,62 @@
+package site
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/persoline/persoline/ledger"
+	"github.com/persoline/persoline/ledger/bundle"
+	"github.com/persoline/persoline/ledger/service"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+)
+
+// exporter writes what leaves the house, on the ledger's host.
+type exporter struct {
+	site   *Site
+	ledger *ledger.Ledger
+	db     ledger.DB
+	vault  service.Vault
+	cats   ledger.Catalogues
+}
+
+func (s *Site) exporter(l *ledger.Ledger, db ledger.DB, vault service.Vault, cats ledger.Catalogues) *exporter {
+	return &exporter{site: s, ledger: l, db: db, vault: vault, cats: cats}
+}
+
+// Export writes the EIS batch and the output file of a lot.
+func (e *exporter) Export(ctx context.Context, lot perso.Name) (bus.PathReply, error) {
+	return bus.PathReply{}, errors.New("no")
+}
+
+// Bundle writes the audit bundle of a lot. Each is named by the size of the log that it holds, so that one made later
+// stands beside it.
+func (e *exporter) Bundle(ctx context.Context, lot perso.Name) (bus.PathReply, error) {
+	t, _, err := e.ledger.Signed(ctx)
+	if err != nil {
+		return bus.PathReply{}, err
+	}
+	target := filepath.Join(e.site.OutDir(), string(lot), fmt.Sprintf("audit-%d", t.Size()))
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return bus.PathReply{}, fmt.Errorf("making the folder of lot %q: %w", lot, err)
+	}
+	c := bundle.Config{Source: bundle.FromDB(e.db, e.ledger), Vault: e.vault, OpenLot: e.ledger.OpenLot,
+		Delivered: func(lot perso.Name, what string) ([]byte, error) { return e.delivered(lot, what) }}
+	if err := bundle.Write(ctx, c, lot, target); err != nil && !errors.Is(err, bundle.ErrExists) {
+		return bus.PathReply{}, err
+	}
+	return bus.PathReply{Paths: []string{target}}, nil
+}
+
+// delivered reads the manifest of an export that was made.
+func (e *exporter) delivered(lot perso.Name, what string) ([]byte, error) {
+	b, err := os.ReadFile(filepath.Join(e.site.OutDir(), string(lot), what, "manifest"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return b, err
+}

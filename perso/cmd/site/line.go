@@ -1,0 +1,106 @@
+package site
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/persoline/persoline/ledger/audit"
+	"github.com/persoline/persoline/lineside"
+	"github.com/persoline/persoline/lineside/chipfarm"
+	"github.com/persoline/persoline/lineside/journal"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus/natsbus"
+	"github.com/persoline/persoline/perso/checkpoint"
+)
+
+// ServeLine runs one line on the chip farm until the context ends. Any error ends it: starting again is the recovery.
+func (s *Site) ServeLine(ctx context.Context, name perso.Name, log *slog.Logger) (err error) {
+	line, err := s.lineOf(name)
+	if err != nil {
+		return err
+	}
+	key, err := s.logKey()
+	if err != nil {
+		return err
+	}
+	machine, err := dialFarm(ctx, s.FarmAddress())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, machine.Close()) }()
+	j, err := journal.Open(s.lineDir(name))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, j.Close()) }()
+	conn, err := s.connect(ctx, natsbus.LineUser(name), name, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	return lineside.Run(ctx, lineside.Config{Line: name, Heads: uint16(line.Heads), Env: s.Config.Env, Trust: lineside.Trust{Origin: s.Config.Origin, Key: key},
+		Machine: machine, Ledger: conn, Queue: conn, Scripts: conn, Journal: j, Now: time.Now, Log: log,
+		Status: func(b []byte) { s.publishStatus(name, b, log) }})
+}
+
+// logKey is the key that verdicts are checked with, as the ceremony pinned it.
+func (s *Site) logKey() (ed25519.PublicKey, error) {
+	origin, key, err := checkpoint.ParseVerifierKey(s.Config.LogKey)
+	if err != nil {
+		return nil, fmt.Errorf("site.json: log_key: %w", err)
+	}
+	if origin != s.Config.Origin {
+		return nil, fmt.Errorf("site.json: log_key is of log %q, the site's is %q", origin, s.Config.Origin)
+	}
+	return key, nil
+}
+
+// publishStatus leaves the line's snapshot where screens find it; losing one does not matter.
+func (s *Site) publishStatus(name perso.Name, snapshot []byte, log *slog.Logger) {
+	path := filepath.Join(s.lineDir(name), "status.json")
+	if err := os.WriteFile(path+".new", snapshot, 0o644); err != nil {
+		log.Warn("line status not written", "line", name, "err", err)
+		return
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		log.Warn("line status not written", "line", name, "err", err)
+	}
+}
+
+// farmRetry is the pause between tries to reach a farm that is starting.
+const farmRetry = 100 * time.Millisecond
+
+// dialFarm connects to the farm for as long as it takes: zones may start in any order.
+func dialFarm(ctx context.Context, address string) (*chipfarm.Client, error) {
+	for {
+		c, err := chipfarm.Dial(ctx, address)
+		if err == nil {
+			return c, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("reaching the chip farm: %w", errors.Join(err, ctx.Err()))
+		case <-time.After(farmRetry):
+		}
+	}
+}
+
+// ServeFarm runs the chip farm until the context ends.
+func (s *Site) ServeFarm(ctx context.Context, log *slog.Logger) error {
+	return chipfarm.Serve(ctx, chipfarm.Config{Dir: s.FarmDir(), Address: s.FarmAddress(), Log: log})
+}
+
+// AuditPins are what an auditor of this site compares with: they were written down in the ceremony.
+func (s *Site) AuditPins() (o audit.Options, err error) {
+	if err := unhex(o.RegisterPin[:], s.Config.Pin); err != nil {
+		return o, fmt.Errorf("site.json: register_pin: %w", err)
+	}
+	o.LogKey, err = s.logKey()
+	return o, err
+}

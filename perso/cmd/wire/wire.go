@@ -1,0 +1,151 @@
+// Package wire adds the commands that start zones to the command line: site, serve, up, demo, chip. They are apart from
+// perso/cmd/cli so that the office's commands know nothing of zones, and can be tested without them.
+//
+// Only the program's main calls it.
+package wire
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/cmd/cli"
+	"github.com/persoline/persoline/perso/cmd/demo"
+	"github.com/persoline/persoline/perso/cmd/progress"
+	"github.com/persoline/persoline/perso/cmd/site"
+)
+
+// Into completes the environment of the command line.
+func Into(env *cli.Env) {
+	env.Dial = func(ctx context.Context, dir string) (cli.Office, error) {
+		s, err := site.Open(dir)
+		if err != nil {
+			return nil, err
+		}
+		return s.Office(ctx)
+	}
+	env.Extra = append(env.Extra, newSiteCmd, newServeCmd, newUpCmd, newDemoCmd, newChipCmd)
+}
+
+// group is a command that only has subcommands.
+func group(use, short, example string, subs ...*cobra.Command) *cobra.Command {
+	c := &cobra.Command{Use: use, Short: short, Example: example, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c.AddCommand(subs...)
+	return c
+}
+
+func zoneLog(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+func newSiteCmd(env *cli.Env) *cobra.Command {
+	var name, catalogue string
+	var heads int
+	init := &cobra.Command{
+		Use: "init", Short: "Make a new test site: token, throw-away officers, certificates, empty ledger",
+		Example: "  perso site init --site ./site --name factory-a --heads 16", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			n, err := perso.ParseName(name)
+			if err != nil {
+				return cli.Usage("--name: %v", err)
+			}
+			s, err := site.Init(cmd.Context(), site.InitPlan{Dir: env.SiteDir, Name: n, Lines: []site.Line{{Name: "line-1", Heads: heads}}, Catalogue: catalogue}, zoneLog(env.Err))
+			if err != nil {
+				return err
+			}
+			return env.Emit(s.Config, func(w io.Writer) {
+				fmt.Fprintf(w, "site %s made in %s, environment test\nofficer register %s\nlog key %s\n", n, s.Dir, s.Config.Pin, s.Config.LogKey)
+			})
+		},
+	}
+	init.Flags().StringVar(&name, "name", "site", "the site's name, part of every key label")
+	init.Flags().IntVar(&heads, "heads", 16, "heads of the line")
+	init.Flags().StringVar(&catalogue, "catalogue", "deploy", "folder with products and partners to copy")
+	return group("site", "Make a site", "  perso site init --site ./site", init)
+}
+
+// newServeCmd runs one zone in this process.
+func newServeCmd(env *cli.Env) *cobra.Command {
+	var line string
+	zone := func(name, short string, run func(*site.Site, context.Context, *slog.Logger) error) *cobra.Command {
+		return &cobra.Command{
+			Use: name, Short: short, Example: "  perso serve " + name + " --site ./site", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error {
+				s, err := site.Open(env.SiteDir)
+				if err != nil {
+					return err
+				}
+				return run(s, cmd.Context(), zoneLog(env.Err).With("zone", name))
+			},
+		}
+	}
+	lineCmd := zone(site.ZoneLine, "Run one line's heads", func(s *site.Site, ctx context.Context, log *slog.Logger) error {
+		return s.ServeLine(ctx, perso.Name(line), log)
+	})
+	lineCmd.Example = "  perso serve line --line line-1 --site ./site"
+	lineCmd.Flags().StringVar(&line, "line", "line-1", "the line's name in site.json")
+	return group("serve", "Run one zone in this process", "  perso serve vault --site ./site",
+		zone(site.ZoneBus, "Run the embedded bus server", (*site.Site).ServeBus),
+		zone(site.ZoneVault, "Run the vault on the site's token", (*site.Site).ServeVault),
+		zone(site.ZoneLedger, "Run the ledger", (*site.Site).ServeLedger),
+		lineCmd)
+}
+
+func newUpCmd(env *cli.Env) *cobra.Command {
+	return &cobra.Command{
+		Use: "up", Short: "Run a whole factory on this machine; whatever dies is started again",
+		Example: "  perso up --site ./site", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := site.Open(env.SiteDir)
+			if err != nil {
+				return err
+			}
+			_, err = os.Stat(s.FarmDir())
+			fmt.Fprintf(env.Err, "site %s (%s) is up on %s; logs in %s; stop with Ctrl-C\n", s.Config.Site, s.Config.Env, s.Config.Listen, filepath.Join(s.Dir, "log"))
+			return site.NewSupervisor(s, zoneLog(env.Err)).Run(cmd.Context(), s.Processes(err == nil))
+		},
+	}
+}
+
+func newDemoCmd(env *cli.Env) *cobra.Command {
+	o := demo.Options{Out: env.Out}
+	c := &cobra.Command{
+		Use: "demo", Short: "Do the main job once: order file in, programmed chips, EIS batch and verified log out",
+		Example: "  perso demo\n  perso demo --order my-order.json --heads 32 --scale 1", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Progress = func(chipTime string) demo.Progress {
+				return progress.New(env.Out, progress.Options{TTY: env.OutTTY, Width: env.Width, ChipTime: chipTime})
+			}
+			return demo.Run(cmd.Context(), o)
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&o.Dir, "dir", "demo", "folder of the demo's site; an earlier demo there is replaced")
+	f.StringVar(&o.Order, "order", "deploy/samples/orders/bootstrap-1000.json", "the OEM's order file")
+	f.StringVar(&o.Catalogue, "catalogue", "deploy", "folder with products and partners")
+	f.IntVar(&o.Heads, "heads", 16, "heads of the line")
+	f.Float64Var(&o.Scale, "scale", 0.2, "chip time: 1 is as slow as real chips, 0 takes none")
+	f.Uint64Var(&o.Seed, "seed", 1, "seed of the chips and their faults")
+	return c
+}
+
+func newChipCmd(env *cli.Env) *cobra.Command {
+	farm := &cobra.Command{
+		Use: "farm", Short: "Run the site's farm of virtual chips",
+		Example: "  perso chip farm --site ./site", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			s, err := site.Open(env.SiteDir)
+			if err != nil {
+				return err
+			}
+			return s.ServeFarm(cmd.Context(), zoneLog(env.Err).With("zone", site.ZoneFarm))
+		},
+	}
+	return group("chip", "Virtual chips", "  perso chip farm --site ./site", farm, newChipAPDUCmd(env))
+}
