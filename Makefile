@@ -6,7 +6,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # Go packages with goroutines of their own or called from many.
 RACY = ./hsm/... ./keygen/... ./ledger/... ./lineside/... ./perso/bus/...
 
-# given passes a variable on as an option if it was said on the command line. A shell's own LINES does not count.
+# given passes a variable on as an option if it was said on the command line; what a shell exports does not count.
 given = $(if $(filter command,$(firstword $(origin $(1)))),--$(2) "$($(1))")
 
 .DEFAULT_GOAL := help
@@ -21,8 +21,8 @@ setup: ## install what is missing on Debian: SoftHSM and the tools that tests co
 build: ## build bin/perso
 	$(GO) build -trimpath -o bin/perso ./perso/cmd/perso
 
-demo: setup build ## make one order from file to delivery [ORDER=file] [LINES=n] [HEADS=n] [DIR=folder]
-	bin/perso demo $(call given,ORDER,order) $(call given,LINES,lines) $(call given,HEADS,heads) $(call given,DIR,dir)
+demo: setup build ## make one order from file to delivery [ORDER=file] [HEADS=n] [DIR=folder]
+	bin/perso demo $(call given,ORDER,order) $(call given,HEADS,heads) $(call given,DIR,dir)
 
 # A package that needs more than five minutes hangs. Two packages at a time: some of them start processes of their own.
 test: setup ## run all tests

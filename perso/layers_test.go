@@ -44,7 +44,7 @@ var coreFolders = []string{
 }
 
 // shells are files in core folders that carry out what the state machines beside them decide, on real time and in goroutines.
-var shells = []string{"lineside/worker.go", "lineside/runner.go"}
+var shells = []string{"lineside/worker.go", "lineside/runner.go", "lineside/order.go"}
 
 // revealers may look into a secret.Bytes: the vault, its token, the package itself, and the farm, where chips are made.
 var revealers = []string{"perso/secret", "hsm", "keygen", "lineside/chipfarm"}
