@@ -25,8 +25,9 @@ import (
 )
 
 const (
-	// MaxFileBytes bounds an order file. One order has 1 KiB; lists of cards do not belong in it.
-	MaxFileBytes = 1 << 20
+	// MaxFileBytes bounds an order file. One order has 1 KiB; lists of cards do not belong in it. A file of this size
+	// still fits one message of the bus, so that the ledger itself refuses, and records, a larger one.
+	MaxFileBytes = 512 << 10
 	// MaxQuantity bounds good units and spares together: what one release can hold.
 	MaxQuantity = 1_000_000
 	// MaxIDChars fits columns, labels and file names.

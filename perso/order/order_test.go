@@ -175,7 +175,7 @@ func TestLargeFileIsNotRead(t *testing.T) {
 	t.Parallel()
 	e := &endless{}
 	_, err := Parse(io.MultiReader(strings.NewReader("{"), e))
-	if list := faultsOf(t, err); len(list) != 1 || !strings.Contains(list[0].Reason, "larger than 1048576 bytes") {
+	if list := faultsOf(t, err); len(list) != 1 || !strings.Contains(list[0].Reason, "larger than 524288 bytes") {
 		t.Errorf("got %v", err)
 	}
 	if e.read > 2*MaxFileBytes {

@@ -97,22 +97,28 @@ func needs(cmd *cobra.Command, flags ...string) error {
 }
 
 // read takes a file of at most limitBytes, or standard input for "-".
-func (env *Env) read(path string, limitBytes int) (_ []byte, err error) {
-	r, name := env.In, "standard input"
+func (env *Env) read(path string, limitBytes int) ([]byte, error) {
+	b, err := env.head(path, limitBytes+1)
+	if err == nil && len(b) > limitBytes {
+		return nil, Hint(fmt.Errorf("reading %q: it is larger than %d bytes", path, limitBytes), "this is the wrong file")
+	}
+	return b, err
+}
+
+// head takes at most limitBytes from the beginning of a file, or of standard input for "-".
+func (env *Env) head(path string, limitBytes int) ([]byte, error) {
+	r := env.In
 	if path != "-" {
 		f, err := os.Open(path)
 		if err != nil {
 			return nil, fmt.Errorf("opening the file: %w", err)
 		}
 		defer f.Close() // only read
-		r, name = f, fmt.Sprintf("%q", path)
+		r = f
 	}
-	b, err := io.ReadAll(io.LimitReader(r, int64(limitBytes)+1))
+	b, err := io.ReadAll(io.LimitReader(r, int64(limitBytes)))
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", name, err)
-	}
-	if len(b) > limitBytes {
-		return nil, Hint(fmt.Errorf("reading %s: it is larger than %d bytes", name, limitBytes), "this is the wrong file")
+		return nil, fmt.Errorf("reading %q: %w", path, err)
 	}
 	return b, nil
 }

@@ -167,7 +167,8 @@ func newOrderSubmitCmd(env *Env) *cobra.Command {
 }
 
 func submitOrder(ctx context.Context, env *Env, office bus.Requester, path string) error {
-	file, err := env.read(path, bus.MaxMessageBytes-messageRoomBytes)
+	// One byte too many is enough for the ledger to refuse the file, and to record that it did.
+	file, err := env.head(path, order.MaxFileBytes+1)
 	if err != nil {
 		return err
 	}
