@@ -29,6 +29,7 @@ type Folder struct {
 	parent string
 	files  []layout.File
 	dirs   map[string]bool // made in it
+	open   map[*File]bool
 }
 
 // New begins a folder in the one that is to hold it.
@@ -37,7 +38,7 @@ func New(parent string) (*Folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Folder{path: path, parent: parent, dirs: map[string]bool{path: true}}, os.Chmod(path, folderMode)
+	return &Folder{path: path, parent: parent, dirs: map[string]bool{path: true}, open: map[*File]bool{}}, os.Chmod(path, folderMode)
 }
 
 // Files are those that are on disk, for a manifest.
@@ -66,7 +67,9 @@ func (d *Folder) Create(path string) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &File{f: f, buf: bufio.NewWriter(f), sum: sha256.New(), dir: d, path: path}, nil
+	out := &File{f: f, buf: bufio.NewWriter(f), sum: sha256.New(), dir: d, path: path}
+	d.open[out] = true
+	return out, nil
 }
 
 // File is one on its way to disk.
@@ -88,6 +91,7 @@ func (f *File) Write(p []byte) (int, error) {
 
 // Close returns when the file is on disk, and lists it.
 func (f *File) Close() error {
+	delete(f.dir.open, f)
 	if err := errors.Join(f.buf.Flush(), f.f.Sync(), f.f.Close()); err != nil {
 		return fmt.Errorf("writing %q: %w", f.path, err)
 	}
@@ -108,8 +112,13 @@ func (d *Folder) Publish(target string) error {
 	return sync(d.parent)
 }
 
-// Remove gives the folder up.
-func (d *Folder) Remove() error { return os.RemoveAll(d.path) }
+// Remove gives the folder up, with whatever is still being written.
+func (d *Folder) Remove() error {
+	for f := range d.open {
+		_ = f.f.Close() // it is not wanted
+	}
+	return os.RemoveAll(d.path)
+}
 
 func sync(path string) error {
 	d, err := os.Open(path)
