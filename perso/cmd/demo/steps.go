@@ -1,9 +1,8 @@
 package demo
 
 import (
+	"bytes"
 	"context"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/persoline/persoline/lineside/cardsim"
 	"github.com/persoline/persoline/lineside/chipfarm"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
@@ -18,8 +18,6 @@ import (
 	"github.com/persoline/persoline/perso/cmd/site"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/order"
-	"github.com/persoline/persoline/perso/product"
-	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -39,61 +37,30 @@ func (d *demo) makeChips() error {
 	if err != nil {
 		return fmt.Errorf("reading the order: %w", err)
 	}
-	products, err := product.LoadDir(os.DirFS(d.site.Catalogue("products")))
+	cat, err := d.site.OrderCatalogue()
 	if err != nil {
 		return err
 	}
-	partners, err := order.LoadSite(os.DirFS(d.site.Catalogue("partners")))
-	if err != nil {
-		return err
-	}
-	o, err := order.Intake(strings.NewReader(string(raw)), order.Catalogue{Products: products, Site: partners})
+	o, err := order.Intake(bytes.NewReader(raw), cat)
 	if err != nil {
 		return fmt.Errorf("the order has faults:\n%w", err)
 	}
-	p, ok := products.Get(o.Product)
-	if !ok {
-		return fmt.Errorf("no product %q", o.Product)
-	}
-	kmc, err := readHex(d.site.PartnerKey(p.Factory.KMC))
-	if err != nil {
-		return err
-	}
-	defer kmc.Wipe()
 	total := o.Total()
-	spec := chipfarm.Spec{Reel: "R-DEMO", Product: string(p.SKU), OS: p.ChipOS, ATR: p.ATR.String(), KMC: p.Factory.KMC, KVN: p.Factory.KVN,
-		Chips: uint32(total + total*reelPerMille/1000 + reelReserve), Seed: d.Seed, MasterKey: kmc, Timing: chipfarm.Timing{Scale: d.Scale, IndexMS: 300},
-		Faults: []chipfarm.FaultSpec{{Kind: "mute", Permille: muteChips}, {Kind: "bad-contact", Permille: badContacts}, {Kind: "tear-before", Permille: tornChips},
-			{Kind: "tear-after", Permille: tornChips}, {Kind: "tear-after", Permille: deadlyTears, Dead: true}}}
-	lists, err := chipfarm.Create(d.site.FarmDir(), spec)
-	if err != nil {
+	plan := site.FarmPlan{Product: o.Product, Reel: "R-DEMO", Chips: uint32(total + total*reelPerMille/1000 + reelReserve), Seed: d.Seed, Scale: d.Scale, Faults: badChips()}
+	if d.made.goodsIn, err = d.site.MakeFarm(plan); err != nil {
 		return err
 	}
-	for _, g := range lists {
-		raw, err := json.MarshalIndent(g, "", " ")
-		if err != nil {
-			return err
-		}
-		path := filepath.Join(d.Dir, "goods-in-"+g.Reel+".json")
-		if err := os.WriteFile(path, raw, 0o644); err != nil {
-			return err
-		}
-		d.made.goodsIn = append(d.made.goodsIn, path)
-	}
-	d.say("chips    %d on reel %s, some bad on purpose (mute, bad contact, torn while writing)", spec.Chips, spec.Reel)
+	d.say("chips    %d on reel %s, some bad on purpose (mute, bad contact, torn while writing)", plan.Chips, plan.Reel)
 	return nil
 }
 
-func readHex(path string) (secret.Bytes, error) {
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return secret.Bytes{}, fmt.Errorf("reading a partner's key: %w", err)
+// badChips are bad on purpose.
+func badChips() []chipfarm.FaultSpec {
+	return []chipfarm.FaultSpec{
+		{Kind: cardsim.FaultMute, Permille: muteChips}, {Kind: cardsim.FaultContact, Permille: badContacts},
+		{Kind: cardsim.FaultTearBefore, Permille: tornChips}, {Kind: cardsim.FaultTearAfter, Permille: tornChips},
+		{Kind: cardsim.FaultTearAfter, Permille: deadlyTears, Dead: true},
 	}
-	raw, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil {
-		return secret.Bytes{}, fmt.Errorf("reading a partner's key from %q: it is not hex", path)
-	}
-	return secret.New(raw), nil
 }
 
 func (d *demo) receive(ctx context.Context) error {

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
 	"github.com/persoline/persoline/ledger"
 	"github.com/persoline/persoline/ledger/bundle"
+	"github.com/persoline/persoline/ledger/export"
 	"github.com/persoline/persoline/ledger/service"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
@@ -28,9 +28,18 @@ func (s *Site) exporter(l *ledger.Ledger, db ledger.DB, vault service.Vault, cat
 	return &exporter{site: s, ledger: l, db: db, vault: vault, cats: cats}
 }
 
-// Export writes the EIS batch and the output file of a lot.
+// Export writes the EIS batch and the output file of a lot. Done again, it gives the same files.
 func (e *exporter) Export(ctx context.Context, lot perso.Name) (bus.PathReply, error) {
-	return bus.PathReply{}, errors.New("no")
+	c := export.Config{DB: e.db, Ledger: e.ledger, Vault: e.vault, Site: e.cats.Order.Site, Products: e.cats.Order.Products, Out: e.site.OutDir()}
+	var reply bus.PathReply
+	for _, make := range []func(context.Context, perso.Name) (export.Result, error){c.EIS, c.Output} {
+		r, err := make(ctx, lot)
+		if err != nil {
+			return bus.PathReply{}, err
+		}
+		reply.Paths, reply.Units, reply.Hash = append(reply.Paths, r.Dir), r.Units, r.Hash
+	}
+	return reply, nil
 }
 
 // Bundle writes the audit bundle of a lot. Each is named by the size of the log that it holds, so that one made later
@@ -45,18 +54,9 @@ func (e *exporter) Bundle(ctx context.Context, lot perso.Name) (bus.PathReply, e
 		return bus.PathReply{}, fmt.Errorf("making the folder of lot %q: %w", lot, err)
 	}
 	c := bundle.Config{Source: bundle.FromDB(e.db, e.ledger), Vault: e.vault, OpenLot: e.ledger.OpenLot,
-		Delivered: func(lot perso.Name, what string) ([]byte, error) { return e.delivered(lot, what) }}
+		Delivered: func(lot perso.Name, what string) ([]byte, error) { return export.Manifest(e.site.OutDir(), lot, what) }}
 	if err := bundle.Write(ctx, c, lot, target); err != nil && !errors.Is(err, bundle.ErrExists) {
 		return bus.PathReply{}, err
 	}
 	return bus.PathReply{Paths: []string{target}}, nil
-}
-
-// delivered reads the manifest of an export that was made.
-func (e *exporter) delivered(lot perso.Name, what string) ([]byte, error) {
-	b, err := os.ReadFile(filepath.Join(e.site.OutDir(), string(lot), what, "manifest"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	return b, err
 }

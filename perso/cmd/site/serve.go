@@ -61,6 +61,12 @@ func (s *Site) connect(ctx context.Context, user string, line perso.Name, log *s
 	return c, nil
 }
 
+// OrderCatalogue is what this site can make, and for whom.
+func (s *Site) OrderCatalogue() (order.Catalogue, error) {
+	c, err := s.catalogues()
+	return c.Order, err
+}
+
 // catalogues loads products and partners.
 func (s *Site) catalogues() (ledger.Catalogues, error) {
 	scripts := os.DirFS(s.Catalogue("products"))

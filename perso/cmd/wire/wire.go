@@ -147,5 +147,5 @@ func newChipCmd(env *cli.Env) *cobra.Command {
 			return s.ServeFarm(cmd.Context(), zoneLog(env.Err).With("zone", site.ZoneFarm))
 		},
 	}
-	return group("chip", "Virtual chips", "  perso chip farm --site ./site", farm, newChipAPDUCmd(env))
+	return group("chip", "Virtual chips", "  perso chip farm --site ./site", farm, newChipMakeCmd(env), newChipAPDUCmd(env))
 }
