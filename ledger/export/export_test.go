@@ -160,12 +160,12 @@ func TestInterrupted(t *testing.T) {
 	broken := errors.New("broken")
 	for what, make := range kinds {
 		for calls := range 6 {
-			h := newHouse(t, 200)
+			h := newHouse(t, 130)
 			h.breakAfter, h.broken = calls, broken
 			_, err := make(h.config(), t.Context())
 			h.broken = nil
 			r, again := make(h.config(), t.Context())
-			if again != nil || r.Units != 200 {
+			if again != nil || r.Units != 130 {
 				t.Errorf("%s, broken after %d calls (%v): then %v, %+v", what, calls, err, again, r)
 			}
 			if left, _ := filepath.Glob(filepath.Join(h.out, "L1", ".*")); len(left) != 0 {
