@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/apdu"
@@ -105,8 +106,14 @@ func (l *Ledger) answer(ctx context.Context, d decision) (bus.ActReply, error) {
 // read checks the message and takes out what decisions rest on; it touches no database.
 func (a *act) read() error {
 	q := &a.q
-	if q.N >= perso.MaxActs || q.Present.Line == "" {
-		return fmt.Errorf("act %d of a line %q makes no sense", q.N, q.Present.Line)
+	if err := checkPresentation(q.Present); err != nil {
+		return err
+	}
+	if q.N >= perso.MaxActs {
+		return fmt.Errorf("a session has at most %d acts", perso.MaxActs)
+	}
+	if n := size(a.answers()); n > maxAnswerBytes {
+		return fmt.Errorf("answers of %d bytes exceed %d", n, maxAnswerBytes)
 	}
 	if q.N > 0 {
 		a.hash = entry.ResponsesHash(q.Responses)
@@ -125,6 +132,24 @@ func (a *act) read() error {
 	}
 	a.chip, err = a.lot.chipID(q.Identify, a.iu)
 	return err
+}
+
+// checkPresentation refuses what could not be written down: a batch must not fail on data.
+func checkPresentation(p perso.Presentation) error {
+	if _, err := perso.ParseName(string(p.Line)); err != nil {
+		return fmt.Errorf("line: %w", err)
+	}
+	if p.Number > math.MaxInt64 {
+		return fmt.Errorf("presentation number %d is not within 63 bits", p.Number)
+	}
+	return nil
+}
+
+func size(answers [][]byte) (n int) {
+	for _, r := range answers {
+		n += len(r)
+	}
+	return n
 }
 
 // chipID takes the chip's identity from where the product says it is. For CPLC it must agree with the key diversification

@@ -4,11 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
-	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/id"
 )
 
 // admit decides an act by data only (phase A).
@@ -29,31 +30,53 @@ func (a *act) admit(ctx context.Context, b *Batch) error {
 
 // inSession handles an act of a session on record: a repeat, or the next one.
 func (a *act) inSession(ctx context.Context, b *Batch, s sessionRow) error {
-	row, found, err := findAct(ctx, b, a.q.Session, a.q.N)
-	if err != nil {
-		return err
+	if s.lot != a.lot.name || s.at != a.q.Present {
+		a.fault = bus.Refuse(bus.FaultConflict, "session %s belongs to %s of lot %s, not to %s of lot %s", a.q.Session, s.at, s.lot, a.q.Present, a.lot.name)
+		return nil
 	}
-	if found && row.hash != a.hash {
-		return a.alarm(ctx, b, perso.ReasonReplay, fmt.Sprintf("session %s act %d came with other responses", a.q.Session, a.q.N))
-	}
-	c, ok, err := findClaim(ctx, b, sqlClaim, string(s.lot), uint32(s.unit), uint8(s.gen))
+	c, ok, err := findClaim(ctx, b, sqlClaim, string(s.lot), int64(s.unit), int64(s.gen))
 	if err != nil || !ok {
 		return errors.Join(err, missing(ok, "the claim of session", a.q.Session))
 	}
 	a.claim, a.chip = c, c.chip
-	if c.state != perso.UnitOpen && !(a.q.N == 0 && c.state == perso.UnitGood && !s.ended) {
-		return a.onRecord(ctx, b, c.outcome, perso.ReasonAlreadyGood)
-	}
-	if s.ended || a.q.N < s.lastN {
-		a.fault = bus.Refuse(bus.FaultRefused, "session %s has ended; contact the chip again", a.q.Session)
+	row, found, err := findAct(ctx, b, a.q.Session, a.q.N)
+	switch {
+	case err != nil:
+		return err
+	case found && row.hash != a.hash:
+		return a.alarm(ctx, b, perso.ReasonReplay, fmt.Sprintf("session %s act %d came with other responses", a.q.Session, a.q.N))
+	case s.ended:
+		return a.afterEnd(ctx, b)
+	case !found && c.state != perso.UnitOpen:
+		// A good chip that came back shows its keys in act 0, and that is all it is asked for.
+		a.fault = bus.Refuse(bus.FaultRefused, "session %s has no act %d: its chip is %s already", a.q.Session, a.q.N, c.state)
 		return nil
+	}
+	sv, err := a.toServe(ctx, b, s)
+	if err != nil || a.fault != nil {
+		return err
 	}
 	if !found {
 		if row, err = a.next(ctx, b, s); err != nil || a.fault != nil {
 			return err
 		}
 	}
-	return a.prepare(ctx, b, s, row)
+	a.serve = sv.of(row)
+	return nil
+}
+
+// afterEnd answers an act whose session has ended: with the verdict that ended it, or by sending the head back to the
+// chip when another session took over. An outcome that another presentation brought about is never told to this one.
+func (a *act) afterEnd(ctx context.Context, b *Batch) error {
+	p, found, err := findPresentation(ctx, b, a.q.Present)
+	if err != nil {
+		return err
+	}
+	if found && p.seq > 0 {
+		return a.repeatVerdict(ctx, b, p)
+	}
+	a.fault = bus.Refuse(bus.FaultRefused, "session %s has ended; contact the chip again", a.q.Session)
+	return nil
 }
 
 // next records act n > 0: the compare-and-set of (session, n, hash of responses).
@@ -95,27 +118,31 @@ func (a *act) answers() [][]byte {
 	return a.q.Responses
 }
 
-// prepare gathers what the vault needs.
-func (a *act) prepare(ctx context.Context, b *Batch, s sessionRow, row actRow) error {
-	sv := &toServe{claimSeq: a.claim.seq, lossSeq: a.claim.lossSeq, actSeq: row.seq, command: s.command, answer: s.answer,
-		responses: a.answers(), stored: a.claim.stored, at: row.at.UnixMicro()}
-	if a.q.N > 0 {
-		before, ok, err := findAct(ctx, b, a.q.Session, a.q.N-1)
-		if err != nil || !ok {
-			return errors.Join(err, missing(ok, "the act before, of session", a.q.Session))
-		}
-		if sv.state = before.state; sv.state == nil {
-			a.fault = bus.Refuse(bus.FaultRefused, "act %d of session %s was not served", a.q.N-1, a.q.Session)
-			return nil
-		}
+// toServe gathers what the vault needs but for the act itself. An act can only follow one that was served.
+func (a *act) toServe(ctx context.Context, b *Batch, s sessionRow) (*toServe, error) {
+	sv := &toServe{claimSeq: a.claim.seq, lossSeq: a.claim.lossSeq, command: s.command, answer: s.answer, responses: a.answers(), stored: a.claim.stored}
+	if a.q.N == 0 {
+		return sv, nil
 	}
-	a.serve = sv
-	return nil
+	before, ok, err := findAct(ctx, b, a.q.Session, a.q.N-1)
+	if err != nil {
+		return nil, err
+	}
+	if sv.state = before.state; !ok || sv.state == nil {
+		a.fault = bus.Refuse(bus.FaultRefused, "act %d of session %s was not served", a.q.N-1, a.q.Session)
+	}
+	return sv, nil
+}
+
+// of completes it with the act's row.
+func (sv *toServe) of(row actRow) *toServe {
+	sv.actSeq, sv.at = row.seq, row.at.UnixMicro()
+	return sv
 }
 
 // onRecord answers with the outcome that ended the claim.
 func (a *act) onRecord(ctx context.Context, b *Batch, seq int64, repeated perso.Reason) error {
-	f, err := readFinding(ctx, b, seq)
+	f, err := b.finding(ctx, seq)
 	if err != nil {
 		return err
 	}
@@ -126,8 +153,9 @@ func (a *act) onRecord(ctx context.Context, b *Batch, seq int64, repeated perso.
 	return a.judge(ctx, b, f)
 }
 
-func readFinding(ctx context.Context, tx sqldb.Tx, seq int64) (finding, error) {
-	kind, body, err := readEntry(ctx, tx, seq)
+// finding reads the verdict that a log entry holds.
+func (b *Batch) finding(ctx context.Context, seq int64) (finding, error) {
+	kind, body, err := b.entry(ctx, seq)
 	if err != nil {
 		return finding{}, err
 	}
@@ -147,11 +175,11 @@ func readFinding(ctx context.Context, tx sqldb.Tx, seq int64) (finding, error) {
 
 // judge keeps with the presentation what was decided about it.
 func (a *act) judge(ctx context.Context, b *Batch, f finding) error {
-	return judge(ctx, b, a.lot.name, a.q.Present, a.chip.Bytes(), f)
+	return judge(ctx, b, a.lot.name, a.q.Present, a.chip, f)
 }
 
-func judge(ctx context.Context, b *Batch, lot perso.Name, p perso.Presentation, chip []byte, f finding) error {
-	if _, err := b.Exec(ctx, sqlAddPresentation, string(p.Line), int64(p.Head), int64(p.Number), string(lot), chip); err != nil {
+func judge(ctx context.Context, b *Batch, lot perso.Name, p perso.Presentation, chip id.ChipID, f finding) error {
+	if _, err := b.Exec(ctx, sqlAddPresentation, string(p.Line), int64(p.Head), int64(p.Number), string(lot), chipBytes(chip)); err != nil {
 		return fmt.Errorf("recording presentation %s: %w", p, err)
 	}
 	if _, err := b.Exec(ctx, sqlJudge, string(p.Line), int64(p.Head), int64(p.Number), string(f.verdict), string(f.reason), f.seq); err != nil {
@@ -160,18 +188,56 @@ func judge(ctx context.Context, b *Batch, lot perso.Name, p perso.Presentation, 
 	return nil
 }
 
-// alarm refuses, stops the head and says so in the log.
+// chipBytes is NULL for a chip that could not be read: no two of them are the same.
+func chipBytes(c id.ChipID) []byte {
+	if c.IsZero() {
+		return nil
+	}
+	return c.Bytes()
+}
+
+// alarm refuses, stops the head and says so in the log, once however often the same is asked.
 func (a *act) alarm(ctx context.Context, b *Batch, reason perso.Reason, detail string) error {
-	e := entry.Alarm{Lot: a.lot.name, Reason: reason, Detail: detail, Present: a.q.Present, At: b.At}
-	subject := lotSubject(a.lot.name)
+	subject := presentSubject(a.q.Present)
 	if !a.chip.IsZero() {
 		subject = chipSubject(a.chip.Bytes())
 	}
-	if _, _, err := b.append(entry.KindAlarm, subject, e); err != nil {
+	e := entry.Alarm{Lot: a.lot.name, Reason: reason, Detail: clean(detail), Present: a.q.Present, At: b.At}
+	a.reply = say(perso.VerdictStop, reason, e.Detail)
+	return sound(ctx, b, subject, e)
+}
+
+// sound logs an alarm unless the last one about the subject said the same.
+func sound(ctx context.Context, b *Batch, subject []byte, e entry.Alarm) error {
+	last, err := b.newest(ctx, entry.KindAlarm, subject)
+	if err != nil {
 		return err
 	}
-	a.reply = say(perso.VerdictStop, reason, detail)
-	return nil
+	if last != nil {
+		before, err := entry.ParseAlarm(last)
+		if err != nil {
+			return err
+		}
+		if before.At = e.At; before == e {
+			return nil
+		}
+	}
+	_, _, err = b.append(entry.KindAlarm, subject, e)
+	return err
+}
+
+// maxDetailBytes bounds what an alarm says; details come from other zones.
+const maxDetailBytes = 400
+
+// clean makes any text fit for a log entry: printable ASCII without blanks at its ends.
+func clean(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '_'
+		}
+		return r
+	}, text)
+	return strings.TrimSpace(text[:min(len(text), maxDetailBytes)])
 }
 
 func missing(ok bool, what string, s perso.Session) error {

@@ -1,9 +1,11 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
@@ -13,10 +15,21 @@ import (
 
 // begin decides act 0 of a new session: whose chip is this, and may it be written?
 func (a *act) begin(ctx context.Context, b *Batch) error {
+	if done, err := a.usedPlace(ctx, b); done || err != nil {
+		return err
+	}
 	if known, err := a.inStock(ctx, b); err != nil || !known {
 		return err
 	}
-	if fresh, err := a.freshChallenge(ctx, b); err != nil || !fresh {
+	n, err := readCounts(ctx, b, a.lot.name)
+	if err != nil {
+		return err
+	}
+	if n.state == perso.LotClosed { // its counts are signed: not one more chip may enter them
+		a.reply = say(perso.VerdictStop, perso.ReasonLotComplete, fmt.Sprintf("lot %s is closed", a.lot.name))
+		return nil
+	}
+	if fresh, err := a.freshChallenge(ctx, b, n); err != nil || !fresh {
 		return err
 	}
 	c, found, err := findClaim(ctx, b, sqlClaimOfChip, a.chip.Bytes())
@@ -28,28 +41,59 @@ func (a *act) begin(ctx context.Context, b *Batch) error {
 	case !found && !factory:
 		return a.stop(ctx, b, perso.ReasonForeignChip, "the chip has no claim, but not the maker's keys either")
 	case !found:
-		return a.bind(ctx, b)
+		return a.bind(ctx, b, n)
 	case c.lot != a.lot.name:
 		return a.stop(ctx, b, perso.ReasonForeignChip, fmt.Sprintf("the chip belongs to lot %s", c.lot))
 	}
 	a.claim = c
-	if uint64(a.iu.Seq) <= c.counter && a.iu.HasSeq {
-		return a.alarm(ctx, b, perso.ReasonTwin, fmt.Sprintf("chip %s: sequence counter %d is not above %d", a.chip, a.iu.Seq, c.counter))
-	}
-	if c.state == perso.UnitLost {
+	return a.comeBack(ctx, b, factory)
+}
+
+// comeBack decides on a chip that this lot has a claim for.
+func (a *act) comeBack(ctx context.Context, b *Batch, factory bool) error {
+	c := a.claim
+	switch {
+	case a.iu.HasSeq && a.counter() <= c.counter:
+		return a.alarm(ctx, b, perso.ReasonTwin, fmt.Sprintf("chip %s: sequence counter %d of key version %02X was passed before", a.chip, a.iu.Seq, a.iu.KVN))
+	case c.state == perso.UnitLost:
 		return a.onRecord(ctx, b, c.outcome, perso.ReasonNone)
-	}
-	if c.state == perso.UnitGood && factory {
+	case c.state == perso.UnitGood && factory:
 		return a.alarm(ctx, b, perso.ReasonTwin, fmt.Sprintf("chip %s is good on record and has the maker's keys", a.chip))
 	}
 	return a.resume(ctx, b)
 }
 
+// counter places a session among those of its chip: the sequence counter within its key set. A new key set counts from
+// zero (Amendment D §6.2.2.1), and the card's own one takes the place of the maker's once and for ever.
+func (a *act) counter() uint64 {
+	const ownSet = 1 << 24 // above any counter of three bytes
+	n := uint64(a.iu.Seq)
+	if a.iu.KVN != a.lot.release.FactoryKVN {
+		n += ownSet
+	}
+	return n
+}
+
+// usedPlace answers a presentation that has its verdict, and refuses one whose number was used for another chip: a line
+// that lost its journal would otherwise overwrite what is on record.
+func (a *act) usedPlace(ctx context.Context, b *Batch) (done bool, err error) {
+	p, found, err := findPresentation(ctx, b, a.q.Present)
+	if err != nil || !found {
+		return false, err
+	}
+	if p.lot != a.lot.name || len(p.chip) > 0 && !bytes.Equal(p.chip, a.chip.Bytes()) || p.bin != "" {
+		return true, a.alarm(ctx, b, perso.ReasonReplay, fmt.Sprintf("presentation %s is on record already, of lot %s and chip %x", a.q.Present, p.lot, p.chip))
+	}
+	if p.seq > 0 {
+		return true, a.repeatVerdict(ctx, b, p)
+	}
+	return false, nil
+}
+
 // inStock asks whether the chip came in by a goods-in list of the lot's product.
 func (a *act) inStock(ctx context.Context, b *Batch) (bool, error) {
 	var sku string
-	var twin bool
-	err := b.QueryRow(ctx, sqlChip, a.chip.Bytes()).Scan(&sku, &twin)
+	err := b.QueryRow(ctx, sqlChip, a.chip.Bytes()).Scan(&sku)
 	switch {
 	case errors.Is(err, sqldb.ErrNoRows):
 		return false, a.stop(ctx, b, perso.ReasonUnknownChip, fmt.Sprintf("chip %s is on no goods-in list", a.chip))
@@ -62,16 +106,12 @@ func (a *act) inStock(ctx context.Context, b *Batch) (bool, error) {
 }
 
 // freshChallenge demands a serial number that was reserved and never used: a challenge serves once.
-func (a *act) freshChallenge(ctx context.Context, b *Batch) (bool, error) {
-	n, err := readCounts(ctx, b, a.lot.name)
-	if err != nil {
-		return false, err
-	}
+func (a *act) freshChallenge(ctx context.Context, b *Batch, n counts) (bool, error) {
 	if a.q.Serial >= n.challenge {
 		return false, a.alarm(ctx, b, perso.ReasonReplay, fmt.Sprintf("host challenge %d was never given out", a.q.Serial))
 	}
 	var other []byte
-	err = b.QueryRow(ctx, sqlSerialUsed, string(a.lot.name), int64(a.q.Serial)).Scan(&other)
+	err := b.QueryRow(ctx, sqlSerialUsed, string(a.lot.name), int64(a.q.Serial)).Scan(&other)
 	if errors.Is(err, sqldb.ErrNoRows) {
 		return true, nil
 	}
@@ -92,20 +132,21 @@ func (a *act) stop(ctx context.Context, b *Batch, reason perso.Reason, text stri
 }
 
 // bind makes the claim: one identity, one chip (I1), within what was released (I7).
-func (a *act) bind(ctx context.Context, b *Batch) error {
-	n, err := readCounts(ctx, b, a.lot.name)
-	if err != nil {
-		return err
-	}
-	if n.made+n.open >= n.good {
+func (a *act) bind(ctx context.Context, b *Batch, n counts) error {
+	switch {
+	case n.made+n.open >= n.good:
 		return a.noWork(ctx, b, n)
+	case n.state == perso.LotComplete || n.nextEID >= n.good+n.spares:
+		return a.noIdentity(ctx, b, n)
+	case !b.At.Before(a.lot.release.Expires):
+		return a.stop(ctx, b, perso.ReasonNoIdentity, fmt.Sprintf("the release of lot %s expired on %s", a.lot.name, a.lot.release.Expires.Format(time.DateOnly)))
 	}
 	e := entry.Claim{Lot: a.lot.name, Index: perso.EIDIndex(n.nextEID), Chip: a.chip, Release: a.lot.hash, Present: a.q.Present, At: b.At}
-	fresh, err := a.pickUnit(ctx, b, n, &e)
+	left, err := a.pickUnit(ctx, b, n, &e)
 	if err != nil {
 		return err
 	}
-	if !fresh || n.nextEID >= n.good+n.spares {
+	if !left {
 		return a.noIdentity(ctx, b, n)
 	}
 	if e.EID, err = a.lot.release.EIDs.At(n.nextEID); err != nil {
@@ -117,17 +158,23 @@ func (a *act) bind(ctx context.Context, b *Batch) error {
 	return a.openSession(ctx, b)
 }
 
+// unitsIn is how many units a lot may begin: with fresh identities every loss takes one more.
+func (lt *lot) unitsIn(n counts) uint64 {
+	if lt.release.Remake == remakeFresh {
+		return n.good + n.spares
+	}
+	return n.good
+}
+
+const remakeFresh = "fresh-identity"
+
 // pickUnit takes a unit that waits for its re-make, else the next new one. It reports false when none is left.
 func (a *act) pickUnit(ctx context.Context, b *Batch, n counts, e *entry.Claim) (bool, error) {
 	var unit, gen int64
 	err := b.QueryRow(ctx, sqlNextLost, string(a.lot.name)).Scan(&unit, &gen)
 	if errors.Is(err, sqldb.ErrNoRows) {
-		limit := n.good
-		if a.lot.release.Remake == remakeFresh {
-			limit += n.spares
-		}
 		e.Unit = perso.Unit(n.nextUnit)
-		return n.nextUnit < limit, nil
+		return n.nextUnit < a.lot.unitsIn(n), nil
 	}
 	if err != nil {
 		return false, fmt.Errorf("looking for a unit to re-make: %w", err)
@@ -137,11 +184,11 @@ func (a *act) pickUnit(ctx context.Context, b *Batch, n counts, e *entry.Claim) 
 		return false, errors.Join(err, missing(ok, "the lost claim, for session", a.q.Session))
 	}
 	e.Unit, e.Gen, e.Loss = perso.Unit(unit), perso.Generation(gen+1), uint64(lost.outcome)
-	_, err = b.Exec(ctx, sqlCutLost, string(a.lot.name), unit)
-	return e.Gen <= perso.MaxGeneration, err
+	if _, err := b.Exec(ctx, sqlCutLost, string(a.lot.name), unit); err != nil {
+		return false, fmt.Errorf("taking unit %d to re-make: %w", unit, err)
+	}
+	return true, nil
 }
-
-const remakeFresh = "fresh-identity"
 
 func (a *act) insertClaim(ctx context.Context, b *Batch, n counts, e entry.Claim) error {
 	seq, _, err := b.append(entry.KindClaim, unitSubject(e.Lot, e.Unit), e)
@@ -181,10 +228,37 @@ func (a *act) noIdentity(ctx context.Context, b *Batch, n counts) error {
 		a.reply = hold(perso.ReasonLotWaiting, "identities are used up; units in work may still fail or succeed")
 		return nil
 	}
-	if _, err := b.Exec(ctx, sqlLotState, string(a.lot.name), string(perso.LotComplete), b.At.UnixMicro(), string(n.state)); err != nil {
-		return fmt.Errorf("completing lot %s: %w", a.lot.name, err)
+	if err := completeLot(ctx, b, a.lot.name); err != nil {
+		return err
 	}
 	return a.give(ctx, b, perso.VerdictReturn, perso.ReasonNoIdentity)
+}
+
+// completeWhenOver completes the lot when its last unit was made, or when what is lost can't be made again: nobody need
+// present another chip for that.
+func (a *act) completeWhenOver(ctx context.Context, b *Batch) error {
+	n, err := readCounts(ctx, b, a.lot.name)
+	if err != nil || n.open > 0 {
+		return err
+	}
+	if n.made < n.good && n.nextEID < n.good+n.spares {
+		var unit, gen int64
+		err := b.QueryRow(ctx, sqlNextLost, string(a.lot.name)).Scan(&unit, &gen)
+		if err == nil || n.nextUnit < a.lot.unitsIn(n) {
+			return nil
+		}
+		if !errors.Is(err, sqldb.ErrNoRows) {
+			return fmt.Errorf("looking for a unit to re-make: %w", err)
+		}
+	}
+	return completeLot(ctx, b, a.lot.name)
+}
+
+func completeLot(ctx context.Context, b *Batch, name perso.Name) error {
+	if _, err := b.Exec(ctx, sqlLotComplete, string(name), b.At.UnixMicro()); err != nil {
+		return fmt.Errorf("completing lot %s: %w", name, err)
+	}
+	return nil
 }
 
 // give records a final verdict on a chip without a claim.
@@ -196,15 +270,8 @@ func (a *act) give(ctx context.Context, b *Batch, v perso.Verdict, r perso.Reaso
 
 // resume lets a chip with a claim go on, or ends it when it was tried too often.
 func (a *act) resume(ctx context.Context, b *Batch) error {
-	var line string
-	var head, number, touched int64
-	err := b.QueryRow(ctx, sqlLastSession, string(a.claim.lot), int64(a.claim.unit), int64(a.claim.gen)).Scan(&line, &head, &number, &touched)
-	if err != nil && !errors.Is(err, sqldb.ErrNoRows) {
-		return fmt.Errorf("looking for the last session of chip %s: %w", a.chip, err)
-	}
-	if err == nil && (line != string(a.q.Present.Line) || head != int64(a.q.Present.Head)) && b.At.UnixMicro()-touched < sessionLease.Microseconds() {
-		a.reply = hold(perso.ReasonSessionElse, fmt.Sprintf("the chip's session at %s/%d has not ended", line, head))
-		return nil
+	if busy, err := a.elsewhere(ctx, b); busy || err != nil {
+		return err
 	}
 	var inPlace int64
 	if err := b.QueryRow(ctx, sqlSessionsOfPut, string(a.q.Present.Line), int64(a.q.Present.Head), int64(a.q.Present.Number)).Scan(&inPlace); err != nil {
@@ -214,6 +281,25 @@ func (a *act) resume(ctx context.Context, b *Batch) error {
 		return a.reject(ctx, b, bus.Failed{Reason: perso.ReasonTries})
 	}
 	return a.openSession(ctx, b)
+}
+
+// elsewhere holds a chip whose session at another head may still be under way there.
+func (a *act) elsewhere(ctx context.Context, b *Batch) (bool, error) {
+	var line string
+	var head, number, touched int64
+	err := b.QueryRow(ctx, sqlLastSession, string(a.claim.lot), int64(a.claim.unit), int64(a.claim.gen)).Scan(&line, &head, &number, &touched)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for the last session of chip %s: %w", a.claim.chip, err)
+	}
+	here := line == string(a.q.Present.Line) && head == int64(a.q.Present.Head)
+	if here || b.At.UnixMicro()-touched >= sessionLease.Microseconds() {
+		return false, nil
+	}
+	a.reply = hold(perso.ReasonSessionElse, fmt.Sprintf("the chip's session at %s/%d has not ended", line, head))
+	return true, nil
 }
 
 // openSession ends any session before and records the new one with its act 0.
@@ -227,7 +313,7 @@ func (a *act) openSession(ctx context.Context, b *Batch) error {
 	if err != nil {
 		return fmt.Errorf("recording session %s: %w", a.q.Session, err)
 	}
-	if _, err := b.Exec(ctx, sqlClaimSession, string(c.lot), int64(c.unit), int64(c.gen), int64(a.iu.Seq), string(p.Line), int64(p.Head), int64(p.Number)); err != nil {
+	if _, err := b.Exec(ctx, sqlClaimSession, string(c.lot), int64(c.unit), int64(c.gen), int64(a.counter()), string(p.Line), int64(p.Head), int64(p.Number)); err != nil {
 		return fmt.Errorf("counting sessions of chip %s: %w", a.chip, err)
 	}
 	if _, err := b.Exec(ctx, sqlAddPresentation, string(p.Line), int64(p.Head), int64(p.Number), string(c.lot), a.chip.Bytes()); err != nil {
@@ -237,6 +323,10 @@ func (a *act) openSession(ctx context.Context, b *Batch) error {
 	if err != nil {
 		return err
 	}
-	s := sessionRow{lot: c.lot, unit: c.unit, gen: c.gen, serial: a.q.Serial, command: a.q.Command, answer: a.q.Answer, at: p}
-	return a.prepare(ctx, b, s, row)
+	sv, err := a.toServe(ctx, b, sessionRow{command: a.q.Command, answer: a.q.Answer})
+	if err != nil {
+		return err
+	}
+	a.serve = sv.of(row)
+	return nil
 }

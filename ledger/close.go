@@ -30,26 +30,33 @@ func balance(ctx context.Context, tx sqldb.Tx, name perso.Name) (c statement.Cou
 	if c.Good != n.made {
 		block("%d units are good on record, %d chips lie in the good bin", n.made, c.Good)
 	}
-	machine, found, err := readCount(ctx, tx, name, entry.SourceHandler)
+	var unbinned int64
+	if err := tx.QueryRow(ctx, sqlUnbinned, string(name)).Scan(&unbinned); err != nil {
+		return c, nil, fmt.Errorf("looking for chips of lot %q that are in no bin: %w", name, err)
+	}
+	if unbinned > 0 {
+		block("%d heads have not confirmed the bin of their last chip", unbinned)
+	}
+	machine, counted, err := readCount(ctx, tx, name, entry.SourceHandler)
 	if err != nil {
 		return c, nil, err
 	}
-	if !found {
+	if !counted {
 		block("the handler has not reported its counters")
 	} else {
 		c.In = machine.In
 		compare(block, "handler", machine, c)
 	}
-	hand, found, err := readCount(ctx, tx, name, entry.SourceHand)
+	hand, recounted, err := readCount(ctx, tx, name, entry.SourceHand)
 	if err != nil {
 		return c, nil, err
 	}
-	if !found {
+	if !recounted {
 		block("nobody has counted the bins by hand")
 	} else {
 		compare(block, "hand count", hand, c)
 	}
-	if d := c.Difference(); found && d != 0 {
+	if d := c.Difference(); counted && d != 0 {
 		block("%d chips went in and %d are accounted for: difference %d", c.In, int64(c.In)-d, d)
 	}
 	return c, blocks, nil
@@ -141,7 +148,9 @@ func (l *Ledger) close(ctx context.Context, b *Batch, signed statement.Signed, c
 		return nil, err
 	case len(blocks) > 0:
 		return bus.Refuse(bus.FaultRefused, "%s", blocks[0]), nil
-	case c.Counts != ours || c.Env != l.site.env:
+	case c.Env != l.site.env:
+		return bus.Refuse(bus.FaultRefused, "the closing is for environment %s, this is %s", c.Env, l.site.env), nil
+	case c.Counts != ours:
 		return bus.Refuse(bus.FaultRefused, "the signed counts are not those on record now; draft the closing anew"), nil
 	}
 	if _, err := b.Exec(ctx, sqlAddStatement, hash[:], statement.KindClose, int64(1), string(c.Lot), signed.Encode()); err != nil {
@@ -156,6 +165,9 @@ func (l *Ledger) close(ctx context.Context, b *Batch, signed statement.Signed, c
 
 // RecordExport logs what was handed out, once per lot and kind: the same hash again is the same export.
 func (l *Ledger) RecordExport(ctx context.Context, e entry.Export) error {
+	if _, err := l.lot(ctx, e.Lot); err != nil {
+		return err
+	}
 	var fault error
 	err := l.commit(ctx, func(ctx context.Context, b *Batch) error {
 		fault = nil

@@ -1,9 +1,11 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,10 +22,15 @@ type Step func(ctx context.Context, b *Batch) error
 // Batch is one transaction being built.
 type Batch struct {
 	sqldb.Tx
-	At    time.Time
-	base  int64
-	items []tree.Item
+	At      time.Time
+	base    int64
+	items   []tree.Item
+	earlier []time.Time // stamps of tries of this batch whose outcome was not known
 }
+
+// ours says whether what is stamped so was written by an earlier try of this very batch: the answer is then the first
+// one's, not that of a repetition.
+func (b *Batch) ours(at time.Time) bool { return slices.ContainsFunc(b.earlier, at.Equal) }
 
 // encoder is anything that encodes itself for the log.
 type encoder interface{ Encode() ([]byte, error) }
@@ -36,6 +43,31 @@ func (b *Batch) append(kind string, subject []byte, e encoder) (seq int64, body 
 	}
 	b.items = append(b.items, tree.Item{Kind: kind, Subject: subject, Body: body})
 	return b.base + int64(len(b.items)) - 1, body, nil
+}
+
+// entry reads a log entry, also one that this batch is about to write.
+func (b *Batch) entry(ctx context.Context, seq int64) (kind string, body []byte, err error) {
+	if i := seq - b.base; i >= 0 && i < int64(len(b.items)) {
+		return b.items[i].Kind, b.items[i].Body, nil
+	}
+	return readEntry(ctx, b, seq)
+}
+
+// newest reads the last entry of a kind about a subject; body is nil when there is none.
+func (b *Batch) newest(ctx context.Context, kind string, subject []byte) (body []byte, err error) {
+	for _, it := range slices.Backward(b.items) {
+		if it.Kind == kind && bytes.Equal(it.Subject, subject) {
+			return it.Body, nil
+		}
+	}
+	err = b.QueryRow(ctx, sqlNewestEntry, subject, kind).Scan(&body)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the newest %s entry: %w", kind, err)
+	}
+	return body, nil
 }
 
 // headState is the log's right edge as last committed by this process.
@@ -77,28 +109,28 @@ func (l *Ledger) commit(ctx context.Context, s Step) error { return l.commits.do
 func (l *Ledger) commitBatch(ctx context.Context, steps []Step) []error {
 	l.head.mu.Lock()
 	defer l.head.mu.Unlock()
-	errs := make([]error, len(steps))
-	err := l.commitTogether(ctx, steps)
+	var tried []time.Time
+	err := l.commitTogether(ctx, steps, &tried)
+	errs := slices.Repeat([]error{err}, len(steps))
 	if err == nil || len(steps) == 1 {
-		for i := range errs {
-			errs[i] = err
-		}
 		return errs
 	}
 	for i := range steps {
-		errs[i] = l.commitTogether(ctx, steps[i:i+1])
+		errs[i] = l.commitTogether(ctx, steps[i:i+1], &tried)
 	}
 	return errs
 }
 
 // commitTogether tries the steps until they are known to be committed. Whatever went wrong, the edge is read again first:
 // a step that was written although its commit reported an error meets its own effect and answers the same.
-func (l *Ledger) commitTogether(ctx context.Context, steps []Step) error {
+func (l *Ledger) commitTogether(ctx context.Context, steps []Step, tried *[]time.Time) error {
 	var err error
 	for try := 0; try < maxCommitTries; try++ {
-		if err = l.commitOnce(ctx, steps); err == nil {
+		at := l.stamp()
+		if err = l.commitOnce(ctx, steps, at, *tried); err == nil {
 			return nil
 		}
+		*tried = append(*tried, at)
 		if rerr := l.reload(ctx); rerr != nil {
 			return errors.Join(err, rerr)
 		}
@@ -109,12 +141,12 @@ func (l *Ledger) commitTogether(ctx context.Context, steps []Step) error {
 	return err
 }
 
-func (l *Ledger) commitOnce(ctx context.Context, steps []Step) error {
-	head, at, note := l.head.get(), l.stamp(), l.signed.unsaved()
+func (l *Ledger) commitOnce(ctx context.Context, steps []Step, at time.Time, earlier []time.Time) error {
+	head, note := l.head.get(), l.signed.unsaved()
 	var next *tree.Log
 	err := l.db.Update(ctx, func(tx sqldb.Tx) error {
 		next = nil
-		b := &Batch{Tx: tx, At: at, base: head.Size()}
+		b := &Batch{Tx: tx, At: at, base: head.Size(), earlier: earlier}
 		for _, s := range steps {
 			if err := s(ctx, b); err != nil {
 				return err

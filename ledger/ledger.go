@@ -69,6 +69,11 @@ const (
 	// maxCommitTries bounds how often one batch is tried again because the head moved: more means another writer that
 	// never pauses, which is an incident.
 	maxCommitTries = 8
+	// commitPatience bounds one group commit; the longest is a goods-in list of a whole wafer lot.
+	commitPatience = 2 * time.Minute
+	// servePatience bounds one batch at the vault: a checkpoint, and the acts twice with the opening of the lot between
+	// them, each repeated for twenty seconds by the vault's client.
+	servePatience = 100 * time.Second
 	// maxServeTries bounds how often an act is served again because its certificate lost the compare-and-set.
 	maxServeTries = 3
 	// maxFailures is how many contacts of one chip may fail after writing began; a chip that breaks off more often is bad.
@@ -79,6 +84,8 @@ const (
 	sessionLease = 60 * time.Second
 	// holdFor tells a head when to ask again while every identity left is in work elsewhere.
 	holdFor = 100 * time.Millisecond
+	// maxAnswerBytes bounds the answers of one act: a window of 80 read-backs, so that 32 acts fit one message to the vault.
+	maxAnswerBytes = 20 << 10
 	// maxLots bounds the lots kept in memory.
 	maxLots = 256
 )
@@ -89,16 +96,17 @@ type Ledger struct {
 	vault  Vault
 	signer Signer
 	now    func() time.Time
-	rand   io.Reader
+	rand   io.Reader // under randMu
 	log    *slog.Logger
 	cat    Catalogues
 	site   site
 
-	commits combiner[Step, error]
-	serves  combiner[*act, error]
+	commits combiner[Step]
+	serves  combiner[*act]
 	head    headState
 	signed  signedState
 
+	randMu  sync.Mutex
 	stampMu sync.Mutex
 	last    time.Time
 
@@ -121,8 +129,8 @@ func (l *Ledger) stamp() time.Time {
 // Open opens an initialised ledger. The vault is not asked: a ledger opens while the vault is away.
 func Open(ctx context.Context, c Config) (*Ledger, error) {
 	l := &Ledger{db: c.DB, vault: c.Vault, signer: c.Signer, now: c.Now, rand: c.Rand, log: c.Log, cat: c.Catalogues, lots: map[perso.Name]*lot{}}
-	l.commits = combiner[Step, error]{max: bus.MaxBatch, flights: 1, run: l.commitBatch}
-	l.serves = combiner[*act, error]{max: maxServeItems, flights: 2, run: l.serveBatch}
+	l.commits = combiner[Step]{max: bus.MaxBatch, flights: 1, patience: commitPatience, run: l.commitBatch}
+	l.serves = combiner[*act]{max: maxServeItems, flights: 2, patience: servePatience, run: l.serveBatch}
 	if err := schema.Check(ctx, c.DB); err != nil {
 		return nil, fmt.Errorf("opening ledger: %w", err)
 	}

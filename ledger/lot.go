@@ -9,7 +9,7 @@ import (
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
-	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -21,7 +21,6 @@ type lot struct {
 	hash    [32]byte // of the release
 	script  [32]byte
 	order   string
-	product product.Product
 }
 
 // lot finds a released lot, from memory when it was asked for before.
@@ -54,7 +53,7 @@ func (l *Ledger) readLot(ctx context.Context, tx sqldb.Tx, name perso.Name) (*lo
 	out := &lot{name: name}
 	err := tx.QueryRow(ctx, sqlLot, string(name)).Scan(&releaseHash, &out.order, &script)
 	if errors.Is(err, sqldb.ErrNoRows) {
-		return nil, fmt.Errorf("lot %q: %w", name, ErrNotFound)
+		return nil, unknown("no lot %q", name)
 	} else if err != nil {
 		return nil, err
 	}
@@ -69,12 +68,12 @@ func (l *Ledger) readLot(ctx context.Context, tx sqldb.Tx, name perso.Name) (*lo
 		return nil, err
 	}
 	out.hash, out.script = signed.Hash(), out.release.ScriptHash
-	p, ok := l.cat.Order.Products.Get(product.SKU(out.release.Product))
-	if !ok || p.Hash() != out.release.ProductHash {
-		return nil, fmt.Errorf("%w: product %q on this host is not the one that was released", ErrRefused, out.release.Product)
-	}
-	out.product = p
 	return out, nil
+}
+
+// unknown is ErrNotFound for who calls, and a fault of that meaning for who asks over the bus.
+func unknown(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", ErrNotFound, bus.Refuse(bus.FaultNotFound, format, args...))
 }
 
 // counts is what changes about a lot.
@@ -119,8 +118,14 @@ func unitSubject(name perso.Name, u perso.Unit) []byte {
 // chipSubject groups what happened to a chip before or without a claim.
 func chipSubject(chip []byte) []byte { return append([]byte("chip\x00"), chip...) }
 
+// presentSubject groups what happened at a contact that nothing else is known of.
+func presentSubject(p perso.Presentation) []byte { return append([]byte("present\x00"), p.String()...) }
+
 // orderSubject groups what concerns an order.
 func orderSubject(number string) []byte { return append([]byte("order\x00"), number...) }
+
+// fileSubject groups what became of a file that was refused.
+func fileSubject(hash [32]byte) []byte { return append([]byte("file\x00"), hash[:]...) }
 
 // siteSubject groups what concerns the site.
 func siteSubject() []byte { return []byte("site") }

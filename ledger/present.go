@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,78 +20,128 @@ func (l *Ledger) Present(ctx context.Context, q bus.PresentRequest) (bus.ActRepl
 		return bus.ActReply{}, err
 	}
 	a := &act{l: l, lot: lt, q: bus.ActRequest{Lot: q.Lot, Present: q.Present}}
+	if err := checkPresent(q); err != nil {
+		return bus.ActReply{}, bus.Refuse(bus.FaultBadMessage, "presentation %s: %v", q.Present, err)
+	}
+	var read id.ChipID
 	if len(q.Chip) > 0 {
-		if a.chip, err = id.ChipIDFromBytes(q.Chip); err != nil {
+		if read, err = id.ChipIDFromBytes(q.Chip); err != nil {
 			return bus.ActReply{}, bus.Refuse(bus.FaultBadMessage, "presentation %s: %v", q.Present, err)
 		}
 	}
-	if err := l.commit(ctx, func(ctx context.Context, b *Batch) error { return a.present(ctx, b, q) }); err != nil {
+	if err := l.commit(ctx, func(ctx context.Context, b *Batch) error {
+		a.decision, a.chip = decision{}, read
+		return a.present(ctx, b, q)
+	}); err != nil {
 		return bus.ActReply{}, fmt.Errorf("judging presentation %s: %w", q.Present, err)
 	}
 	return l.answer(ctx, a.decision)
 }
 
+func checkPresent(q bus.PresentRequest) error {
+	switch q.Reason {
+	case perso.ReasonMute, perso.ReasonContact, perso.ReasonATR, perso.ReasonIdentify:
+		return checkPresentation(q.Present)
+	}
+	return fmt.Errorf("reason %q is not one for a contact without a session", q.Reason)
+}
+
 func (a *act) present(ctx context.Context, b *Batch, q bus.PresentRequest) error {
-	a.decision = decision{}
 	known, found, err := findPresentation(ctx, b, q.Present)
-	if err != nil {
-		return err
-	}
-	if found && known.seq > 0 {
-		return a.repeatVerdict(ctx, b, known)
-	}
-	c, claimed, err := a.underHead(ctx, b)
 	switch {
 	case err != nil:
 		return err
-	case q.Tries < maxPlainTries && q.Reason != perso.ReasonATR:
-		f, err := presentFinding(ctx, b, a.lot.name, q.Present, a.chip, perso.VerdictRecontact, q.Reason)
-		a.reply = say(f.verdict, f.reason, "contact the same chip again")
+	case found && (known.lot != a.lot.name || known.bin != ""):
+		return a.alarm(ctx, b, perso.ReasonReplay, fmt.Sprintf("presentation %s is on record already, of lot %s", q.Present, known.lot))
+	case found && known.seq > 0:
+		return a.repeatVerdict(ctx, b, known)
+	}
+	n, err := readCounts(ctx, b, a.lot.name)
+	if err != nil {
 		return err
-	case claimed && c.state == perso.UnitOpen:
-		a.claim, a.chip = c, c.chip
-		return a.reject(ctx, b, bus.Failed{Reason: q.Reason})
-	case claimed:
-		a.chip = c.chip
-		return a.onRecord(ctx, b, c.outcome, perso.ReasonNone)
+	}
+	if n.state == perso.LotClosed {
+		a.reply = say(perso.VerdictStop, perso.ReasonLotComplete, fmt.Sprintf("lot %s is closed", a.lot.name))
+		return nil
+	}
+	claimed, err := a.underHead(ctx, b)
+	if err != nil {
+		return err
+	}
+	if claimed {
+		return a.presentClaimed(ctx, b, q)
+	}
+	if q.Tries < maxPlainTries && q.Reason != perso.ReasonATR {
+		return a.contactAgain(ctx, b, q.Reason)
 	}
 	return a.give(ctx, b, perso.VerdictRejectBlank, q.Reason)
 }
 
+// presentClaimed judges a chip that has a claim and does not answer: it may hold keys, so it is never called blank.
+func (a *act) presentClaimed(ctx context.Context, b *Batch, q bus.PresentRequest) error {
+	c := a.claim
+	a.chip = c.chip
+	switch {
+	case c.lot != a.lot.name:
+		return a.stop(ctx, b, perso.ReasonForeignChip, fmt.Sprintf("the chip belongs to lot %s", c.lot))
+	case q.Tries < maxPlainTries && q.Reason != perso.ReasonATR:
+		return a.contactAgain(ctx, b, q.Reason)
+	case c.state == perso.UnitLost:
+		return a.onRecord(ctx, b, c.outcome, perso.ReasonNone)
+	case c.state == perso.UnitGood: // GOOD is terminal, but what lies here need not be the chip that was good
+		return a.stop(ctx, b, q.Reason, fmt.Sprintf("chip %s is good on record, and does not answer", c.chip))
+	}
+	if busy, err := a.elsewhere(ctx, b); busy || err != nil {
+		return err
+	}
+	return a.reject(ctx, b, bus.Failed{Reason: q.Reason})
+}
+
+// contactAgain has the same chip contacted once more. The presentation keeps whose chip it is, for when it is mute to the end.
+func (a *act) contactAgain(ctx context.Context, b *Batch, reason perso.Reason) error {
+	f, err := presentFinding(ctx, b, a.lot.name, a.q.Present, a.chip, perso.VerdictRecontact, reason)
+	a.reply = f.told()
+	return err
+}
+
 func (a *act) repeatVerdict(ctx context.Context, b *Batch, known presentRow) error {
-	f, err := readFinding(ctx, b, known.seq)
+	f, err := b.finding(ctx, known.seq)
 	if err != nil {
 		return err
 	}
+	f.reason = known.reason
 	if f.verdict.Final() {
 		a.final = &f
 	} else {
-		a.reply = say(f.verdict, f.reason, "")
+		a.reply = f.told()
 	}
 	return nil
 }
 
-// underHead finds the claim of the chip that still lies under the head: the one presented last there and not binned. A
-// chip that went mute can't say who it is.
-func (a *act) underHead(ctx context.Context, b *Batch) (claimRow, bool, error) {
-	chip := a.chip.Bytes()
-	if a.chip.IsZero() {
-		var number int64
-		var verdict, bin string
-		err := b.QueryRow(ctx, sqlAtHead, string(a.q.Present.Line), int64(a.q.Present.Head), string(a.lot.name)).Scan(&number, &chip, &verdict, &bin)
+// underHead finds the claim of the chip that lies under the head. A chip that went mute can't say who it is: then it is
+// the one presented last there, unless that has been binned.
+func (a *act) underHead(ctx context.Context, b *Batch) (bool, error) {
+	chip := chipBytes(a.chip)
+	if chip == nil {
+		var bin string
+		err := b.QueryRow(ctx, sqlAtHead, string(a.q.Present.Line), int64(a.q.Present.Head)).Scan(&chip, &bin)
 		if errors.Is(err, sqldb.ErrNoRows) || err == nil && (bin != "" || len(chip) == 0) {
-			return claimRow{}, false, nil
+			return false, nil
 		}
 		if err != nil {
-			return claimRow{}, false, fmt.Errorf("looking for the chip under %s: %w", a.q.Present, err)
+			return false, fmt.Errorf("looking for the chip under %s: %w", a.q.Present, err)
 		}
 	}
 	c, found, err := findClaim(ctx, b, sqlClaimOfChip, chip)
-	return c, found && c.lot == a.lot.name, err
+	a.claim = c
+	return found, err
 }
 
 // Bin records where the handler put a chip. It must be where the verdict said; asked again it is acknowledged again.
 func (l *Ledger) Bin(ctx context.Context, q bus.BinRequest) (bus.Empty, error) {
+	if err := checkPresentation(q.Present); err != nil {
+		return bus.Empty{}, bus.Refuse(bus.FaultBadMessage, "bin of %s: %v", q.Present, err)
+	}
 	var fault error
 	err := l.commit(ctx, func(ctx context.Context, b *Batch) (err error) {
 		fault, err = bin(ctx, b, q)
@@ -109,26 +160,29 @@ func bin(ctx context.Context, b *Batch, q bus.BinRequest) (fault, err error) {
 		return nil, err
 	case !found || p.lot != q.Lot:
 		return bus.Refuse(bus.FaultNotFound, "presentation %s of lot %s is not known", q.Present, q.Lot), nil
-	case p.bin == q.Bin:
-		return nil, nil
-	case p.bin != "" || p.verdict != q.Bin || !q.Bin.Final():
-		detail := fmt.Sprintf("verdict %q, binned %q before, now %q", p.verdict, p.bin, q.Bin)
-		_, _, err := b.append(entry.KindAlarm, lotSubject(q.Lot), entry.Alarm{Lot: q.Lot, Reason: perso.ReasonData, Detail: detail, Present: q.Present, At: b.At})
-		return bus.Refuse(bus.FaultConflict, "presentation %s: %s", q.Present, detail), err
 	}
-	e := entry.Bin{Lot: q.Lot, Present: q.Present, Bin: q.Bin, At: b.At}
-	subject := lotSubject(q.Lot)
+	subject := presentSubject(q.Present)
+	var chip id.ChipID
 	if len(p.chip) > 0 {
-		if e.Chip, err = id.ChipIDFromBytes(p.chip); err != nil {
+		if chip, err = id.ChipIDFromBytes(p.chip); err != nil {
 			return nil, err
 		}
 		subject = chipSubject(p.chip)
 	}
-	if _, _, err := b.append(entry.KindBin, subject, e); err != nil {
+	other := len(q.Chip) > 0 && len(p.chip) > 0 && !bytes.Equal(q.Chip, p.chip)
+	switch {
+	case p.bin == q.Bin && !other:
+		return nil, nil
+	case p.bin != "" || p.verdict != q.Bin || !q.Bin.Final() || other:
+		detail := fmt.Sprintf("chip %x: verdict %q, binned %q before, now chip %x %q", p.chip, p.verdict, p.bin, q.Chip, clean(string(q.Bin)))
+		return bus.Refuse(bus.FaultConflict, "presentation %s: %s", q.Present, detail),
+			sound(ctx, b, subject, entry.Alarm{Lot: q.Lot, Reason: perso.ReasonData, Detail: clean(detail), Present: q.Present, At: b.At})
+	}
+	if _, _, err := b.append(entry.KindBin, subject, entry.Bin{Lot: q.Lot, Present: q.Present, Chip: chip, Bin: q.Bin, At: b.At}); err != nil {
 		return nil, err
 	}
 	if _, err := b.Exec(ctx, sqlBin, string(q.Present.Line), int64(q.Present.Head), int64(q.Present.Number), string(q.Bin)); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("binning %s: %w", q.Present, err)
 	}
 	return nil, count(ctx, b, sqlAddBinCount, sqlBinCount, string(q.Lot), string(q.Bin))
 }
@@ -138,33 +192,54 @@ func (l *Ledger) Count(ctx context.Context, q bus.CountRequest) (bus.Empty, erro
 	if q.Source != entry.SourceHandler && q.Source != entry.SourceHand {
 		return bus.Empty{}, bus.Refuse(bus.FaultBadMessage, "count source %q is neither %q nor %q", q.Source, entry.SourceHandler, entry.SourceHand)
 	}
+	if max(q.In, q.Good, q.RejectBlank, q.RejectLive, q.Return) > maxCount {
+		return bus.Empty{}, bus.Refuse(bus.FaultBadMessage, "a count exceeds %d", uint64(maxCount))
+	}
 	if _, err := l.lot(ctx, q.Lot); err != nil {
 		return bus.Empty{}, err
 	}
-	err := l.commit(ctx, func(ctx context.Context, b *Batch) error {
-		e := entry.Count{Lot: q.Lot, Source: q.Source, In: q.In, Good: q.Good, RejectBlank: q.RejectBlank, RejectLive: q.RejectLive, Return: q.Return, At: b.At}
-		before, found, err := readCount(ctx, b, q.Lot, q.Source)
-		if err != nil {
-			return err
-		}
-		if e.At = before.At; found && e == before {
-			return nil
-		}
-		e.At = b.At
-		_, body, err := b.append(entry.KindCount, lotSubject(q.Lot), e)
-		if err != nil {
-			return err
-		}
-		if _, err := b.Exec(ctx, sqlCutCount, string(q.Lot), q.Source); err != nil {
-			return err
-		}
-		_, err = b.Exec(ctx, sqlSetCount, string(q.Lot), q.Source, body)
+	var fault error
+	err := l.commit(ctx, func(ctx context.Context, b *Batch) (err error) {
+		fault, err = setCount(ctx, b, q)
 		return err
 	})
+	if err == nil {
+		err = fault
+	}
 	if err != nil {
 		return bus.Empty{}, fmt.Errorf("recording the %s count of lot %q: %w", q.Source, q.Lot, err)
 	}
 	return bus.Empty{}, nil
+}
+
+// maxCount is the largest count that a log entry can hold.
+const maxCount = 1<<48 - 1
+
+func setCount(ctx context.Context, b *Batch, q bus.CountRequest) (fault, err error) {
+	e := entry.Count{Lot: q.Lot, Source: q.Source, In: q.In, Good: q.Good, RejectBlank: q.RejectBlank, RejectLive: q.RejectLive, Return: q.Return, At: b.At}
+	before, found, err := readCount(ctx, b, q.Lot, q.Source)
+	if err != nil {
+		return nil, err
+	}
+	if before.At = e.At; found && e == before {
+		return nil, nil
+	}
+	n, err := readCounts(ctx, b, q.Lot)
+	if err != nil {
+		return nil, err
+	}
+	if n.state == perso.LotClosed {
+		return bus.Refuse(bus.FaultRefused, "the lot is closed: its counts are signed"), nil
+	}
+	_, body, err := b.append(entry.KindCount, lotSubject(q.Lot), e)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := b.Exec(ctx, sqlCutCount, string(q.Lot), q.Source); err != nil {
+		return nil, err
+	}
+	_, err = b.Exec(ctx, sqlSetCount, string(q.Lot), q.Source, body)
+	return nil, err
 }
 
 func readCount(ctx context.Context, tx sqldb.Tx, lot perso.Name, source string) (entry.Count, bool, error) {

@@ -7,12 +7,12 @@ const (
 	sqlStatement      = `SELECT signed FROM statement WHERE hash = $1`
 	sqlAddStatement   = `INSERT INTO statement (hash, kind, ord, lot, signed) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`
 	sqlStatementsKind = `SELECT signed FROM statement WHERE lot = $1 ORDER BY ord`
-	sqlNextStatement  = `SELECT COUNT(*) FROM statement`
 
 	sqlLot         = `SELECT release_hash, order_id, script FROM lot WHERE lot = $1`
 	sqlLotCounts   = `SELECT state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, created, completed FROM lot WHERE lot = $1`
 	sqlAddLot      = `INSERT INTO lot (lot, order_id, release_hash, state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, script, created, completed) VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, 0, 0, 0, $7, $8, 0) ON CONFLICT DO NOTHING`
 	sqlLotState    = `UPDATE lot SET state = $2, completed = $3 WHERE lot = $1 AND state = $4`
+	sqlLotComplete = `UPDATE lot SET state = 'complete', completed = $2 WHERE lot = $1 AND state IN ('released', 'running')`
 	sqlLotClaimed  = `UPDATE lot SET next_unit = $2, next_eid = $3, open_count = open_count + 1, state = $4 WHERE lot = $1`
 	sqlLotGood     = `UPDATE lot SET open_count = open_count - 1, good_count = good_count + 1 WHERE lot = $1`
 	sqlLotLost     = `UPDATE lot SET open_count = open_count - 1, lost_count = lost_count + 1 WHERE lot = $1`
@@ -21,20 +21,17 @@ const (
 	sqlScript      = `SELECT data FROM script_blob WHERE hash = $1`
 	sqlAddScript   = `INSERT INTO script_blob (hash, data) VALUES ($1, $2) ON CONFLICT DO NOTHING`
 	sqlOrderByID   = `SELECT hash, nonce, canonical, resolved, state, created FROM customer_order WHERE order_id = $1`
-	sqlOrderByHash = `SELECT order_id FROM customer_order WHERE hash = $1`
 	sqlAddOrder    = `INSERT INTO customer_order (order_id, hash, nonce, canonical, resolved, state, created) VALUES ($1, $2, $3, $4, $5, $6, $7)`
 	sqlOrderState  = `UPDATE customer_order SET state = $2 WHERE order_id = $1`
-	sqlOrders      = `SELECT order_id, state, created FROM customer_order`
 
 	sqlOverlap  = `SELECT order_id, lo, hi FROM issued_range WHERE kind = $1 AND lo <= $3 AND hi >= $2`
 	sqlAddRange = `INSERT INTO issued_range (kind, lo, hi, order_id) VALUES ($1, $2, $3, $4)`
 	sqlBlocker  = `SELECT hi FROM issued_range WHERE kind = $1 AND lo <= $3 AND hi >= $2 ORDER BY hi DESC LIMIT 1`
 
-	sqlChip    = `SELECT r.product, c.twin FROM chip c, reel r WHERE c.chip = $1 AND r.reel = c.reel`
-	sqlReel    = `SELECT file_hash FROM reel WHERE reel = $1`
+	sqlChip    = `SELECT r.product FROM chip c, reel r WHERE c.chip = $1 AND r.reel = c.reel`
+	sqlReel    = `SELECT file_hash, created FROM reel WHERE reel = $1`
 	sqlAddReel = `INSERT INTO reel (reel, file_hash, product, count, created) VALUES ($1, $2, $3, $4, $5)`
 	sqlAddChip = `INSERT INTO chip (chip, reel, twin) VALUES ($1, $2, FALSE) ON CONFLICT DO NOTHING`
-	sqlTwin    = `UPDATE chip SET twin = TRUE WHERE chip = $1`
 
 	claimColumns    = `lot, unit, gen, eid_index, eid, chip, state, seq, loss_seq, outcome_seq, cert, cert_key, sessions, failures, last_counter, line, head, number`
 	sqlClaimOfChip  = `SELECT ` + claimColumns + ` FROM claim WHERE chip = $1`
@@ -62,13 +59,15 @@ const (
 	sqlAct        = `SELECT responses_hash, responses, state, seq, at FROM act WHERE session = $1 AND n = $2`
 	sqlAddAct     = `INSERT INTO act (session, n, responses_hash, responses, state, seq, at) VALUES ($1, $2, $3, $4, NULL, $5, $6)`
 	sqlActState   = `UPDATE act SET state = $3 WHERE session = $1 AND n = $2`
-	sqlActsForget = `UPDATE act SET responses = NULL, state = NULL WHERE session = $1`
+	sqlActsForget = `UPDATE act SET responses = NULL, state = NULL WHERE session IN (SELECT session FROM session WHERE lot = $1 AND unit = $2 AND gen = $3)`
 
 	sqlPresentation    = `SELECT lot, chip, verdict, reason, bin, seq FROM presentation WHERE line = $1 AND head = $2 AND number = $3`
 	sqlAddPresentation = `INSERT INTO presentation (line, head, number, lot, chip, verdict, reason, bin, seq) VALUES ($1, $2, $3, $4, $5, '', '', '', 0) ON CONFLICT DO NOTHING`
-	sqlJudge           = `UPDATE presentation SET verdict = $4, reason = $5, seq = $6 WHERE line = $1 AND head = $2 AND number = $3`
+	sqlJudge           = `UPDATE presentation SET verdict = $4, reason = $5, seq = $6 WHERE line = $1 AND head = $2 AND number = $3 AND bin = ''`
 	sqlBin             = `UPDATE presentation SET bin = $4 WHERE line = $1 AND head = $2 AND number = $3 AND bin = ''`
-	sqlAtHead          = `SELECT number, chip, verdict, bin FROM presentation WHERE line = $1 AND head = $2 AND lot = $3 ORDER BY number DESC LIMIT 1`
+	sqlAtHead          = `SELECT chip, bin FROM presentation WHERE line = $1 AND head = $2 ORDER BY number DESC LIMIT 1`
+	sqlUnbinned        = `SELECT COUNT(*) FROM presentation p WHERE p.lot = $1 AND p.bin = '' AND p.verdict IN ('good', 'reject-live', 'reject-blank', 'return')
+		AND NOT EXISTS (SELECT 1 FROM presentation q WHERE q.line = p.line AND q.head = p.head AND q.number > p.number)`
 
 	sqlAddBinCount    = `INSERT INTO bin_count (lot, bin, n) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING`
 	sqlBinCount       = `UPDATE bin_count SET n = n + 1 WHERE lot = $1 AND bin = $2`
@@ -85,5 +84,6 @@ const (
 	sqlAddExport = `INSERT INTO export (lot, what, receiver, hash, seq, created) VALUES ($1, $2, $3, $4, $5, $6)`
 
 	sqlEntry          = `SELECT kind, body FROM log_entry WHERE seq = $1`
+	sqlNewestEntry    = `SELECT body FROM log_entry WHERE subject = $1 AND kind = $2 ORDER BY seq DESC LIMIT 1`
 	sqlEntriesSubject = `SELECT seq, kind, body FROM log_entry WHERE subject = $1 ORDER BY seq`
 )

@@ -18,9 +18,21 @@ const (
 	kindIMSI  = "imsi"
 )
 
-// resolve allocates what the order leaves to us and refuses whatever touches a range that was ever issued.
-func resolve(ctx context.Context, tx sqldb.Tx, site order.Site, o order.Order) (order.Order, *order.FaultList, error) {
+// resolve allocates what a new order leaves to us. It refuses a number that another order has, and whatever touches a range
+// that was ever issued.
+func (l *Ledger) resolve(ctx context.Context, tx sqldb.Tx, o order.Order) (order.Order, *order.FaultList, error) {
+	known, err := readOrder(ctx, tx, string(o.ID))
+	switch {
+	case err == nil && known.hash == o.Hash():
+		return known.content, nil, nil
+	case err == nil:
+		return o, &order.FaultList{{Field: "order", Reason: fmt.Sprintf("order number %q is taken by an order with other content", o.ID),
+			Hint: "give the changed order a number of its own"}}, nil
+	case !errors.Is(err, ErrNotFound):
+		return o, nil, err
+	}
 	var a order.Allocation
+	site := l.cat.Order.Site
 	provider, ok := site.Provider(o.Provider)
 	if !ok {
 		return o, nil, fmt.Errorf("bootstrap provider %q: %w", o.Provider, ErrNotFound)
@@ -102,7 +114,7 @@ func nextFree[T id.Number[T]](ctx context.Context, tx sqldb.Tx, kind string, poo
 		if err != nil {
 			return none, false, fmt.Errorf("looking for free %s numbers: %w", kind, err)
 		}
-		if from, err = behind(pool, from, total, end); err != nil {
+		if from, err = behind(pool, from, end); err != nil {
 			return none, false, err
 		}
 	}
@@ -110,7 +122,7 @@ func nextFree[T id.Number[T]](ctx context.Context, tx sqldb.Tx, kind string, poo
 }
 
 // behind finds, by halving, the first pool index at or after from whose number lies above end.
-func behind[T id.Number[T]](pool id.Range[T], from, total uint64, end []byte) (uint64, error) {
+func behind[T id.Number[T]](pool id.Range[T], from uint64, end []byte) (uint64, error) {
 	lo, hi := from+1, pool.Count()
 	for lo < hi {
 		mid := lo + (hi-lo)/2

@@ -46,9 +46,10 @@ func (l *Ledger) Receive(ctx context.Context, q bus.ReceiveRequest) (bus.Receive
 	err = l.commit(ctx, func(ctx context.Context, b *Batch) error {
 		fault, reply.Duplicate = nil, false
 		var before []byte
-		err := b.QueryRow(ctx, sqlReel, string(reel)).Scan(&before)
+		var created int64
+		err := b.QueryRow(ctx, sqlReel, string(reel)).Scan(&before, &created)
 		if err == nil {
-			if reply.Duplicate = bytes.Equal(before, sum[:]); !reply.Duplicate {
+			if reply.Duplicate = !b.ours(fromMicros(created)); !bytes.Equal(before, sum[:]) {
 				fault = bus.Refuse(bus.FaultConflict, "reel %q was received with another list", reel)
 			}
 			return nil
@@ -72,7 +73,7 @@ func (l *Ledger) Receive(ctx context.Context, q bus.ReceiveRequest) (bus.Receive
 
 func notInStock(ctx context.Context, b *Batch, chips []id.ChipID) (fault, err error) {
 	for _, c := range chips {
-		err := b.QueryRow(ctx, sqlChip, c.Bytes()).Scan(new(string), new(bool))
+		err := b.QueryRow(ctx, sqlChip, c.Bytes()).Scan(new(string))
 		if err == nil {
 			return bus.Refuse(bus.FaultConflict, "chip %s is in stock already", c), nil
 		}

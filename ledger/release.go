@@ -1,10 +1,10 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"time"
 
@@ -44,40 +44,47 @@ func (l *Ledger) Draft(ctx context.Context, q bus.DraftRequest) (bus.DraftReply,
 }
 
 func (l *Ledger) draft(row orderRow) (statement.Release, error) {
+	r, err := l.terms(row)
+	if err != nil {
+		return statement.Release{}, err
+	}
+	r.At = l.stamp()
+	r.Expires = r.At.Add(releaseLasts)
+	if o := row.content; !o.Expires.IsZero() {
+		r.Expires = o.Expires
+	}
+	r.Nonce, err = l.nonce()
+	return r, err
+}
+
+// terms is what a release of the order must say; its time, its end and its nonce are the officers'.
+func (l *Ledger) terms(row orderRow) (statement.Release, error) {
 	o := row.content
 	p, ok := l.cat.Order.Products.Get(o.Product)
 	if !ok {
-		return statement.Release{}, fmt.Errorf("product %q: %w", o.Product, ErrNotFound)
+		return statement.Release{}, unknown("no product %q in the catalogue", o.Product)
 	}
 	smsr, ok := l.cat.Order.Site.SMSR(o.SMSR)
 	if !ok {
-		return statement.Release{}, fmt.Errorf("SM-SR %q: %w", o.SMSR, ErrNotFound)
+		return statement.Release{}, unknown("no SM-SR %q among the partners", o.SMSR)
 	}
 	provider, ok := l.cat.Order.Site.Provider(o.Provider)
 	if !ok {
-		return statement.Release{}, fmt.Errorf("bootstrap provider %q: %w", o.Provider, ErrNotFound)
+		return statement.Release{}, unknown("no bootstrap provider %q among the partners", o.Provider)
 	}
 	compiled, err := l.compile(p, len(smsr.Addressing))
 	if err != nil {
 		return statement.Release{}, err
 	}
-	at := l.stamp()
-	r := statement.Release{
-		Env: l.site.env, Site: l.site.name, Lot: lotName(o.ID), Order: string(o.ID), At: at, Expires: at.Add(releaseLasts),
+	return statement.Release{
+		Env: l.site.env, Site: l.site.name, Lot: lotName(o.ID), Order: string(o.ID),
 		OrderHash: row.hash, Product: string(p.SKU), ProductHash: p.Hash(), ScriptHash: compiled.Hash(),
 		Good: o.Quantity, Spares: o.Spares, EIDs: o.EID, ICCIDs: o.ICCID, IMSIs: o.IMSI,
 		Remake: string(o.Remake), KiSource: string(o.KiSource), KeyOrigin: string(o.KeyOrigin), Algorithm: string(o.Algorithm),
 		ChipID: string(p.ChipID), FactoryKVN: p.Factory.KVN, CardKVN: p.ISDKVN, AuthProof: string(p.AuthProof),
 		KMC: p.Factory.KMC, OP: o.OPKey, TransportKey: o.TransportKey, WrapKey: smsr.WrapKey, SMSR: o.SMSR, Delivery: o.Delivery,
 		Constants: constants(p, smsr, provider),
-	}
-	if !o.Expires.IsZero() {
-		r.Expires = o.Expires
-	}
-	if _, err := io.ReadFull(l.rand, r.Nonce[:]); err != nil {
-		return statement.Release{}, fmt.Errorf("drawing a nonce: %w", err)
-	}
-	return r, nil
+	}, nil
 }
 
 // constants are the script's public variables that are equal on every card of the lot.
@@ -122,9 +129,6 @@ func (l *Ledger) Release(ctx context.Context, q bus.SignedRequest) (bus.LotReply
 	if err != nil {
 		return bus.LotReply{}, err
 	}
-	if compiled.Hash() != r.ScriptHash || p.Hash() != r.ProductHash {
-		return bus.LotReply{}, bus.Refuse(bus.FaultRefused, "product or script changed since the release of lot %q was drafted; draft it anew", r.Lot)
-	}
 	var fault error
 	err = l.commit(ctx, func(ctx context.Context, b *Batch) (err error) {
 		fault, err = l.release(ctx, b, signed, r, compiled)
@@ -166,13 +170,16 @@ func (l *Ledger) release(ctx context.Context, b *Batch, signed statement.Signed,
 	}
 	o, err := readOrder(ctx, b, r.Order)
 	if errors.Is(err, ErrNotFound) {
-		return bus.Refuse(bus.FaultNotFound, "%v", err), nil
+		return err, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	if fault := l.mayRelease(ctx, b, signed, r, o); fault != nil {
-		return fault, nil
+	if fault, err := l.mayRelease(ctx, b, signed, r, o); fault != nil || err != nil {
+		return fault, err
+	}
+	if compiled.Hash() != r.ScriptHash {
+		return bus.Refuse(bus.FaultRefused, "the script changed since the release of lot %q was drafted; draft it anew", r.Lot), nil
 	}
 	if _, err := b.Exec(ctx, sqlAddStatement, hash[:], statement.KindRelease, int64(0), string(r.Lot), signed.Encode()); err != nil {
 		return nil, err
@@ -192,26 +199,38 @@ func (l *Ledger) release(ctx context.Context, b *Batch, signed statement.Signed,
 }
 
 // mayRelease is the ledger's own judgement; the vault makes its own again.
-func (l *Ledger) mayRelease(ctx context.Context, b *Batch, signed statement.Signed, r statement.Release, o orderRow) error {
+func (l *Ledger) mayRelease(ctx context.Context, b *Batch, signed statement.Signed, r statement.Release, o orderRow) (fault, err error) {
 	reg, err := l.register(ctx, b)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := reg.Authorize(signed); err != nil {
-		return bus.Refuse(bus.FaultRefused, "%v", err)
+		return bus.Refuse(bus.FaultRefused, "%v", err), nil
 	}
-	c := o.content
 	switch {
 	case r.Env != l.site.env || r.Site != l.site.name:
-		return bus.Refuse(bus.FaultRefused, "the release is for site %s (%s), this is %s (%s)", r.Site, r.Env, l.site.name, l.site.env)
+		return bus.Refuse(bus.FaultRefused, "the release is for site %s (%s), this is %s (%s)", r.Site, r.Env, l.site.name, l.site.env), nil
 	case o.state != perso.OrderAccepted:
-		return bus.Refuse(bus.FaultRefused, "order %q is %s already", r.Order, o.state)
-	case r.OrderHash != o.hash || r.EIDs != c.EID || r.ICCIDs != c.ICCID || r.IMSIs != c.IMSI || r.Good != c.Quantity || r.Spares != c.Spares:
-		return bus.Refuse(bus.FaultRefused, "the release does not say what order %q says", r.Order)
-	case !b.At.Before(r.Expires):
-		return bus.Refuse(bus.FaultRefused, "the release expired on %s", r.Expires.Format(time.DateOnly))
+		return bus.Refuse(bus.FaultRefused, "order %q is %s already", r.Order, o.state), nil
+	case !b.At.Before(r.Expires) || !o.content.Expires.IsZero() && r.Expires.After(o.content.Expires):
+		return bus.Refuse(bus.FaultRefused, "the release ends on %s: that has passed, or is later than the order allows", r.Expires.Format(time.DateOnly)), nil
 	}
-	return nil
+	want, err := l.terms(o)
+	if errors.Is(err, ErrNotFound) {
+		return err, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	want.At, want.Expires, want.Nonce = r.At, r.Expires, r.Nonce
+	body, err := want.Encode()
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(body, signed.Body) {
+		return bus.Refuse(bus.FaultRefused, "the release does not say what order %q, its product and its script say now; draft it anew", r.Order), nil
+	}
+	return nil, nil
 }
 
 // register builds the officer register from the ledger's copy of its chain, checked against the pin of the log's genesis.

@@ -42,13 +42,20 @@ func (l *Ledger) serveBatch(ctx context.Context, acts []*act) []error {
 		byLot[a.lot.name] = append(byLot[a.lot.name], i)
 	}
 	for _, members := range byLot {
-		if err := l.serveLot(ctx, t, note, acts, members); err != nil {
-			for _, i := range members {
-				errs[i] = err
+		err := l.serveLot(ctx, t, note, acts, members)
+		for _, i := range members {
+			if errs[i] = err; len(members) > 1 && isRefusal(err) {
+				errs[i] = l.serveLot(ctx, t, note, acts, []int{i}) // so that one member's fault is its own
 			}
 		}
 	}
 	return errs
+}
+
+// isRefusal tells an answer of the vault that may be due to one item from its silence, which is not.
+func isRefusal(err error) bool {
+	var fault *bus.Fault
+	return errors.As(err, &fault) && fault.Code != bus.FaultBusy
 }
 
 // readEntries fetches the log entries that the acts lean on.
@@ -209,8 +216,11 @@ func (l *Ledger) Challenges(ctx context.Context, q bus.ChallengesRequest) (bus.C
 		a, err = l.vault.Challenges(ctx, bus.VaultChallengesRequest{Lot: q.Lot, First: first, Count: q.Count})
 		return err
 	})
+	if err == nil && len(a.Values) != int(q.Count) {
+		err = fmt.Errorf("the vault gave %d", len(a.Values))
+	}
 	if err != nil {
-		return bus.ChallengesReply{}, err
+		return bus.ChallengesReply{}, fmt.Errorf("computing %d host challenges of lot %q: %w", q.Count, q.Lot, err)
 	}
 	return bus.ChallengesReply{First: first, Values: a.Values}, nil
 }

@@ -16,6 +16,10 @@ import (
 // settle makes the vault's answer durable (phase D), or asks for the act to be served again.
 func (a *act) settle(ctx context.Context, b *Batch) error {
 	a.decision = decision{}
+	s, ok, err := findSession(ctx, b, a.q.Session)
+	if err != nil || !ok {
+		return errors.Join(err, missing(ok, "the session to settle,", a.q.Session))
+	}
 	c, ok, err := findClaim(ctx, b, sqlClaim, string(a.claim.lot), int64(a.claim.unit), int64(a.claim.gen))
 	if err != nil || !ok {
 		return errors.Join(err, missing(ok, "the claim of session", a.q.Session))
@@ -23,19 +27,26 @@ func (a *act) settle(ctx context.Context, b *Batch) error {
 	a.claim = c
 	r := a.result
 	switch {
+	case s.ended:
+		// While the vault worked, the same act was settled already, or the chip went to another session: what this one
+		// learned is not about the chip as it is now.
+		return a.afterEnd(ctx, b)
 	case r.Refused != "":
 		return a.alarm(ctx, b, perso.ReasonVaultRefused, r.Refused)
-	case c.state != perso.UnitOpen && r.Failed == nil:
-		// Good on record: the vault has just seen this chip prove that it holds the card's keys.
-		return a.onRecord(ctx, b, c.outcome, perso.ReasonAlreadyGood)
-	case c.state != perso.UnitOpen:
-		return a.alarm(ctx, b, perso.ReasonTwin, fmt.Sprintf("chip %s is %s on record and fails now: %s", c.chip, c.state, r.Failed.Reason))
-	case r.Failed != nil:
+	case c.state == perso.UnitOpen && r.Failed != nil:
 		return a.failed(ctx, b, *r.Failed)
-	case r.Good:
+	case c.state == perso.UnitOpen && r.Good:
 		return a.good(ctx, b)
+	case c.state == perso.UnitOpen:
+		return a.window(ctx, b)
+	case r.Failed != nil:
+		return a.alarm(ctx, b, perso.ReasonTwin, fmt.Sprintf("chip %s is %s on record and fails now: %s", c.chip, c.state, r.Failed.Reason))
 	}
-	return a.window(ctx, b)
+	// Good on record: the vault has just seen this chip prove that it holds the card's keys.
+	if err := endSessions(ctx, b, c); err != nil {
+		return err
+	}
+	return a.onRecord(ctx, b, c.outcome, perso.ReasonAlreadyGood)
 }
 
 // window stores what cannot be computed again, then lets the script leave.
@@ -85,12 +96,7 @@ func (a *act) good(ctx context.Context, b *Batch) error {
 	if err := a.end(ctx, b, e, perso.UnitGood, sqlLotGood); err != nil {
 		return err
 	}
-	n, err := readCounts(ctx, b, a.claim.lot)
-	if err != nil || n.made < n.good {
-		return err
-	}
-	_, err = b.Exec(ctx, sqlLotState, string(a.claim.lot), string(perso.LotComplete), b.At.UnixMicro(), string(n.state))
-	return err
+	return a.completeWhenOver(ctx, b)
 }
 
 // failed lets the chip be contacted again, or rejects it.
@@ -102,29 +108,38 @@ func (a *act) failed(ctx context.Context, b *Batch, f bus.Failed) error {
 	if _, err := b.Exec(ctx, sqlClaimFailed, string(c.lot), int64(c.unit), int64(c.gen)); err != nil {
 		return fmt.Errorf("counting a failure of chip %s: %w", c.chip, err)
 	}
-	if _, err := b.Exec(ctx, sqlSessionsEnd, string(c.lot), int64(c.unit), int64(c.gen)); err != nil {
-		return fmt.Errorf("ending sessions of chip %s: %w", c.chip, err)
+	if err := endSessions(ctx, b, c); err != nil {
+		return err
 	}
 	found, err := presentFinding(ctx, b, c.lot, a.q.Present, c.chip, perso.VerdictRecontact, f.Reason)
 	if err != nil {
 		return err
 	}
-	a.reply = say(found.verdict, found.reason, fmt.Sprintf("step %s: contact the same chip again", f.Step))
+	a.reply = found.told()
+	return nil
+}
+
+func endSessions(ctx context.Context, b *Batch, c claimRow) error {
+	if _, err := b.Exec(ctx, sqlSessionsEnd, string(c.lot), int64(c.unit), int64(c.gen)); err != nil {
+		return fmt.Errorf("ending sessions of chip %s: %w", c.chip, err)
+	}
 	return nil
 }
 
 // reject ends the claim as lost. The EID is retired with its chip; the unit may be made again in the next generation.
 func (a *act) reject(ctx context.Context, b *Batch, f bus.Failed) error {
-	e := a.outcome(b, perso.VerdictRejectLive, f.Reason)
-	e.Step, e.SW = f.Step, f.SW
+	c := a.claim
+	e := a.outcome(b, perso.VerdictRejectLive, perso.Reason(clean(string(f.Reason))))
+	e.Step, e.SW = clean(f.Step), f.SW
 	if err := a.end(ctx, b, e, perso.UnitLost, sqlLotLost); err != nil {
 		return err
 	}
-	if a.lot.release.Remake == remakeFresh {
-		return nil
+	if a.lot.release.Remake != remakeFresh && c.gen < perso.MaxGeneration {
+		if _, err := b.Exec(ctx, sqlAddLost, string(c.lot), int64(c.unit), int64(c.gen)); err != nil {
+			return fmt.Errorf("noting unit %d as lost: %w", c.unit, err)
+		}
 	}
-	_, err := b.Exec(ctx, sqlAddLost, string(a.claim.lot), int64(a.claim.unit), int64(a.claim.gen))
-	return err
+	return a.completeWhenOver(ctx, b)
 }
 
 func (a *act) outcome(b *Batch, v perso.Verdict, r perso.Reason) entry.Outcome {
@@ -146,17 +161,17 @@ func (a *act) end(ctx context.Context, b *Batch, e entry.Outcome, state perso.Un
 	if _, err := b.Exec(ctx, sqlCounter, string(c.lot)); err != nil {
 		return fmt.Errorf("counting the outcome: %w", err)
 	}
-	if _, err := b.Exec(ctx, sqlSessionsEnd, string(c.lot), int64(c.unit), int64(c.gen)); err != nil {
-		return fmt.Errorf("ending sessions of chip %s: %w", c.chip, err)
+	if err := endSessions(ctx, b, c); err != nil {
+		return err
 	}
-	if _, err := b.Exec(ctx, sqlActsForget, a.q.Session[:]); err != nil {
-		return fmt.Errorf("forgetting the answers of session %s: %w", a.q.Session, err)
+	if _, err := b.Exec(ctx, sqlActsForget, string(c.lot), int64(c.unit), int64(c.gen)); err != nil {
+		return fmt.Errorf("forgetting the answers of chip %s: %w", c.chip, err)
 	}
 	if err := count(ctx, b, sqlAddReasonCount, sqlReasonCount, string(c.lot), string(e.Verdict), string(e.Reason)); err != nil {
 		return err
 	}
 	a.final = &finding{verdict: e.Verdict, reason: e.Reason, seq: seq, body: body}
-	return judge(ctx, b, c.lot, a.q.Present, c.chip.Bytes(), *a.final)
+	return judge(ctx, b, c.lot, a.q.Present, c.chip, *a.final)
 }
 
 // presentFinding records a verdict on a presentation that ends no claim. Asked again it finds what it recorded.
@@ -166,9 +181,9 @@ func presentFinding(ctx context.Context, b *Batch, lot perso.Name, p perso.Prese
 		return finding{}, err
 	}
 	if found && known.seq > 0 {
-		return readFinding(ctx, b, known.seq)
+		return b.finding(ctx, known.seq)
 	}
-	subject := lotSubject(lot)
+	subject := presentSubject(p)
 	if !chip.IsZero() {
 		subject = chipSubject(chip.Bytes())
 	}
@@ -180,7 +195,16 @@ func presentFinding(ctx context.Context, b *Batch, lot perso.Name, p perso.Prese
 		return finding{}, err
 	}
 	f := finding{verdict: v, reason: r, seq: seq, body: body}
-	return f, judge(ctx, b, lot, p, chip.Bytes(), f)
+	return f, judge(ctx, b, lot, p, chip, f)
+}
+
+// told is how a head hears of a finding that is not final.
+func (f finding) told() *bus.ActReply {
+	text := "see the log"
+	if f.verdict == perso.VerdictRecontact {
+		text = "contact the same chip again"
+	}
+	return say(f.verdict, f.reason, text)
 }
 
 // proven gives a verdict its place in a signed checkpoint, so that a head bins on the log and on nothing else.

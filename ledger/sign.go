@@ -73,8 +73,16 @@ func (l *Ledger) sign(ctx context.Context, size int64) (*tree.Log, []byte, error
 	if t != nil {
 		from = t.Size()
 	}
-	t = l.head.get()
+	if t = l.head.get(); t.Size() < size { // somebody else's entry
+		if err := l.reload(ctx); err != nil {
+			return nil, nil, err
+		}
+		t = l.head.get()
+	}
 	note, err := l.signTree(ctx, t, from)
+	if err == nil {
+		err = l.checkNote(t, note)
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("having a checkpoint of %d entries signed: %w", t.Size(), err)
 	}
@@ -105,6 +113,18 @@ func (l *Ledger) signTree(ctx context.Context, t *tree.Log, from int64) ([]byte,
 		from = a.Last
 	}
 	return nil, fmt.Errorf("%w: the signer did not sign", ErrRefused)
+}
+
+// checkNote refuses a note that is not about this log as it is: the line would refuse it later, with a chip in its head.
+func (l *Ledger) checkNote(t *tree.Log, note []byte) error {
+	c, err := checkpoint.Open(note, l.site.origin, l.site.logKey)
+	if err != nil {
+		return err
+	}
+	if c.Size != t.Size() || c.Root != t.Root() {
+		return fmt.Errorf("%w: the signed checkpoint has %d entries, or another root than ours", ErrRefused, c.Size)
+	}
+	return nil
 }
 
 // prove gives an entry's place in a tree.

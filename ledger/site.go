@@ -11,6 +11,7 @@ import (
 	"github.com/persoline/persoline/ledger/internal/tree"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -47,10 +48,14 @@ func Init(ctx context.Context, db sqldb.DB, g entry.Genesis, register []statemen
 		items := []tree.Item{{Kind: entry.KindGenesis, Subject: siteSubject(), Body: body}}
 		for i, s := range register {
 			hash := s.Hash()
-			if _, err := tx.Exec(ctx, sqlAddStatement, hash[:], statement.KindGenesis, int64(i), registerLot, s.Encode()); err != nil {
+			kind, err := record.Kind(s.Body)
+			if err != nil {
 				return err
 			}
-			e, err := entry.Statement{What: statement.KindGenesis, Hash: hash, At: g.At}.Encode()
+			if _, err := tx.Exec(ctx, sqlAddStatement, hash[:], kind, int64(i), registerLot, s.Encode()); err != nil {
+				return err
+			}
+			e, err := entry.Statement{What: kind, Hash: hash, At: g.At}.Encode()
 			if err != nil {
 				return err
 			}

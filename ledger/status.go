@@ -71,6 +71,7 @@ func (l *Ledger) Lots(ctx context.Context, _ bus.Empty) (bus.LotsReply, error) {
 	if err != nil {
 		return bus.LotsReply{}, fmt.Errorf("listing lots: %w", err)
 	}
+	slices.Sort(names)
 	var r bus.LotsReply
 	for _, name := range names {
 		s, err := l.Status(ctx, bus.LotRequest{Lot: name})
@@ -88,15 +89,10 @@ func (l *Ledger) Trace(ctx context.Context, q bus.TraceRequest) (bus.TraceReply,
 	err := l.db.View(ctx, func(tx sqldb.Tx) error {
 		r = bus.TraceReply{}
 		subjects, err := l.subjects(ctx, tx, strings.TrimSpace(q.Key), &r)
-		if err != nil {
-			return err
+		for i := 0; err == nil && i < len(subjects); i++ {
+			err = appendEntries(ctx, tx, subjects[i], &r)
 		}
-		for _, s := range subjects {
-			if err := appendEntries(ctx, tx, s, &r); err != nil {
-				return err
-			}
-		}
-		return nil
+		return err
 	})
 	if err != nil {
 		return r, fmt.Errorf("tracing %q: %w", q.Key, err)
@@ -108,27 +104,29 @@ func (l *Ledger) Trace(ctx context.Context, q bus.TraceRequest) (bus.TraceReply,
 	return r, nil
 }
 
-// subjects finds what a key means: an EID, an ICCID, or a chip id in hex.
-func (l *Ledger) subjects(ctx context.Context, tx sqldb.Tx, key string, r *bus.TraceReply) ([][]byte, error) {
-	if eid, err := id.ParseEID(key); err == nil {
+// subjects finds what a key means: an EID, an ICCID, or a chip id in hex. Digits can be read in more than one way; the
+// first reading that is on record counts.
+func (l *Ledger) subjects(ctx context.Context, tx sqldb.Tx, key string, r *bus.TraceReply) (found [][]byte, err error) {
+	var known bool
+	if eid, perr := id.ParseEID(key); perr == nil {
 		b := eid.Bytes()
-		return unitSubjects(ctx, tx, r, sqlClaimsByEID, b[:])
+		known = true
+		found, err = unitSubjects(ctx, tx, r, sqlClaimsByEID, b[:])
 	}
-	if iccid, err := id.ParseICCID(key); err == nil {
-		lot, unit, err := l.unitOfICCID(ctx, tx, iccid)
-		if err != nil {
-			return nil, err
-		}
-		return unitSubjects(ctx, tx, r, sqlClaimsOfUnit, string(lot), int64(unit))
+	if iccid, perr := id.ParseICCID(key); perr == nil && len(found) == 0 && err == nil {
+		known = true
+		found, err = unitOfICCID(ctx, tx, iccid, r)
 	}
-	if chip, err := id.ParseChipID(key); err == nil {
-		found, err := unitSubjects(ctx, tx, r, sqlClaimOfChip, chip.Bytes())
-		if len(found) == 0 && err == nil {
+	if chip, perr := id.ParseChipID(key); perr == nil && len(found) == 0 && err == nil {
+		known = true
+		if found, err = unitSubjects(ctx, tx, r, sqlClaimOfChip, chip.Bytes()); len(found) == 0 {
 			found = [][]byte{chipSubject(chip.Bytes())}
 		}
-		return found, err
 	}
-	return nil, bus.Refuse(bus.FaultBadMessage, "%q is no EID (32 digits), no ICCID (19 or 20) and no chip id (hex)", key)
+	if !known {
+		return nil, bus.Refuse(bus.FaultBadMessage, "%q is no EID (32 digits), no ICCID (19 or 20) and no chip id (hex)", key)
+	}
+	return found, err
 }
 
 // unitSubjects gives the subjects of the unit that a claim belongs to, and of every chip it was bound to.
@@ -148,27 +146,24 @@ func unitSubjects(ctx context.Context, tx sqldb.Tx, r *bus.TraceReply, query str
 }
 
 // unitOfICCID finds the lot whose range holds the ICCID, and its place in it.
-func (l *Ledger) unitOfICCID(ctx context.Context, tx sqldb.Tx, iccid id.ICCID) (perso.Name, perso.Unit, error) {
+func unitOfICCID(ctx context.Context, tx sqldb.Tx, iccid id.ICCID, r *bus.TraceReply) ([][]byte, error) {
 	one, err := id.NewICCIDRange(iccid, 1)
 	if err != nil {
-		return "", 0, err
+		return nil, err
 	}
 	number, err := overlap(ctx, tx, kindICCID, one)
-	if err != nil {
-		return "", 0, err
-	}
-	if number == "" {
-		return "", 0, bus.Refuse(bus.FaultNotFound, "ICCID %s was never issued here", iccid)
+	if err != nil || number == "" {
+		return nil, err
 	}
 	o, err := readOrder(ctx, tx, number)
 	if err != nil {
-		return "", 0, err
+		return nil, err
 	}
 	u, ok := indexOf(o.content.ICCID, iccid)
 	if !ok {
-		return "", 0, bus.Refuse(bus.FaultNotFound, "ICCID %s is not in the range of order %s as it is written", iccid, number)
+		return nil, nil
 	}
-	return lotName(o.content.ID), perso.Unit(u), nil
+	return unitSubjects(ctx, tx, r, sqlClaimsOfUnit, string(lotName(o.content.ID)), int64(u))
 }
 
 // indexOf finds an identifier's place in a range by halving.

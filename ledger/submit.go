@@ -28,9 +28,13 @@ func (l *Ledger) Submit(ctx context.Context, q bus.SubmitRequest) (bus.SubmitRep
 	if err != nil {
 		return bus.SubmitReply{}, fmt.Errorf("reading the order: %w", err)
 	}
+	nonce, err := l.nonce()
+	if err != nil {
+		return bus.SubmitReply{}, err
+	}
 	var reply bus.SubmitReply
 	err = l.commit(ctx, func(ctx context.Context, b *Batch) (err error) {
-		reply, faults, err = l.accept(ctx, b, o)
+		reply, faults, err = l.accept(ctx, b, o, nonce)
 		return err
 	})
 	if err != nil {
@@ -54,13 +58,16 @@ func (l *Ledger) CheckOrder(ctx context.Context, file []byte) (order.FaultList, 
 	}
 	var found order.FaultList
 	err = l.db.View(ctx, func(tx sqldb.Tx) error {
-		_, list, err := resolve(ctx, tx, l.cat.Order.Site, o)
-		if list != nil {
+		_, list, err := l.resolve(ctx, tx, o)
+		if found = nil; list != nil {
 			found = *list
 		}
 		return err
 	})
-	return found, err
+	if err != nil {
+		return nil, fmt.Errorf("checking order %q: %w", o.ID, err)
+	}
+	return found, nil
 }
 
 func (l *Ledger) refuse(ctx context.Context, file []byte, faults order.FaultList) (bus.SubmitReply, error) {
@@ -74,7 +81,17 @@ func (l *Ledger) refuse(ctx context.Context, file []byte, faults order.FaultList
 	}
 	err := l.commit(ctx, func(ctx context.Context, b *Batch) error {
 		e.At = b.At
-		_, _, err := b.append(entry.KindRefused, siteSubject(), e)
+		subject := fileSubject(e.File)
+		last, err := b.newest(ctx, entry.KindRefused, subject)
+		if err != nil {
+			return err
+		}
+		if last != nil {
+			if before, err := entry.ParseRefused(last); err != nil || b.ours(before.At) {
+				return err
+			}
+		}
+		_, _, err = b.append(entry.KindRefused, subject, e)
 		return err
 	})
 	if err != nil {
@@ -83,51 +100,48 @@ func (l *Ledger) refuse(ctx context.Context, file []byte, faults order.FaultList
 	return reply, nil
 }
 
+// nonce draws what hides a commitment's content.
+func (l *Ledger) nonce() (n [32]byte, err error) {
+	l.randMu.Lock()
+	defer l.randMu.Unlock()
+	if _, err := io.ReadFull(l.rand, n[:]); err != nil {
+		return n, fmt.Errorf("drawing a nonce: %w", err)
+	}
+	return n, nil
+}
+
 // fieldOf names a fault in the log by field only: reasons quote what the customer wrote.
 func fieldOf(f order.Fault) string {
-	clean := strings.Map(func(r rune) rune {
-		if r <= ' ' || r > '~' {
-			return '_'
-		}
-		return r
-	}, f.Field)
-	if clean == "" {
-		return "file"
+	if field := clean(f.Field); field != "" {
+		return strings.ReplaceAll(field, " ", "_")
 	}
-	return clean
+	return "file"
 }
 
 // accept stores an order with its identities, or finds why it can't be: a fault list, or the same order already there.
-func (l *Ledger) accept(ctx context.Context, b *Batch, o order.Order) (bus.SubmitReply, *order.FaultList, error) {
+func (l *Ledger) accept(ctx context.Context, b *Batch, o order.Order, nonce [32]byte) (bus.SubmitReply, *order.FaultList, error) {
 	hash := o.Hash()
 	reply := bus.SubmitReply{Order: string(o.ID), Hash: hash, Lot: lotName(o.ID)}
 	known, err := readOrder(ctx, b, string(o.ID))
 	switch {
 	case err == nil && known.hash == hash:
-		reply.Duplicate = true
+		reply.Duplicate = !b.ours(known.created)
 		return reply, nil, nil
-	case err == nil:
-		return reply, &order.FaultList{{Field: "order", Reason: fmt.Sprintf("order number %q is taken by an order with other content", o.ID),
-			Hint: "give the changed order a number of its own"}}, nil
-	case !errors.Is(err, ErrNotFound):
+	case err != nil && !errors.Is(err, ErrNotFound):
 		return reply, nil, err
 	}
-	full, faults, err := resolve(ctx, b, l.cat.Order.Site, o)
+	full, faults, err := l.resolve(ctx, b, o)
 	if err != nil || faults != nil {
 		return reply, faults, err
 	}
-	nonce := make([]byte, 32)
-	if _, err := io.ReadFull(l.rand, nonce); err != nil {
-		return reply, nil, fmt.Errorf("drawing a nonce: %w", err)
-	}
 	canonical := o.Canonical()
-	if _, err := b.Exec(ctx, sqlAddOrder, string(o.ID), hash[:], nonce, canonical, full.Canonical(), string(perso.OrderAccepted), b.At.UnixMicro()); err != nil {
+	if _, err := b.Exec(ctx, sqlAddOrder, string(o.ID), hash[:], nonce[:], canonical, full.Canonical(), string(perso.OrderAccepted), b.At.UnixMicro()); err != nil {
 		return reply, nil, fmt.Errorf("storing order %q: %w", o.ID, err)
 	}
 	if err := reserve(ctx, b, full); err != nil {
 		return reply, nil, err
 	}
-	e := entry.Order{Commit: sha256.Sum256(append(bytes.Clone(nonce), canonical...)), Good: o.Quantity, Spares: o.Spares, At: b.At}
+	e := entry.Order{Commit: sha256.Sum256(append(nonce[:], canonical...)), Good: o.Quantity, Spares: o.Spares, At: b.At}
 	_, _, err = b.append(entry.KindOrder, orderSubject(string(o.ID)), e)
 	return reply, nil, err
 }
@@ -151,7 +165,7 @@ func readOrder(ctx context.Context, tx sqldb.Tx, number string) (orderRow, error
 	r := orderRow{}
 	err := tx.QueryRow(ctx, sqlOrderByID, number).Scan(&hash, &r.nonce, &canonical, &resolved, (*string)(&r.state), &created)
 	if errors.Is(err, sqldb.ErrNoRows) {
-		return r, fmt.Errorf("order %q: %w", number, ErrNotFound)
+		return r, unknown("no order %q", number)
 	}
 	if err != nil {
 		return r, fmt.Errorf("reading order %q: %w", number, err)

@@ -7,6 +7,7 @@ import (
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/product"
 )
 
 // Work is a work order with the compiled script that it names.
@@ -15,7 +16,7 @@ type Work struct {
 	Script []byte
 }
 
-// WorkOrders makes the work orders of all lots that are not finished.
+// WorkOrders makes the work orders of all lots that are not finished and whose product is still the released one.
 func (l *Ledger) WorkOrders(ctx context.Context) ([]Work, error) {
 	var names []perso.Name
 	err := l.db.View(ctx, func(tx sqldb.Tx) error {
@@ -38,8 +39,14 @@ func (l *Ledger) WorkOrders(ctx context.Context) ([]Work, error) {
 		if err != nil {
 			return nil, err
 		}
+		p, ok := l.cat.Order.Products.Get(product.SKU(lt.release.Product))
+		if !ok || p.Hash() != lt.release.ProductHash {
+			// The released product says which ATR and ISD to expect: without it no line can begin, but other lots can.
+			l.log.ErrorContext(ctx, "released product is not in the catalogue any more", "lot", name)
+			continue
+		}
 		w := Work{Order: bus.WorkOrder{ID: string(name), Lot: name, Product: lt.release.Product, Script: lt.script, Quantity: lt.release.Good,
-			ATR: lt.product.ATR.String(), ISD: lt.product.AIDs.ISD.Bytes(), ChipID: lt.release.ChipID, Env: l.site.env, LogKey: l.site.logKey, Origin: l.site.origin}}
+			ATR: p.ATR.String(), ISD: p.AIDs.ISD.Bytes(), ChipID: lt.release.ChipID, Env: l.site.env, LogKey: l.site.logKey, Origin: l.site.origin}}
 		if err := l.db.View(ctx, func(tx sqldb.Tx) error {
 			return tx.QueryRow(ctx, sqlScript, lt.script[:]).Scan(&w.Script)
 		}); err != nil {
