@@ -313,7 +313,7 @@ func (a *act) openSession(ctx context.Context, b *Batch) error {
 	if err != nil {
 		return fmt.Errorf("recording session %s: %w", a.q.Session, err)
 	}
-	if _, err := b.Exec(ctx, sqlClaimSession, string(c.lot), int64(c.unit), int64(c.gen), int64(a.counter()), string(p.Line), int64(p.Head), int64(p.Number)); err != nil {
+	if _, err := b.Exec(ctx, sqlClaimSession, string(c.lot), int64(c.unit), int64(c.gen), string(p.Line), int64(p.Head), int64(p.Number)); err != nil {
 		return fmt.Errorf("counting sessions of chip %s: %w", a.chip, err)
 	}
 	if _, err := b.Exec(ctx, sqlAddPresentation, string(p.Line), int64(p.Head), int64(p.Number), string(c.lot), a.chip.Bytes()); err != nil {

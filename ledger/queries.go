@@ -39,7 +39,8 @@ const (
 	sqlClaimsByEID  = `SELECT ` + claimColumns + ` FROM claim WHERE eid = $1`
 	sqlClaimsOfUnit = `SELECT ` + claimColumns + ` FROM claim WHERE lot = $1 AND unit = $2 ORDER BY gen`
 	sqlAddClaim     = `INSERT INTO claim (` + claimColumns + `) VALUES ($1, $2, $3, $4, $5, $6, 'open', $7, $8, 0, NULL, NULL, 0, 0, 0, $9, $10, $11)`
-	sqlClaimSession = `UPDATE claim SET sessions = sessions + 1, last_counter = $4, line = $5, head = $6, number = $7 WHERE lot = $1 AND unit = $2 AND gen = $3`
+	sqlClaimSession = `UPDATE claim SET sessions = sessions + 1, line = $4, head = $5, number = $6 WHERE lot = $1 AND unit = $2 AND gen = $3`
+	sqlClaimCounter = `UPDATE claim SET last_counter = $4 WHERE lot = $1 AND unit = $2 AND gen = $3 AND last_counter < $4`
 	sqlClaimFailed  = `UPDATE claim SET failures = failures + 1 WHERE lot = $1 AND unit = $2 AND gen = $3`
 	sqlClaimCert    = `UPDATE claim SET cert = $4, cert_key = $5 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'open' AND (cert_key IS NULL OR cert_key <> $5)`
 	sqlClaimEnd     = `UPDATE claim SET state = $4, outcome_seq = $5 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'open'`

@@ -26,6 +26,13 @@ func (a *act) settle(ctx context.Context, b *Batch) error {
 	}
 	a.claim = c
 	r := a.result
+	if a.q.N == 0 && !s.ended && r.Refused == "" && r.Failed == nil {
+		// The vault has seen that the chip itself said its sequence counter. Before that a bad contact may have said it, and
+		// whoever comes after would be taken for a twin.
+		if _, err := b.Exec(ctx, sqlClaimCounter, string(c.lot), int64(c.unit), int64(c.gen), int64(a.counter())); err != nil {
+			return fmt.Errorf("keeping the sequence counter of chip %s: %w", c.chip, err)
+		}
+	}
 	switch {
 	case s.ended:
 		// While the vault worked, the same act was settled already, or the chip went to another session: what this one
