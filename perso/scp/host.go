@@ -51,6 +51,23 @@ func OpenHost(keys StaticKeys, hostChallenge []byte, iu InitUpdate) (*Host, erro
 	return h, nil
 }
 
+// CheckCounter checks that a pseudo-random card challenge follows from the sequence counter beside it (Amendment D
+// §6.2.2.1). Nothing else vouches for the counter: the cryptogram covers the challenge only. ErrCryptogram when it does
+// not; a random challenge has no counter and passes.
+func CheckCounter(keys StaticKeys, aid []byte, iu InitUpdate) error {
+	if !iu.HasSeq {
+		return nil
+	}
+	want, err := pseudoChallenge(CardConfig{Keys: keys, I: iu.I, Seq: iu.Seq, AID: aid})
+	if err != nil {
+		return fmt.Errorf("checking sequence counter: %w", err)
+	}
+	if subtle.ConstantTimeCompare(want, iu.CardChallenge) != 1 {
+		return fmt.Errorf("checking sequence counter %d of key version %02X: %w", iu.Seq, iu.KVN, ErrCryptogram)
+	}
+	return nil
+}
+
 // VerifyCard checks only the card cryptogram: the proof, by a second INITIALIZE UPDATE, that the card
 // now holds these keys. ErrCryptogram when it does not.
 func VerifyCard(keys StaticKeys, hostChallenge []byte, iu InitUpdate) error {
