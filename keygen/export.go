@@ -14,9 +14,9 @@ import (
 	"github.com/persoline/persoline/perso/scp"
 )
 
-// Export gives the keys or signatures of good units to the receiver that the release names. Each item proves that its
-// unit is good; since the lot was opened, no more different units than were released leave in one kind (I7). What was
-// exported before a restart is not counted: the auditor counts over the log.
+// Export gives the keys or signatures of good units to the receiver that the release names. An item shows that its unit
+// is good in the log, but what counts is that this vault found it so: its receipts say that, and they hold no more good
+// units than were released (I7). An outcome that somebody put into the log brings out nothing.
 func (v *Vault) Export(ctx context.Context, q bus.ExportRequest) (bus.ExportReply, error) {
 	if len(q.Items) == 0 || len(q.Items) > bus.MaxBatch {
 		return bus.ExportReply{}, bus.Refuse(bus.FaultBadMessage, "%d units, want 1 to %d", len(q.Items), bus.MaxBatch)
@@ -65,13 +65,8 @@ func (l *lot) receiver(kind bus.ExportKind, to perso.Name) error {
 	return nil
 }
 
-// goodUnits proves each item and counts.
+// goodUnits proves each item; a unit comes once.
 func (l *lot) goodUnits(cp checkpoint.Checkpoint, q bus.ExportRequest) ([]entry.Claim, error) {
-	done := l.exported[q.Kind]
-	if done == nil {
-		done = map[perso.Unit]struct{}{}
-		l.exported[q.Kind] = done
-	}
 	claims := make([]entry.Claim, len(q.Items))
 	inRequest := map[perso.Unit]bool{}
 	for i, item := range q.Items {
@@ -84,22 +79,10 @@ func (l *lot) goodUnits(cp checkpoint.Checkpoint, q bus.ExportRequest) ([]entry.
 		}
 		inRequest[c.Unit], claims[i] = true, c
 	}
-	total := uint64(len(done))
-	for u := range inRequest {
-		if _, again := done[u]; !again {
-			total++
-		}
-	}
-	if total > l.release.Good {
-		return nil, bus.Refuse(bus.FaultRefused, "%d units, %d were released", total, l.release.Good)
-	}
-	for u := range inRequest {
-		done[u] = struct{}{}
-	}
 	return claims, nil
 }
 
-// proveGood reads a claim whose good outcome stands in the log.
+// proveGood reads a claim whose good outcome stands in the log, and which this vault found good.
 func (l *lot) proveGood(cp checkpoint.Checkpoint, item bus.ExportItem) (entry.Claim, error) {
 	c, err := l.proveClaim(cp, item.Claim)
 	if err != nil {
@@ -119,14 +102,18 @@ func (l *lot) proveGood(cp checkpoint.Checkpoint, item bus.ExportItem) (entry.Cl
 	case o.Verdict != perso.VerdictGood || o.Receipt == [32]byte{}:
 		return c, refuse("unit %d generation %d ended %q", c.Unit, c.Gen, o.Verdict)
 	}
-	if err := l.seen.admitClaim(c, entry.Hash(item.Claim.Entry)); err != nil {
-		return c, err
+	cert, good := l.seen.proven(c, entry.Hash(item.Claim.Entry))
+	switch {
+	case !good:
+		return c, refuse("unit %d generation %d is good in the log, but did not prove it here", c.Unit, c.Gen)
+	case o.Cert != cert:
+		return c, refuse("outcome names another certificate than the one that unit %d proved itself with", c.Unit)
 	}
-	return c, l.signedFacts(c, o, item.Signed)
+	return c, signedFacts(c, cert, item.Signed)
 }
 
 // signedFacts checks that what is to be signed speaks of the unit: its EID and the certificate on its chip.
-func (l *lot) signedFacts(c entry.Claim, o entry.Outcome, signed []byte) error {
+func signedFacts(c entry.Claim, cert [32]byte, signed []byte) error {
 	if len(signed) == 0 {
 		return nil
 	}
@@ -134,7 +121,7 @@ func (l *lot) signedFacts(c entry.Claim, o entry.Outcome, signed []byte) error {
 	if err != nil {
 		return refuse("%v", err)
 	}
-	if f.EID != c.EID || sha256.Sum256(f.ECASD.Certificate()) != o.Cert {
+	if f.EID != c.EID || sha256.Sum256(f.ECASD.Certificate()) != cert {
 		return refuse("EumSignedInfo is of another eUICC or certificate than %s", c.EID)
 	}
 	return nil

@@ -174,38 +174,43 @@ func TestRefusesExports(t *testing.T) {
 	}
 }
 
-// I7: claims and good outcomes in the log, put there by whoever owns the database, bring out no more than Q units.
-func TestExportsNoMoreThanReleased(t *testing.T) {
+// I7: claims and good outcomes in the log, put there by whoever owns the database, bring out nothing: not of a chip that
+// was never made, nor of one that failed, nor under another certificate than the chip's.
+func TestExportsOnlyWhatProvedItself(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
 	r.openLot()
-	var items []func() bus.ExportItem
-	for i := range byte(3) {
-		u := r.claimUnit(newCard(t, testKMC, i+1), perso.Unit(i), perso.EIDIndex(i))
-		outcome := u.good()
-		items = append(items, func() bus.ExportItem {
-			return bus.ExportItem{Claim: r.log.prove(u.seq), Outcome: r.log.prove(outcome)}
-		})
+	made := r.claimUnit(newCard(t, testKMC, 1), 0, 0)
+	if got := made.session(); !got.Good {
+		t.Fatalf("%+v", got)
 	}
-	note := r.note()
-	export := func(which ...int) error {
-		q := bus.ExportRequest{Lot: testLot, Kind: bus.ExportOutput, Receiver: "auc-x", Checkpoint: note}
-		for _, i := range which {
-			q.Items = append(q.Items, items[i]())
-		}
+	torn := r.claimUnit(newCard(t, testKMC, 2), 1, 1)
+	torn.card.tearAt = 40
+	if got := torn.session(); got.Failed == nil || !got.Failed.Secrets {
+		t.Fatalf("%+v", got)
+	}
+	export := func(u *unit, kind bus.ExportKind, to perso.Name, change ...func(*entry.Outcome)) error {
+		outcome := u.good(change...)
+		q := bus.ExportRequest{Lot: testLot, Kind: kind, Receiver: to, Checkpoint: r.note()}
+		q.Items = []bus.ExportItem{{Claim: r.log.prove(u.seq), Outcome: r.log.prove(outcome)}}
 		_, err := r.vault.Export(ctx, q)
 		return err
 	}
-	if err := export(0, 1, 2); code(err) != bus.FaultRefused {
-		t.Errorf("three of two at once: %v", err)
-	}
-	if err := export(0, 1); err != nil {
-		t.Error(err)
-	}
-	if err := export(1); err != nil {
-		t.Errorf("again: %v", err)
-	}
-	if err := export(2); code(err) != bus.FaultRefused {
-		t.Errorf("a third one later: %v", err)
+	for range 2 {
+		for name, u := range map[string]*unit{"never made": r.claimUnit(newCard(t, testKMC, 3), 2, 2), "torn": torn} {
+			for kind, to := range map[bus.ExportKind]perso.Name{bus.ExportOutput: "auc-x", bus.ExportEIS: "smsr-x", bus.ExportSign: "smsr-x"} {
+				if err := export(u, kind, to); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), "did not prove it here") {
+					t.Errorf("%s, %s: %v", name, kind, err)
+				}
+			}
+		}
+		if err := export(made, bus.ExportOutput, "auc-x", func(o *entry.Outcome) { o.Cert = [32]byte{1} }); code(err) != bus.FaultRefused {
+			t.Errorf("another certificate: %v", err)
+		}
+		if err := export(made, bus.ExportOutput, "auc-x"); err != nil {
+			t.Errorf("the good one: %v", err)
+		}
+		r.reopenVault() // what counts is in the journal
+		r.openLot()
 	}
 }

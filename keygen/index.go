@@ -1,6 +1,7 @@
 package keygen
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 
@@ -19,7 +20,7 @@ type rendered struct {
 	Serial  uint64 `cbor:"2,keyasint"`
 	Index   uint32 `cbor:"3,keyasint"`           // EID index of the claim
 	Secrets bool   `cbor:"4,keyasint,omitempty"` // the window held a secret of the card
-	Cert    []byte `cbor:"5,keyasint,omitempty"` // signed in this act
+	Cert    []byte `cbor:"5,keyasint,omitempty"` // signed in this act, or what its verdict was proven with
 	Key     []byte `cbor:"6,keyasint,omitempty"`
 
 	receipt entry.Receipt
@@ -50,13 +51,12 @@ type seenSession struct {
 	acts   [perso.MaxActs]servedAct
 }
 
-// tag is the first half of a claim's hash: enough to tell the claims of a lot apart.
-type tag [16]byte
-
-// bound is what a unit was last served as.
+// bound is what a unit was last served as. Claims are told apart by their whole hash: who owns the ledger chooses their
+// content, and could make two that agree in half of it.
 type bound struct {
-	claim   tag
-	session uint64 // first bytes of the first session that wrote
+	claim   [32]byte
+	cert    [32]byte // hash of the certificate that it was proven good with
+	session uint64   // first bytes of the first session that wrote
 	gen     perso.Generation
 	wrote   bool // a window after act 0 left
 	secrets bool // a secret may have left
@@ -73,12 +73,12 @@ type index struct {
 	forgot   bool
 
 	units map[perso.Unit]*bound
-	eids  map[uint32]tag
+	eids  map[uint32][32]byte
 	goods uint64
 }
 
 func newIndex() *index {
-	return &index{sessions: map[perso.Session]*seenSession{}, serials: map[uint64]perso.Session{}, units: map[perso.Unit]*bound{}, eids: map[uint32]tag{}}
+	return &index{sessions: map[perso.Session]*seenSession{}, serials: map[uint64]perso.Session{}, units: map[perso.Unit]*bound{}, eids: map[uint32][32]byte{}}
 }
 
 // add takes one receipt into the index.
@@ -92,19 +92,18 @@ func (x *index) add(r rendered) {
 		x.queue = append(x.queue, e.Session)
 	}
 	s.acts[e.N] = servedAct{responses: e.Responses, seq: e.Seq, known: true}
-	claim := tag(e.Claim[:16])
 	u := x.units[e.Unit]
-	if u == nil || u.claim != claim {
-		u = &bound{claim: claim, gen: e.Gen}
+	if u == nil || u.claim != e.Claim {
+		u = &bound{claim: e.Claim, gen: e.Gen}
 		x.units[e.Unit] = u
 	}
-	x.eids[r.Index] = claim
+	x.eids[r.Index] = e.Claim
 	if e.Result == resultScript && e.N > 0 && !u.wrote {
 		u.wrote, u.session = true, shortSession(e.Session)
 	}
 	u.secrets = u.secrets || r.Secrets
 	if e.Result == resultGood && !u.good {
-		u.good = true
+		u.good, u.cert = true, sha256.Sum256(r.Cert)
 		x.goods++
 	}
 }
@@ -149,13 +148,12 @@ func (x *index) admitSession(s perso.Session, serial uint64) error {
 // admitClaim refuses a claim that contradicts one that was served: another chip for the unit or EID, or a generation that
 // was superseded (I1).
 func (x *index) admitClaim(c entry.Claim, hash [32]byte) error {
-	claim := tag(hash[:16])
-	if other, used := x.eids[uint32(c.Index)]; used && other != claim {
+	if other, used := x.eids[uint32(c.Index)]; used && other != hash {
 		return refuse("EID index %d was claimed otherwise", c.Index)
 	}
 	u := x.units[c.Unit]
 	switch {
-	case u == nil || u.claim == claim:
+	case u == nil || u.claim == hash:
 		return nil
 	case u.gen >= c.Gen:
 		return refuse("unit %d generation %d was claimed otherwise, in generation %d", c.Unit, c.Gen, u.gen)
@@ -168,10 +166,19 @@ func (x *index) admitClaim(c entry.Claim, hash [32]byte) error {
 // history of a claim: whether secrets may have reached its chip, and whether an earlier session began to write.
 func (x *index) history(c entry.Claim, hash [32]byte, s perso.Session) (secrets, wrote, good bool) {
 	u := x.units[c.Unit]
-	if u == nil || u.claim != tag(hash[:16]) {
+	if u == nil || u.claim != hash {
 		return false, false, false
 	}
 	return u.secrets, u.wrote && u.session != shortSession(s), u.good
+}
+
+// proven gives the hash of the certificate that a claim was found good with. No word of the log stands in for that.
+func (x *index) proven(c entry.Claim, hash [32]byte) (cert [32]byte, good bool) {
+	u := x.units[c.Unit]
+	if u == nil || u.claim != hash || !u.good {
+		return cert, false
+	}
+	return u.cert, true
 }
 
 func shortSession(s perso.Session) uint64 { return binary.BigEndian.Uint64(s[:8]) }

@@ -128,7 +128,7 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 			return nil, err
 		}
 	}
-	_, r.wroteBefore, _ = seen.history(claim, stamp, act.Session)
+	_, r.wroteBefore, r.wasGood = seen.history(claim, stamp, act.Session)
 	r.vars = &variables{ctx: ctx, v: b.v, l: b.l, claim: claim, serial: act.Serial, stamp: stamp,
 		carried: map[string][]byte{}, cert: r.certificate}
 	return r, nil
@@ -169,8 +169,11 @@ func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.Serv
 		return bus.ServeResult{}, err
 	}
 	record := rendered{Receipt: made, Serial: r.act.Serial, Index: uint32(r.claim.Index), Secrets: r.state.Secrets, receipt: e}
-	if r.stored != nil {
+	switch {
+	case r.stored != nil:
 		record.Cert, record.Key = r.stored.Cert, r.stored.Key
+	case result.Good:
+		record.Cert = r.cert
 	}
 	b.fresh = append(b.fresh, record)
 	b.l.seen.add(record)
