@@ -11,12 +11,12 @@ import (
 	"github.com/persoline/persoline/perso/checkpoint"
 )
 
-// Recollection is what a vault must never forget: losing it would let a database administrator fork the log, or use one
-// lot key for two releases.
+// Recollection is what a vault must never forget: losing it would let a database administrator fork the log, use one
+// lot key for two releases, or make an identity twice in two lots.
 type Recollection struct {
 	Size int64 // of the last checkpoint that may have been signed
 	Root [32]byte
-	Lots map[perso.Name][32]byte // release that each lot key was made for
+	Lots map[perso.Name]Issued // every lot that a key was made for
 }
 
 // Memory keeps a Recollection. A store without one is an error, never an empty beginning: the ceremony makes it. Both
@@ -24,7 +24,7 @@ type Recollection struct {
 type Memory interface {
 	Recall() (Recollection, error)
 	RememberCheckpoint(size int64, root [32]byte) error
-	RememberLot(lot perso.Name, release [32]byte) error
+	RememberLot(lot perso.Name, i Issued) error
 }
 
 // Checkpoint signs the log's new size and root when they continue what was signed last, and nothing else. It is the only

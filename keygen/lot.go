@@ -34,12 +34,11 @@ type lot struct {
 
 	constants map[string][]byte // the release's
 
-	mu       sync.Mutex
-	closed   bool
-	seen     *index
-	next     uint64   // number of the next receipt
-	head     [32]byte // hash of the last one
-	exported map[bus.ExportKind]map[perso.Unit]struct{}
+	mu     sync.Mutex
+	closed bool
+	seen   *index
+	next   uint64   // number of the next receipt
+	head   [32]byte // hash of the last one
 }
 
 // refusal is a refusal of one item: an alarm, not an error of the batch.
@@ -53,7 +52,7 @@ func refuse(format string, a ...any) error { return refusal(fmt.Sprintf(format, 
 // what its earlier receipts say. A release that has expired still opens a lot that was opened before, for its exports;
 // Serve takes no new session under it.
 func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotReply, error) {
-	release, hash, err := v.authorized(q)
+	release, hash, chain, err := v.authorized(q)
 	if err != nil {
 		return bus.OpenLotReply{}, err
 	}
@@ -63,17 +62,22 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 	}
 	v.opening.Lock()
 	defer v.opening.Unlock()
-	isNew, err := v.mayOpen(release, hash)
+	isNew, err := v.mayOpen(release, hash, chain)
 	if err != nil {
+		v.cfg.Log.Error("refused a release", "lot", release.Lot, "err", err)
 		return bus.OpenLotReply{}, err
 	}
 	if l, err := v.take(release.Lot); err == nil {
 		l.mu.Unlock()
 		return bus.OpenLotReply{Lot: release.Lot}, nil
 	}
-	l := &lot{release: release, hash: hash, script: compiled, plan: planOf(compiled), constants: constantsOf(release),
-		exported: map[bus.ExportKind]map[perso.Unit]struct{}{}}
-	created, err := v.prepare(ctx, l, isNew)
+	l := &lot{release: release, hash: hash, script: compiled, plan: planOf(compiled), constants: constantsOf(release)}
+	if isNew {
+		if err := v.issue(ctx, l, issued(release, hash, chain)); err != nil {
+			return bus.OpenLotReply{}, err
+		}
+	}
+	created, err := v.prepare(ctx, l)
 	if err != nil {
 		l.close()
 		return bus.OpenLotReply{}, err
@@ -83,28 +87,30 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 	return bus.OpenLotReply{Lot: release.Lot, Created: created}, nil
 }
 
-// mayOpen compares with what the vault remembers: one release per lot, and none that expired before it was first opened.
-func (v *Vault) mayOpen(r statement.Release, hash [32]byte) (isNew bool, err error) {
+// mayOpen compares with what the vault remembers: one release per lot, none that expired before it was first opened, and
+// nothing that another lot has.
+func (v *Vault) mayOpen(r statement.Release, hash [32]byte, chain []statement.Signed) (isNew bool, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	known, ok := v.memory.Lots[r.Lot]
 	switch {
-	case ok && known != hash:
+	case ok && known.Release != hash:
 		return false, bus.Refuse(bus.FaultConflict, "lot %q was made for another release", r.Lot)
-	case !ok && !v.cfg.Now().Before(r.Expires):
+	case ok:
+		return false, nil
+	case !v.cfg.Now().Before(r.Expires):
 		return false, bus.Refuse(bus.FaultRefused, "release of lot %q has expired", r.Lot)
 	}
-	return !ok, nil
+	return true, v.memory.mayIssue(r.Lot, issued(r, hash, chain), chain)
 }
 
 // authorized verifies the register from its pinned genesis on, the two officers' signatures, and that this vault can make
 // what they released.
-func (v *Vault) authorized(q bus.OpenLotRequest) (release statement.Release, hash [32]byte, err error) {
-	fail := func(err error) (statement.Release, [32]byte, error) {
+func (v *Vault) authorized(q bus.OpenLotRequest) (release statement.Release, hash [32]byte, chain []statement.Signed, err error) {
+	fail := func(err error) (statement.Release, [32]byte, []statement.Signed, error) {
 		v.cfg.Log.Error("refused a release", "err", err)
-		return release, hash, bus.Refuse(bus.FaultRefused, "%v", err)
+		return release, hash, nil, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
-	chain := make([]statement.Signed, 0, len(q.Register))
 	for _, b := range q.Register {
 		s, err := statement.DecodeSigned(b)
 		if err != nil {
@@ -132,7 +138,7 @@ func (v *Vault) authorized(q bus.OpenLotRequest) (release statement.Release, has
 	if err := v.makeable(release); err != nil {
 		return fail(fmt.Errorf("release of lot %q: %w", release.Lot, err))
 	}
-	return release, signed.Hash(), nil
+	return release, signed.Hash(), chain, nil
 }
 
 // makeable refuses what this vault cannot make as it was released.
@@ -181,20 +187,34 @@ func constantsOf(r statement.Release) map[string][]byte {
 	return m
 }
 
+// issue binds a new lot's key to its release before the key exists: a crash between the two leaves a name without a key,
+// never a key whose release is unknown. Such a key was made by a vault with another memory and other receipts, or this
+// one's were lost: then nobody here knows which identities are on chips.
+func (v *Vault) issue(ctx context.Context, l *lot, i Issued) error {
+	if err := l.nameKeys(v.cfg.Env); err != nil {
+		return err
+	}
+	has, err := v.cfg.Token.Has(ctx, l.key)
+	if err != nil {
+		return fmt.Errorf("looking for key of lot %q: %w", l.release.Lot, err)
+	}
+	if has {
+		v.cfg.Log.Error("refused a release", "lot", l.release.Lot, "err", "its key is there")
+		return bus.Refuse(bus.FaultConflict, "key of lot %q is on the token, and this vault did not make it", l.release.Lot)
+	}
+	if err := v.cfg.Memory.RememberLot(l.release.Lot, i); err != nil {
+		return fmt.Errorf("remembering lot %q: %w", l.release.Lot, err)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.memory.Lots[l.release.Lot] = i
+	return nil
+}
+
 // prepare makes or finds the lot's key, opens OP and reads the journal; v.opening is held.
-func (v *Vault) prepare(ctx context.Context, l *lot, isNew bool) (created bool, err error) {
+func (v *Vault) prepare(ctx context.Context, l *lot) (created bool, err error) {
 	if err := l.nameKeys(v.cfg.Env); err != nil {
 		return false, err
-	}
-	if isNew {
-		// Bound to its release before it exists: a crash between the two leaves a name without a key, never a key whose
-		// release is unknown.
-		if err := v.cfg.Memory.RememberLot(l.release.Lot, l.hash); err != nil {
-			return false, fmt.Errorf("remembering lot %q: %w", l.release.Lot, err)
-		}
-		v.mu.Lock()
-		v.memory.Lots[l.release.Lot] = l.hash
-		v.mu.Unlock()
 	}
 	has, err := v.cfg.Token.Has(ctx, l.key)
 	if err != nil {
@@ -254,8 +274,8 @@ func (v *Vault) openSecrets(ctx context.Context, l *lot) error {
 		}
 		*d.to = secret.New(mac[:])
 	}
-	zero := make([]byte, 16)
-	first, err := v.cfg.Token.EncryptECB(ctx, l.kmc, zero)
+	first, err := v.cfg.Token.EncryptECB(ctx, l.kmc, make([]byte, keyBytes))
+	defer clear(first)
 	if err != nil {
 		return fmt.Errorf("using chip maker's key %q: %w", l.release.KMC, err)
 	}
@@ -285,7 +305,7 @@ func (v *Vault) admitLot(l *lot) {
 
 // close ends the use of a lot: the ledger must open it again, which reads its receipts anew. l.mu is held.
 func (l *lot) close() {
-	l.closed = true
+	l.closed, l.subkey = true, [16]byte{}
 	l.op.Wipe()
 	l.challenge.Wipe()
 	l.receipts.Wipe()

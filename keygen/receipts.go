@@ -25,9 +25,6 @@ type Journal interface {
 // MaxReceiptsPerReply bounds one portion: a receipt has about 700 bytes, a message 900 KiB.
 const MaxReceiptsPerReply = 512
 
-// MaxManifestBytes bounds what SealBundle signs: what an HSM takes as one message.
-const MaxManifestBytes = record.MaxRecordBytes
-
 // sign completes a receipt: its number, the hash of the one before it, and its MAC.
 func (l *lot) sign(e *entry.Receipt, next uint64, head [32]byte) ([]byte, error) {
 	e.Seq, e.Prev = next, head
@@ -139,14 +136,15 @@ func (v *Vault) Receipts(ctx context.Context, q bus.ReceiptsRequest) (bus.Receip
 	return reply, nil
 }
 
-// SealBundle signs the manifest of an audit bundle with the statement key. What reads as one of the vault's own
-// statements is refused, so that nobody can have one signed under this name.
+// kindSeal is the record that says whose an audit bundle is and what its manifest hashes to (ledger/FORMAT.md).
+const kindSeal = "bundle-seal"
+
+// SealBundle signs the seal of an audit bundle with the statement key: of this site, of a lot that was made here, and
+// nothing else, so that nobody can have the vault say another thing.
 func (v *Vault) SealBundle(ctx context.Context, q bus.SealBundleRequest) (bus.SealBundleReply, error) {
-	if len(q.Manifest) == 0 || len(q.Manifest) > MaxManifestBytes {
-		return bus.SealBundleReply{}, bus.Refuse(bus.FaultBadMessage, "manifest of %d bytes, want 1 to %d", len(q.Manifest), MaxManifestBytes)
-	}
-	if kind, err := record.Kind(q.Manifest); err == nil && (kind == entry.KindReceiptHead || kind == entry.KindReceipt) {
-		return bus.SealBundleReply{}, bus.Refuse(bus.FaultRefused, "a %s is no manifest", kind)
+	if err := v.sealable(q); err != nil {
+		v.cfg.Log.Error("refused a seal", "lot", q.Lot, "err", err)
+		return bus.SealBundleReply{}, bus.Refuse(bus.FaultRefused, "sealing bundle of lot %q: %v", q.Lot, err)
 	}
 	sig, err := v.cfg.Token.SignMessage(ctx, v.cfg.Keys.Statement, q.Manifest)
 	if err != nil {
@@ -154,4 +152,24 @@ func (v *Vault) SealBundle(ctx context.Context, q bus.SealBundleRequest) (bus.Se
 	}
 	v.cfg.Log.Info("bundle sealed", "lot", q.Lot)
 	return bus.SealBundleReply{Signature: sig}, nil
+}
+
+func (v *Vault) sealable(q bus.SealBundleRequest) error {
+	r, err := record.Parse(q.Manifest, kindSeal)
+	if err != nil {
+		return err
+	}
+	env, site, lot := r.Raw("env"), r.Raw("site"), r.Raw("lot")
+	r.Uint("files", 32)
+	r.Hash("manifest")
+	if err := r.Done(); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	_, made := v.memory.Lots[q.Lot]
+	v.mu.Unlock()
+	if perso.Env(env) != v.cfg.Env || perso.Name(site) != v.cfg.Site || perso.Name(lot) != q.Lot || !made {
+		return fmt.Errorf("seal is of lot %q, site %q (%s)", lot, site, env)
+	}
+	return nil
 }

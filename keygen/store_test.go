@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/hsm/hsmfake"
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/perso"
 )
@@ -22,7 +24,7 @@ type storeDouble struct {
 }
 
 func newStore() *storeDouble {
-	return &storeDouble{journal: map[perso.Name][][]byte{}, memory: keygen.Recollection{Lots: map[perso.Name][32]byte{}}}
+	return &storeDouble{journal: map[perso.Name][][]byte{}, memory: keygen.Recollection{Lots: map[perso.Name]keygen.Issued{}}}
 }
 
 func (s *storeDouble) write(do func()) error {
@@ -69,15 +71,28 @@ func (s *storeDouble) RememberCheckpoint(size int64, root [32]byte) error {
 	return s.write(func() { s.memory.Size, s.memory.Root = size, root })
 }
 
-func (s *storeDouble) RememberLot(lot perso.Name, release [32]byte) error {
-	return s.write(func() { s.memory.Lots[lot] = release })
+func (s *storeDouble) RememberLot(lot perso.Name, i keygen.Issued) error {
+	return s.write(func() { s.memory.Lots[lot] = i })
 }
 
-// withoutDisk gives the rig's vault a store that can fail on demand.
+// withoutDisk gives the rig's vault an empty store that can fail on demand, and a token that knows no lot.
 func (r *rig) withoutDisk() *storeDouble {
 	r.t.Helper()
+	r.destroyLot()
 	s := newStore()
 	r.cfg.Journal, r.cfg.Memory = s, s
 	r.reopenVault()
 	return s
+}
+
+// destroyLot takes the test lot's key off the token, if it is there.
+func (r *rig) destroyLot() {
+	r.t.Helper()
+	key, err := hsm.NewKey("test", hsm.ClassLot, string(testLot))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.token.(*hsmfake.Token).Destroy(ctx, key); err != nil && !errors.Is(err, hsm.ErrNotFound) {
+		r.t.Fatal(err)
+	}
 }

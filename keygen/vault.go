@@ -94,7 +94,7 @@ func New(ctx context.Context, cfg Config) (*Vault, error) {
 		return nil, fmt.Errorf("recalling what vault %q signed: %w", cfg.Name, err)
 	}
 	if v.memory.Lots == nil {
-		v.memory.Lots = map[perso.Name][32]byte{}
+		v.memory.Lots = map[perso.Name]Issued{}
 	}
 	return v, nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/bus/membus"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/statement"
 )
@@ -127,6 +128,127 @@ func TestOneReleasePerLot(t *testing.T) {
 	r.openLot()
 	if got := u.session(); !strings.Contains(got.Refused, "expired") {
 		t.Errorf("session after the release's end: %+v", got)
+	}
+}
+
+// later is the release with the i-th ranges after its own.
+func (r *rig) later(i uint64) statement.Release {
+	rel := r.release
+	rel.EIDs, rel.ICCIDs, rel.IMSIs = shifted(r.t, rel.EIDs, i), shifted(r.t, rel.ICCIDs, i), shifted(r.t, rel.IMSIs, i)
+	return rel
+}
+
+func shifted[T id.Number[T]](t testing.TB, r id.Range[T], i uint64) id.Range[T] {
+	t.Helper()
+	all, err := id.NewRange(r.First(), (i+1)*r.Count())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := all.At(i * r.Count())
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := id.NewRange(first, r.Count())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// I1: officers sign the ranges that a ledger shows them; the vault knows which ones it issued, also after a restart.
+func TestIssuesAnIdentityOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.openLot()
+	r.reopenVault()
+	open := func(f func(*statement.Release)) error {
+		rel, q := r.later(1), r.openRequest()
+		rel.Lot = "LOT-2"
+		f(&rel)
+		q.Release = r.sign(rel, "ann", "bob").Encode()
+		_, err := r.vault.OpenLot(ctx, q)
+		return err
+	}
+	for name, f := range map[string]func(*statement.Release){
+		"EIDs":   func(s *statement.Release) { s.EIDs = r.release.EIDs },
+		"ICCIDs": func(s *statement.Release) { s.ICCIDs = r.release.ICCIDs },
+		"IMSIs":  func(s *statement.Release) { s.IMSIs = r.release.IMSIs },
+	} {
+		if err := open(f); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), name+" of lot") {
+			t.Errorf("%s of another lot: %v", name, err)
+		}
+	}
+	if err := open(func(*statement.Release) {}); err != nil {
+		t.Errorf("ranges of its own: %v", err)
+	}
+}
+
+// I7: a register that is shorter than one that was in force, or another, lets nobody release: officers who were
+// dismissed would be officers again.
+func TestRegisterOnlyGrows(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	change := func(kind string, prev statement.Signed, o statement.Officer, by ...perso.Name) statement.Signed {
+		body, err := statement.Change{Kind: kind, Prev: prev.Hash(), At: start, Nonce: [32]byte{5}, Officer: o}.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := statement.Signed{Body: body}
+		for _, name := range by {
+			s.Sign(name, r.officers[name])
+		}
+		return s
+	}
+	key := ed25519.NewKeyFromSeed(make32(9))
+	dan := statement.Officer{ID: "dan", Person: "Dan", Role: statement.RoleQuality, Key: key.Public().(ed25519.PublicKey)}
+	r.officers["dan"] = key
+	bob := r.officers["bob"].Public().(ed25519.PublicKey)
+	added := change(statement.KindAdd, r.register, dan, "ann", "bob")
+	dismissed := change(statement.KindRevoke, added, statement.Officer{ID: "bob", Person: "Bob", Role: statement.RoleSecurity, Key: bob}, "ann", "dan")
+	open := func(i uint64, officers []perso.Name, chain ...statement.Signed) error {
+		rel, q := r.later(i), r.openRequest()
+		rel.Lot, q.Register = perso.Name(fmt.Sprintf("LOT-%d", i)), nil
+		for _, s := range chain {
+			q.Register = append(q.Register, s.Encode())
+		}
+		q.Release = r.sign(rel, officers...).Encode()
+		_, err := r.vault.OpenLot(ctx, q)
+		return err
+	}
+	if err := open(1, []perso.Name{"ann", "dan"}, r.register, added, dismissed); err != nil {
+		t.Fatal(err)
+	}
+	r.reopenVault()
+	for name, chain := range map[string][]statement.Signed{"cut short": {r.register}, "without the dismissal": {r.register, added}} {
+		if err := open(2, []perso.Name{"ann", "bob"}, chain...); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), "does not continue") {
+			t.Errorf("a dismissed officer with the register %s: %v", name, err)
+		}
+	}
+	if err := open(2, []perso.Name{"ann", "bob"}, r.register, added, dismissed); code(err) != bus.FaultRefused {
+		t.Errorf("a dismissed officer: %v", err)
+	}
+	forged := change(statement.KindAdd, dismissed, statement.Officer{ID: "eve", Person: "Eve", Role: statement.RoleSecurity, Key: bob}, "ann", "cid")
+	if err := open(2, []perso.Name{"ann", "dan"}, r.register, added, dismissed, forged); code(err) != bus.FaultRefused {
+		t.Errorf("an addition by one role: %v", err)
+	}
+	if err := open(2, []perso.Name{"ann", "dan"}, r.register, added, dismissed); err != nil {
+		t.Error(err)
+	}
+}
+
+// A second vault on the token, or one whose memory was lost, has no receipts of what was made: it makes nothing.
+func TestTakesNoLotKeyThatItDidNotMake(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.openLot()
+	s := newStore()
+	r.cfg.Name, r.cfg.Journal, r.cfg.Memory = "V2", s, s
+	r.reopenVault()
+	if _, err := r.vault.OpenLot(ctx, r.openRequest()); code(err) != bus.FaultConflict {
+		t.Errorf("a second vault: %v", err)
+	}
+	if len(s.memory.Lots) != 0 {
+		t.Errorf("it remembers %v", s.memory.Lots)
 	}
 }
 
@@ -258,37 +380,46 @@ func TestDestroyedLotStaysDestroyed(t *testing.T) {
 	r := newRig(t)
 	r.openLot()
 	r.claimUnit(newCard(t, testKMC, 1), 0, 0).session()
-	key, err := hsm.NewKey("test", hsm.ClassLot, string(testLot))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.token.(*hsmfake.Token).Destroy(ctx, key); err != nil {
-		t.Fatal(err)
-	}
+	r.destroyLot()
 	r.reopenVault()
 	if _, err := r.vault.OpenLot(ctx, r.openRequest()); code(err) != bus.FaultRefused {
 		t.Errorf("opened a destroyed lot: %v", err)
 	}
 }
 
-func TestSealsManifestsOnly(t *testing.T) {
+func TestSealsBundlesOnly(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	manifest := []byte("00 file\n")
-	reply, err := r.vault.SealBundle(ctx, bus.SealBundleRequest{Lot: testLot, Manifest: manifest})
-	if err != nil || !ed25519.Verify(r.made.StmtKey, manifest, reply.Signature) {
+	r.openLot()
+	seal := func(kind, env, site string, lot perso.Name) []byte {
+		b, err := record.New(kind).Str("env", env).Str("site", site).Str("lot", string(lot)).Uint("files", 3).Hex("manifest", make32(7)).Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	good := seal("bundle-seal", "test", "S1", testLot)
+	reply, err := r.vault.SealBundle(ctx, bus.SealBundleRequest{Lot: testLot, Manifest: good})
+	if err != nil || !ed25519.Verify(r.made.StmtKey, good, reply.Signature) {
 		t.Errorf("sealing: %v", err)
 	}
-	head, err := record.New(entry.KindReceiptHead).Bytes()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, m := range [][]byte{head, nil, make([]byte, keygen.MaxManifestBytes+1)} {
-		if _, err := r.vault.SealBundle(ctx, bus.SealBundleRequest{Lot: testLot, Manifest: m}); err == nil {
-			t.Errorf("sealed %.40q", m)
+	for name, q := range map[string]bus.SealBundleRequest{
+		"a receipt head":      {Lot: testLot, Manifest: seal(entry.KindReceiptHead, "test", "S1", testLot)},
+		"any text":            {Lot: testLot, Manifest: []byte("00 file\n")},
+		"nothing":             {Lot: testLot},
+		"more than a seal":    {Lot: testLot, Manifest: append(bytes.Clone(good), "lot L9\n"...)},
+		"another environment": {Lot: testLot, Manifest: seal("bundle-seal", "production", "S1", testLot)},
+		"another site":        {Lot: testLot, Manifest: seal("bundle-seal", "test", "S2", testLot)},
+		"another lot":         {Lot: testLot, Manifest: seal("bundle-seal", "test", "S1", "LOT-2")},
+		"a lot never made":    {Lot: "LOT-2", Manifest: seal("bundle-seal", "test", "S1", "LOT-2")},
+	} {
+		if reply, err := r.vault.SealBundle(ctx, q); code(err) != bus.FaultRefused || reply.Signature != nil {
+			t.Errorf("%s: sealed, %v", name, err)
 		}
 	}
 }
+
+func make32(b byte) []byte { return bytes.Repeat([]byte{b}, 32) }
 
 func TestNewRefusesPartsThatDoNotBelongTogether(t *testing.T) {
 	t.Parallel()
@@ -327,8 +458,7 @@ func TestOnTheBus(t *testing.T) {
 		t.Errorf("challenges: %v", err)
 	}
 	r.token.(*hsmfake.Token).Inject(func(uint64, hsm.Verb, hsm.Key) hsmfake.Fault { return hsmfake.Fault{Before: hsm.ErrBusy} })
-	q := bus.SealBundleRequest{Lot: testLot, Manifest: []byte("m")}
-	if _, err := bus.Call[bus.SealBundleReply](ctx, b, bus.VaultSubject(bus.VaultSealBundle), q); code(err) != bus.FaultBusy {
+	if _, err := bus.Call[bus.OpenLotReply](ctx, b, bus.VaultSubject(bus.VaultOpenLot), r.openRequest()); code(err) != bus.FaultBusy {
 		t.Errorf("with a busy HSM: %v", err)
 	}
 	if err := stop(); err != nil {
@@ -343,7 +473,7 @@ func TestClosesTheOldestLot(t *testing.T) {
 	r.withoutDisk()
 	var requests []bus.OpenLotRequest
 	for i := range keygen.MaxOpenLots + 1 {
-		rel, q := r.release, r.openRequest()
+		rel, q := r.later(uint64(i)), r.openRequest()
 		rel.Lot = perso.Name(fmt.Sprintf("L%d", i))
 		q.Release = r.sign(rel, "ann", "bob").Encode()
 		if reply, err := r.vault.OpenLot(ctx, q); err != nil || !reply.Created || reply.Lot != rel.Lot {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/id"
 )
 
 var (
@@ -258,6 +259,22 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
+func issuedLot(t *testing.T, n byte) keygen.Issued {
+	t.Helper()
+	eid, err1 := id.ParseEID("89049032123451234512345678901235")
+	iccid, err2 := id.ParseICCID("8988247000100003319")
+	imsi, err3 := id.ParseIMSI("901700000000001", 2)
+	i := keygen.Issued{Release: [32]byte{n}, Register: [32]byte{9}, Statements: uint64(n)}
+	var err4, err5, err6 error
+	i.EIDs, err4 = id.NewEIDRange(eid, uint64(n))
+	i.ICCIDs, err5 = id.NewICCIDRange(iccid, 10)
+	i.IMSIs, err6 = id.NewIMSIRange(imsi, 20)
+	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
 func TestMemory(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "memory")
@@ -274,7 +291,7 @@ func TestMemory(t *testing.T) {
 	if r, err := m.Recall(); err != nil || r.Size != 0 || len(r.Lots) != 0 {
 		t.Errorf("new memory: %+v, %v", r, err)
 	}
-	if err := errors.Join(m.RememberCheckpoint(7, [32]byte{7}), m.RememberLot("A", [32]byte{1}), m.RememberLot("B", [32]byte{2})); err != nil {
+	if err := errors.Join(m.RememberCheckpoint(7, [32]byte{7}), m.RememberLot("A", issuedLot(t, 1)), m.RememberLot("B", issuedLot(t, 2))); err != nil {
 		t.Fatal(err)
 	}
 	// A crash before a rename leaves the new file beside the old one.
@@ -283,7 +300,7 @@ func TestMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := keygen.Recollection{Size: 7, Root: [32]byte{7}, Lots: map[perso.Name][32]byte{"A": {1}, "B": {2}}}
+	want := keygen.Recollection{Size: 7, Root: [32]byte{7}, Lots: map[perso.Name]keygen.Issued{"A": issuedLot(t, 1), "B": issuedLot(t, 2)}}
 	m, err = OpenMemory(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/record"
 )
 
@@ -19,7 +20,7 @@ const (
 	fileCheckpoint = "checkpoint"
 	folderLots     = "lots"
 
-	maxMemoryBytes = 1024 // of one file: two or three short fields
+	maxMemoryBytes = 1024 // of one file: a dozen short fields
 )
 
 // Memory is a folder: the file checkpoint, replaced by rename, and lots, one file for each, never replaced.
@@ -47,7 +48,7 @@ func OpenMemory(dir string) (*Memory, error) {
 
 // Recall reads everything.
 func (m *Memory) Recall() (r keygen.Recollection, err error) {
-	r.Lots = map[perso.Name][32]byte{}
+	r.Lots = map[perso.Name]keygen.Issued{}
 	rd, err := m.readRecord(fileCheckpoint, kindCheckpoint)
 	if err != nil {
 		return r, err
@@ -70,7 +71,7 @@ func (m *Memory) Recall() (r keygen.Recollection, err error) {
 		}
 		name, err := perso.ParseName(rd.Raw("lot"))
 		rd.Check(err)
-		r.Lots[name] = rd.Hash("release")
+		r.Lots[name] = readIssued(rd)
 		if err := rd.Done(); err != nil || string(name) != l.Name() {
 			return r, fmt.Errorf("reading vault memory of lot %q: %w", l.Name(), errors.Join(ErrCorrupt, err))
 		}
@@ -103,8 +104,33 @@ func (m *Memory) RememberCheckpoint(size int64, root [32]byte) error {
 }
 
 // RememberLot adds a lot.
-func (m *Memory) RememberLot(lot perso.Name, release [32]byte) error {
-	return m.put(filepath.Join(folderLots, string(lot)), record.New(kindLot).Str("lot", string(lot)).Hex("release", release[:]))
+func (m *Memory) RememberLot(lot perso.Name, i keygen.Issued) error {
+	eid, iccid, imsi := i.EIDs.First(), i.ICCIDs.First(), i.IMSIs.First()
+	w := record.New(kindLot).Str("lot", string(lot)).Hex("release", i.Release[:]).Hex("register", i.Register[:]).Uint("statements", i.Statements).
+		Str("eid_first", eid.String()).Uint("eid_count", i.EIDs.Count()).Str("iccid_first", iccid.String()).Uint("iccid_count", i.ICCIDs.Count()).
+		Str("imsi_first", imsi.String()).Uint("imsi_mnc_digits", uint64(imsi.MNCDigits())).Uint("imsi_count", i.IMSIs.Count())
+	return m.put(filepath.Join(folderLots, string(lot)), w)
+}
+
+func readIssued(r *record.Reader) (i keygen.Issued) {
+	i.Release, i.Register, i.Statements = r.Hash("release"), r.Hash("register"), r.Uint("statements", 32)
+	if i.Statements == 0 {
+		r.Check(errors.New("no register has no statement"))
+	}
+	eid, err := id.ParseEID(r.Raw("eid_first"))
+	r.Check(err)
+	i.EIDs, err = id.NewEIDRange(eid, r.Uint("eid_count", 32))
+	r.Check(err)
+	iccid, err := id.ParseICCID(r.Raw("iccid_first"))
+	r.Check(err)
+	i.ICCIDs, err = id.NewICCIDRange(iccid, r.Uint("iccid_count", 32))
+	r.Check(err)
+	digits := r.Raw("imsi_first")
+	imsi, err := id.ParseIMSI(digits, int(r.Uint("imsi_mnc_digits", 8)))
+	r.Check(err)
+	i.IMSIs, err = id.NewIMSIRange(imsi, r.Uint("imsi_count", 32))
+	r.Check(err)
+	return i
 }
 
 const tempSuffix = ".new" // no perso.Name has a dot

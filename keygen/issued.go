@@ -1,0 +1,52 @@
+package keygen
+
+import (
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// Issued is what the vault remembers for ever of a lot that it made a key for. Officers sign what a ledger shows them, and
+// do not know every number that was ever issued: the vault does.
+type Issued struct {
+	Release [32]byte // hash of the statement that allowed it
+	// Register is the newest statement of the officer register as it was then, Statements how many there were.
+	Register   [32]byte
+	Statements uint64
+
+	EIDs   id.EIDRange
+	ICCIDs id.ICCIDRange
+	IMSIs  id.IMSIRange
+}
+
+func issued(r statement.Release, hash [32]byte, chain []statement.Signed) Issued {
+	return Issued{Release: hash, Register: chain[len(chain)-1].Hash(), Statements: uint64(len(chain)), EIDs: r.EIDs, ICCIDs: r.ICCIDs, IMSIs: r.IMSIs}
+}
+
+// shared names a kind of identity that two lots have in common, or nothing.
+func (i Issued) shared(other Issued) string {
+	switch {
+	case i.EIDs.Overlaps(other.EIDs):
+		return "EIDs"
+	case i.ICCIDs.Overlaps(other.ICCIDs):
+		return "ICCIDs"
+	case i.IMSIs.Overlaps(other.IMSIs):
+		return "IMSIs"
+	}
+	return ""
+}
+
+// mayIssue refuses a new lot that contradicts the lots before it: identities that were issued (I1), or an officer register
+// from which statements are missing that were in force before, say the revocation of who signed now (I7).
+func (r Recollection) mayIssue(lot perso.Name, next Issued, chain []statement.Signed) error {
+	for name, old := range r.Lots {
+		if kind := next.shared(old); kind != "" {
+			return bus.Refuse(bus.FaultRefused, "lot %q has %s of lot %q", lot, kind, name)
+		}
+		if old.Statements > uint64(len(chain)) || chain[old.Statements-1].Hash() != old.Register {
+			return bus.Refuse(bus.FaultRefused, "the officer register does not continue the %d statements that lot %q was released under", old.Statements, name)
+		}
+	}
+	return nil
+}
