@@ -40,6 +40,7 @@ type run struct {
 	previous *rendered // what was served for this act before, if anything
 
 	wroteBefore bool // an earlier session began to write
+	wasGood     bool // the chip proved itself before
 	vars        *variables
 	host        *scp.Host
 	onCard      bool // the session runs on the card's own keys
@@ -142,6 +143,9 @@ func (r *run) sameChip(iu scp.InitUpdate) error {
 func (r *run) staticKeys(iu scp.InitUpdate) (scp.StaticKeys, error) {
 	switch iu.KVN {
 	case r.l.release.FactoryKVN:
+		if r.wasGood && r.previous == nil { // its keys were replaced: this is a second chip of that name, and it would become a clone
+			return scp.StaticKeys{}, refuse("%s: chip %s is good and shows the maker's keys", perso.ReasonTwin, r.claim.Chip)
+		}
 		in := scp.KDF3ECBInputs(iu.KDD, r.l.subkey)
 		out, err := r.v.cfg.Token.EncryptECB(r.ctx, r.l.kmc, in[:])
 		if err != nil {
