@@ -157,5 +157,12 @@ func (r Release) sense() error {
 	case r.Remake != "same-identity" && r.Remake != "fresh-identity":
 		return fmt.Errorf("parsing release: unknown re-make rule %q", r.Remake)
 	}
+	seen := map[string]bool{}
+	for _, c := range r.Constants { // who signs must not read one value while another is used
+		if seen[c.Name] {
+			return fmt.Errorf("parsing release: constant %q has two values", c.Name)
+		}
+		seen[c.Name] = true
+	}
 	return nil
 }
