@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/persoline/persoline/keygen"
@@ -15,8 +16,12 @@ import (
 	"github.com/persoline/persoline/perso/bus/natsbus"
 )
 
-// ServeVault runs the vault until the context ends.
+// ServeVault runs the vault until the context ends. From then on the process leaves no core dump: one would keep for years
+// what is in memory for microseconds (I2).
 func (s *Site) ServeVault(ctx context.Context, log *slog.Logger) (err error) {
+	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
+		return fmt.Errorf("switching core dumps off: %w", err)
+	}
 	token, err := s.openToken(ctx, log)
 	if err != nil {
 		return err
