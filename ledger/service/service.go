@@ -15,6 +15,7 @@ import (
 	"github.com/persoline/persoline/ledger"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
 )
 
 // republish is how often work orders of unfinished lots are put on the queue again: the stream may have been lost (I3),
@@ -80,7 +81,7 @@ func (s *Service) subscribe() error {
 			s.serve(bus.LineSubject(line, bus.LineAct), bus.Answer(ofLine(line, func(q bus.ActRequest) perso.Name { return q.Present.Line }, l.Act))),
 			s.serve(bus.LineSubject(line, bus.LinePresent), bus.Answer(ofLine(line, func(q bus.PresentRequest) perso.Name { return q.Present.Line }, l.Present))),
 			s.serve(bus.LineSubject(line, bus.LineBin), bus.Answer(ofLine(line, func(q bus.BinRequest) perso.Name { return q.Present.Line }, l.Bin))),
-			s.serve(bus.LineSubject(line, bus.LineCount), bus.Answer(l.Count)),
+			s.serve(bus.LineSubject(line, bus.LineCount), bus.Answer(countedBy(entry.SourceHandler, l.Count))),
 		)
 		if err != nil {
 			return err
@@ -93,7 +94,7 @@ func (s *Service) subscribe() error {
 		s.serve(bus.OfficeSubject(bus.OfficeReceive), bus.Answer(l.Receive)),
 		s.serve(bus.OfficeSubject(bus.OfficeStatus), bus.Answer(l.Status)),
 		s.serve(bus.OfficeSubject(bus.OfficeLots), bus.Answer(l.Lots)),
-		s.serve(bus.OfficeSubject(bus.OfficeCount), bus.Answer(l.Count)),
+		s.serve(bus.OfficeSubject(bus.OfficeCount), bus.Answer(countedBy(entry.SourceHand, l.Count))),
 		s.serve(bus.OfficeSubject(bus.OfficeClose), bus.Answer(l.Close)),
 		s.serve(bus.OfficeSubject(bus.OfficeTrace), bus.Answer(l.Trace)),
 		s.serve(bus.OfficeSubject(bus.OfficeExport), bus.Answer(s.export)),
@@ -107,6 +108,16 @@ func ofLine[Q, A any](line perso.Name, of func(Q) perso.Name, f func(context.Con
 		if of(q) != line {
 			var none A
 			return none, bus.Refuse(bus.FaultRefused, "line %q speaks for line %q", line, of(q))
+		}
+		return f(ctx, q)
+	}
+}
+
+// countedBy refuses a count in another's name: the blind count by hand proves nothing if the machine can write it too (I6).
+func countedBy(source string, f func(context.Context, bus.CountRequest) (bus.Empty, error)) func(context.Context, bus.CountRequest) (bus.Empty, error) {
+	return func(ctx context.Context, q bus.CountRequest) (bus.Empty, error) {
+		if q.Source != source {
+			return bus.Empty{}, bus.Refuse(bus.FaultRefused, "a count of %q, asked where %q counts", q.Source, source)
 		}
 		return f(ctx, q)
 	}
