@@ -52,7 +52,11 @@ func (s *Site) ServeVault(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	<-ctx.Done()
-	return stop()
+	err = stop()
+	for verb, count := range token.Stats() {
+		log.Info("token was used", "step", verb.String(), "seq", count)
+	}
+	return err
 }
 
 // vaultConfig is everything but token and journal.
