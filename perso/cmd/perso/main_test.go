@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -14,7 +15,14 @@ func TestMain(m *testing.M) { testscript.Main(m, map[string]func(){"perso": main
 
 func TestProgram(t *testing.T) {
 	t.Parallel()
-	testscript.Run(t, testscript.Params{Dir: "testdata"})
+	repo, err := filepath.Abs(filepath.Join("..", "..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
+		e.Setenv("REPO", repo)
+		return nil
+	}})
 }
 
 // Every command of the program, those that start zones too, says what it is for, shows an example and knows --json.

@@ -30,7 +30,7 @@ func Into(env *cli.Env) {
 		}
 		return s.Office(ctx)
 	}
-	env.Extra = append(env.Extra, newSiteCmd, newServeCmd, newUpCmd, newDemoCmd, newChipCmd)
+	env.Extra = append(env.Extra, newSiteCmd, newServeCmd, newUpCmd, newDemoCmd, newChipCmd, newBenchCmd)
 }
 
 // group is a command that only has subcommands.

@@ -1,0 +1,31 @@
+package wire
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/persoline/persoline/perso/cmd/bench"
+	"github.com/persoline/persoline/perso/cmd/cli"
+)
+
+// newBenchCmd measures the whole factory in a folder of its own.
+func newBenchCmd(env *cli.Env) *cobra.Command {
+	o := bench.Options{Talk: env.Err}
+	c := &cobra.Command{
+		Use: "bench", Short: "Measure the whole factory against what chips, token and disk need by themselves",
+		Example: "  perso bench\n  perso bench --units 100000 --heads 64 --json", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.Check(); err != nil {
+				return cli.Usage("%v", err)
+			}
+			r, err := bench.Run(cmd.Context(), o)
+			if err != nil {
+				return err
+			}
+			return env.Emit(r, r.Table)
+		},
+	}
+	c.Flags().IntVar(&o.Units, "units", 10_000, "units of the measured lot; a lot of a tenth is made before it")
+	c.Flags().IntVar(&o.Heads, "heads", 16, "heads of the line")
+	c.Flags().StringVar(&o.Catalogue, "catalogue", "deploy", "folder with products and partners")
+	return c
+}
