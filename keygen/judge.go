@@ -15,7 +15,7 @@ import (
 
 // judge opens and checks the answers to the last window, in order, and keeps what later acts need of them.
 func (r *run) judge() error {
-	act := int(r.act.N) - 1
+	act := int(r.state.Act)
 	if act >= len(r.l.script.Acts) || len(r.state.Skip) != len(r.l.script.Acts[act]) {
 		return refuse("act %d is not in the script", r.act.N)
 	}
@@ -198,5 +198,6 @@ func (r *run) verdict() error {
 	if _, _, good := r.l.seen.history(r.claim, r.vars.stamp, r.act.Session); !good && r.l.seen.goods >= r.l.release.Good {
 		return refuse("%d units are good, no more were released", r.l.seen.goods)
 	}
+	r.proven = true
 	return nil
 }

@@ -39,6 +39,7 @@ type run struct {
 	act      entry.Act
 	previous *rendered // what was served for this act before, if anything
 
+	proven      bool // the verdict is good
 	wroteBefore bool // an earlier session began to write
 	wasGood     bool // the chip proved itself before
 	vars        *variables
@@ -72,10 +73,7 @@ func (r *run) play() error {
 	if err := r.judge(); err != nil {
 		return err
 	}
-	if int(r.act.N) == len(r.l.script.Acts) {
-		return r.verdict()
-	}
-	return r.render()
+	return r.render(int(r.state.Act) + 1)
 }
 
 // open rebuilds the secure channel from its transcript. That the card cryptogram fits is proven before anything leaves.
@@ -172,12 +170,31 @@ func (r *run) first() error {
 	}
 	r.window = []bus.Play{{APDU: command, SW: apdu.ExactMask(apdu.SWOK).String()}}
 	r.state = state{Captures: map[string][]byte{}}
-	return r.render()
+	return r.render(0)
 }
 
-// render decides which sections the chip needs, fills them and wraps them for this session.
-func (r *run) render() error {
-	n := int(r.act.N)
+// render makes the next window: of act n, or of the next one of which the chip needs anything. Behind the last act comes
+// the verdict, and nothing else ends a session well: an empty window proves nothing.
+func (r *run) render(n int) error {
+	for ; n < len(r.l.script.Acts); n++ {
+		if err := r.renderAct(n); err != nil {
+			return err
+		}
+		if len(r.window) == 0 {
+			continue
+		}
+		r.state.Last = markOf(r.host.Mark())
+		if err := r.vars.carry(); err != nil {
+			return err
+		}
+		r.state.Carried = r.vars.carried
+		return nil
+	}
+	return r.verdict()
+}
+
+// renderAct decides which sections of an act the chip needs, fills them and wraps them for this session.
+func (r *run) renderAct(n int) error {
 	skip, err := r.decide(n)
 	if err != nil {
 		return err
@@ -187,7 +204,7 @@ func (r *run) render() error {
 		return r.noCertificate(err)
 	}
 	defer script.Wipe(commands)
-	r.state.N, r.state.Skip, r.state.Marks = r.act.N, skip, nil
+	r.state.N, r.state.Act, r.state.Skip, r.state.Marks = r.act.N, uint8(n), skip, nil
 	for _, c := range commands {
 		mask := c.Step.SW.String()
 		if !c.Step.Secure {
@@ -202,11 +219,6 @@ func (r *run) render() error {
 		r.window = append(r.window, bus.Play{APDU: wrapped, SW: mask})
 		r.state.Secrets = r.state.Secrets || holdsSecret(c.Step)
 	}
-	r.state.Last = markOf(r.host.Mark())
-	if err := r.vars.carry(); err != nil {
-		return err
-	}
-	r.state.Carried = r.vars.carried
 	return nil
 }
 

@@ -92,7 +92,7 @@ func (b *batch) serve(ctx context.Context, item *bus.ServeItem) (bus.ServeResult
 		return b.receipted(r, bus.ServeResult{Failed: &out}, string(failed.Reason))
 	case err != nil:
 		return bus.ServeResult{}, err
-	case len(r.window) == 0:
+	case r.proven:
 		return b.receipted(r, bus.ServeResult{Good: true}, resultGood)
 	}
 	sealed, err := r.state.seal(r.host, r.act.Session, r.vars.stamp)

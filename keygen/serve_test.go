@@ -201,6 +201,15 @@ func TestContinuesATornChip(t *testing.T) {
 			if second := u.session(); !second.Good {
 				t.Fatalf("torn at %d (after=%v): then %+v %+v", tear, after, second, second.Failed)
 			}
+			// However much was written before, nothing is good without its proofs: AUTHENTICATE and the second INITIALIZE
+			// UPDATE end the last window, and the chip is as it leaves the factory.
+			last := u.results[len(u.results)-2].Window
+			if n := len(last); n < 3 || last[n-3].APDU[1] != 0x88 || last[n-1].APDU[1] != 0x50 {
+				t.Errorf("torn at %d (after=%v): good after %d commands without the proofs", tear, after, n)
+			}
+			if c.life[string(aidISD)] != 0x0F || c.life[string(aidECASD)] != 0x0F {
+				t.Errorf("torn at %d (after=%v): good in life cycle %X", tear, after, c.life)
+			}
 			for n, ops := range u.ops {
 				if limit := map[int]uint64{0: 6}[n]; ops > max(2, limit) {
 					t.Errorf("torn at %d: act %d took %d HSM operations", tear, n, ops)

@@ -29,6 +29,7 @@ type state struct {
 	Key      []byte            `cbor:"8,keyasint,omitempty"` // the chip's point, possession proven
 	AUTS     bool              `cbor:"9,keyasint,omitempty"` // proven
 	Reopened bool              `cbor:"10,keyasint,omitempty"`
+	Act      uint8             `cbor:"11,keyasint,omitempty"` // the script's act that the window is of: N, or later
 }
 
 // mark is scp.Mark as it travels.
