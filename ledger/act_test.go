@@ -359,8 +359,7 @@ func TestTwins(t *testing.T) {
 	// A copy with the card's key version, but not with its keys: the vault says so, again and again, and nothing that
 	// the copy's head asks afterwards gets it the good verdict of the other.
 	copied := &chip{kdd: c.kdd, kvn: cardKVN, seq: 100}
-	bad := bus.ServeResult{Failed: &bus.Failed{Reason: perso.ReasonCryptogram}}
-	b.vault.say(c, bad, bad)
+	b.vault.say(c, bus.ServeResult{Failed: &bus.Failed{Reason: perso.ReasonCryptogram}})
 	q := b.begin(copied, b.at(3))
 	b.want(b.act(q), perso.VerdictStop, perso.ReasonTwin)
 	b.want(b.act(q), perso.VerdictStop, perso.ReasonTwin)

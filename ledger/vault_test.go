@@ -30,6 +30,7 @@ type vaultDouble struct {
 	last     checkpoint.Checkpoint
 	open     map[perso.Name]statement.Release
 	scripted map[id.ChipID][]bus.ServeResult
+	given    map[[33]byte]bus.ServeResult // scripted answers that were given: they are given again
 	fail     func(verb string) error      // of the next calls, when set
 	serving  func(entry.Claim, entry.Act) // called while an act is served, without the lock
 	chips    map[id.ChipID]id.EID         // I1: one chip, one EID
@@ -46,7 +47,7 @@ func newVault(t testing.TB, pin [32]byte) *vaultDouble {
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{9}, 32))
 	return &vaultDouble{t: t, pin: pin, key: key, pub: key.Public().(ed25519.PublicKey), acts: 2,
 		last: checkpoint.Checkpoint{Origin: testOrigin, Root: checkpoint.EmptyRoot()},
-		open: map[perso.Name]statement.Release{}, scripted: map[id.ChipID][]bus.ServeResult{}, chips: map[id.ChipID]id.EID{},
+		open: map[perso.Name]statement.Release{}, scripted: map[id.ChipID][]bus.ServeResult{}, given: map[[33]byte]bus.ServeResult{}, chips: map[id.ChipID]id.EID{},
 		owners: map[id.EID]id.ChipID{}, units: map[string]id.ChipID{}, states: map[[33]byte][]byte{}}
 }
 
@@ -266,9 +267,14 @@ func (v *vaultDouble) alone(c entry.Claim) error {
 // but for the certificate, which a new signature makes another one each time.
 func (v *vaultDouble) result(c entry.Claim, a entry.Act, item bus.ServeItem) bus.ServeResult {
 	receipt := fmt.Appendf(nil, "receipt %s %d", a.Session, a.N)
+	key := stateKey(a.Session, a.N)
+	if r, before := v.given[key]; before {
+		return r
+	}
 	if s := v.scripted[c.Chip]; len(s) > 0 {
 		v.scripted[c.Chip] = s[1:]
 		s[0].Receipt = receipt
+		v.given[key] = s[0]
 		return s[0]
 	}
 	if a.N+1 >= v.acts {
