@@ -224,6 +224,9 @@ func setCount(ctx context.Context, b *Batch, q bus.CountRequest) (fault, err err
 	if before.At = e.At; found && e == before {
 		return nil, nil
 	}
+	if found && q.Source == entry.SourceHandler && q.In < before.In {
+		return nil, nil // it was late: what went into a handler becomes no less
+	}
 	n, err := readCounts(ctx, b, q.Lot)
 	if err != nil {
 		return nil, err
