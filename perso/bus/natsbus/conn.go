@@ -78,6 +78,8 @@ type Conn struct {
 
 	mu       sync.Mutex
 	services map[*service]struct{}
+	link     context.Context // ends when the connection is lost; then there is a new one
+	cut      context.CancelFunc
 }
 
 // Connect waits for the first connection until ctx ends; a refused key is an error at once.
@@ -91,6 +93,7 @@ func Connect(ctx context.Context, cfg Config) (*Conn, error) {
 		return nil, fmt.Errorf("reading bus key %q: %w", cfg.NKeySeedFile, err)
 	}
 	c := &Conn{cfg: cfg, closed: make(chan struct{}), services: map[*service]struct{}{}}
+	c.link, c.cut = context.WithCancel(context.Background())
 	first := make(chan error, 1) // the first thing that is known about the connection
 	if c.nc, err = nats.Connect(cfg.URL, append(c.options(first), key)...); err != nil {
 		return nil, fmt.Errorf("connecting to %q: %w", cfg.URL, err)
@@ -171,7 +174,12 @@ func (c *Conn) options(first chan<- error) []nats.Option {
 			log.Info("bus connected again")
 			tell(nil)
 		}),
-		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { log.Warn("bus disconnected", "err", err) }),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil { // nil: Close
+				log.Warn("bus disconnected", "err", err)
+			}
+			c.disconnected()
+		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) {
 			log.Debug("bus not reached", "err", err)
 			if errors.Is(err, nats.ErrAuthorization) {
@@ -213,8 +221,23 @@ func (c *Conn) Request(ctx context.Context, subject string, data []byte) ([]byte
 func (c *Conn) roundTrip(ctx context.Context, subject string, data []byte) (*nats.Msg, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
+	ctx, cut := context.WithCancel(ctx)
+	defer cut()
+	c.mu.Lock()
+	link := c.link
+	c.mu.Unlock()
+	defer context.AfterFunc(link, cut)() // the answer would have come on the connection that is lost
 	msg, err := c.nc.RequestWithContext(ctx, subject, data)
 	return msg, unanswered(err)
+}
+
+// disconnected ends the requests under way, so that they are asked again as soon as there is a connection. Those from now
+// on wait for the next one.
+func (c *Conn) disconnected() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut()
+	c.link, c.cut = context.WithCancel(context.Background())
 }
 
 // bounded gives ctx an end when it has none.

@@ -174,6 +174,30 @@ func TestReconnectAndRestartKeepJobs(t *testing.T) {
 	}
 }
 
+// A request that is under way when the connection breaks can't be answered any more: it ends at once, to be asked again.
+func TestRequestEndsWithItsConnection(t *testing.T) {
+	t.Parallel()
+	ctx := soon(t)
+	s := newSite(t)
+	vault, ledger := s.connect(t, UserVault), s.connect(t, UserLedger)
+	subject, heard, over := bus.VaultSubject("slow"), make(chan struct{}), make(chan struct{})
+	if _, err := vault.Serve(subject, bus.QueueVault, func(context.Context, []byte) ([]byte, error) {
+		close(heard)
+		<-over
+		return nil, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	defer close(over)
+	go func() {
+		<-heard
+		s.srv.Shutdown()
+	}()
+	if _, err := ledger.Request(ctx, subject, []byte{1}); !errors.Is(err, bus.ErrNoAnswer) || ctx.Err() != nil {
+		t.Errorf("%v, after waiting to the end: %v", err, ctx.Err())
+	}
+}
+
 func TestStreamsAreRestored(t *testing.T) {
 	t.Parallel()
 	ctx := soon(t)

@@ -125,7 +125,10 @@ func (s *service) stop() error {
 		return fmt.Errorf("stopping service %q: %w", s.subject, err)
 	}
 	// The unsubscription has reached the server when this returns; without a connection there is nothing to reach.
-	flushErr := c.nc.FlushTimeout(stopTimeout)
+	var flushErr error
+	if c.nc.IsConnected() {
+		flushErr = c.nc.FlushTimeout(stopTimeout)
+	}
 	timeout := time.NewTimer(stopTimeout)
 	defer timeout.Stop()
 	for range cap(s.admitted) {
