@@ -3,6 +3,7 @@ package chipfarm
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -34,7 +35,7 @@ func Dial(ctx context.Context, address string) (*Client, error) {
 	return c, nil
 }
 
-// Close ends the connection: chips that it powered lose their power.
+// Close ends the connection, unless the farm did before: chips that it powered lose their power.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -43,6 +44,9 @@ func (c *Client) Close() error {
 	}
 	err := c.link.conn.Close()
 	c.link = nil
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
 	return err
 }
 
