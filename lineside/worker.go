@@ -20,7 +20,8 @@ import (
 // Times of the shell.
 const (
 	// askTimeout is how long one question to the ledger may take: longer than a commit, a checkpoint and a vault under load.
-	askTimeout = 10 * time.Second
+	// It is also how long a head stands still when the ledger dies with its question.
+	askTimeout = 5 * time.Second
 	// machineTimeout bounds one order to the machine: a window of 512 commands at a slow chip's pace.
 	machineTimeout = 2 * time.Minute
 	// progressEvery tells the work queue that the order is still in hand, well within any redelivery time.
