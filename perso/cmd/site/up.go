@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -52,6 +53,8 @@ func (s *Site) Processes(farm bool) []Process {
 
 // Supervisor keeps the zones' processes running: whatever dies is started again, because recovery is the normal start.
 type Supervisor struct {
+	Program string // path of the program that serves the zones; empty is this one
+
 	site *Site
 	log  *slog.Logger
 
@@ -64,20 +67,36 @@ func NewSupervisor(s *Site, log *slog.Logger) *Supervisor {
 	return &Supervisor{site: s, log: log, pids: map[string]int{}}
 }
 
-// Run keeps the processes running until the context ends, then stops them, the last started first.
+// Run keeps the processes running until the context ends, then stops them one by one, the last started first: each can
+// still finish with the others what it has begun.
 func (v *Supervisor) Run(ctx context.Context, all []Process) error {
 	if err := os.MkdirAll(v.site.path("log"), 0o755); err != nil {
 		return fmt.Errorf("making the log folder: %w", err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("finding this program: %w", err)
+	program := v.Program
+	if program == "" {
+		var err error
+		if program, err = os.Executable(); err != nil {
+			return fmt.Errorf("finding this program: %w", err)
+		}
 	}
-	var wg sync.WaitGroup
-	for _, p := range all {
-		wg.Go(func() { v.keep(ctx, self, p) })
+	stops := make([]func(), len(all))
+	for i, p := range all {
+		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			v.keep(own, program, p)
+		}()
+		stops[i] = func() {
+			cancel()
+			<-ended
+		}
 	}
-	wg.Wait()
+	<-ctx.Done()
+	for _, stop := range slices.Backward(stops) {
+		stop()
+	}
 	return nil
 }
 
@@ -94,14 +113,14 @@ func (v *Supervisor) Kill(name string) bool {
 	return pid != 0 && syscall.Kill(pid, syscall.SIGKILL) == nil
 }
 
-func (v *Supervisor) keep(ctx context.Context, self string, p Process) {
+func (v *Supervisor) keep(ctx context.Context, program string, p Process) {
 	// Pdeathsig fires when the thread that forked ends, so this goroutine keeps its thread for the child's life.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	pause := restartPause
 	for ctx.Err() == nil {
 		started := time.Now()
-		err := v.once(ctx, self, p)
+		err := v.once(ctx, program, p)
 		if ctx.Err() != nil {
 			return
 		}
@@ -118,18 +137,19 @@ func (v *Supervisor) keep(ctx context.Context, self string, p Process) {
 }
 
 // once runs a zone until it ends. Its output goes to log/<zone>.log.
-func (v *Supervisor) once(ctx context.Context, self string, p Process) (err error) {
+func (v *Supervisor) once(ctx context.Context, program string, p Process) (err error) {
 	out, err := os.OpenFile(v.site.path("log", p.Name+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening the log of %s: %w", p.Name, err)
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	cmd := exec.CommandContext(ctx, self, p.Args...)
+	cmd := exec.CommandContext(ctx, program, p.Args...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopPatience
-	// A supervisor that is killed must not leave zones behind that nobody watches.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// A supervisor that is killed must not leave zones behind that nobody watches. In a group of its own a zone does not
+	// hear Ctrl-C, which is for the supervisor: it stops them in order.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting %s: %w", p.Name, err)
 	}
