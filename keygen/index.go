@@ -22,6 +22,9 @@ type rendered struct {
 	Secrets bool   `cbor:"4,keyasint,omitempty"` // the window held a secret of the card
 	Cert    []byte `cbor:"5,keyasint,omitempty"` // signed in this act, or what its verdict was proven with
 	Key     []byte `cbor:"6,keyasint,omitempty"`
+	// Unwritten says that the session broke off before the chip confirmed the claim's stamp: a chip without one may
+	// still be the claim's.
+	Unwritten bool `cbor:"7,keyasint,omitempty"`
 
 	receipt entry.Receipt
 }
@@ -100,6 +103,9 @@ func (x *index) add(r rendered) {
 	x.eids[r.Index] = e.Claim
 	if e.Result == resultScript && e.N > 0 && !u.wrote {
 		u.wrote, u.session = true, shortSession(e.Session)
+	}
+	if r.Unwritten && u.session == shortSession(e.Session) {
+		u.wrote = false
 	}
 	u.secrets = u.secrets || r.Secrets
 	if e.Result == resultGood && !u.good {

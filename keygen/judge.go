@@ -30,6 +30,7 @@ func (r *run) judge() error {
 		answers = answers[1:]
 	}
 	marks := r.state.Marks
+	r.stamped = r.showsStamp()
 	for i := range r.l.script.Acts[act] {
 		if r.state.Skip[i] {
 			continue
@@ -49,6 +50,7 @@ func (r *run) judge() error {
 			if err := r.step(st, m, answers[0]); err != nil {
 				return err
 			}
+			r.stamped = r.stamped || holdsStamp(st)
 			answers = answers[1:]
 		}
 	}

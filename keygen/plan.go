@@ -15,6 +15,20 @@ type plan struct {
 	// state when the seed is at hand, so that later acts do without the seed.
 	carry []script.Use
 	proof map[script.Purpose]bool // purposes that the script has a command for
+	stamp int                     // the act that writes the claim's stamp; 0 when none does
+}
+
+// nameStamp is the variable that holds the claim's stamp.
+const nameStamp = "STAMP"
+
+// holdsStamp says whether a step sends the claim's stamp.
+func holdsStamp(st *script.Step) bool {
+	for _, g := range st.Body {
+		if g.Var != nil && g.Var.Name == nameStamp {
+			return true
+		}
+	}
+	return false
 }
 
 func planOf(s *script.Script) plan {
@@ -29,10 +43,13 @@ func planOf(s *script.Script) plan {
 		return slices.Compare([]string{a.Name, string(a.Form)}, []string{b.Name, string(b.Form)})
 	})
 	p.carry = slices.Compact(p.carry)
-	for _, act := range s.Acts {
+	for n, act := range s.Acts {
 		for i := range act {
 			for _, st := range act[i].Steps {
 				p.proof[st.Purpose] = true
+				if p.stamp == 0 && holdsStamp(&st) {
+					p.stamp = n
+				}
 			}
 		}
 	}

@@ -42,6 +42,7 @@ type run struct {
 	proven      bool // the verdict is good
 	wroteBefore bool // an earlier session began to write
 	wasGood     bool // the chip proved itself before
+	stamped     bool // the chip confirmed in this act that it took the claim's stamp, or had it already
 	vars        *variables
 	host        *scp.Host
 	onCard      bool // the session runs on the card's own keys
@@ -98,7 +99,9 @@ func (r *run) open() error {
 		return err
 	}
 	defer keys.Wipe()
-	r.host, err = scp.OpenHost(keys, host, iu)
+	if r.host, err = scp.OpenHost(keys, host, iu); err == nil {
+		err = scp.CheckCounter(keys, r.l.constants["AID.ISD"], iu)
+	}
 	if errors.Is(err, scp.ErrCryptogram) {
 		return failure{Reason: perso.ReasonCryptogram, Step: stepInitialize, SW: uint16(sw), Again: true}
 	}
@@ -230,6 +233,9 @@ func (r *run) decide(n int) ([]bool, error) {
 	if err != nil {
 		return nil, err
 	}
+	if n == r.l.plan.stamp && n > 0 && r.wroteBefore && !r.onCard && !r.showsStamp() {
+		return nil, failure{Reason: perso.ReasonTwin, Step: "stamp"} // another chip with this id has it (I1)
+	}
 	for i := range skip {
 		// What an earlier session may have begun, and what is never done twice, cannot be mended.
 		if sec := &r.l.script.Acts[n][i]; sec.Redo == script.RedoNever && !skip[i] && (r.wroteBefore || r.act.Present != r.claim.Present) {
@@ -237,6 +243,16 @@ func (r *run) decide(n int) ([]bool, error) {
 		}
 	}
 	return skip, nil
+}
+
+// showsStamp says whether the chip reported the stamp of this claim: then it is the one that an earlier session wrote to.
+func (r *run) showsStamp() bool {
+	for _, answer := range r.state.Captures {
+		if bytes.Contains(answer, r.vars.stamp[:]) {
+			return true
+		}
+	}
+	return false
 }
 
 // tagChipKey is how the chip OS reports the public key of its ECASD pair.

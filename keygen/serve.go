@@ -169,6 +169,7 @@ func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.Serv
 		return bus.ServeResult{}, err
 	}
 	record := rendered{Receipt: made, Serial: r.act.Serial, Index: uint32(r.claim.Index), Secrets: r.state.Secrets, receipt: e}
+	record.Unwritten = result.Failed != nil && int(r.act.N) == r.l.plan.stamp+1 && !r.stamped
 	switch {
 	case r.stored != nil:
 		record.Cert, record.Key = r.stored.Cert, r.stored.Key
