@@ -62,22 +62,27 @@ func firstEntry(fsys fs.FS) (entry.Genesis, error) {
 	}
 	text, _, _ := strings.Cut(string(note), "\n\n")
 	c, err := checkpoint.ParseText(text + "\n")
-	if err != nil {
-		return entry.Genesis{}, err
+	if err == nil && c.Size == 0 {
+		err = errors.New("the log is empty")
 	}
-	if c.Size == 0 {
-		return entry.Genesis{}, errors.New("the log is empty")
+	if err != nil {
+		return entry.Genesis{}, fmt.Errorf("reading %s: %w", layout.Checkpoint, err)
 	}
 	tile := tilepath.Tile{Level: tilepath.Entries, Width: int(min(c.Size, tilepath.Width))}
-	data, err := f.read(layout.LogPrefix + tile.Path())
+	path := layout.LogPrefix + tile.Path()
+	data, err := f.read(path)
 	if err != nil {
 		return entry.Genesis{}, err
 	}
+	var g entry.Genesis
 	entries, err := splitEntries(data, tile.Width)
-	if err != nil {
-		return entry.Genesis{}, err
+	if err == nil {
+		g, err = entry.ParseGenesis(entries[0])
 	}
-	return entry.ParseGenesis(entries[0])
+	if err != nil {
+		return entry.Genesis{}, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return g, nil
 }
 
 // checkFiles verifies the seal, the manifest under it, and that the bundle holds the listed files and no other.
