@@ -66,11 +66,12 @@ func (v *Vault) advance(last, next checkpoint.Checkpoint, proof [][32]byte) erro
 		v.cfg.Log.Error("refused to sign an inconsistent checkpoint", "seq", next.Size, "err", err)
 		return bus.Refuse(bus.FaultRefused, "checking consistency: %v", err)
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
+	// Acts are served meanwhile: only signing moves this part of the memory, and one is signed at a time.
 	if err := v.cfg.Memory.RememberCheckpoint(next.Size, next.Root); err != nil {
 		return fmt.Errorf("remembering checkpoint of %d entries: %w", next.Size, err)
 	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	v.memory.Size, v.memory.Root = next.Size, next.Root
 	return nil
 }

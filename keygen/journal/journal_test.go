@@ -308,6 +308,15 @@ func TestMemory(t *testing.T) {
 	if r, err := m.Recall(); err != nil || !reflect.DeepEqual(r, want) {
 		t.Errorf("%+v, %v", r, err)
 	}
+	// The two files of a checkpoint take turns: of sizes that get longer and shorter, the last one is read.
+	for _, size := range []int64{123_456, 123_457, 8} {
+		if err := m.RememberCheckpoint(size, [32]byte{9}); err != nil {
+			t.Fatal(err)
+		}
+		if r, err := m.Recall(); err != nil || r.Size != size || r.Root != [32]byte{9} {
+			t.Errorf("after checkpoint %d: %+v, %v", size, r, err)
+		}
+	}
 	for _, name := range []string{"lots/A", "checkpoint"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("persoline/1 vault-lot\nlot B\n"), 0o600); err != nil {
 			t.Fatal(err)

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/id"
@@ -94,7 +96,7 @@ func (m *Memory) readRecord(name, kind string) (*record.Reader, error) {
 	return r, nil
 }
 
-// RememberCheckpoint replaces the checkpoint: written beside it, synced, renamed, the folder synced.
+// RememberCheckpoint replaces the checkpoint: written beside it, synced, named, the folder synced.
 func (m *Memory) RememberCheckpoint(size int64, root [32]byte) error {
 	w := record.New(kindCheckpoint).Uint("size", uint64(size))
 	if root == [32]byte{} {
@@ -144,8 +146,26 @@ func (m *Memory) put(name string, w *record.Writer) error {
 	if err := writeSynced(path+tempSuffix, os.O_TRUNC, b); err != nil {
 		return fmt.Errorf("writing vault memory %q: %w", name, err)
 	}
-	if err := errors.Join(os.Rename(path+tempSuffix, path), syncDir(filepath.Dir(path))); err != nil {
+	if err := giveName(path+tempSuffix, path); err != nil {
 		return fmt.Errorf("writing vault memory %q: %w", name, err)
+	}
+	return nil
+}
+
+// giveName gives a written file its name, durably. A file that has it already takes the other name, to be written over the
+// next time: some hundred checkpoints a second, each in a new file, make ext4 search long for an inode that was not freed
+// just now.
+func giveName(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_EXCHANGE)
+	if err != nil { // nothing to exchange with, or a file system that cannot
+		err = os.Rename(from, to)
+	}
+	if err != nil {
+		return err
+	}
+	if err = syncDir(filepath.Dir(to)); err != nil {
+		// On the disk the names may be as they were: what has the name there must not be written over.
+		return errors.Join(err, os.Remove(from))
 	}
 	return nil
 }
