@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
+	"github.com/persoline/persoline/keygen/ceremony"
 	"github.com/persoline/persoline/ledger/audit"
 	"github.com/persoline/persoline/lineside"
 	"github.com/persoline/persoline/lineside/chipfarm"
@@ -100,6 +102,14 @@ func (s *Site) ServeFarm(ctx context.Context, log *slog.Logger) error {
 func (s *Site) AuditPins() (o audit.Options, err error) {
 	if err := unhex(o.RegisterPin[:], s.Config.Pin); err != nil {
 		return o, fmt.Errorf("site.json: register_pin: %w", err)
+	}
+	statements, err := os.ReadFile(s.keysPath(ceremony.FileStatements))
+	if err != nil {
+		return o, fmt.Errorf("reading the key of the vault's statements: %w", err)
+	}
+	o.StatementKey = make([]byte, ed25519.PublicKeySize)
+	if err := unhex(o.StatementKey, strings.TrimSuffix(string(statements), "\n")); err != nil {
+		return o, fmt.Errorf("reading the key of the vault's statements: %w", err)
 	}
 	o.LogKey, err = s.logKey()
 	return o, err
