@@ -65,7 +65,6 @@ type factory struct {
 	repo  string
 	cwd   string // where every process was started; the factory writes nothing there
 	site  *site.Site
-	up    int // process that keeps the zones
 	farm  *chipfarm.Client
 	chips []chip // all that lie in bins
 }
@@ -108,11 +107,9 @@ func (f *factory) start(t *testing.T) {
 	var out bytes.Buffer
 	cmd := exec.Command(f.bin, "up", "--site", f.site.Dir)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = f.cwd, &out, &out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	f.up = cmd.Process.Pid
 	t.Cleanup(func() {
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 			t.Error(err)
