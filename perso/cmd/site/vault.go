@@ -52,11 +52,10 @@ func (s *Site) ServeVault(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	<-ctx.Done()
-	err = stop()
-	for verb, count := range token.Stats() {
+	for verb, count := range token.Stats() { // before the stop, which may take longer than we are given
 		log.Info("token was used", "step", verb.String(), "seq", count)
 	}
-	return err
+	return stop()
 }
 
 // vaultConfig is everything but token and journal.
