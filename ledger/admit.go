@@ -61,8 +61,8 @@ func (a *act) inSession(ctx context.Context, b *Batch, s sessionRow) error {
 			return err
 		}
 	}
-	a.serve = sv.of(row)
-	return nil
+	a.serve = sv
+	return sv.lean(ctx, b, row)
 }
 
 // afterEnd answers an act whose session has ended: with the verdict that ended it, or by sending the head back to the
@@ -134,10 +134,18 @@ func (a *act) toServe(ctx context.Context, b *Batch, s sessionRow) (*toServe, er
 	return sv, nil
 }
 
-// of completes it with the act's row.
-func (sv *toServe) of(row actRow) *toServe {
+// lean completes it with the act's row and the log entries that all of it leans on, some of which this batch may be about
+// to write.
+func (sv *toServe) lean(ctx context.Context, b *Batch, row actRow) (err error) {
 	sv.actSeq, sv.at = row.seq, row.at.UnixMicro()
-	return sv
+	if _, sv.claimBody, err = b.entry(ctx, sv.claimSeq); err != nil {
+		return err
+	}
+	if _, sv.actBody, err = b.entry(ctx, sv.actSeq); err != nil || sv.lossSeq == 0 {
+		return err
+	}
+	_, sv.lossBody, err = b.entry(ctx, sv.lossSeq)
+	return err
 }
 
 // onRecord answers with the outcome that ended the claim.

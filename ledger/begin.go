@@ -327,6 +327,6 @@ func (a *act) openSession(ctx context.Context, b *Batch) error {
 	if err != nil {
 		return err
 	}
-	a.serve = sv.of(row)
-	return nil
+	a.serve = sv
+	return sv.lean(ctx, b, row)
 }

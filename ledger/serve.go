@@ -34,9 +34,6 @@ func (l *Ledger) serveBatch(ctx context.Context, acts []*act) []error {
 	if err != nil {
 		return fail(err)
 	}
-	if err := l.readEntries(ctx, acts); err != nil {
-		return fail(err)
-	}
 	byLot := map[perso.Name][]int{}
 	for i, a := range acts {
 		byLot[a.lot.name] = append(byLot[a.lot.name], i)
@@ -58,32 +55,10 @@ func isRefusal(err error) bool {
 	return errors.As(err, &fault) && fault.Code != bus.FaultBusy
 }
 
-// readEntries fetches the log entries that the acts lean on.
-func (l *Ledger) readEntries(ctx context.Context, acts []*act) error {
-	return l.db.View(ctx, func(tx sqldb.Tx) (err error) {
-		for _, a := range acts {
-			s := a.serve
-			if _, s.claimBody, err = readEntry(ctx, tx, s.claimSeq); err != nil {
-				return err
-			}
-			if _, s.actBody, err = readEntry(ctx, tx, s.actSeq); err != nil {
-				return err
-			}
-			if s.lossSeq == 0 {
-				continue
-			}
-			if _, s.lossBody, err = readEntry(ctx, tx, s.lossSeq); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
 func (l *Ledger) serveLot(ctx context.Context, t *tree.Log, note []byte, acts []*act, members []int) error {
 	lt := acts[members[0]].lot
 	q := bus.ServeRequest{Lot: lt.name, Checkpoint: note}
-	err := l.db.View(ctx, func(tx sqldb.Tx) error {
+	err := l.fromEdge(ctx, func(tx sqldb.Tx) error {
 		q.Items = q.Items[:0]
 		for _, i := range members {
 			item, err := acts[i].serve.item(ctx, tx, t)

@@ -221,7 +221,7 @@ func (l *Ledger) proven(ctx context.Context, f finding) (bus.Verdict, error) {
 		return bus.Verdict{}, err
 	}
 	v := bus.Verdict{Verdict: f.verdict, Reason: f.reason, Entry: f.body, Seq: f.seq, Checkpoint: note}
-	err = l.db.View(ctx, func(tx sqldb.Tx) error {
+	err = l.fromEdge(ctx, func(tx sqldb.Tx) error {
 		p, err := prove(ctx, tx, t, f.seq, f.body)
 		v.Proof = p.Proof
 		return err
