@@ -1,0 +1,28 @@
+// Package sim is the whole factory in one goroutine, in virtual time, from one seed: the same seed gives the same run.
+//
+// It exists to break what must always hold (architecture, section 2) in ways that nobody thought of, and to say at which
+// event it broke. Every decision of a World (which message is lost, when a machine dies, how a chip misbehaves) comes from
+// one PCG; after every event the invariants are checked, and at the end the chips themselves are asked.
+//
+// Real, as in the product: the ledger core over SQLite in memory, with its log, tree and checkpoints; the vault core; the
+// line's station and heads with the line's journal; every message through the codec of perso/bus; the chips' operating
+// system (lineside/cardsim) with the product's own script and order.
+//
+// Doubled: the HSM (the caller passes hsm/hsmfake), the vault's receipt journal and memory (in memory, they survive a
+// crash), the line journal's disk (likewise, and it tears), the carrier, the shells of ledger and line (this package
+// carries out their effects in virtual time), the handler, operators and officers.
+//
+// Faults: messages lost, doubled, late and out of order between line and ledger; requests to the vault lost before and
+// after they were carried out; crashes of ledger, vault and line at any event and at each durable write; storage errors
+// before and after commit, of known and of unknown outcome; power lost by one chip or by all at any command, before or
+// after it was executed; bits flipped, wrong status words, mute, bad, dead, foreign, unknown and twin chips; handler
+// faults; operators who pause, resume and set chips aside.
+//
+// The ledger is driven by calls that stop wherever they wait for the vault, so that other requests come in between
+// admitting an act and settling it. Two acts wait at once, no more: a third would wait inside the core for another
+// goroutine, which is not there. Hence not simulated: batches of more than one act, two vaults, data races, fsync that
+// lies, PostgreSQL. Signatures by the throw-away CI of the ceremony differ from run to run, and so do the hashes of
+// entry 0; the trace hash covers what happened, to whom and when, and no such byte.
+//
+// Callers: its own tests. Habits: TigerBeetle's VOPR (seed, virtual time, checkers after each event).
+package sim
