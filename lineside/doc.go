@@ -42,6 +42,8 @@ const (
 	// firstRetry doubles up to lastRetry: soon enough after a lost message, gentle when a service stays away.
 	firstRetry = 50 * time.Millisecond
 	lastRetry  = 5 * time.Second
+	// hopelessTries in vain in a row say that a ledger is away, and not only an answer: a line that stops waits no longer.
+	hopelessTries = 4
 )
 
 // backoff counts tries in vain.

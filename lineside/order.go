@@ -40,6 +40,17 @@ func (t *taken) get() (bus.Job, journal.Counters) {
 	return t.job, t.start
 }
 
+// giveBack hands the order back to the queue, so that the next start need not wait until the queue misses this one.
+func (t *taken) giveBack(log *slog.Logger) {
+	job, _ := t.get()
+	if job == nil {
+		return
+	}
+	if err := job.Retry(0); err != nil {
+		log.Warn("work order not given back; it will come again later", "err", err)
+	}
+}
+
 // inProgress keeps the queue from delivering the order again while it is in hand. When the queue is away, a second
 // delivery after the end finds the lot complete.
 func (t *taken) inProgress(log *slog.Logger) func() {

@@ -234,6 +234,21 @@ func (s *Station) ready() bool {
 	return true
 }
 
+// settled says that a little patience would not bring any head further: its place is empty, or its chip waits for somebody
+// else and has no session under way.
+func (s *Station) settled() bool {
+	for _, h := range s.heads {
+		switch h.state {
+		case StateStopped, StateFaulted, StateHeld, StateWaiting:
+		default:
+			if !h.Vacant() && !(h.away && h.delay.tries >= hopelessTries) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 func (s *Station) vacant() bool {
 	for _, h := range s.heads {
 		if !h.Vacant() {

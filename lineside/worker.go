@@ -28,6 +28,8 @@ const (
 	progressEvery = 5 * time.Second
 	// statusEvery is how often the snapshot is published: screens call data of 5 s old.
 	statusEvery = time.Second
+	// settledEvery is how often a line that stops looks whether its chips are done.
+	settledEvery = 20 * time.Millisecond
 )
 
 // Handler moves chips. Each order may be repeated: Load finds a chip that lies there already, Bin and Lift do nothing
@@ -57,7 +59,7 @@ type Machine interface {
 	Counter
 }
 
-// Config is what a worker needs. Status is optional; all else is required.
+// Config is what a worker needs. Status and Patience are optional; all else is required.
 type Config struct {
 	Line    perso.Name
 	Heads   uint16
@@ -71,6 +73,10 @@ type Config struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 	Status  func(snapshot []byte) // JSON of Snapshot, every second, in a goroutine of its own
+
+	// Patience is how long the chips in hand may take to be finished when ctx ends: one that is left with half its keys
+	// may have to be rejected. Zero stops at once, as a power cut does.
+	Patience time.Duration
 }
 
 // Worker carries out a station's effects.
@@ -85,8 +91,9 @@ type Worker struct {
 	station *Station
 }
 
-// Run works until ctx ends, which is safe at any moment: what is under way is found again at the next start. The error
-// is nil after ctx ended; otherwise the worker must be started anew, with its journal opened anew.
+// Run works until ctx ends, and finishes the chips in hand. Being killed is safe at any moment: what is under way is found
+// again at the next start. The error is nil after ctx ended; otherwise the worker must be started anew, with its journal
+// opened anew.
 func Run(ctx context.Context, cfg Config) error {
 	w, err := New(cfg)
 	if err != nil {
@@ -127,18 +134,53 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g, ctx := errgroup.WithContext(ctx)
+	work, halt := context.WithCancel(context.WithoutCancel(ctx))
+	defer halt()
+	g, running := errgroup.WithContext(work)
 	for _, r := range append([]*runner{w.own}, w.runners...) {
-		g.Go(func() error { return r.run(ctx) })
+		g.Go(func() error { return r.run(running) })
 	}
-	g.Go(func() error { return every(ctx, progressEvery, w.order.inProgress(w.log)) })
+	g.Go(func() error { return every(running, progressEvery, w.order.inProgress(w.log)) })
 	if w.cfg.Status != nil {
-		g.Go(func() error { return every(ctx, statusEvery, w.publish) })
+		g.Go(func() error { return every(running, statusEvery, w.publish) })
 	}
+	g.Go(func() error {
+		defer halt()
+		w.windDown(ctx, running)
+		return nil
+	})
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("working line %q: %w", w.cfg.Line, err)
 	}
+	if w.cfg.Patience > 0 {
+		w.order.giveBack(w.log)
+	}
 	return nil
+}
+
+// windDown waits for the end of ctx, and then for the chips in hand: none is taken up any more.
+func (w *Worker) windDown(ctx, running context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-running.Done():
+		return
+	}
+	if w.cfg.Patience == 0 {
+		return
+	}
+	w.log.Info("line stops when the chips in hand are done")
+	for head := range w.runners {
+		w.step(head, Pause)
+	}
+	running, cancel := context.WithTimeout(running, w.cfg.Patience)
+	defer cancel()
+	_ = every(running, settledEvery, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.station.settled() {
+			cancel()
+		}
+	})
 }
 
 // Operate gives an operator's command to one head.

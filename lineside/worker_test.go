@@ -202,6 +202,48 @@ func TestWorkerMakesALot(t *testing.T) {
 	}
 }
 
+// TestWorkerFinishesWhatItHolds stops a worker in the middle of a lot: no chip is left half-written, and the order is at
+// hand for the next start at once. While nobody answers, waiting is of no use.
+func TestWorkerFinishesWhatItHolds(t *testing.T) {
+	t.Parallel()
+	for name, away := range map[string]bool{"with a ledger": false, "without": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				f := newFactory(t, 30, 200)
+				f.cfg.Patience, f.way.every = time.Hour, 3 // a lossy bus, so that time passes
+				_, stop := f.start()
+				f.until("some good chips", func() bool { _, good, _, _, _, _ := f.machine.Counters(t.Context()); return good >= 10 })
+				f.way.away.Store(away)
+				began := time.Now()
+				if err := stop(); err != nil || time.Since(began) > time.Minute {
+					t.Fatalf("stopped after %v: %v", time.Since(began), err)
+				}
+				in, good, blank, live, returned, _ := f.machine.Counters(t.Context())
+				if left := in - good - blank - live - returned; (left > 0) != away || good == 30 {
+					t.Errorf("%d chips are left under heads, %d are good", left, good)
+				}
+				soon, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				job, err := f.bus.Take(soon, testLine)
+				if err != nil {
+					t.Fatalf("the order was not given back: %v", err)
+				}
+				if err := job.Retry(0); err != nil {
+					t.Fatal(err)
+				}
+				f.way.away.Store(false)
+				_, stop = f.start()
+				f.until("the count", f.counted)
+				if err := stop(); err != nil {
+					t.Fatal(err)
+				}
+				f.audit(30)
+			})
+		})
+	}
+}
+
 // TestWorkerRestarts kills the worker at random moments, the journal's disk now and then, and starts it again.
 func TestWorkerRestarts(t *testing.T) {
 	t.Parallel()
