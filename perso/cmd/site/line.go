@@ -21,6 +21,10 @@ import (
 	"github.com/persoline/persoline/perso/checkpoint"
 )
 
+// chipPatience is how long a line that stops may take for the chips in hand: some seconds each at a real chip's pace, with
+// a second contact.
+const chipPatience = 20 * time.Second
+
 // ServeLine runs one line on the chip farm until the context ends. Any error ends it: starting again is the recovery.
 func (s *Site) ServeLine(ctx context.Context, name perso.Name, log *slog.Logger) (err error) {
 	line, err := s.lineOf(name)
@@ -48,7 +52,7 @@ func (s *Site) ServeLine(ctx context.Context, name perso.Name, log *slog.Logger)
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	return lineside.Run(ctx, lineside.Config{Line: name, Heads: uint16(line.Heads), Env: s.Config.Env, Trust: lineside.Trust{Origin: s.Config.Origin, Key: key},
 		Machine: machine, Ledger: conn, Queue: conn, Scripts: conn, Journal: j, Now: time.Now, Log: log,
-		Status: func(b []byte) { s.publishStatus(name, b, log) }})
+		Status: func(b []byte) { s.publishStatus(name, b, log) }, Patience: chipPatience})
 }
 
 // logKey is the key that verdicts are checked with, as the ceremony pinned it.

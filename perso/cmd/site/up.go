@@ -24,8 +24,8 @@ const (
 	restartPauseMax = 5 * time.Second
 	// healthyAfter is how long a zone must run for its next death to count as the first.
 	healthyAfter = 10 * time.Second
-	// stopPatience is how long a zone may take to stop before it is killed.
-	stopPatience = 5 * time.Second
+	// stopPatience is how long a zone may take to stop before it is killed: a line finishes its chips first.
+	stopPatience = chipPatience + 5*time.Second
 )
 
 // Process is one zone in a process of its own.
