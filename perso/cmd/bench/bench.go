@@ -134,15 +134,14 @@ func (b *run) lots(ctx context.Context, small int, r *Report) (err error) {
 	return nil
 }
 
-// lot makes one lot and gives the time from its release to its last chip.
+// lot makes one lot and gives the time from its release to its last chip, by the ledger's stamps.
 func (b *run) lot(ctx context.Context, units int) (time.Duration, error) {
-	began := time.Now()
 	name, err := b.factory.Release(ctx, units)
 	if err != nil {
 		return 0, fmt.Errorf("releasing a lot of %d: %w", units, err)
 	}
 	s, err := b.factory.Wait(ctx, name)
-	took := time.Since(began)
+	took := s.Completed.Sub(s.Released)
 	if err == nil && s.Good != uint64(units) {
 		err = fmt.Errorf("lot %s ended with %d of %d good", name, s.Good, units)
 	}

@@ -25,8 +25,8 @@ import (
 const (
 	// sku is the product that is made: the one whose script is the longest.
 	sku product.SKU = "m2m-200s-mff2"
-	// pollEvery is how often the lot is looked at; a look costs the ledger less than one act.
-	pollEvery = 50 * time.Millisecond
+	// pollEvery is how often the lot is looked at; the time of a lot is the ledger's own, and needs no finer look.
+	pollEvery = 200 * time.Millisecond
 	// readyPatience is how long the zones may take to come up together.
 	readyPatience = 60 * time.Second
 	// stallPatience is how long a lot may stand still.
