@@ -26,6 +26,9 @@ const (
 	selectUSIM  = "00A4040010A0000000871002FF86FF0389FFFFFFFF00"
 	selectIMSI  = "00A40004026F07"
 	readIMSI    = "00B0000009"
+	selectISD   = "00A4040008A000000151000000"
+	initUpdate  = "8050000008010203040506070800" // the key version stands behind ten bytes
+	initFactory = "8050FF0008010203040506070800" // with the maker's keys
 
 	tagEID    = 0x5A
 	fileICCID = 0x2FE2
@@ -122,6 +125,7 @@ func identities(t *testing.T, f *factory) {
 			}
 			taken[name] = c.Index
 		}
+		f.finished(t, c)
 		number := eidNumber(t, c.eid)
 		if n := number.Sub(number, first); n.Sign() < 0 || n.Cmp(ordered) >= 0 {
 			t.Errorf("chip %d has EID %s, which was not ordered", c.Index, c.eid)
@@ -154,6 +158,21 @@ func identities(t *testing.T, f *factory) {
 		if c := f.chipWith(t, u["EID"]); u["ICCID"] != c.iccid || u["IMSI"] != c.imsi {
 			t.Errorf("the output file gives EID %s ICCID %s and IMSI %s, the chip says %s and %s", c.eid, u["ICCID"], u["IMSI"], c.iccid, c.imsi)
 		}
+	}
+}
+
+// finished: a good chip is as it may leave the factory: secured, personalized, and under its own keys alone.
+func (f *factory) finished(t *testing.T, c chip) {
+	t.Helper()
+	const secured, personalized, ownKVN = 0x0F, 0x0F, 0x30
+	for domain, want := range map[byte]byte{domISD: secured, domISDR: personalized, domECASD: personalized} {
+		if got := c.memory.cells[cell{domain, kindState, 0}]; !bytes.Equal(got, []byte{want}) {
+			t.Errorf("EID %s: domain %d is in state %X, want %X", c.eid, domain, got, want)
+		}
+	}
+	a, err := f.apdus(t, c.Index, selectISD, initUpdate, initFactory)
+	if err != nil || len(a[1]) < 11 || a[1][10] != ownKVN || a[2] != nil {
+		t.Errorf("EID %s: INITIALIZE UPDATE is answered %X, %v", c.eid, a, err)
 	}
 }
 

@@ -21,7 +21,7 @@ const (
 
 	domISD, domISDR, domECASD, domISDP = 0, 1, 2, 3
 
-	kindData, kindKey, kindPair, kindPIN = 0x03, 0x04, 0x06, 0x07
+	kindState, kindData, kindKey, kindPair, kindPIN = 0x01, 0x03, 0x04, 0x06, 0x07
 
 	cellKi, cellOPc = 0x8F20, 0x8F21
 	refPIN1         = 0x01
