@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/persoline/persoline/ledger"
+	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
@@ -46,15 +47,17 @@ type Config struct {
 
 // Service is a running ledger.
 type Service struct {
-	c     Config
-	stops []func() error
-	kick  chan struct{}
-	mu    sync.Mutex
+	c      Config
+	stops  []func() error
+	kick   chan struct{}
+	broken chan error // holds why the database can't be used any more
+	mu     sync.Mutex
 }
 
-// Run serves until the context ends.
+// Run serves until the context ends. An error means that the ledger must be closed and opened again, by starting anew:
+// after a commit of unknown outcome, as on a full disk, recovery tells what is true.
 func Run(ctx context.Context, c Config) error {
-	s := &Service{c: c, kick: make(chan struct{}, 1)}
+	s := &Service{c: c, kick: make(chan struct{}, 1), broken: make(chan error, 1)}
 	defer s.stop()
 	if err := s.subscribe(); err != nil {
 		return fmt.Errorf("serving the ledger: %w", err)
@@ -62,10 +65,13 @@ func Run(ctx context.Context, c Config) error {
 	for {
 		if err := s.publish(ctx); err != nil && ctx.Err() == nil {
 			c.Log.WarnContext(ctx, "work orders not published", "err", err)
+			s.end(err)
 		}
 		select {
 		case <-ctx.Done():
 			return nil
+		case err := <-s.broken:
+			return fmt.Errorf("serving the ledger: %w", err)
 		case <-s.kick:
 		case <-time.After(republish):
 		}
@@ -77,29 +83,62 @@ func (s *Service) subscribe() error {
 	l := s.c.Ledger
 	for _, line := range s.c.Lines {
 		err := errors.Join(
-			s.serve(bus.LineSubject(line, bus.LineChallenges), bus.Answer(ofLine(line, func(q bus.ChallengesRequest) perso.Name { return q.Line }, l.Challenges))),
-			s.serve(bus.LineSubject(line, bus.LineAct), bus.Answer(ofLine(line, func(q bus.ActRequest) perso.Name { return q.Present.Line }, l.Act))),
-			s.serve(bus.LineSubject(line, bus.LinePresent), bus.Answer(ofLine(line, func(q bus.PresentRequest) perso.Name { return q.Present.Line }, l.Present))),
-			s.serve(bus.LineSubject(line, bus.LineBin), bus.Answer(ofLine(line, func(q bus.BinRequest) perso.Name { return q.Present.Line }, l.Bin))),
-			s.serve(bus.LineSubject(line, bus.LineCount), bus.Answer(countedBy(entry.SourceHandler, l.Count))),
+			s.serve(bus.LineSubject(line, bus.LineChallenges), answer(s, ofLine(line, func(q bus.ChallengesRequest) perso.Name { return q.Line }, l.Challenges))),
+			s.serve(bus.LineSubject(line, bus.LineAct), answer(s, ofLine(line, func(q bus.ActRequest) perso.Name { return q.Present.Line }, l.Act))),
+			s.serve(bus.LineSubject(line, bus.LinePresent), answer(s, ofLine(line, func(q bus.PresentRequest) perso.Name { return q.Present.Line }, l.Present))),
+			s.serve(bus.LineSubject(line, bus.LineBin), answer(s, ofLine(line, func(q bus.BinRequest) perso.Name { return q.Present.Line }, l.Bin))),
+			s.serve(bus.LineSubject(line, bus.LineCount), answer(s, countedBy(entry.SourceHandler, l.Count))),
 		)
 		if err != nil {
 			return err
 		}
 	}
 	return errors.Join(
-		s.serve(bus.OfficeSubject(bus.OfficeSubmit), bus.Answer(l.Submit)),
-		s.serve(bus.OfficeSubject(bus.OfficeDraft), bus.Answer(l.Draft)),
-		s.serve(bus.OfficeSubject(bus.OfficeRelease), bus.Answer(s.release)),
-		s.serve(bus.OfficeSubject(bus.OfficeReceive), bus.Answer(l.Receive)),
-		s.serve(bus.OfficeSubject(bus.OfficeStatus), bus.Answer(l.Status)),
-		s.serve(bus.OfficeSubject(bus.OfficeLots), bus.Answer(l.Lots)),
-		s.serve(bus.OfficeSubject(bus.OfficeCount), bus.Answer(countedBy(entry.SourceHand, l.Count))),
-		s.serve(bus.OfficeSubject(bus.OfficeClose), bus.Answer(l.Close)),
-		s.serve(bus.OfficeSubject(bus.OfficeTrace), bus.Answer(l.Trace)),
-		s.serve(bus.OfficeSubject(bus.OfficeExport), bus.Answer(s.export)),
-		s.serve(bus.OfficeSubject(bus.OfficeBundle), bus.Answer(s.bundle)),
+		s.serve(bus.OfficeSubject(bus.OfficeSubmit), answer(s, l.Submit)),
+		s.serve(bus.OfficeSubject(bus.OfficeDraft), answer(s, l.Draft)),
+		s.serve(bus.OfficeSubject(bus.OfficeRelease), answer(s, s.release)),
+		s.serve(bus.OfficeSubject(bus.OfficeReceive), answer(s, l.Receive)),
+		s.serve(bus.OfficeSubject(bus.OfficeStatus), answer(s, l.Status)),
+		s.serve(bus.OfficeSubject(bus.OfficeLots), answer(s, l.Lots)),
+		s.serve(bus.OfficeSubject(bus.OfficeCount), answer(s, countedBy(entry.SourceHand, l.Count))),
+		s.serve(bus.OfficeSubject(bus.OfficeClose), answer(s, l.Close)),
+		s.serve(bus.OfficeSubject(bus.OfficeTrace), answer(s, l.Trace)),
+		s.serve(bus.OfficeSubject(bus.OfficeExport), answer(s, s.export)),
+		s.serve(bus.OfficeSubject(bus.OfficeBundle), answer(s, s.bundle)),
 	)
+}
+
+// answer makes a handler of a function, and notices what becomes of it.
+func answer[Q, A any](s *Service, f func(context.Context, Q) (A, error)) bus.Handler {
+	return bus.Answer(func(ctx context.Context, q Q) (A, error) {
+		a, err := f(ctx, q)
+		s.notice(err)
+		return a, err
+	})
+}
+
+// notice tells the log of errors that are not about the question.
+func (s *Service) notice(err error) {
+	var fault *bus.Fault
+	switch {
+	case err == nil || errors.As(err, &fault):
+		return
+	case errors.Is(err, bus.ErrNoAnswer):
+		s.c.Log.Warn("vault does not answer", "err", err)
+	default:
+		s.c.Log.Error("request failed", "err", err)
+		s.end(err)
+	}
+}
+
+// end ends the service when an error says that the database takes no more calls.
+func (s *Service) end(err error) {
+	if errors.Is(err, sqldb.ErrFenced) || errors.Is(err, sqldb.ErrAmbiguous) {
+		select {
+		case s.broken <- err:
+		default: // it is ending already
+		}
+	}
 }
 
 // ofLine refuses a message in which a line speaks for another.
