@@ -56,8 +56,8 @@ func nodeHash(l, r checkpoint.Hash) checkpoint.Hash {
 	return sha256.Sum256(append(b, r[:]...))
 }
 
-// replied looks at what the ledger is about to tell the line: nothing may be told before it is committed (I4, I5).
-func (c *checker) replied(subject string, raw []byte) {
+// replied looks at what the ledger is about to tell the line: nothing may be told before it is committed (I4).
+func (c *checker) replied(subject string, request, raw []byte) {
 	if !strings.HasSuffix(subject, "."+bus.LineAct) && !strings.HasSuffix(subject, "."+bus.LinePresent) {
 		return
 	}
@@ -66,19 +66,30 @@ func (c *checker) replied(subject string, raw []byte) {
 		c.w.note("ledger", "answers: %v", err)
 		return
 	}
-	m := c.now()
 	v := a.Verdict
 	if v == nil {
 		c.w.note("ledger", "answers: window of %d", len(a.Window))
-		return // served has looked at it
+		return // servedOne has looked at it
 	}
 	c.w.note("ledger", "answers: %s %s %s", v.Verdict, v.Reason, v.Text)
 	c.w.stats.Verdicts[string(v.Verdict)+" "+string(v.Reason)]++
-	if !v.Verdict.Final() {
-		return
+	if v.Verdict.Final() {
+		c.told(request, v)
+	}
+}
+
+// told demands that a final verdict is in the database: its entry, and when it ends a claim, the claim's end.
+func (c *checker) told(request []byte, v *bus.Verdict) {
+	m := c.now()
+	if q, err := bus.Decode[bus.ActRequest](request); err == nil && v.Verdict == perso.VerdictGood {
+		act := m.acts[sessionAct{q.Session, 0}]
+		if cl := m.claims[unitGen{act.Unit, act.Gen}]; cl == nil || cl.state != perso.UnitGood {
+			c.w.fail("I4", "session %s is told that its chip is good, and no such outcome is committed", q.Session)
+			return
+		}
 	}
 	if len(v.Entry) == 0 || v.Seq >= int64(len(m.bodies)) || !bytes.Equal(m.bodies[v.Seq], v.Entry) {
-		c.w.fail("I4", "verdict %q is told, but its entry %d is not in the database", v.Verdict, v.Seq)
+		c.w.fail("I4", "verdict %q is told, and its entry %d is not committed", v.Verdict, v.Seq)
 		return
 	}
 	if e, err := entry.ParseOutcome(v.Entry); err == nil && (m.claims[unitGen{e.Unit, e.Gen}].outcome != v.Seq || e.Verdict != v.Verdict) {
@@ -234,6 +245,9 @@ func (c *checker) claimOf(ch *chip) *claim {
 func (c *checker) binned(ch *chip, where perso.Verdict) {
 	cl := c.claimOf(ch)
 	s := &c.w.stats
+	if c.w.cfg.Binned != nil {
+		c.w.cfg.Binned(ch.name, string(where))
+	}
 	switch where {
 	case perso.VerdictGood:
 		s.Good++

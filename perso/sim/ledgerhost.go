@@ -98,6 +98,7 @@ func (h *ledgerHost) storage(g *gate, op ledgertest.Op) ledgertest.Fault {
 // call is one request that the ledger works on. It stops wherever it waits for the vault.
 type call struct {
 	subject string
+	request []byte
 	next    func() (question, bool)
 	stop    func()
 	yield   func(question) bool
@@ -127,7 +128,7 @@ func (h *ledgerHost) serve(subject string, data []byte, done func(reply []byte))
 	if isAct {
 		h.acts++
 	}
-	c := &call{subject: subject, done: done}
+	c := &call{subject: subject, request: data, done: done}
 	handler := h.handlers[subject]
 	c.next, c.stop = iter.Pull(func(yield func(question) bool) {
 		c.yield = yield
@@ -160,7 +161,7 @@ func (h *ledgerHost) resume(c *call) {
 		return
 	}
 	h.forget(c)
-	h.w.check.replied(c.subject, c.reply)
+	h.w.check.replied(c.subject, c.request, c.reply)
 	c.done(c.reply)
 	if len(h.waiting) > 0 && h.acts < maxActsAtOnce {
 		first := h.waiting[0]

@@ -43,6 +43,8 @@ type Config struct {
 	MaxEvents int
 	// Chip may change a chip before it is put on the reel; it overrides what Faults would do to it.
 	Chip func(index int, c *Blank)
+	// Binned, when given, hears of each chip that is put into a bin.
+	Binned func(chip, bin string)
 }
 
 // Violation is an invariant that did not hold.

@@ -1,0 +1,110 @@
+package sim
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/persoline/persoline/lineside/cardsim"
+)
+
+// tearCase is one way to lose a chip's power during its first contact.
+type tearCase struct {
+	kind cardsim.FaultKind
+	dead bool // and it never answers again
+}
+
+func (c tearCase) String() string {
+	what := map[cardsim.FaultKind]string{cardsim.FaultTearBefore: "command lost", cardsim.FaultTearAfter: "executed, answer lost"}[c.kind]
+	if c.dead {
+		return what + ", chip dead"
+	}
+	return what
+}
+
+// maxTears bounds the commands of one chip: the script has less than sixty.
+const maxTears = 90
+
+// TestTearMatrix takes the power away at every single command of the script, before and after it is executed. The chip
+// that is presented again ends good; one that is dead is rejected: as blank before anything was written to it, as live
+// after. The lot is made in either case, and the invariants hold throughout.
+func TestTearMatrix(t *testing.T) {
+	t.Parallel()
+	for _, c := range []tearCase{{cardsim.FaultTearBefore, false}, {cardsim.FaultTearAfter, false}, {cardsim.FaultTearBefore, true}, {cardsim.FaultTearAfter, true}} {
+		t.Run(c.String(), func(t *testing.T) {
+			t.Parallel()
+			var rows []string
+			last := 0
+			for n := 1; ; n++ {
+				if n > maxTears {
+					t.Fatal("the script never ends")
+				}
+				end := tearAt(t, c, n)
+				if end == "good at once" {
+					break // the script has no command n
+				}
+				last = n
+				if !c.dead && !strings.HasPrefix(end, "good") || c.dead && !strings.HasPrefix(end, "reject") {
+					t.Errorf("command %d: %s", n, end)
+				}
+				rows = addRow(rows, n, end)
+			}
+			if last < 50 {
+				t.Errorf("only %d commands were torn", last)
+			}
+			t.Log("\n" + strings.Join(rows, "\n"))
+		})
+	}
+}
+
+// addRow adds a command to the table, to the last row when it ended the same.
+func addRow(rows []string, n int, end string) []string {
+	if len(rows) > 0 {
+		var from, to int
+		var before string
+		if _, err := fmt.Sscanf(rows[len(rows)-1], "%d-%d", &from, &to); err == nil {
+			_, before, _ = strings.Cut(rows[len(rows)-1], "\t")
+			if before == end && to == n-1 {
+				rows[len(rows)-1] = fmt.Sprintf("%d-%d\t%s", from, n, end)
+				return rows
+			}
+		}
+	}
+	return append(rows, fmt.Sprintf("%d-%d\t%s", n, n, end))
+}
+
+// tearAt makes a lot of one unit. The first chip is torn at its nth command, the second one is sound.
+func tearAt(t *testing.T, c tearCase, n int) string {
+	t.Helper()
+	cfg := Config{Seed: uint64(n), Units: 1, Spares: 1, Heads: 1, Chips: 2, Remake: "same-identity"}
+	cfg.Chip = func(index int, b *Blank) {
+		if index == 0 {
+			b.Faults = []cardsim.Fault{{Kind: c.kind, Contact: 1, APDU: uint32(n), Dead: c.dead}}
+		}
+	}
+	where := ""
+	cfg.Binned = func(name, bin string) {
+		if name == "chip 0" {
+			where = bin
+		}
+	}
+	s, err := run(cfg, t.TempDir())
+	if err != nil {
+		t.Fatalf("command %d: %v", n, err)
+	}
+	if s.Good != 1 || !s.Closed {
+		t.Fatalf("command %d: %+v", n, s)
+	}
+	var on []string
+	for _, v := range slices.Sorted(maps.Keys(s.Verdicts)) {
+		if !strings.HasPrefix(v, "good -") && !strings.HasPrefix(v, "return") {
+			on = append(on, v)
+		}
+	}
+	if len(on) == 0 {
+		return where + " at once"
+	}
+	return where + " after " + strings.Join(on, ", ")
+}
