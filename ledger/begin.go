@@ -18,9 +18,6 @@ func (a *act) begin(ctx context.Context, b *Batch) error {
 	if done, err := a.usedPlace(ctx, b); done || err != nil {
 		return err
 	}
-	if known, err := a.inStock(ctx, b); err != nil || !known {
-		return err
-	}
 	n, err := readCounts(ctx, b, a.lot.name)
 	if err != nil {
 		return err
@@ -28,6 +25,9 @@ func (a *act) begin(ctx context.Context, b *Batch) error {
 	if n.state == perso.LotClosed { // its counts are signed: not one more chip may enter them
 		a.reply = say(perso.VerdictStop, perso.ReasonLotComplete, fmt.Sprintf("lot %s is closed", a.lot.name))
 		return nil
+	}
+	if known, err := a.inStock(ctx, b); err != nil || !known {
+		return err
 	}
 	if fresh, err := a.freshChallenge(ctx, b, n); err != nil || !fresh {
 		return err

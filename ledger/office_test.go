@@ -70,6 +70,9 @@ func TestSubmit(t *testing.T) {
 			t.Errorf("%s: left more than one entry: %v, then %v", name, before, after)
 		}
 	}
+	if x := b.submit(b.orderFile(spec{good: 1, number: "A-1_B"})); x.Lot == a.Lot {
+		t.Errorf("orders %s and %s have one lot %s", x.Order, a.Order, a.Lot)
+	}
 	if faults, err := b.l.CheckOrder(t.Context(), file); err != nil || len(faults) > 0 {
 		t.Errorf("checking the accepted order again: %v, %v", faults, err)
 	}

@@ -170,11 +170,16 @@ func bin(ctx context.Context, b *Batch, q bus.BinRequest) (fault, err error) {
 		subject = chipSubject(p.chip)
 	}
 	other := len(q.Chip) > 0 && len(p.chip) > 0 && !bytes.Equal(q.Chip, p.chip)
-	switch {
-	case p.bin == q.Bin && !other:
+	if p.bin == q.Bin && !other {
 		return nil, nil
-	case p.bin != "" || p.verdict != q.Bin || !q.Bin.Final() || other:
-		detail := fmt.Sprintf("chip %x: verdict %q, binned %q before, now chip %x %q", p.chip, p.verdict, p.bin, q.Chip, clean(string(q.Bin)))
+	}
+	var later int64
+	if err := b.QueryRow(ctx, sqlLaterAtHead, string(q.Present.Line), int64(q.Present.Head), int64(q.Present.Number)).Scan(&later); err != nil {
+		return nil, fmt.Errorf("looking for contacts after %s: %w", q.Present, err)
+	}
+	// A head contacts nothing before its last bin is acknowledged: a bin after that is of a chip that was contacted again.
+	if p.bin != "" || p.verdict != q.Bin || !q.Bin.Final() || other || later > 0 {
+		detail := fmt.Sprintf("chip %x: verdict %q, binned %q before, now chip %x %q after %d more contacts", p.chip, p.verdict, p.bin, q.Chip, clean(string(q.Bin)), later)
 		return bus.Refuse(bus.FaultConflict, "presentation %s: %s", q.Present, detail),
 			sound(ctx, b, subject, entry.Alarm{Lot: q.Lot, Reason: perso.ReasonData, Detail: clean(detail), Present: q.Present, At: b.At})
 	}

@@ -107,7 +107,7 @@ func TestMuteOnRecord(t *testing.T) {
 
 func TestBins(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, spec{good: 2, spares: 1})
+	b := newBench(t, spec{good: 3, spares: 1})
 	c := b.one()
 	p := b.makeGood(c, 0)
 	open := b.at(1)
@@ -137,6 +137,12 @@ func TestBins(t *testing.T) {
 	b.vault.say(c, bus.ServeResult{Failed: &bus.Failed{Reason: perso.ReasonRMAC, Again: true}})
 	b.want(b.act(b.begin(c, again)), perso.VerdictStop, perso.ReasonTwin)
 	b.refused(b.bin(again, perso.VerdictStop), bus.FaultConflict)
+	twice := b.makeGood(b.one(), 6) // its head starts anew and contacts it again
+	if s := b.status(); s.State != perso.LotRunning {
+		t.Fatalf("status %+v", s)
+	}
+	b.mute(b.at(6), 1)
+	b.refused(b.bin(twice, perso.VerdictGood), bus.FaultConflict)
 	if s := b.status(); s.Bins[perso.VerdictGood] != 1 || len(s.Bins) != 1 {
 		t.Errorf("bins %v", s.Bins)
 	}
@@ -275,6 +281,7 @@ func (b *bench) closedForGood(closing bus.SignedRequest) {
 	b.t.Helper()
 	before := b.kinds()
 	b.want(b.act(b.begin(b.one(), b.at(0))), perso.VerdictStop, perso.ReasonLotComplete)
+	b.want(b.act(b.begin(b.newChips(1)[0], b.at(0))), perso.VerdictStop, perso.ReasonLotComplete)
 	b.want(b.mute(b.at(0), maxPlainTries), perso.VerdictStop, perso.ReasonLotComplete)
 	_, err := b.l.Count(b.t.Context(), bus.CountRequest{Lot: b.lot, Source: entry.SourceHand, In: 9})
 	b.refused(err, bus.FaultRefused)

@@ -67,6 +67,7 @@ const (
 	sqlJudge           = `UPDATE presentation SET verdict = $4, reason = $5, seq = $6 WHERE line = $1 AND head = $2 AND number = $3 AND bin = ''`
 	sqlBin             = `UPDATE presentation SET bin = $4 WHERE line = $1 AND head = $2 AND number = $3 AND bin = ''`
 	sqlAtHead          = `SELECT chip, bin FROM presentation WHERE line = $1 AND head = $2 ORDER BY number DESC LIMIT 1`
+	sqlLaterAtHead     = `SELECT COUNT(*) FROM presentation WHERE line = $1 AND head = $2 AND number > $3`
 	sqlUnbinned        = `SELECT COUNT(*) FROM presentation p WHERE p.lot = $1 AND p.bin = '' AND p.verdict IN ('good', 'reject-live', 'reject-blank', 'return')
 		AND NOT EXISTS (SELECT 1 FROM presentation q WHERE q.line = p.line AND q.head = p.head AND q.number > p.number)`
 

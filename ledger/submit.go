@@ -146,9 +146,10 @@ func (l *Ledger) accept(ctx context.Context, b *Batch, o order.Order, nonce [32]
 	return reply, nil, err
 }
 
-// lotName proposes the lot's name from the order number.
+// lotName proposes the lot's name from the order number. A name holds no dot; order numbers are in capitals, so that the
+// small letter keeps two numbers two names.
 func lotName(o order.ID) perso.Name {
-	return perso.Name("L-" + strings.ReplaceAll(string(o), ".", "_"))
+	return perso.Name("L-" + strings.NewReplacer(".", "_", "_", "u").Replace(string(o)))
 }
 
 type orderRow struct {
