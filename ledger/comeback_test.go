@@ -1,0 +1,170 @@
+package ledger
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+)
+
+func TestTwins(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 3})
+	c := b.one()
+	c.seq = 4
+	b.act(b.begin(c, b.at(0)))
+	twin := &chip{kdd: c.kdd, kvn: factoryKVN, seq: 4} // its next session has the counter 5, as c's last
+	b.want(b.act(b.begin(twin, b.at(0))), perso.VerdictStop, perso.ReasonTwin)
+	b.makeGood(c, 0)
+	blank := &chip{kdd: c.kdd, kvn: factoryKVN, seq: 90}
+	b.want(b.act(b.begin(blank, b.at(0))), perso.VerdictStop, perso.ReasonTwin)
+	// A copy with the card's key version, but not with its keys: the vault says so, again and again, and nothing that
+	// the copy's head asks afterwards gets it the good verdict of the other.
+	copied := &chip{kdd: c.kdd, kvn: cardKVN, seq: 100}
+	b.vault.say(c, bus.ServeResult{Failed: &bus.Failed{Reason: perso.ReasonCryptogram}})
+	q := b.begin(copied, b.at(3))
+	b.want(b.act(q), perso.VerdictStop, perso.ReasonTwin)
+	b.want(b.act(q), perso.VerdictStop, perso.ReasonTwin)
+	_, err := b.l.Act(t.Context(), next(q, "x"))
+	b.refused(err, bus.FaultRefused)
+	c.seq = 200
+	b.pass(time.Hour)
+	b.want(b.act(b.begin(c, b.at(0))), perso.VerdictGood, perso.ReasonAlreadyGood)
+	_, err = b.l.Act(t.Context(), q)
+	b.refused(err, bus.FaultRefused)
+	if k := b.kinds(); k[entry.KindAlarm] != 3 || k[entry.KindOutcome] != 1 {
+		t.Errorf("log %v", k)
+	}
+	b.check()
+}
+
+func TestAGoodChipComesBack(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 2})
+	c := b.one()
+	b.makeGood(c, 0)
+	q := b.begin(c, b.at(0))
+	a := b.act(q)
+	b.want(a, perso.VerdictGood, perso.ReasonAlreadyGood)
+	if again := b.act(q); !reflect.DeepEqual(again, a) {
+		t.Errorf("asked again: %+v, not %+v", again.Verdict, a.Verdict)
+	}
+	b.want(b.act(b.begin(c, b.at(7))), perso.VerdictGood, perso.ReasonAlreadyGood) // its session is over: no head waits for it
+	if s := b.status(); s.Good != 1 || b.kinds()[entry.KindOutcome] != 1 {
+		t.Errorf("status %+v", s)
+	}
+	b.check()
+}
+
+func TestSessionElsewhere(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 2})
+	c := b.one()
+	old := b.begin(c, b.at(0))
+	b.act(old)
+	there := b.begin(c, b.at(1))
+	b.want(b.act(there), perso.VerdictHold, perso.ReasonSessionElse)
+	b.pass(sessionLease + time.Second)
+	if a := b.act(there); len(a.Window) == 0 {
+		t.Fatalf("after the lease: %+v", a.Verdict)
+	}
+	for _, q := range []bus.ActRequest{old, next(old, "late")} { // taken over
+		_, err := b.l.Act(t.Context(), q)
+		b.refused(err, bus.FaultRefused)
+	}
+	b.want(b.act(next(there, "x")), perso.VerdictGood, perso.ReasonNone)
+	_, err := b.l.Act(t.Context(), next(old, "late")) // the good verdict belongs to the other head
+	b.refused(err, bus.FaultRefused)
+	same := b.one()
+	b.act(b.begin(same, b.at(0)))
+	if a := b.act(b.begin(same, b.at(0))); len(a.Window) == 0 { // no lease against the same head
+		t.Errorf("same head: %+v", a.Verdict)
+	}
+	b.check()
+}
+
+// TestTakenOverWhileServed lets a chip change heads while the vault works for the first: what the vault says about the old
+// session must not touch the new one.
+func TestTakenOverWhileServed(t *testing.T) {
+	t.Parallel()
+	for name, late := range map[string]bus.ServeResult{
+		"window": {Window: []bus.Play{{APDU: []byte("w"), SW: "9000"}}, State: []byte("s")},
+		"good":   {Good: true},
+		"failed": {Failed: &bus.Failed{Reason: perso.ReasonStatus}},
+		"again":  {Failed: &bus.Failed{Reason: perso.ReasonRMAC, Again: true}},
+	} {
+		b := newBench(t, spec{good: 2})
+		b.vault.acts, b.l.serves.flights = 3, 2
+		c := b.one()
+		old := b.begin(c, b.at(0))
+		b.act(old)
+		taken := b.begin(c, b.at(1))
+		started := false
+		b.vault.serving = func(_ entry.Claim, a entry.Act) {
+			if a.Session == old.Session && !started {
+				started = true
+				b.pass(2 * sessionLease)
+				b.act(taken)
+				b.vault.say(c, late)
+			}
+		}
+		_, err := b.l.Act(t.Context(), next(old, "late"))
+		b.refused(err, bus.FaultRefused)
+		if s := b.status(); s.Open != 1 || s.Good+s.Lost != 0 {
+			t.Errorf("%s: status %+v", name, s)
+		}
+		b.act(next(taken, "x"))
+		b.want(b.act(next(next(taken, "x"), "y")), perso.VerdictGood, perso.ReasonNone)
+		b.check()
+	}
+}
+
+func TestTooManySessions(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 2, spares: 2})
+	c := b.one()
+	for range perso.MaxSessionsPerChip {
+		b.act(b.begin(c, b.at(0)))
+	}
+	q := b.begin(c, b.at(0))
+	b.want(b.act(q), perso.VerdictRejectLive, perso.ReasonTries)
+	b.want(b.act(q), perso.VerdictRejectLive, perso.ReasonTries)
+	d, place := b.one(), b.at(1)
+	for range perso.MaxSessionsPerPresentation {
+		b.act(b.begin(d, place))
+	}
+	b.want(b.act(b.begin(d, place)), perso.VerdictRejectLive, perso.ReasonTries)
+	if k := b.kinds(); k[entry.KindOutcome] != 2 {
+		t.Errorf("log %v", k)
+	}
+	b.check()
+}
+
+func TestFailuresRecontactThenReject(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 2, spares: 2})
+	c := b.one()
+	again := bus.ServeResult{Failed: &bus.Failed{Reason: perso.ReasonRMAC, Step: "read-back", SW: 0x9000, Again: true}}
+	b.vault.say(c, again, again, again)
+	for range maxFailures - 1 {
+		q := b.begin(c, b.at(0))
+		a := b.act(q)
+		b.want(a, perso.VerdictRecontact, perso.ReasonRMAC)
+		if repeat := b.act(q); !reflect.DeepEqual(repeat, a) {
+			t.Errorf("asked again: %+v, not %+v", repeat.Verdict, a.Verdict)
+		}
+	}
+	q := b.begin(c, b.at(0))
+	a := b.act(q)
+	b.want(a, perso.VerdictRejectLive, perso.ReasonRMAC)
+	if e := must(entry.ParseOutcome(a.Verdict.Entry)); e.Step != "read-back" || e.SW != 0x9000 || e.Session != q.Session {
+		t.Errorf("outcome %+v", e)
+	}
+	if k := b.kinds(); k[entry.KindPresent] != maxFailures-1 || k[entry.KindOutcome] != 1 {
+		t.Errorf("log %v", k)
+	}
+	b.check()
+}
