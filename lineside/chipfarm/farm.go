@@ -216,7 +216,7 @@ func (f *Farm) inspect(ctx context.Context, index uint32, apdus [][]byte) (respo
 		}
 		responses = append(responses, resp)
 	}
-	return responses, nil
+	return responses, nvm.failed
 }
 
 func writeNew(path string, data []byte) error {

@@ -391,6 +391,61 @@ func TestInspect(t *testing.T) {
 	}
 }
 
+// A farm whose disk is full fails as a machine does. The chip is not to blame, and goes on when there is room again.
+func TestChipMemoryWithoutRoom(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if _, err := Create(dir, testSpec(1)); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(dir, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := f.Session()
+	defer func() {
+		s.Close()
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	contact := func() {
+		t.Helper()
+		if atr, err := s.Contact(t.Context(), 0); err != nil || len(atr) == 0 {
+			t.Fatalf("contact: % X, %v", atr, err)
+		}
+		if _, err := s.Transmit(t.Context(), 0, unhex(selectISD)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	update := func() (uint32, error) {
+		resp, err := s.Transmit(t.Context(), 0, unhex(initUpdate))
+		if err != nil {
+			return 0, err
+		}
+		iu, err := scp.ParseInitUpdate(resp[:len(resp)-2])
+		return iu.Seq, err
+	}
+	if loaded, err := s.Load(t.Context(), 0); !loaded || err != nil {
+		t.Fatal(loaded, err)
+	}
+	contact()
+	before, err := update()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.heads[0].nvm.file.Close(); err != nil { // what is written now fails
+		t.Fatal(err)
+	}
+	if _, err := update(); err == nil || errors.Is(err, card.ErrMute) || errors.Is(err, ErrRefused) {
+		t.Errorf("without room: %v, want a failure of the machine", err)
+	}
+	contact()
+	if after, err := update(); err != nil || after != before+1 {
+		t.Errorf("counter was %d, is %d, %v", before, after, err)
+	}
+}
+
 func TestGoodsIn(t *testing.T) {
 	t.Parallel()
 	m, err := newMaker(testSpec(100_000, FaultSpec{Kind: FaultTwin, Chips: []uint32{1}, TwinOf: 0}))

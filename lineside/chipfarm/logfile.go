@@ -19,9 +19,10 @@ const (
 // logFile is an append-only file of checked records. It is made with its first record; a torn last record, as a killed
 // process leaves it, is dropped. It serves as the NVM of a chip.
 type logFile struct {
-	path string
-	file *os.File // nil until something is appended
-	size int64
+	path   string
+	file   *os.File // nil until something is appended
+	size   int64
+	failed error // of an Append: this computer's, for want of room on its disk
 }
 
 // Replay lends each record, oldest first, and cuts off a torn one.
@@ -70,6 +71,14 @@ func nextRecord(b []byte) (record []byte, n int, err error) {
 
 // Append writes one record in one write. What a failed write left is cut off again.
 func (l *logFile) Append(record []byte) error {
+	err := l.append(record)
+	if err != nil {
+		l.failed = err
+	}
+	return err
+}
+
+func (l *logFile) append(record []byte) error {
 	if len(record) > maxRecordBytes {
 		return fmt.Errorf("writing record of %d bytes, limit %d", len(record), maxRecordBytes)
 	}

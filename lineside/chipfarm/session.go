@@ -2,6 +2,7 @@ package chipfarm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -96,6 +97,9 @@ func (s *Session) Contact(ctx context.Context, number uint16) (atr []byte, err e
 			return fmt.Errorf("contacting: session is closed: %w", ErrRefused)
 		}
 		atr = h.chip.PowerOn()
+		if err := h.stored(); err != nil {
+			return err
+		}
 		h.atr = atr
 		return s.farm.wait(ctx, h, s.farm.maker.spec.Timing.Chip.Reset(atr))
 	})
@@ -312,6 +316,16 @@ func (h *head) empty() error {
 	return nvm.Close()
 }
 
+// stored says whether the chip's memory took what the chip wrote. If not, it is the machine that fails and not the chip:
+// the chip is left as its file says, and taken up from there at the next contact.
+func (h *head) stored() error {
+	failed := h.nvm.failed
+	if failed == nil {
+		return nil
+	}
+	return fmt.Errorf("writing the memory of the chip under head %d: %w", h.number, errors.Join(failed, h.empty()))
+}
+
 // reader is the head's contacts as a transport.
 type reader struct {
 	farm *Farm
@@ -326,6 +340,9 @@ func (r reader) Transmit(ctx context.Context, apdu []byte) ([]byte, error) {
 		return nil, fmt.Errorf("transmitting at head %d without power: %w", r.head.number, card.ErrMute)
 	}
 	resp, cost := r.head.chip.Process(apdu)
+	if err := r.head.stored(); err != nil {
+		return nil, err
+	}
 	if err := r.farm.wait(ctx, r.head, r.farm.maker.spec.Timing.Chip.Exchange(r.head.atr, cost)); err != nil {
 		return nil, fmt.Errorf("transmitting at head %d: %w: %w", r.head.number, card.ErrMute, err)
 	}
