@@ -249,6 +249,25 @@ func TestClose(t *testing.T) {
 	if s := b.status(); len(s.Blocks) != 0 || s.Balance.Difference() != 0 {
 		t.Errorf("status still blocks: %v", s.Blocks)
 	}
+	b.unauthorized()
+	completed := b.status().Completed
+	closing := b.closing(nil, "ann", "bob")
+	for range 2 {
+		if a, err := b.l.Close(t.Context(), closing); err != nil || a.Lot != b.lot {
+			t.Fatalf("closing: %+v, %v", a, err)
+		}
+	}
+	if s := b.status(); s.State != perso.LotClosed || !s.Completed.Equal(completed) {
+		t.Errorf("status %+v", s)
+	}
+	b.closedForGood(closing)
+	b.check()
+}
+
+// unauthorized tries to close a lot that may be closed, by words that do not suffice.
+func (b *bench) unauthorized() {
+	t := b.t
+	t.Helper()
 	for name, q := range map[string]bus.SignedRequest{
 		"one officer": b.closing(nil, "ann"), "one role": b.closing(nil, "ann", "cid"),
 		"other counts":      b.closing(func(c *statement.Close) { c.Counts.Good++ }, "ann", "bob"),
@@ -262,18 +281,6 @@ func TestClose(t *testing.T) {
 	b.refused(err, bus.FaultNotFound)
 	_, err = b.l.Close(t.Context(), bus.SignedRequest{Signed: []byte("no statement")})
 	b.refused(err, bus.FaultBadMessage)
-	completed := b.status().Completed
-	closing := b.closing(nil, "ann", "bob")
-	for range 2 {
-		if a, err := b.l.Close(t.Context(), closing); err != nil || a.Lot != b.lot {
-			t.Fatalf("closing: %+v, %v", a, err)
-		}
-	}
-	if s := b.status(); s.State != perso.LotClosed || !s.Completed.Equal(completed) {
-		t.Errorf("status %+v", s)
-	}
-	b.closedForGood(closing)
-	b.check()
 }
 
 // closedForGood tries to get one more chip or count into a closed lot.
