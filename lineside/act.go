@@ -99,6 +99,7 @@ func (h *Head) report() {
 // reported ends a chip's stay.
 func (h *Head) reported() {
 	h.delay.reset()
+	h.jammed.reset()
 	if h.tally.equal < MaxEqualFailures {
 		h.next()
 		return

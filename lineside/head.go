@@ -69,7 +69,8 @@ type Head struct {
 	unsure   bool  // power may still be on from before a restart, a fault or a stop: lift first
 	redo     State // where to go on after a fault or stop: binning, reporting, or else loading
 	stopped  Stopped
-	delay    backoff
+	delay    backoff // of questions
+	jammed   backoff // of the machine's faults, until a chip gets through
 
 	at    place
 	tally tally
@@ -261,7 +262,7 @@ func (h *Head) fault(text string) {
 	h.tally.faults++
 	h.become(StateFaulted)
 	h.emit(Note{Present: h.at.present, Text: text})
-	h.emit(Wait{h.wait(), h.delay.next()})
+	h.emit(Wait{h.wait(), h.jammed.next()})
 }
 
 // goOn continues after a fault or a stop.

@@ -92,6 +92,10 @@ func (r *runner) do(ctx context.Context, e Effect) (Event, error) {
 	case Stop:
 		r.log.Warn("head stopped", "step", string(e.Cause), "err", because(e.Reason, e.Text))
 	case Note:
+		if e.Verdict == "" {
+			r.log.Warn("machine failed", "seq", e.Present.Number, "err", e.Text)
+			return nil, nil
+		}
 		r.log.Info("chip not good", "seq", e.Present.Number, "step", string(e.Verdict), "err", because(e.Reason, e.Text))
 	case Load, Contact, Play, Bin:
 		ctx, cancel := context.WithTimeout(ctx, machineTimeout)
