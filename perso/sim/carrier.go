@@ -17,6 +17,7 @@ func send[A, Q any](w *World, subject string, q Q, done func(A, error)) {
 	if err != nil {
 		panic(fmt.Sprintf("encoding for %s: %v", subject, err))
 	}
+	w.said, w.heard = append(w.said, question{subject, data}), append(w.heard, data)
 	settled := false
 	settle := func(raw []byte, err error) {
 		if settled {

@@ -215,7 +215,11 @@ func (c *checker) writtenCell(ch *chip, domain, kind byte, number uint16, value 
 		return
 	}
 	switch {
-	case kind == cellKey, kind == cellPair, kind == cellPIN, kind == cellData && (number == numberKi || number == numberOPc):
+	case kind == cellKey: // type, key
+		c.once(c.material, string(value[1:]), ch, "a key")
+	case kind == cellPair: // private scalar, public point
+		c.once(c.material, string(value[:32]), ch, "a private key")
+	case kind == cellPIN, kind == cellData && (number == numberKi || number == numberOPc):
 		c.once(c.material, string(value), ch, "key material")
 	case kind == cellData && domain == domainECASD && number == numberEID:
 		c.once(c.eids, string(value), ch, "EID")

@@ -24,7 +24,7 @@ type Faults struct {
 	Chip                float64 // of each chip: a fault of its own
 	Strange             float64 // of each chip: unknown, foreign, or a twin of another
 
-	LedgerCrash, VaultCrash, LineCrash, PowerLoss, Operator time.Duration // means
+	LedgerCrash, VaultCrash, LineCrash, PowerLoss, Operator, Hands time.Duration // means
 }
 
 // Draw makes a configuration of a seed: which kinds of fault it has, and how many. A run with few kinds goes deeper into
@@ -51,7 +51,7 @@ func Draw(seed uint64) Config {
 	c.Faults = Faults{Until: time.Duration(10+r.IntN(110)) * time.Second,
 		Lost: rate(0.2), Doubled: rate(0.2), Late: rate(0.1), VaultLost: rate(0.2), VaultDoubled: rate(0.2), Commit: rate(0.15), Read: rate(0.02),
 		VaultWrite: rate(0.1), HSM: rate(0.05), LineWrite: rate(0.05), Contact: rate(0.01), Noise: rate(0.01), Handler: rate(0.05), Chip: rate(0.5), Strange: rate(0.15),
-		LedgerCrash: mean(4 * time.Second), VaultCrash: mean(4 * time.Second), LineCrash: mean(4 * time.Second), PowerLoss: mean(3 * time.Second), Operator: mean(3 * time.Second)}
+		LedgerCrash: mean(4 * time.Second), VaultCrash: mean(4 * time.Second), LineCrash: mean(4 * time.Second), PowerLoss: mean(3 * time.Second), Operator: mean(3 * time.Second), Hands: mean(time.Second)}
 	return c
 }
 
@@ -68,6 +68,7 @@ func (w *World) disasters() {
 	w.repeat(f.LineCrash, func() { w.line.crash("power cut") })
 	w.repeat(f.PowerLoss, func() { w.line.machine.powerCut() })
 	w.repeat(f.Operator, func() { w.line.whim() })
+	w.repeat(f.Hands, func() { w.line.machine.swap() })
 }
 
 // repeat lets something happen at random times.

@@ -55,7 +55,7 @@ func (w *World) finish() {
 	c := w.check
 	c.readLog()
 	w.stats.Entries = len(c.m.bodies)
-	for _, look := range []func(){c.rows, c.ending, c.receipts, c.places, c.askChips, c.close} {
+	for _, look := range []func(){c.rows, c.ending, c.receipts, c.places, c.askChips, c.close, c.echo, c.handOver, c.secrets} {
 		if w.broken == nil {
 			look()
 		}

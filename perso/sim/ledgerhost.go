@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/ledger"
 	"github.com/persoline/persoline/ledger/ledgertest"
 	"github.com/persoline/persoline/perso/bus"
@@ -29,7 +30,13 @@ type ledgerHost struct {
 	calls    []*call // that wait for the vault
 	acts     int
 	waiting  []func()
+	skew     time.Duration // of this machine's clock
 }
+
+// maxSkew is how far the ledger's clock may be off, forward or back: half of what the vault bears.
+const maxSkew = keygen.MaxClockSkew / 2
+
+func (h *ledgerHost) clock() time.Time { return h.w.clock().Add(h.skew) }
 
 // gate is the database as one life of the ledger sees it: it fails on command, and for good once that life is over.
 type gate struct {
@@ -59,7 +66,7 @@ func (h *ledgerHost) start() error {
 	g := &gate{}
 	g.FaultDB = ledgertest.WithFaults(h.disk, func(op ledgertest.Op) ledgertest.Fault { return h.storage(g, op) })
 	v := vaultClient{h}
-	core, err := ledger.Open(context.Background(), ledger.Config{DB: g, Vault: v, Signer: v, Now: w.clock, Rand: w.stream(), Log: w.site.log, Catalogues: w.site.cat})
+	core, err := ledger.Open(context.Background(), ledger.Config{DB: g, Vault: v, Signer: v, Now: h.clock, Rand: w.stream(), Log: w.site.log, Catalogues: w.site.cat})
 	if err != nil {
 		return err
 	}
@@ -161,6 +168,7 @@ func (h *ledgerHost) resume(c *call) {
 		return
 	}
 	h.forget(c)
+	h.w.heard = append(h.w.heard, c.reply)
 	h.w.check.replied(c.subject, c.request, c.reply)
 	c.done(c.reply)
 	if len(h.waiting) > 0 && h.acts < maxActsAtOnce {
@@ -202,7 +210,9 @@ func (h *ledgerHost) crash(why string) {
 	w.after(w.between(100*time.Millisecond, 5*time.Second), "ledger", "starts again", h.restart)
 }
 
+// restart opens the ledger again, on a machine whose clock may have been set.
 func (h *ledgerHost) restart() {
+	h.skew = h.w.between(-maxSkew, maxSkew)
 	if err := h.start(); err != nil {
 		h.w.note("ledger", "does not start: %v", err)
 		h.w.after(time.Second, "ledger", "starts again", h.restart)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/persoline/persoline/lineside"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 )
@@ -94,6 +95,36 @@ func (m *machine) setAside(head int) {
 	m.aside = append(m.aside, c)
 	m.w.stats.SetAside++
 	m.w.note("operator", "sets %s aside", c.name)
+}
+
+// swap is a person who takes the chips out of two places where nothing moves and puts them back the other way round. A
+// hand in a machine that runs is not simulated: no head could know.
+func (m *machine) swap() {
+	station := m.w.line.station
+	if station == nil {
+		return
+	}
+	var still []int
+	for i, h := range station.Snapshot(m.w.clock()).Heads {
+		if h.State == lineside.StateStopped || h.State == lineside.StateIdle || h.State == lineside.StateEmpty {
+			still = append(still, i)
+		}
+	}
+	if len(still) < 2 {
+		return
+	}
+	a, b := still[m.w.rng.IntN(len(still))], still[m.w.rng.IntN(len(still))]
+	if m.heads[a] == m.heads[b] {
+		return
+	}
+	m.w.stats.Swaps++
+	m.w.note("operator", "swaps the chips of heads %d and %d", a, b)
+	for _, c := range []*chip{m.heads[a], m.heads[b]} {
+		if c != nil {
+			c.card.PowerOff()
+		}
+	}
+	m.heads[a], m.heads[b] = m.heads[b], m.heads[a]
 }
 
 // powerCut takes the power from all chips at once.

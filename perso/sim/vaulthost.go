@@ -64,6 +64,7 @@ func (h *vaultHost) carryOut(q question) (answer []byte, ok bool) {
 	if err != nil {
 		panic(fmt.Sprintf("encoding the reply to %s: %v", q.subject, err))
 	}
+	h.w.heard = append(h.w.heard, q.data, answer)
 	if h.dying != "" {
 		h.crash(h.dying)
 		return nil, false

@@ -66,6 +66,8 @@ type World struct {
 	seq   uint64
 	trace *trace
 	calm  bool          // no more faults
+	said  []question    // everything that line and office ever asked
+	heard [][]byte      // every message between any two machines
 	quiet time.Duration // since when everything is done; 0 while it is not
 	stats Stats
 
@@ -83,7 +85,7 @@ type Stats struct {
 	Lost, Doubled, Late                      int
 	LedgerCrashes, VaultCrashes, LineCrashes int
 	PowerLosses, StorageFaults, HSMFaults    int
-	Stops, SetAside, Reels                   int
+	Stops, SetAside, Swaps, Reels, Echoes    int
 	Good, RejectLive, RejectBlank, Returned  int
 	Short, Closed                            bool
 	Took                                     time.Duration // virtual
