@@ -307,6 +307,12 @@ func TestStatusAndWork(t *testing.T) {
 		t.Errorf("lots %+v, %v", lots, err)
 	}
 	b.makeGood(b.one(), 0)
+	if work, err := b.l.WorkOrders(t.Context()); err != nil || len(work) != 2 {
+		t.Errorf("%d work orders while the handler has not counted a complete lot, %v", len(work), err)
+	}
+	if _, err := b.l.Count(t.Context(), bus.CountRequest{Lot: b.lot, Source: entry.SourceHandler, In: 1, Good: 1}); err != nil {
+		t.Fatal(err)
+	}
 	work, err := b.l.WorkOrders(t.Context())
 	if err != nil || len(work) != 1 || work[0].Order.Lot != first || entry.Hash(work[0].Script) != work[0].Order.Script || work[0].Order.Quantity != 3 {
 		t.Errorf("work %+v, %v", work, err)

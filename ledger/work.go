@@ -7,6 +7,7 @@ import (
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/product"
 )
 
@@ -16,20 +17,9 @@ type Work struct {
 	Script []byte
 }
 
-// WorkOrders makes the work orders of all lots that are not finished and whose product is still the released one.
+// WorkOrders makes the work orders of all lots that are not finished: units are missing, or the handler's count.
 func (l *Ledger) WorkOrders(ctx context.Context) ([]Work, error) {
-	var names []perso.Name
-	err := l.db.View(ctx, func(tx sqldb.Tx) error {
-		names = nil
-		return tx.Each(ctx, func(row sqldb.Row) error {
-			var name, state string
-			err := row.Scan(&name, &state)
-			if s := perso.LotState(state); s == perso.LotReleased || s == perso.LotRunning {
-				names = append(names, perso.Name(name))
-			}
-			return err
-		}, sqlLots)
-	})
+	names, err := l.unfinished(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("listing unfinished lots: %w", err)
 	}
@@ -55,4 +45,35 @@ func (l *Ledger) WorkOrders(ctx context.Context) ([]Work, error) {
 		out = append(out, w)
 	}
 	return out, nil
+}
+
+func (l *Ledger) unfinished(ctx context.Context) (names []perso.Name, err error) {
+	err = l.db.View(ctx, func(tx sqldb.Tx) error {
+		var complete []perso.Name
+		names = nil
+		if err := tx.Each(ctx, func(row sqldb.Row) error {
+			var name, state string
+			err := row.Scan(&name, &state)
+			switch perso.LotState(state) {
+			case perso.LotReleased, perso.LotRunning:
+				names = append(names, perso.Name(name))
+			case perso.LotComplete:
+				complete = append(complete, perso.Name(name))
+			}
+			return err
+		}, sqlLots); err != nil {
+			return err
+		}
+		for _, name := range complete { // the queue may have lost the order before the line was done with it (I3)
+			_, counted, err := readCount(ctx, tx, name, entry.SourceHandler)
+			if err != nil {
+				return err
+			}
+			if !counted {
+				names = append(names, name)
+			}
+		}
+		return nil
+	})
+	return names, err
 }
