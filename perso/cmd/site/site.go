@@ -133,7 +133,6 @@ func (s *Site) path(parts ...string) string {
 
 // Folders of the zones.
 func (s *Site) busDir() string     { return s.path("bus") }
-func (s *Site) vaultDir() string   { return s.path("vault") }
 func (s *Site) ledgerFile() string { return s.path("ledger", "ledger.db") }
 
 // OutDir is where the ledger writes exports and bundles.
