@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,6 +46,9 @@ type Config struct {
 	Rand       io.Reader // nonces that hide what is committed to
 	Log        *slog.Logger
 	Catalogues Catalogues
+	// AtVault is how many batches of acts are at the vault at once. One for a single vault: it works on a lot's acts one
+	// after another, so that a second batch saves no time, and two small ones cost more. 0 means 2, for vaults in a group.
+	AtVault int
 }
 
 // DB is a ledger's database; its conformance suite is ledger/ledgertest.
@@ -86,6 +90,8 @@ const (
 	holdFor = 100 * time.Millisecond
 	// maxAnswerBytes bounds the answers of one act: a window of 80 read-backs, so that 32 acts fit one message to the vault.
 	maxAnswerBytes = 20 << 10
+	// defaultAtVault keeps a group of two vaults busy.
+	defaultAtVault = 2
 	// maxLots bounds the lots kept in memory.
 	maxLots = 256
 )
@@ -130,7 +136,7 @@ func (l *Ledger) stamp() time.Time {
 func Open(ctx context.Context, c Config) (*Ledger, error) {
 	l := &Ledger{db: c.DB, vault: c.Vault, signer: c.Signer, now: c.Now, rand: c.Rand, log: c.Log, cat: c.Catalogues, lots: map[perso.Name]*lot{}}
 	l.commits = combiner[Step]{max: bus.MaxBatch, flights: 1, patience: commitPatience, run: l.commitBatch}
-	l.serves = combiner[*act]{max: maxServeItems, flights: 2, patience: servePatience, run: l.serveBatch}
+	l.serves = combiner[*act]{max: maxServeItems, flights: cmp.Or(c.AtVault, defaultAtVault), patience: servePatience, run: l.serveBatch}
 	if err := schema.Check(ctx, c.DB); err != nil {
 		return nil, fmt.Errorf("opening ledger: %w", err)
 	}
