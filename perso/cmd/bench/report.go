@@ -75,7 +75,9 @@ func (r Report) Table(w io.Writer) {
 	}
 	row("\ntoken operations\tper card")
 	for _, verb := range slices.Sorted(maps.Keys(r.Operations)) {
-		row("  %s\t%.2f", verb, r.Operations[verb])
+		if n := r.Operations[verb]; n >= 0.005 { // the others are at start and by lot
+			row("  %s\t%.2f", verb, n)
+		}
 	}
 	row("\nstorage\tper card")
 	row("  log entries\t%.1f", r.Entries)
