@@ -24,7 +24,7 @@ var errDone = errors.New("work order was done before")
 // taken is the work order in hand, as the queue sees it.
 type taken struct {
 	mu    sync.Mutex
-	job   bus.Job
+	job   bus.Job // nil for none, and for one that was resumed: its copy comes when this is done
 	start journal.Counters
 }
 
@@ -40,17 +40,6 @@ func (t *taken) get() (bus.Job, journal.Counters) {
 	return t.job, t.start
 }
 
-// giveBack hands the order back to the queue, so that the next start need not wait until the queue misses this one.
-func (t *taken) giveBack(log *slog.Logger) {
-	job, _ := t.get()
-	if job == nil {
-		return
-	}
-	if err := job.Retry(0); err != nil {
-		log.Warn("work order not given back; it will come again later", "err", err)
-	}
-}
-
 // inProgress keeps the queue from delivering the order again while it is in hand. When the queue is away, a second
 // delivery after the end finds the lot complete.
 func (t *taken) inProgress(log *slog.Logger) func() {
@@ -63,8 +52,12 @@ func (t *taken) inProgress(log *slog.Logger) func() {
 	}
 }
 
-// takeJob waits for a work order that can be carried out. An order that never can is parked with the reason.
+// takeJob goes on with the work order in hand, or waits for one that can be carried out. An order that never can is parked
+// with the reason.
 func (w *Worker) takeJob(ctx context.Context, t Ticket) (Event, error) {
+	if inHand, ok := w.cfg.Journal.InHand(); ok {
+		return w.resume(ctx, t, inHand)
+	}
 	var delay backoff
 	for {
 		job, err := w.cfg.Queue.Take(ctx, w.cfg.Line)
@@ -107,18 +100,46 @@ func (w *Worker) accept(ctx context.Context, t Ticket, delivered bus.Job) (Event
 	if err != nil {
 		return nil, errors.Join(err, delivered.Park(ctx, err.Error()))
 	}
+	start, err := w.counters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = w.cfg.Journal.Begin(journal.Job{ID: job.ID, Lot: job.Lot, Start: start, Order: delivered.Data()}); err != nil {
+		return nil, err
+	}
+	w.order.set(delivered, start)
+	w.log.Info("work order taken", "order", job.ID, "lot", job.Lot)
+	return JobTaken{t, job, 0}, nil
+}
+
+// resume goes on with the order of before a restart. The queue is not asked: it might give another one first, and the
+// chips under the heads are this one's.
+func (w *Worker) resume(ctx context.Context, t Ticket, inHand journal.Job) (Event, error) {
+	order, err := bus.Decode[bus.WorkOrder](inHand.Order)
+	if err == nil {
+		err = w.ours(order)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("resuming work order %q: %w", inHand.ID, err)
+	}
+	var compiled []byte
+	if err := w.insist(ctx, "fetching the script of the order in hand", func(ctx context.Context) (err error) {
+		compiled, err = w.cfg.Scripts.GetBlob(ctx, order.Script)
+		return err
+	}); err != nil {
+		return nil, nil
+	}
+	job, err := NewJob(order, compiled)
+	if err != nil {
+		return nil, fmt.Errorf("resuming work order %q: %w", inHand.ID, err)
+	}
 	now, err := w.counters(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil
 	}
-	begun, err := w.cfg.Journal.Begin(journal.Job{ID: job.ID, Lot: job.Lot, Start: now})
-	if err != nil {
-		return nil, err
-	}
-	w.order.set(delivered, begun.Start)
-	good := lotCount(job.Lot, begun.Start, now).Good
-	w.log.Info("work order taken", "order", job.ID, "lot", job.Lot)
-	return JobTaken{t, job, good}, nil
+	w.order.set(nil, inHand.Start)
+	w.log.Info("work order resumed", "order", job.ID, "lot", job.Lot)
+	return JobTaken{t, job, lotCount(job.Lot, inHand.Start, now).Good}, nil
 }
 
 // ours refuses an order of another world: this line believes one log and works in one environment.
@@ -151,7 +172,9 @@ func (w *Worker) finish(ctx context.Context, e Finish) (Event, error) {
 	if err := w.cfg.Journal.End(e.Job.ID); err != nil {
 		return nil, err
 	}
-	if err := delivered.Ack(ctx); err != nil {
+	if delivered == nil {
+		w.log.Debug("work order was resumed; its copy is acknowledged when it comes", "order", e.Job.ID)
+	} else if err := delivered.Ack(ctx); err != nil {
 		w.log.Warn("work order not acknowledged; it will come again", "order", e.Job.ID, "err", err)
 	}
 	w.order.set(nil, journal.Counters{})

@@ -24,9 +24,8 @@ const (
 	askTimeout = 5 * time.Second
 	// machineTimeout bounds one order to the machine: a window of 512 commands at a slow chip's pace.
 	machineTimeout = 2 * time.Minute
-	// progressEvery tells the work queue that the order is still in hand, three times within the redelivery time, which is
-	// how long a line that was killed waits for its order.
-	progressEvery = 2 * time.Second
+	// progressEvery tells the work queue that the order is still in hand, well within any redelivery time.
+	progressEvery = 5 * time.Second
 	// statusEvery is how often the snapshot is published: screens call data of 5 s old.
 	statusEvery = time.Second
 	// settledEvery is how often a line that stops looks whether its chips are done.
@@ -152,9 +151,6 @@ func (w *Worker) Run(ctx context.Context) error {
 	})
 	if err := g.Wait(); err != nil {
 		return fmt.Errorf("working line %q: %w", w.cfg.Line, err)
-	}
-	if w.cfg.Patience > 0 {
-		w.order.giveBack(w.log)
 	}
 	return nil
 }

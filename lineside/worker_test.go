@@ -202,8 +202,8 @@ func TestWorkerMakesALot(t *testing.T) {
 	}
 }
 
-// TestWorkerFinishesWhatItHolds stops a worker in the middle of a lot: no chip is left half-written, and the order is at
-// hand for the next start at once. While nobody answers, waiting is of no use.
+// TestWorkerFinishesWhatItHolds stops a worker in the middle of a lot: no chip is left half-written. While nobody answers,
+// waiting is of no use.
 func TestWorkerFinishesWhatItHolds(t *testing.T) {
 	t.Parallel()
 	for name, away := range map[string]bool{"with a ledger": false, "without": true} {
@@ -223,15 +223,6 @@ func TestWorkerFinishesWhatItHolds(t *testing.T) {
 				if left := in - good - blank - live - returned; (left > 0) != away || good == 30 {
 					t.Errorf("%d chips are left under heads, %d are good", left, good)
 				}
-				soon, cancel := context.WithTimeout(t.Context(), time.Second)
-				defer cancel()
-				job, err := f.bus.Take(soon, testLine)
-				if err != nil {
-					t.Fatalf("the order was not given back: %v", err)
-				}
-				if err := job.Retry(0); err != nil {
-					t.Fatal(err)
-				}
 				f.way.away.Store(false)
 				_, stop = f.start()
 				f.until("the count", f.counted)
@@ -242,6 +233,34 @@ func TestWorkerFinishesWhatItHolds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWorkerResumesFirst kills a worker in the middle of one order while the next waits in the queue, which will not give
+// the first one again for a while: the chips under the heads and the handler's count are the first one's.
+func TestWorkerResumesFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFactory(t, 30, 200)
+		f.way.every = 3
+		_, stop := f.start()
+		f.until("some good chips", func() bool { _, good, _, _, _, _ := f.machine.Counters(t.Context()); return good >= 10 })
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		next, _ := testOrder(0, f.book.log.trust())
+		next.ID = "next"
+		f.putOrder("next", next)
+		_, stop = f.start()
+		f.until("both counts", func() bool { f.book.mu.Lock(); defer f.book.mu.Unlock(); return len(f.book.counts) >= 2 })
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		in, _, _, _, _, _ := f.machine.Counters(t.Context())
+		first, second := f.book.counts[0], f.book.counts[1]
+		if len(f.book.counts) != 2 || first.Good != 30 || second.Good != 0 || first.In+second.In != in {
+			t.Errorf("counted %+v of %d chips", f.book.counts, in)
+		}
+	})
 }
 
 // TestWorkerRestarts kills the worker at random moments, the journal's disk now and then, and starts it again.

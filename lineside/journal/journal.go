@@ -68,6 +68,7 @@ type Job struct {
 	ID    string     `cbor:"1,keyasint"`
 	Lot   perso.Name `cbor:"2,keyasint"`
 	Start Counters   `cbor:"3,keyasint"`
+	Order []byte     `cbor:"4,keyasint,omitempty"` // as it was delivered
 }
 
 // Journal is an open journal.
@@ -172,6 +173,17 @@ func (j *Journal) Begin(job Job) (Job, error) {
 		return Job{}, fmt.Errorf("recording work order %q: %w", job.ID, err)
 	}
 	return job, nil
+}
+
+// InHand gives the work order that was begun and not ended. Its chips may lie under the heads, and the handler counts for
+// it: no other may be begun before.
+func (j *Journal) InHand() (Job, bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.state.job == nil {
+		return Job{}, false
+	}
+	return *j.state.job, true
 }
 
 // End records that a work order is done.
