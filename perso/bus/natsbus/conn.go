@@ -45,9 +45,8 @@ const (
 	// closeTimeout bounds the draining at the end.
 	closeTimeout = 10 * time.Second
 
-	// DefaultAckWait is when a job of a dead worker is delivered again: so long a line stands still that was started anew. A
-	// living one reports progress three times as often.
-	DefaultAckWait = 6 * time.Second
+	// DefaultAckWait is when a job of a dead worker is delivered again; a living one reports progress three times as often.
+	DefaultAckWait = 15 * time.Second
 	// DefaultMaxAckPending bounds the jobs that a line holds at once: more than it can have heads at work on.
 	DefaultMaxAckPending = 8
 	// DefaultWorkers bounds the handlers at work on one subject: the ledger commits up to bus.MaxBatch requests together.
