@@ -10,11 +10,13 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/persoline/persoline/hsm/hsmtest"
+	"github.com/persoline/persoline/lineside"
 	"github.com/persoline/persoline/lineside/cardsim"
 	"github.com/persoline/persoline/lineside/chipfarm"
 	"github.com/persoline/persoline/perso/bus"
@@ -31,7 +33,7 @@ const (
 	// the export of a whole lot; a question that died with its zone is asked again after statusTimeout, or answerTimeout.
 	answerPatience = 90 * time.Second
 	answerTimeout  = 60 * time.Second
-	statusTimeout  = 2 * time.Second
+	statusTimeout  = 500 * time.Millisecond
 	// stallPatience is how long a lot may stand still: longer than the longest wait in the product, the 30 s after which
 	// the queue delivers a work order again.
 	stallPatience = 60 * time.Second
@@ -61,8 +63,7 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// factory is one site with its office. The tests run one after another, not in parallel: each factory is six processes
-// that want the whole machine.
+// factory is one site with its office.
 type factory struct {
 	t       *testing.T
 	site    *site.Site
@@ -74,9 +75,13 @@ type factory struct {
 func newFactory(t *testing.T, heads int, chips uint32, faults ...chipfarm.FaultSpec) *factory {
 	t.Helper()
 	hsmtest.RequireSoftHSM(t)
-	quiet := slog.New(slog.DiscardHandler)
-	s, err := site.Init(t.Context(), site.InitPlan{Dir: filepath.Join(t.TempDir(), "site"), Name: "chaos",
-		Lines: []site.Line{{Name: line, Heads: heads}}, Catalogue: filepath.Join(repo, "deploy")}, quiet)
+	dir := filepath.Join(t.TempDir(), "site")
+	// In a process of its own: one process has room for one token.
+	init := exec.Command(program, "site", "init", "--site", dir, "--name", "chaos", "--heads", strconv.Itoa(heads), "--catalogue", filepath.Join(repo, "deploy"))
+	if out, err := init.CombinedOutput(); err != nil {
+		t.Fatalf("making the site: %v\n%s", err, out)
+	}
+	s, err := site.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,6 +192,22 @@ func (f *factory) until(what string, patience time.Duration, ready func() error)
 		case <-again.C:
 		}
 	}
+}
+
+// idle waits until the line has no order in hand: all its heads are empty.
+func (f *factory) idle() {
+	f.t.Helper()
+	f.until("an idle line", comeUp, func() error {
+		var now lineside.Snapshot
+		text, err := os.ReadFile(filepath.Join(f.site.Dir, "line", line, "status.json"))
+		if err == nil {
+			err = json.Unmarshal(text, &now)
+		}
+		if err == nil && (now.Lot != "" || now.Phase != "taking") {
+			err = fmt.Errorf("the line is %s, lot %s", now.Phase, now.Lot)
+		}
+		return err
+	})
 }
 
 // order makes an order file.

@@ -56,6 +56,7 @@ func (f *factory) onSmallDisk(folder string, more int64) (grow func()) {
 // TestDiskFull lets the disk of one zone become full in the middle of a lot. The lot stands still and says why; as soon as
 // there is room it goes on, and no chip was lost: there is no spare identity for one.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		folder string
 		more   int64
@@ -66,6 +67,7 @@ func TestDiskFull(t *testing.T) {
 		{"farm", 400 << 10, line, "no space left on device"},
 	} {
 		t.Run(c.folder, func(t *testing.T) {
+			t.Parallel()
 			const units, heads = 150, 8
 			f := newFactory(t, heads, units+2*heads)
 			grow := f.onSmallDisk(c.folder, c.more)
@@ -95,6 +97,7 @@ func TestDiskFull(t *testing.T) {
 // TestStoppedVault halts the vault for longer than one question to it may take: it is there and does not answer. No chip is
 // lost to it.
 func TestStoppedVault(t *testing.T) {
+	t.Parallel()
 	const units, heads, halt = 120, 8, 8 * time.Second
 	f := newFactory(t, heads, units+2*heads)
 	sup, _ := f.supervise()

@@ -71,6 +71,7 @@ func (f *factory) gone() {
 // TestKillSupervisor ends "perso up" with kill -9: no zone stays behind without anybody who watches it, and the next start
 // goes on with the lot.
 func TestKillSupervisor(t *testing.T) {
+	t.Parallel()
 	const units, spares, heads = 150, 40, 8
 	f := newFactory(t, heads, units+spares+2*heads)
 	up, _ := f.upAlone()
@@ -106,6 +107,7 @@ func TestKillSupervisor(t *testing.T) {
 // TestStopIsQuiet stops a whole factory in the middle of a lot, as every evening: no zone complains, then or in the
 // morning, and no chip is lost to it: there is no spare identity for one.
 func TestStopIsQuiet(t *testing.T) {
+	t.Parallel()
 	const units, spares, heads = 90, 0, 8
 	f := newFactory(t, heads, units+spares+4*heads)
 	for day := range uint64(3) {
@@ -132,6 +134,7 @@ func TestStopIsQuiet(t *testing.T) {
 
 // TestZonesDown hands an order in while vault, farm and line are down, and brings them up one after the other.
 func TestZonesDown(t *testing.T) {
+	t.Parallel()
 	const units, spares, heads = 40, 10, 4
 	f := newFactory(t, heads, units+spares+2*heads)
 	f.supervise(site.ZoneBus, site.ZoneLedger)
@@ -139,7 +142,7 @@ func TestZonesDown(t *testing.T) {
 	l := f.submit("CHAOS-DOWN", units, spares)
 	draft := ask[bus.DraftReply](f, bus.OfficeDraft, bus.DraftRequest{Order: l.number})
 	release := bus.SignedRequest{Signed: l.sign(draft.Body)}
-	ctx, cancel := context.WithTimeout(t.Context(), statusTimeout)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*statusTimeout)
 	defer cancel()
 	_, err := bus.Call[bus.LotReply](ctx, f.office, bus.OfficeSubject(bus.OfficeRelease), release)
 	t.Logf("a release without vault is answered: %v", err)
