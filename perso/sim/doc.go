@@ -19,8 +19,9 @@
 // faults; operators who pause, resume and set chips aside.
 //
 // The ledger is driven by calls that stop wherever they wait for the vault, so that other requests come in between
-// admitting an act and settling it. Two acts wait at once, no more: a third would wait inside the core for another
-// goroutine, which is not there. Hence not simulated: batches of more than one act, two vaults, data races, fsync that
+// admitting an act and settling it. As many acts wait as the core sends to the vault at once, each in a batch of its own:
+// one more would wait inside it for another goroutine, which is not there. Hence not simulated: batches, groups of more
+// than one commit, two vaults, hands in a machine that runs, data races, fsync that
 // lies, PostgreSQL. Signatures by the throw-away CI of the ceremony differ from run to run, and so do the hashes of
 // entry 0; the trace hash covers what happened, to whom and when, and no such byte.
 //

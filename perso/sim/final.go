@@ -20,7 +20,7 @@ const lateness = 3 * askTimeout
 
 // done says that the lot is complete, the line knows it, and nothing is under way any more.
 func (w *World) done() bool {
-	if !w.check.complete() || w.line.orders > 0 || w.line.taking == 0 {
+	if !w.check.complete() || !w.check.m.counted || w.line.orders > 0 || w.line.taking == 0 {
 		w.quiet = 0
 		return false
 	}

@@ -14,8 +14,9 @@ import (
 	"github.com/persoline/persoline/perso/bus"
 )
 
-// maxActsAtOnce is how many acts may wait for the vault: as many as the core has flights. One more would wait inside it.
-const maxActsAtOnce = 2
+// maxActsAtOnce is how many acts may wait for the vault, each alone: as many as the core is told to send at once. One more
+// would wait inside it.
+const maxActsAtOnce = 3
 
 var errDown = errors.New("the machine is down")
 
@@ -66,7 +67,8 @@ func (h *ledgerHost) start() error {
 	g := &gate{}
 	g.FaultDB = ledgertest.WithFaults(h.disk, func(op ledgertest.Op) ledgertest.Fault { return h.storage(g, op) })
 	v := vaultClient{h}
-	core, err := ledger.Open(context.Background(), ledger.Config{DB: g, Vault: v, Signer: v, Now: h.clock, Rand: w.stream(), Log: w.site.log, Catalogues: w.site.cat})
+	core, err := ledger.Open(context.Background(), ledger.Config{DB: g, Vault: v, Signer: v, Now: h.clock, Rand: w.stream(), Log: w.site.log, Catalogues: w.site.cat,
+		AtVault: maxActsAtOnce})
 	if err != nil {
 		return err
 	}

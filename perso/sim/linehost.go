@@ -54,9 +54,26 @@ func (w *World) newLine(context.Context) error {
 
 // begin starts everything that moves.
 func (w *World) begin() {
-	w.line.orders = 1
+	w.publish()
 	w.disasters()
 	w.line.restart()
+}
+
+// republish is how often the ledger puts work orders of unfinished lots on the queue again.
+const republish = 2 * time.Minute
+
+// publish puts the work order on the queue when the ledger has one to give, also after the queue was lost (I3).
+func (w *World) publish() {
+	w.after(republish, "ledger", "", w.publish)
+	if w.ledger.core == nil {
+		return
+	}
+	work, err := w.ledger.core.WorkOrders(context.Background())
+	if err != nil || len(work) == 0 {
+		return
+	}
+	w.line.orders = 1
+	w.line.takeJob()
 }
 
 func (l *lineHost) restart() {
@@ -80,6 +97,9 @@ func (l *lineHost) restart() {
 	l.carryOut(outs)
 }
 
+// queueLost is how often the bus loses its work queue when a line goes down.
+const queueLost = 0.1
+
 // crash loses the station. The chips stay where they are, without power.
 func (l *lineHost) crash(why string) {
 	if l.station == nil {
@@ -88,6 +108,10 @@ func (l *lineHost) crash(why string) {
 	w := l.w
 	w.stats.LineCrashes++
 	w.note(lineName, "down: %s", why)
+	if w.chance(queueLost) && l.orders > 0 {
+		w.note("bus", "the work queue is lost")
+		l.orders = 0
+	}
 	l.life++
 	l.station, l.taking = nil, 0
 	for _, c := range l.machine.heads {
@@ -301,10 +325,10 @@ func noAnswer(t lineside.Ticket, err error) lineside.NoAnswer {
 	return lineside.NoAnswer{Ticket: t, Kind: kind, Text: err.Error()}
 }
 
-// takeJob hands out the work order when there is one.
+// takeJob hands out the work order when there is one, once.
 func (l *lineHost) takeJob() {
 	w := l.w
-	if l.taking == 0 || l.orders == 0 {
+	if l.taking == 0 || l.orders == 0 || l.station == nil {
 		return
 	}
 	work := w.site.work
@@ -312,7 +336,11 @@ func (l *lineHost) takeJob() {
 		l.orders = 0
 		return
 	}
+	t := l.taking
 	l.later(10*time.Millisecond, lineName, "takes the work order", func() {
+		if l.taking != t {
+			return // taken already
+		}
 		job, err := lineside.NewJob(work.Order, work.Script)
 		if err != nil {
 			w.fail("line", "reading the work order: %v", err)
@@ -325,7 +353,6 @@ func (l *lineHost) takeJob() {
 			return
 		}
 		l.start = begun.Start
-		t := l.taking
 		l.taking = 0
 		l.step(lineside.Self, lineside.JobTaken{Ticket: t, Job: job, Good: now.Good - begun.Start.Good})
 	})

@@ -97,8 +97,8 @@ func (m *machine) setAside(head int) {
 	m.w.note("operator", "sets %s aside", c.name)
 }
 
-// swap is a person who takes the chips out of two places where nothing moves and puts them back the other way round. A
-// hand in a machine that runs is not simulated: no head could know.
+// swap is a person who takes the chips out of two stopped heads and puts them back the other way round. A hand in a head
+// that runs is not simulated: it could not know.
 func (m *machine) swap() {
 	station := m.w.line.station
 	if station == nil {
@@ -106,7 +106,7 @@ func (m *machine) swap() {
 	}
 	var still []int
 	for i, h := range station.Snapshot(m.w.clock()).Heads {
-		if h.State == lineside.StateStopped || h.State == lineside.StateIdle || h.State == lineside.StateEmpty {
+		if h.State == lineside.StateStopped && m.heads[i] != nil {
 			still = append(still, i)
 		}
 	}
@@ -119,11 +119,8 @@ func (m *machine) swap() {
 	}
 	m.w.stats.Swaps++
 	m.w.note("operator", "swaps the chips of heads %d and %d", a, b)
-	for _, c := range []*chip{m.heads[a], m.heads[b]} {
-		if c != nil {
-			c.card.PowerOff()
-		}
-	}
+	m.heads[a].card.PowerOff()
+	m.heads[b].card.PowerOff()
 	m.heads[a], m.heads[b] = m.heads[b], m.heads[a]
 }
 

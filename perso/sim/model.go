@@ -25,6 +25,7 @@ type model struct {
 
 	good, open, lost uint64
 	alarms           map[perso.Reason]int
+	counted          bool // the handler's counters are on record
 }
 
 type unitGen struct {
@@ -106,6 +107,7 @@ func (c *checker) readLog() {
 		}
 	}
 	c.counts()
+	c.ahead()
 }
 
 // take replays one entry.
@@ -141,6 +143,10 @@ func (m *model) take(kind string, body []byte, c *checker) error {
 			c.w.fail("I6", "presentation %s was binned twice", e.Present)
 		}
 		m.bins[e.Present] = e.Bin
+		return err
+	case entry.KindCount:
+		e, err := entry.ParseCount(body)
+		m.counted = m.counted || e.Source == entry.SourceHandler
 		return err
 	case entry.KindAlarm:
 		e, err := entry.ParseAlarm(body)
@@ -225,6 +231,22 @@ func (c *checker) counts() {
 	}
 	if l.state != "" && (l.open != m.open || l.good != m.good || l.lost != m.lost) {
 		c.w.fail("I6", "the lot counts %d open, %d good, %d lost; the log says %d, %d, %d", l.open, l.good, l.lost, m.open, m.good, m.lost)
+	}
+}
+
+// ahead compares the bins of the log with the machine's: the ledger hears of a chip when it lies there, not before (I6).
+func (c *checker) ahead() {
+	if c.w.line == nil {
+		return
+	}
+	logged := map[perso.Verdict]int{}
+	for _, v := range c.m.bins {
+		logged[v]++
+	}
+	for v, n := range logged {
+		if have := len(c.w.line.machine.bins[v]); n > have {
+			c.w.fail("I6", "the ledger says %d chips lie in bin %q, there are %d", n, v, have)
+		}
 	}
 }
 
