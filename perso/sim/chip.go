@@ -26,6 +26,7 @@ type chip struct {
 	id      [10]byte
 	card    *cardsim.Chip
 	records [][]byte
+	strikes int // how often a head stopped over it
 }
 
 // Append is cardsim.NVM's. Whatever is written to a chip passes here, so the checker sees it first.

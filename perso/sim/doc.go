@@ -18,12 +18,20 @@
 // after it was executed; bits flipped, wrong status words, mute, bad, dead, foreign, unknown and twin chips; handler
 // faults; operators who pause, resume and set chips aside.
 //
+// Checked after every event: claims, acts and outcomes of the log, replayed by other code than the ledger's (I1, I5, I7,
+// GOOD terminal), the lot's counters and bins (I6); and at the borders, in the moment: nothing is told to the line that is
+// not committed (I4), nothing is served without claim, act and receipt on the disk, no root is signed that is not the
+// log's (I5), nothing is written to a chip that no committed claim names, and no key twice (I1). At the end: each chip is
+// asked by APDU, each is in one place, the lot closes, or says why not; everything that was ever asked is asked again and
+// changes nothing; exports are the same twice (I8); the auditor reads the bundle; and what the chips hold is looked for in
+// all that was said and stored (I2). When faults stop, the lot is done within half an hour.
+//
 // The ledger is driven by calls that stop wherever they wait for the vault, so that other requests come in between
 // admitting an act and settling it. As many acts wait as the core sends to the vault at once, each in a batch of its own:
 // one more would wait inside it for another goroutine, which is not there. Hence not simulated: batches, groups of more
-// than one commit, two vaults, hands in a machine that runs, data races, fsync that
-// lies, PostgreSQL. Signatures by the throw-away CI of the ceremony differ from run to run, and so do the hashes of
-// entry 0; the trace hash covers what happened, to whom and when, and no such byte.
+// than one commit, two vaults, two lines, hands in a machine that runs, data races, fsync that lies, PostgreSQL.
+// Signatures by the throw-away CI of the ceremony differ from run to run, and so do the hashes of entry 0; the trace hash
+// covers what happened, to whom and when, and no such byte.
 //
 // Callers: its own tests. Habits: TigerBeetle's VOPR (seed, virtual time, checkers after each event).
 package sim

@@ -29,7 +29,6 @@ type lineHost struct {
 	start   journal.Counters
 	taking  lineside.Ticket // a TakeJob that waits for a work order
 	orders  int             // copies of the work order in the queue
-	strikes map[int]int     // stops of the chip in place, by head
 
 	reelComing bool
 }
@@ -48,7 +47,7 @@ func (w *World) newLine(context.Context) error {
 		return err
 	}
 	m := &machine{w: w, heads: make([]*chip, w.cfg.Heads), bins: map[perso.Verdict][]*chip{}}
-	w.line = &lineHost{w: w, machine: m, disk: &journalDisk{w: w, content: content}, strikes: map[int]int{}}
+	w.line = &lineHost{w: w, machine: m, disk: &journalDisk{w: w, content: content}}
 	return nil
 }
 
@@ -255,7 +254,6 @@ func (l *lineHost) bin(head int, e lineside.Bin) {
 		return
 	}
 	l.order(head, e.Ticket, "bins "+string(e.Request.Bin), 40*time.Millisecond, func() {
-		l.strikes[head] = 0
 		l.machine.bin(head, e.Request.Bin)
 		if l.w.chance(l.w.cfg.Faults.Handler) {
 			l.step(head, lineside.Fault{Ticket: e.Ticket, Text: "moved, but not confirmed"})

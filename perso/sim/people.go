@@ -14,12 +14,11 @@ func (l *lineHost) stopped(head int, s lineside.Stopped) {
 	w := l.w
 	w.stats.Stops++
 	w.note(headName(head), "stops: %s %s %s", s.Cause, s.Reason, s.Text)
-	if s.Cause != lineside.CauseDisabled {
-		l.strikes[head]++
+	if c := l.machine.heads[head]; c != nil && s.Cause != lineside.CauseDisabled {
+		c.strikes++
 	}
 	l.later(w.between(5*time.Second, time.Minute), "operator", "", func() {
-		if l.strikes[head] >= maxStrikes {
-			l.strikes[head] = 0
+		if c := l.machine.heads[head]; c != nil && c.strikes >= maxStrikes {
 			l.machine.setAside(head)
 		}
 		w.note("operator", "resumes %s", headName(head))
