@@ -136,7 +136,7 @@ func newDemoCmd(env *cli.Env) *cobra.Command {
 	f.StringVar(&o.Order, "order", "deploy/samples/orders/bootstrap-1000.json", "the OEM's order file")
 	f.StringVar(&o.Catalogue, "catalogue", "deploy", "folder with products and partners")
 	f.IntVar(&o.Heads, "heads", 16, "heads of the line")
-	f.Float64Var(&o.Scale, "scale", 0.3, "chip time: 1 is as slow as real chips, 0 takes none")
+	f.Float64Var(&o.Scale, "scale", 0.2, "chip time: 1 is as slow as real chips, 0 takes none")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of the chips and their faults")
 	return c
 }
