@@ -36,6 +36,8 @@ type decision struct {
 	reply *bus.ActReply
 	final *finding
 	again bool // serve once more, with what is stored now
+	// before is an act that must be settled before this one is answered; reply then says to ask again.
+	before *bus.ActRequest
 }
 
 // finding is a verdict on record: the log entry that says so.
@@ -89,6 +91,11 @@ func (l *Ledger) Act(ctx context.Context, q bus.ActRequest) (bus.ActReply, error
 // answer turns a decision into a reply; a final verdict gets its proof in a signed checkpoint.
 func (l *Ledger) answer(ctx context.Context, d decision) (bus.ActReply, error) {
 	switch {
+	case d.before != nil:
+		if err := l.finish(ctx, *d.before); err != nil {
+			return bus.ActReply{}, fmt.Errorf("settling act %d of %s before: %w", d.before.N, d.before.Present, err)
+		}
+		return *d.reply, nil
 	case d.fault != nil:
 		return bus.ActReply{}, d.fault
 	case d.reply != nil:

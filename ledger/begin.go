@@ -273,6 +273,9 @@ func (a *act) resume(ctx context.Context, b *Batch) error {
 	if busy, err := a.elsewhere(ctx, b); busy || err != nil {
 		return err
 	}
+	if open, err := a.unsettled(ctx, b); open || err != nil {
+		return err
+	}
 	var inPlace int64
 	if err := b.QueryRow(ctx, sqlSessionsOfPut, string(a.q.Present.Line), int64(a.q.Present.Head), int64(a.q.Present.Number)).Scan(&inPlace); err != nil {
 		return fmt.Errorf("counting sessions of %s: %w", a.q.Present, err)

@@ -94,6 +94,9 @@ func (a *act) presentClaimed(ctx context.Context, b *Batch, q bus.PresentRequest
 	if busy, err := a.elsewhere(ctx, b); busy || err != nil {
 		return err
 	}
+	if open, err := a.unsettled(ctx, b); open || err != nil {
+		return err
+	}
 	return a.reject(ctx, b, bus.Failed{Reason: q.Reason})
 }
 

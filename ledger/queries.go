@@ -54,6 +54,8 @@ const (
 	sqlSessionNext   = `UPDATE session SET last_n = $2, at = $3 WHERE session = $1 AND last_n = $2 - 1 AND ended = FALSE`
 	sqlSessionsEnd   = `UPDATE session SET ended = TRUE WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
 	sqlLastSession   = `SELECT line, head, number, at FROM session WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
+	sqlUnsettled     = `SELECT s.session, s.line, s.head, s.number, t.responses FROM session s, act t WHERE s.lot = $1 AND s.unit = $2 AND s.gen = $3 AND s.ended = FALSE AND t.session = s.session AND t.n = $4`
+	sqlSessionEnd    = `UPDATE session SET ended = TRUE WHERE session = $1`
 	sqlSerialUsed    = `SELECT session FROM session WHERE lot = $1 AND serial = $2`
 	sqlSessionsOfPut = `SELECT COUNT(*) FROM session WHERE line = $1 AND head = $2 AND number = $3`
 

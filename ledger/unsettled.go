@@ -1,0 +1,49 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+)
+
+// unsettled looks whether the chip's last session asked for the verdict and the answer was lost on the way. The vault may
+// have found the chip good, and never makes the unit again then: that must be on record before anything else can end the
+// claim. It reports true when the head is to ask again.
+func (a *act) unsettled(ctx context.Context, b *Batch) (bool, error) {
+	c := a.claim
+	if c.state != perso.UnitOpen || a.lot.last == 0 {
+		return false, nil
+	}
+	q := bus.ActRequest{Lot: c.lot, N: a.lot.last}
+	var session, responses []byte
+	err := b.QueryRow(ctx, sqlUnsettled, string(c.lot), int64(c.unit), int64(c.gen), int64(q.N)).
+		Scan(&session, (*string)(&q.Present.Line), &q.Present.Head, &q.Present.Number, &responses)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for a verdict of chip %s: %w", c.chip, err)
+	}
+	if q.Responses, err = bus.Decode[[][]byte](responses); err != nil {
+		return false, err
+	}
+	copy(q.Session[:], session)
+	a.before, a.reply = &q, hold(perso.ReasonSessionElse, "the verdict on the chip's last session is being settled")
+	return true, nil
+}
+
+// finish settles an act whose answer was lost, and ends its session whatever came of it.
+func (l *Ledger) finish(ctx context.Context, q bus.ActRequest) error {
+	var fault *bus.Fault
+	if _, err := l.Act(ctx, q); err != nil && !(errors.As(err, &fault) && fault.Code == bus.FaultRefused) {
+		return err // the vault is away: the head asks again
+	}
+	return l.commit(ctx, func(ctx context.Context, b *Batch) error {
+		_, err := b.Exec(ctx, sqlSessionEnd, q.Session[:])
+		return err
+	})
+}
