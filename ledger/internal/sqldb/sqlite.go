@@ -20,6 +20,10 @@ const (
 	// MaxStatements bounds the prepared statements of a connection. The ledger's SQL is about a hundred constants, so
 	// more means that somebody builds SQL text at run time.
 	MaxStatements = 512
+	// CheckpointPages is after how many pages the write-ahead log is carried over: 32 MiB, which a start reads in a moment.
+	CheckpointPages = 8_192
+	// CacheKiB bounds the writer's page cache: the right edges of all tables, and the leaves of those with random keys.
+	CacheKiB = 16 << 10
 )
 
 // ledgerFileMode: the ledger holds no key, but commercial data of one customer that another must not see.
@@ -58,7 +62,7 @@ func OpenSQLite(ctx context.Context, path string) (DB, error) {
 		return nil, fmt.Errorf("opening ledger %q: %w", path, err)
 	}
 	db.readers = make(chan *sqliteConn, ReadConnections)
-	err = db.all[0].durable()
+	err = errors.Join(db.all[0].durable(), db.all[0].brisk())
 	for _, c := range db.all[1:] {
 		err = errors.Join(err, c.durable(), c.assert("query_only", "1"))
 		db.readers <- c

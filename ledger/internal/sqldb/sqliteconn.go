@@ -51,6 +51,11 @@ func (c *sqliteConn) durable() error {
 	return errors.Join(c.assert("journal_mode", "wal"), c.assert("synchronous", "2"))
 }
 
+// brisk lets the writer write a page that changes often to the database file less often, and keep what it reads again.
+func (c *sqliteConn) brisk() error {
+	return errors.Join(c.assert("wal_autocheckpoint", strconv.Itoa(CheckpointPages)), c.assert("cache_size", strconv.Itoa(-CacheKiB)))
+}
+
 // assert sets a pragma and refuses when it does not read back as set.
 func (c *sqliteConn) assert(pragma, want string) error {
 	if _, err := c.conn.Exec("PRAGMA "+pragma+" = "+want, nil); err != nil {
