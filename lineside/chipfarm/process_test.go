@@ -110,9 +110,9 @@ func playUntilLost(c *Client) error {
 	}
 }
 
-// fileSize is the size of the first chip's file.
+// fileSize is the size of the first chips' pack.
 func fileSize(dir string) int64 {
-	info, err := os.Stat(filepath.Join(dir, chipFolder, "0", "0"))
+	info, err := os.Stat(packPath(dir, 0))
 	if err != nil {
 		return 0
 	}
