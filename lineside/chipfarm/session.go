@@ -188,9 +188,12 @@ func (s *Session) with(ctx context.Context, number uint16, do func(context.Conte
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
+	if ctx != s.ctx {
+		both, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.ctx, cancel)()
+		ctx = both
+	}
 	for {
 		select {
 		case <-h.turn:
