@@ -68,8 +68,8 @@ func (f *Farm) Serve(ctx context.Context, l net.Listener, log *slog.Logger) erro
 // client is one connection.
 type client struct {
 	session *Session
-	mu      sync.Mutex // one frame at a time
 	conn    net.Conn
+	out     sender
 
 	work    chan request // to a worker that waits
 	workers int
@@ -81,14 +81,14 @@ type client struct {
 func (f *Farm) serveClient(ctx context.Context, conn net.Conn) error {
 	defer func() { _ = conn.Close() }() // nothing is lost with it that was not lost before
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	if err := shakeHands(conn); err != nil {
+	in := bufio.NewReaderSize(conn, receiveBytes)
+	if err := shakeHands(in, conn); err != nil {
 		return err
 	}
 	c := &client{session: f.Session(), conn: conn, work: make(chan request)}
 	defer c.working.Wait()
 	defer close(c.work)
 	defer c.session.Close()
-	in := bufio.NewReader(conn)
 	for {
 		q, err := readFrame[request](in, bus.MaxMessageBytes)
 		if errors.Is(err, io.EOF) {
@@ -135,13 +135,7 @@ func (c *client) answer(q request) {
 			a.Outcome = outcomeFailed
 		}
 	}
-	frame, err := encodeFrame(a)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err == nil {
-		_, err = c.conn.Write(frame)
-	}
-	if err != nil {
+	if err := c.out.send(c.conn, a); err != nil {
 		_ = c.conn.Close() // the reader sees it and ends the session
 	}
 }
@@ -163,7 +157,10 @@ func (c *client) carryOut(q request, a *reply) (err error) {
 			a.Responses = [][]byte{resp}
 		}
 	case opPlay:
-		a.Responses, err = s.Play(ctx, q.Head, q.Window)
+		var window []bus.Play
+		if window, err = q.window(); err == nil {
+			a.Responses, err = s.Play(ctx, q.Head, window)
+		}
 	case opLift:
 		err = s.Lift(ctx, q.Head)
 	case opBin:
