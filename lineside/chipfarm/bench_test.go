@@ -2,6 +2,8 @@ package chipfarm
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
@@ -11,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/persoline/persoline/lineside/card"
 	"github.com/persoline/persoline/lineside/cardsim"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
@@ -106,14 +107,9 @@ func BenchmarkFarm(b *testing.B) {
 	b.RunParallel(func(pb *testing.PB) {
 		head := uint16(last.Add(1))
 		for pb.Next() {
-			mustContact(b, c, head)
-			for _, o := range book.orders {
-				if err := o.send(b.Context(), c, head); err != nil {
-					b.Error(err)
-				}
-			}
-			if err := c.Bin(b.Context(), head, perso.VerdictGood); err != nil {
+			if err := present(b.Context(), c, head, book.orders); err != nil {
 				b.Error(err)
+				return
 			}
 		}
 	})
@@ -123,16 +119,29 @@ func BenchmarkFarm(b *testing.B) {
 	b.ReportMetric(perCard/floor, "x-chip")
 }
 
-func (o order) send(ctx context.Context, c *Client, head uint16) error {
-	if o.window == nil {
-		_, err := c.Transmit(ctx, head, o.apdu)
-		return err
+// present takes the next chip through orders.
+func present(ctx context.Context, c *Client, head uint16, orders []order) error {
+	loaded, err := c.Load(ctx, head)
+	if err == nil && !loaded {
+		err = errors.New("the reel is empty")
 	}
-	responses, err := c.Play(ctx, head, o.window)
-	if err == nil && len(responses) != len(o.window) {
-		err = card.ErrMute
+	if err == nil {
+		_, err = c.Contact(ctx, head)
 	}
-	return err
+	for _, o := range orders {
+		if err != nil {
+			return err
+		}
+		if o.window == nil {
+			_, err = c.Transmit(ctx, head, o.apdu)
+			continue
+		}
+		var responses [][]byte
+		if responses, err = c.Play(ctx, head, o.window); err == nil && len(responses) != len(o.window) {
+			err = fmt.Errorf("%d of %d commands were answered", len(responses), len(o.window))
+		}
+	}
+	return errors.Join(err, c.Bin(ctx, head, perso.VerdictGood))
 }
 
 // chipFloor is the CPU time of a chip without a farm, in nanoseconds.

@@ -19,7 +19,7 @@ const (
 	packChips  = 1000
 	indexBytes = 4 // in front of what the chip wrote
 	// maxIdlePacks bounds the packs that are kept open for chips that may come again, beside those whose chips lie under a
-	// head. Each holds some 500 kB of places.
+	// head. The places of one take some 250 kB.
 	maxIdlePacks = 8
 )
 
