@@ -2,7 +2,6 @@ package keygen
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 
 	"github.com/persoline/persoline/perso"
@@ -22,9 +21,8 @@ type rendered struct {
 	Secrets bool   `cbor:"4,keyasint,omitempty"` // the window held a secret of the card
 	Cert    []byte `cbor:"5,keyasint,omitempty"` // signed in this act, or what its verdict was proven with
 	Key     []byte `cbor:"6,keyasint,omitempty"`
-	// Unwritten says that the session broke off before the chip confirmed the claim's stamp: a chip without one may
-	// still be the claim's.
-	Unwritten bool `cbor:"7,keyasint,omitempty"`
+	// Stamp is the serial number of the session whose stamp the chip is to show.
+	Stamp uint64 `cbor:"7,keyasint,omitempty"`
 
 	receipt entry.Receipt
 }
@@ -59,7 +57,7 @@ type seenSession struct {
 type bound struct {
 	claim   [32]byte
 	cert    [32]byte // hash of the certificate that it was proven good with
-	session uint64   // first bytes of the first session that wrote
+	session uint64   // serial number of the session that wrote first; until one did, of the last that was opened
 	gen     perso.Generation
 	wrote   bool // a window after act 0 left
 	secrets bool // a secret may have left
@@ -101,11 +99,8 @@ func (x *index) add(r rendered) {
 		x.units[e.Unit] = u
 	}
 	x.eids[r.Index] = e.Claim
-	if e.Result == resultScript && e.N > 0 && !u.wrote {
-		u.wrote, u.session = true, shortSession(e.Session)
-	}
-	if r.Unwritten && u.session == shortSession(e.Session) {
-		u.wrote = false
+	if e.Result == resultScript && !u.wrote {
+		u.wrote, u.session = e.N > 0, r.Serial
 	}
 	u.secrets = u.secrets || r.Secrets
 	if e.Result == resultGood && !u.good {
@@ -169,13 +164,23 @@ func (x *index) admitClaim(c entry.Claim, hash [32]byte) error {
 	return nil
 }
 
-// history of a claim: whether secrets may have reached its chip, and whether an earlier session began to write.
-func (x *index) history(c entry.Claim, hash [32]byte, s perso.Session) (secrets, wrote, good bool) {
+// history is what earlier acts of a claim came to.
+type history struct {
+	wrote   bool   // a window after act 0 left
+	secrets bool   // secrets may have reached its chip
+	good    bool   // the chip proved itself
+	session uint64 // serial number of the session that wrote first; until one did, of the last that was opened
+}
+
+// wroteBefore says whether another session than this one began to write.
+func (h history) wroteBefore(serial uint64) bool { return h.wrote && h.session != serial }
+
+func (x *index) history(c entry.Claim, hash [32]byte) history {
 	u := x.units[c.Unit]
 	if u == nil || u.claim != hash {
-		return false, false, false
+		return history{}
 	}
-	return u.secrets, u.wrote && u.session != shortSession(s), u.good
+	return history{wrote: u.wrote, secrets: u.secrets, good: u.good, session: u.session}
 }
 
 // proven gives the hash of the certificate that a claim was found good with. No word of the log stands in for that.
@@ -186,5 +191,3 @@ func (x *index) proven(c entry.Claim, hash [32]byte) (cert [32]byte, good bool) 
 	}
 	return u.cert, true
 }
-
-func shortSession(s perso.Session) uint64 { return binary.BigEndian.Uint64(s[:8]) }

@@ -86,8 +86,7 @@ func (b *batch) serve(ctx context.Context, item *bus.ServeItem) (bus.ServeResult
 		b.v.cfg.Log.Warn("act refused", "lot", b.l.release.Lot, "err", no)
 		return bus.ServeResult{Refused: string(no)}, nil
 	case errors.As(err, &failed):
-		secrets, _, _ := b.l.seen.history(r.claim, r.vars.stamp, r.act.Session)
-		failed.Secrets = secrets || r.onCard || r.state.Secrets
+		failed.Secrets = r.past.secrets || r.onCard || r.state.Secrets
 		out := bus.Failed(failed)
 		return b.receipted(r, bus.ServeResult{Failed: &out}, string(failed.Reason))
 	case err != nil:
@@ -95,7 +94,7 @@ func (b *batch) serve(ctx context.Context, item *bus.ServeItem) (bus.ServeResult
 	case r.proven:
 		return b.receipted(r, bus.ServeResult{Good: true}, resultGood)
 	}
-	sealed, err := r.state.seal(r.host, r.act.Session, r.vars.stamp)
+	sealed, err := r.state.seal(r.host, r.act.Session, r.vars.hash)
 	if err != nil {
 		return bus.ServeResult{}, err
 	}
@@ -115,8 +114,8 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	stamp, seen := entry.Hash(item.Claim.Entry), b.l.seen
-	if err := errors.Join(seen.admitClaim(claim, stamp), seen.admitSession(act.Session, act.Serial)); err != nil {
+	hash, seen := entry.Hash(item.Claim.Entry), b.l.seen
+	if err := errors.Join(seen.admitClaim(claim, hash), seen.admitSession(act.Session, act.Serial)); err != nil {
 		return nil, err
 	}
 	r := &run{ctx: ctx, v: b.v, l: b.l, item: item, claim: claim, act: act}
@@ -128,8 +127,8 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 			return nil, err
 		}
 	}
-	_, r.wroteBefore, r.wasGood = seen.history(claim, stamp, act.Session)
-	r.vars = &variables{ctx: ctx, v: b.v, l: b.l, claim: claim, serial: act.Serial, stamp: stamp,
+	r.past = seen.history(claim, hash)
+	r.vars = &variables{ctx: ctx, v: b.v, l: b.l, claim: claim, hash: hash, serial: act.Serial,
 		carried: map[string][]byte{}, cert: r.certificate}
 	return r, nil
 }
@@ -151,7 +150,7 @@ func (b *batch) servedBefore(a entry.Act) (*rendered, error) {
 
 // receipted gives the result its receipt: the one of before when the same was answered before, else a new one.
 func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.ServeResult, error) {
-	e := entry.Receipt{Vault: b.v.cfg.Name, Lot: r.claim.Lot, Unit: r.claim.Unit, Gen: r.claim.Gen, Claim: r.vars.stamp,
+	e := entry.Receipt{Vault: b.v.cfg.Name, Lot: r.claim.Lot, Unit: r.claim.Unit, Gen: r.claim.Gen, Claim: r.vars.hash,
 		Session: r.act.Session, N: r.act.N, Responses: r.act.Responses, Result: word, At: r.act.At}
 	if len(result.Window) > 0 {
 		encoded, err := bus.Encode(result.Window)
@@ -168,8 +167,7 @@ func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.Serv
 	if err != nil {
 		return bus.ServeResult{}, err
 	}
-	record := rendered{Receipt: made, Serial: r.act.Serial, Index: uint32(r.claim.Index), Secrets: r.state.Secrets, receipt: e}
-	record.Unwritten = result.Failed != nil && int(r.act.N) == r.l.plan.stamp+1 && !r.stamped
+	record := rendered{Receipt: made, Serial: r.act.Serial, Index: uint32(r.claim.Index), Secrets: r.state.Secrets, Stamp: r.state.Stamp, receipt: e}
 	switch {
 	case r.stored != nil:
 		record.Cert, record.Key = r.stored.Cert, r.stored.Key

@@ -46,8 +46,8 @@ func testMakesAUnit(t *testing.T, r *rig) {
 	if eid := u.claim.EID.Bytes(); !bytes.Equal(ecasd[0x5A], eid[:]) {
 		t.Errorf("EID on the chip %X", ecasd[0x5A])
 	}
-	if stamp := entry.Hash(r.log.entries[u.seq]); !bytes.Equal(c.tags[string(aidISD)][0xDF20], stamp[:]) {
-		t.Error("claim stamp is not on the chip")
+	if want := u.stampOf(u.serial); !bytes.Equal(c.stamp(), want) {
+		t.Errorf("stamp on the chip %X, want %X", c.stamp(), want)
 	}
 	if cert := tlv.Encode(0x7F21, ecasd[0x7F21]); !bytes.Equal(cert, u.stored.Cert) || len(cert) != keygen.CertBytes {
 		t.Errorf("certificate on the chip %X", cert)
