@@ -135,17 +135,26 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 
 // servedBefore finds what this vault answered to the act; other answers of the chip under the same number are a replay.
 func (b *batch) servedBefore(a entry.Act) (*rendered, error) {
-	before := b.l.seen.act(a.Session, a.N)
-	switch {
-	case !before.known:
+	seq, known := b.l.seen.act(a.Session, a.Serial, a.N)
+	if !known {
 		return nil, nil
-	case before.responses != a.Responses:
-		return nil, refuse("%s: act %d of session %s was served for other answers", perso.ReasonReplay, a.N, a.Session)
-	case before.seq >= b.base:
-		return &b.fresh[before.seq-b.base], nil
 	}
-	r, err := b.v.recordAt(b.l, before.seq)
-	return &r, err
+	var r rendered
+	if seq >= b.base {
+		r = b.fresh[seq-b.base]
+	} else {
+		var err error
+		if r, err = b.v.recordAt(b.l, seq); err != nil {
+			return nil, err
+		}
+	}
+	if r.receipt.Session != a.Session || r.receipt.N != a.N {
+		return nil, fmt.Errorf("receipt %d is not of act %d of session %s", seq, a.N, a.Session)
+	}
+	if r.receipt.Responses != a.Responses {
+		return nil, refuse("%s: act %d of session %s was served for other answers", perso.ReasonReplay, a.N, a.Session)
+	}
+	return &r, nil
 }
 
 // receipted gives the result its receipt: the one of before when the same was answered before, else a new one.
@@ -175,7 +184,9 @@ func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.Serv
 		record.Cert = r.cert
 	}
 	b.fresh = append(b.fresh, record)
-	b.l.seen.add(record)
+	if err := b.l.seen.add(record); err != nil {
+		return bus.ServeResult{}, err
+	}
 	b.l.next, b.l.head = b.l.next+1, entry.Hash(made)
 	result.Receipt = made
 	return result, nil

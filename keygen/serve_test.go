@@ -387,7 +387,7 @@ func TestRefusesChallengesNotItsOwn(t *testing.T) {
 	}
 	u.card.contact()
 	item.Answer = u.card.transmit(item.Command) // the same challenge for a second session
-	if got := u.serve(u.logged(item, 0)); !strings.Contains(got.Refused, "was used by session") {
+	if got := u.serve(u.logged(item, 0)); !strings.Contains(got.Refused, "was used by another session") {
 		t.Errorf("challenge used twice: %+v", got)
 	}
 	r.now = r.now.Add(-time.Hour)
