@@ -146,7 +146,7 @@ func (c *claim) present(ctx context.Context, client line, head uint16) error {
 
 // play renders an act, plays it and checks every answer.
 func (c *claim) play(ctx context.Context, client line, head uint16, act int) error {
-	skip, err := c.script.Skip(act, c.probes, map[string]bool{"ecka": c.point == nil || !bytes.Contains(c.probes["p.eca"], c.point)}, c)
+	skip, err := c.script.Skip(act, c.probes, map[string]bool{"ecka": c.point == nil || !bytes.Contains(c.probes["p.eca"], c.point), "stamp": true}, c)
 	if err != nil {
 		return err
 	}
