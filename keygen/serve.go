@@ -98,7 +98,7 @@ func (b *batch) serve(ctx context.Context, item *bus.ServeItem) (bus.ServeResult
 	if err != nil {
 		return bus.ServeResult{}, err
 	}
-	return b.receipted(r, bus.ServeResult{Window: r.window, State: sealed, Stored: r.stored}, resultScript)
+	return b.receipted(r, bus.ServeResult{Window: r.window, State: sealed, Stored: r.stored, Final: int(r.state.Act)+1 == len(r.l.script.Acts)}, resultScript)
 }
 
 // admit proves an item and finds what is known of its act.

@@ -16,8 +16,8 @@ const MaxStateBytes = 32 << 10
 // labelState names the key that only holders of the session keys can make.
 const labelState = "persoline/1 state"
 
-// state is what the vault must know at act n of what it sent and saw before. It is public; the ledger keeps it, and a MAC
-// that only this session's keys can make binds it to the session.
+// state is what the vault must know at act n of what it sent and saw before. It is public; the line brings it back with the
+// chip's answers, and a MAC that only this session's keys can make binds it to the session.
 type state struct {
 	N        uint8             `cbor:"1,keyasint"` // the act whose window it went out with
 	Skip     []bool            `cbor:"2,keyasint"` // sections of that act that were left out
