@@ -47,10 +47,10 @@ type VaultChallengesReply struct {
 
 // CheckpointRequest asks the vault to sign the log's new size and root. Proof is consistency from the vault's last size.
 type CheckpointRequest struct {
-	Old   int64      `cbor:"1,keyasint"` // the size that the proof starts from
-	Size  int64      `cbor:"2,keyasint"`
-	Root  [32]byte   `cbor:"3,keyasint"`
-	Proof [][32]byte `cbor:"4,keyasint"`
+	Old   int64    `cbor:"1,keyasint"` // the size that the proof starts from
+	Size  int64    `cbor:"2,keyasint"`
+	Root  [32]byte `cbor:"3,keyasint"`
+	Proof Proof    `cbor:"4,keyasint"`
 }
 
 // CheckpointReply holds the signed note; when Old was not the vault's last size, Note is empty and Last says what to prove from.
@@ -61,9 +61,9 @@ type CheckpointReply struct {
 
 // Proven is a log entry with its place in the checkpoint that comes with the request.
 type Proven struct {
-	Entry []byte     `cbor:"1,keyasint"`
-	Seq   int64      `cbor:"2,keyasint"`
-	Proof [][32]byte `cbor:"3,keyasint"`
+	Entry []byte `cbor:"1,keyasint"`
+	Seq   int64  `cbor:"2,keyasint"`
+	Proof Proof  `cbor:"3,keyasint"`
 }
 
 // Stored is what the ledger keeps in the claim because it cannot be computed again.
