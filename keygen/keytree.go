@@ -1,11 +1,11 @@
 package keygen
 
 import (
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"hash"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/id"
@@ -57,7 +57,7 @@ func (k *cardKeys) wipe() { *k = cardKeys{} }
 
 // deriveCard expands the seed into the card's secrets.
 func deriveCard(seed *[seedBytes]byte) (*cardKeys, error) {
-	k := new(cardKeys)
+	k, mac := new(cardKeys), hmac.New(sha256.New, seed[:])
 	for _, key := range []struct {
 		label string
 		to    *[keyBytes]byte
@@ -65,7 +65,7 @@ func deriveCard(seed *[seedBytes]byte) (*cardKeys, error) {
 		{"KI", &k.KI}, {"ISD.ENC", &k.ISDEnc}, {"ISD.MAC", &k.ISDMac}, {"ISD.DEK", &k.ISDDek},
 		{"OTA.KIC", &k.OTAKic}, {"OTA.KID", &k.OTAKid}, {"OTA.KIK", &k.OTAKik},
 	} {
-		if err := deriveKey(seed, key.label, key.to); err != nil {
+		if err := deriveKey(mac, key.label, key.to); err != nil {
 			return nil, err
 		}
 	}
@@ -74,58 +74,76 @@ func deriveCard(seed *[seedBytes]byte) (*cardKeys, error) {
 		digits int
 		to     *[pinBytes]byte
 	}{{"PIN1", 4, &k.PIN1}, {"PIN2", 4, &k.PIN2}, {"PUK1", 8, &k.PUK1}, {"PUK2", 8, &k.PUK2}, {"ADM1", 8, &k.ADM1}} {
-		if err := deriveCode(seed, code.label, code.digits, code.to); err != nil {
+		if err := deriveCode(mac, code.label, code.digits, code.to); err != nil {
 			return nil, err
 		}
 	}
 	return k, nil
 }
 
-// keyStreamBytes allows four candidates for a key: one is weak once in 2^120.
-const keyStreamBytes = 4 * keyBytes
+// stream is HKDF-Expand-SHA-256 (RFC 5869 §2.3) block by block: the first one is nearly always enough, and of the library's
+// Expand a card would take a hundred times as many as it needs.
+type stream struct {
+	mac   hash.Hash // HMAC-SHA-256 under the seed
+	label string
+	block [sha256.Size]byte
+	n     byte // blocks so far
+}
+
+func (s *stream) next() []byte {
+	s.mac.Reset()
+	if s.n > 0 {
+		s.mac.Write(s.block[:])
+	}
+	s.n++
+	s.mac.Write([]byte(labelCard + s.label))
+	s.mac.Write([]byte{s.n})
+	return s.mac.Sum(s.block[:0])
+}
+
+// keyBlocks allow four candidates for a key: one is weak once in 2^120.
+const keyBlocks = 4 * keyBytes / sha256.Size
 
 // deriveKey takes the first 16 bytes of the label's stream that are not weak: not all equal.
-func deriveKey(seed *[seedBytes]byte, label string, to *[keyBytes]byte) error {
-	stream, err := hkdf.Expand(sha256.New, seed[:], labelCard+label, keyStreamBytes)
-	defer clear(stream)
-	if err != nil {
-		return fmt.Errorf("deriving %s: %w", label, err)
-	}
-	for rest := stream; len(rest) > 0; rest = rest[keyBytes:] {
-		if copy(to[:], rest); !allEqual(to[:]) {
-			return nil
+func deriveKey(mac hash.Hash, label string, to *[keyBytes]byte) error {
+	s := stream{mac: mac, label: label}
+	defer clear(s.block[:])
+	for range keyBlocks {
+		for rest := s.next(); len(rest) > 0; rest = rest[keyBytes:] {
+			if copy(to[:], rest); !allEqual(to[:]) {
+				return nil
+			}
 		}
 	}
 	return fmt.Errorf("deriving %s: only weak values", label)
 }
 
-// codeStreamBytes is the stream of a code: 256 bytes are fewer than the 8 digits it needs once in more than 2^1000 seeds.
-const codeStreamBytes = 256
+// codeBlocks are the stream of a code: 256 bytes are fewer than the 8 digits it needs once in more than 2^1000 seeds.
+const codeBlocks = 256 / sha256.Size
 
 // deriveCode draws decimal digits without bias (bytes from 250 on are passed over) until they are no weak code, and fills
 // the field with FF. Weak are codes of one digit, and those that count up or down by one.
-func deriveCode(seed *[seedBytes]byte, label string, digits int, to *[pinBytes]byte) error {
-	stream, err := hkdf.Expand(sha256.New, seed[:], labelCard+label, codeStreamBytes)
-	defer clear(stream)
-	if err != nil {
-		return fmt.Errorf("deriving %s: %w", label, err)
-	}
+func deriveCode(mac hash.Hash, label string, digits int, to *[pinBytes]byte) error {
+	s := stream{mac: mac, label: label}
+	defer clear(s.block[:])
 	for i := range to {
 		to[i] = 0xFF
 	}
 	n := 0
-	for _, b := range stream {
-		if b >= 250 {
-			continue
+	for range codeBlocks {
+		for _, b := range s.next() {
+			if b >= 250 {
+				continue
+			}
+			to[n] = '0' + b%10
+			if n++; n < digits {
+				continue
+			}
+			if !weakCode(to[:digits]) {
+				return nil
+			}
+			n = 0
 		}
-		to[n] = '0' + b%10
-		if n++; n < digits {
-			continue
-		}
-		if !weakCode(to[:digits]) {
-			return nil
-		}
-		n = 0
 	}
 	return fmt.Errorf("deriving %s: only weak values", label)
 }

@@ -2,6 +2,7 @@ package keygen
 
 import (
 	"bytes"
+	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -110,6 +111,24 @@ func TestWeakCodes(t *testing.T) {
 	}
 }
 
+// The stream is that of the library's HKDF, as far as the key tree goes into it.
+func TestStreamIsHKDF(t *testing.T) {
+	t.Parallel()
+	seed := sha256.Sum256([]byte("seed"))
+	want, err := hkdf.Expand(sha256.New, seed[:], labelCard+"PUK1", codeBlocks*sha256.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := stream{mac: hmac.New(sha256.New, seed[:]), label: "PUK1"}
+	var got []byte
+	for range codeBlocks {
+		got = append(got, s.next()...)
+	}
+	if !bytes.Equal(got, want) || codeBlocks != 8 || keyBlocks != 2 {
+		t.Errorf("%X\nwant %X", got, want)
+	}
+}
+
 // Over many cards every digit is as frequent as it should be, and no code is weak.
 func TestCodesAreUnbiased(t *testing.T) {
 	t.Parallel()
@@ -118,7 +137,7 @@ func TestCodesAreUnbiased(t *testing.T) {
 	for i := range cards {
 		seed := sha256.Sum256([]byte{byte(i >> 8), byte(i)})
 		var code [pinBytes]byte
-		if err := deriveCode(&seed, "PUK1", 8, &code); err != nil || weakCode(code[:]) {
+		if err := deriveCode(hmac.New(sha256.New, seed[:]), "PUK1", 8, &code); err != nil || weakCode(code[:]) {
 			t.Fatalf("%s, %v", code, err)
 		}
 		for _, d := range code {

@@ -94,7 +94,7 @@ func (b *batch) serve(ctx context.Context, item *bus.ServeItem) (bus.ServeResult
 	case r.proven:
 		return b.receipted(r, bus.ServeResult{Good: true}, resultGood)
 	}
-	sealed, err := r.state.seal(r.host, r.act.Session, r.vars.hash)
+	sealed, err := r.state.seal(r.binding)
 	if err != nil {
 		return bus.ServeResult{}, err
 	}
