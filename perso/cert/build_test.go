@@ -13,6 +13,8 @@ import (
 	"github.com/ProtonMail/go-crypto/brainpool"
 	"golang.org/x/crypto/cryptobyte"
 	casn1 "golang.org/x/crypto/cryptobyte/asn1"
+
+	"github.com/persoline/persoline/perso/tlv"
 )
 
 const (
@@ -27,9 +29,11 @@ func signingKey(c Curve, scalar []byte) *ecdsa.PrivateKey {
 	if c == BrainpoolP256r1 {
 		curve = brainpool.P256r1()
 	}
-	k := &ecdsa.PrivateKey{D: new(big.Int).SetBytes(scalar)} //lint:ignore SA1019 tests sign on a curve that the standard library does not know
-	k.Curve, k.X, k.Y = curve, nil, nil                      //lint:ignore SA1019 as above
-	k.X, k.Y = curve.ScalarBaseMult(scalar)                  //lint:ignore SA1019 as above
+	k := new(ecdsa.PrivateKey)
+	//lint:ignore SA1019 tests sign on a curve that the standard library does not know
+	k.Curve, k.D = curve, new(big.Int).SetBytes(scalar)
+	//lint:ignore SA1019 as above
+	k.X, k.Y = curve.ScalarBaseMult(scalar)
 	return k
 }
 
@@ -177,4 +181,14 @@ func (m *maker) chain(t testing.TB) Chain {
 	}
 	c.Roots = []*Certificate{root}
 	return c
+}
+
+// signRaw gives r and s, as a token does.
+func signRaw(k *ecdsa.PrivateKey, message []byte) ([]byte, error) {
+	digest := sha256.Sum256(message)
+	der, err := ecdsa.SignASN1(rand.Reader, k, digest[:])
+	if err != nil {
+		return nil, err
+	}
+	return tlv.ECDSASigToRaw(der, coordinateBytes)
 }

@@ -188,22 +188,21 @@ func (c *Certificate) readExtensions(s cryptobyte.String) error {
 // generalizedFrom is the first year that is written with four digits (RFC 5280 §4.1.2.5).
 const generalizedFrom = 2050
 
-// readTime reads UTCTime or GeneralizedTime, whichever RFC 5280 demands for the year.
+// readTime reads a time in the one spelling that AddTime gives it.
 func readTime(s *cryptobyte.String) (t time.Time, err error) {
-	switch {
-	case s.PeekASN1Tag(casn1.UTCTime):
-		if !s.ReadASN1UTCTime(&t) {
-			return t, errors.New("a UTCTime is not readable")
-		}
-		if t.Year() >= generalizedFrom {
-			return t, errors.New("a UTCTime is after 2049")
-		}
-	case s.ReadASN1GeneralizedTime(&t):
-		if t.Year() < generalizedFrom {
-			return t, errors.New("a GeneralizedTime is before 2050")
-		}
-	default:
+	var element cryptobyte.String
+	var tag casn1.Tag
+	if !s.ReadAnyASN1Element(&element, &tag) {
 		return t, errors.New("there is no time")
+	}
+	again := element
+	if tag == casn1.UTCTime && !again.ReadASN1UTCTime(&t) || tag != casn1.UTCTime && !again.ReadASN1GeneralizedTime(&t) {
+		return t, errors.New("it is no time")
+	}
+	var b cryptobyte.Builder
+	AddTime(&b, t)
+	if written, err := b.Bytes(); err != nil || !bytes.Equal(written, element) {
+		return t, errors.New("it is not in seconds of UTC, with two digits of the year until 2049 and four from then on")
 	}
 	return t.UTC(), nil
 }

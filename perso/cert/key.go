@@ -115,7 +115,8 @@ func FromECDSA(pub *ecdsa.PublicKey) (PublicKey, error) {
 		}
 		return NewPublicKey(c, point)
 	}
-	x, y := pub.X, pub.Y //lint:ignore SA1019 the standard library encodes no point of another curve than NIST's
+	//lint:ignore SA1019 the standard library encodes no point of another curve than NIST's
+	x, y := pub.X, pub.Y
 	if x == nil || y == nil || x.Sign() < 0 || y.Sign() < 0 || x.BitLen() > 8*coordinateBytes || y.BitLen() > 8*coordinateBytes {
 		return PublicKey{}, errors.New("reading a public key: it has no point")
 	}
@@ -135,10 +136,12 @@ func (k PublicKey) standard() (*ecdsa.PublicKey, error) {
 		c := brainpool.P256r1()
 		x, y := new(big.Int).SetBytes(k.point[1:1+coordinateBytes]), new(big.Int).SetBytes(k.point[1+coordinateBytes:])
 		p := c.Params().P
-		if x.Cmp(p) >= 0 || y.Cmp(p) >= 0 || !c.IsOnCurve(x, y) { //lint:ignore SA1019 no package of the standard library knows the curve
+		//lint:ignore SA1019 no package of the standard library knows the curve
+		if x.Cmp(p) >= 0 || y.Cmp(p) >= 0 || !c.IsOnCurve(x, y) {
 			return nil, errors.New("it is not on the curve")
 		}
-		return &ecdsa.PublicKey{Curve: c, X: x, Y: y}, nil //lint:ignore SA1019 as above
+		//lint:ignore SA1019 as above
+		return &ecdsa.PublicKey{Curve: c, X: x, Y: y}, nil
 	default:
 		return nil, errors.New("there is no curve")
 	}

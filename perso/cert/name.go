@@ -64,7 +64,7 @@ func (n Name) Only(kind OID) (string, bool) {
 	return v[0], true
 }
 
-// String is the name in its own order, with its texts quoted as Go does where they hold anything but plain characters.
+// String is the name in its own order, with its texts quoted where they hold separators or what cannot be printed.
 func (n Name) String() string {
 	var b strings.Builder
 	for i, p := range n.Parts {
@@ -78,11 +78,10 @@ func (n Name) String() string {
 
 // plain keeps a text of a certificate, which anybody may have written, from moving the reader's cursor.
 func plain(s string) string {
-	q := fmt.Sprintf("%+q", s)
-	if q[1:len(q)-1] == s && !strings.ContainsAny(s, ",=+") {
-		return s
+	if q := fmt.Sprintf("%q", s); strings.ContainsAny(s, ",=+") || q[1:len(q)-1] != s {
+		return q
 	}
-	return fmt.Sprintf("%q", s)
+	return s
 }
 
 func (p Part) name() string {

@@ -153,10 +153,9 @@ func TestPublishedSetsAreNotMixed(t *testing.T) {
 	}
 }
 
-// The roots in the field are of many forms, and all are read; what differs from the specification is named here.
+// The roots in the field are of many forms; all are read, and have the form of a CI.
 func TestRealRoots(t *testing.T) {
 	t.Parallel()
-	odd := map[string][]string{}
 	for file, count := range map[string]int{"gsma_rsp2_root_ci1.crt": 1, "production_ci_bundle.pem": 8, "test_ci_bundle.pem": 8} {
 		all, err := ParseFile(reference(t, "ci_real/"+file))
 		if err != nil || len(all) != count {
@@ -164,8 +163,8 @@ func TestRealRoots(t *testing.T) {
 		}
 		for _, c := range all {
 			rules := Rules{At: c.NotBefore.AddDate(1, 0, 0)}
-			if got := reasonsOf(CheckRoot(c, rules)); !slices.Equal(got, odd[c.String()]) {
-				t.Errorf("%s: %q, want %q", c, got, odd[c.String()])
+			if err := CheckRoot(c, rules); err != nil {
+				t.Error(err)
 			}
 			if role, _ := c.Role(); role != RoleCI || len(c.Values.RegisteredIDs) != 1 {
 				t.Errorf("%s: role %s, identifiers %v", c, role, c.Values.RegisteredIDs)
