@@ -52,7 +52,7 @@ var revealers = []string{"perso/secret", "hsm", "keygen", "lineside/chipfarm"}
 // doubles are made for tests and the simulator; the product must not be able to reach one.
 var doubles = []string{
 	"testing", module + "/hsm/hsmfake", module + "/hsm/hsmtest", module + "/perso/bus/membus", module + "/perso/bus/bustest",
-	module + "/ledger/ledgertest", module + "/perso/sim",
+	module + "/ledger/ledgertest", module + "/perso/sim", module + "/perso/cert/certtest",
 }
 
 // offline must not be reachable from the audit: it trusts nothing but public keys.
@@ -98,7 +98,7 @@ var importRules = []importRule{
 	only("modernc.org", "ledger/internal/sqldb"),
 	only("github.com/cockroachdb", "ledger/internal/sqldb"),
 	only("github.com/spf13", "perso/cmd"),
-	only("github.com/ProtonMail", "perso/cert", "keygen/certify"),
+	only("github.com/ProtonMail", "perso/cert"),
 	{"testscript is for tests", func(e edge) bool {
 		return in(e.to, "github.com/rogpeppe") && !e.test
 	}, edge{from: "perso/cmd/perso", to: "github.com/rogpeppe/go-internal/testscript"}},

@@ -20,8 +20,8 @@ var curves = []cert.Curve{cert.P256, cert.BrainpoolP256r1}
 func TestIssuedCertificateIsAccepted(t *testing.T) {
 	t.Parallel()
 	for _, curve := range curves {
-		s := newSite(t, curve)
-		e := s.euicc(t)
+		s := newSite(curve)
+		e := s.euicc()
 		c, err := Issue(t.Context(), s.eum, e)
 		if err != nil {
 			t.Fatal(err)
@@ -47,13 +47,13 @@ func TestIssuedCertificateIsAccepted(t *testing.T) {
 // A body is a function of what it says; a new key under the same EID gives another serial number.
 func TestBodyIsPure(t *testing.T) {
 	t.Parallel()
-	e := newSite(t, cert.P256).euicc(t)
+	e := newSite(cert.P256).euicc()
 	a, b := must(EUICCBody(e)), must(EUICCBody(e))
 	if !bytes.Equal(a, b) {
 		t.Error("the same certificate has two bodies")
 	}
 	other := e
-	other.Key = testKey(cert.P256, 4).public
+	other.Key = testKey(cert.P256, 4).Public
 	if SerialNumber(e.EID, e.Key).Cmp(SerialNumber(e.EID, other.Key)) == 0 {
 		t.Error("two keys have one serial number")
 	}
@@ -70,7 +70,7 @@ func der(build func(b *cryptobyte.Builder)) []byte {
 
 func TestIssueRefuses(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, cert.P256)
+	s := newSite(cert.P256)
 	for _, c := range []struct {
 		name  string
 		spoil func(e *EUICC)
@@ -80,26 +80,26 @@ func TestIssueRefuses(t *testing.T) {
 		{"no EID", func(e *EUICC) { e.EID = id.EID{} }, "missing"},
 		{"no key", func(e *EUICC) { e.Key = cert.PublicKey{} }, "missing"},
 		{"no EUM", func(e *EUICC) { e.EUM = nil }, "missing"},
-		{"key on the other curve", func(e *EUICC) { e.Key = testKey(cert.BrainpoolP256r1, 3).public }, "one curve"},
-		{"the EUM's key", func(e *EUICC) { e.Key = s.eum.public }, "the EUM's own"},
+		{"key on the other curve", func(e *EUICC) { e.Key = testKey(cert.BrainpoolP256r1, 3).Public }, "one curve"},
+		{"the EUM's key", func(e *EUICC) { e.Key = s.eum.Public }, "the EUM's own"},
 		{"certificate of the CI", func(e *EUICC) { e.EUM = s.root }, "not that of an EUM"},
 		{"before the EUM", func(e *EUICC) { e.NotBefore = begin.Add(-time.Second) }, "not valid"},
 		{"after the EUM", func(e *EUICC) { e.NotBefore = end.Add(time.Second) }, "not valid"},
 		{"no name", func(e *EUICC) { e.CommonName = "" }, "CN has 0 letters"},
 		{"long name", func(e *EUICC) { e.CommonName = strings.Repeat("x", 65) }, "CN has 65 letters"},
 	} {
-		e := s.euicc(t)
+		e := s.euicc()
 		c.spoil(&e)
 		if got, err := Issue(t.Context(), s.eum, e); err == nil || !strings.Contains(err.Error(), c.want) || got != nil {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
 	}
 	for name, signer := range map[string]Signer{"another key": testKey(cert.P256, 9), "nothing": constant(nil), "zeros": constant(make([]byte, 64)), "half": constant(make([]byte, 32))} {
-		if _, err := Issue(t.Context(), signer, s.euicc(t)); !errors.Is(err, ErrSignature) {
+		if _, err := Issue(t.Context(), signer, s.euicc()); !errors.Is(err, ErrSignature) {
 			t.Errorf("signed with %s: %v", name, err)
 		}
 	}
-	if _, err := Issue(t.Context(), broken{}, s.euicc(t)); !errors.Is(err, errBroken) {
+	if _, err := Issue(t.Context(), broken{}, s.euicc()); !errors.Is(err, errBroken) {
 		t.Errorf("broken token: %v", err)
 	}
 }
@@ -117,12 +117,12 @@ func (broken) SignDigest(context.Context, []byte) ([]byte, error) { return nil, 
 // The organization comes from the pair that permits the EID, with its string type.
 func TestOrganizationOfThePair(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, cert.P256)
+	s := newSite(cert.P256)
 	p := s.answer()
 	pairs := []cert.Subtree{must(cert.NewSubtree("Before the merger", testIIN)), must(cert.NewSubtree(testOrg, "89049099"))}
-	p.extensions[len(p.extensions)-1] = cert.NameConstraintsOf(pairs)
-	e := s.euicc(t)
-	e.EUM = p.sign(t, s.ci, s.eum)
+	p.Extensions[len(p.Extensions)-1] = cert.NameConstraintsOf(pairs)
+	e := s.euicc()
+	e.EUM = p.Sign(s.ci, s.eum)
 	c := must(Issue(t.Context(), s.eum, e))
 	if o, _ := c.Subject.Only(cert.OIDOrganization); o != "Before the merger" {
 		t.Errorf("organization %q", o)
@@ -139,7 +139,7 @@ func TestPublishedCertificateIsMadeAgain(t *testing.T) {
 	for curve, name := range map[cert.Curve]string{cert.P256: "NIST", cert.BrainpoolP256r1: "BRP"} {
 		eum, want := published(t, "EUM/CERT_EUM_ECDSA_"+name+".der"), published(t, "eUICC/CERT_EUICC_ECDSA_"+name+".der")
 		signer := publishedKey(t, curve, "EUM/SK_EUM_ECDSA_"+name+".pem")
-		if signer.public != eum.Key {
+		if signer.Public != eum.Key {
 			t.Fatalf("%s: the published key is not of the published certificate", name)
 		}
 		common, _ := want.Subject.Only(cert.OIDCommonName)
@@ -193,8 +193,8 @@ func differences(a, b *cert.Certificate) (diff []string) {
 func TestOpenSSLReadsTheCertificate(t *testing.T) {
 	t.Parallel()
 	for _, curve := range curves {
-		s, dir := newSite(t, curve), t.TempDir()
-		e := s.euicc(t)
+		s, dir := newSite(curve), t.TempDir()
+		e := s.euicc()
 		c := must(Issue(t.Context(), s.eum, e))
 		write(t, dir, "eum.pem", e.EUM.MarshalPEM())
 		write(t, dir, "euicc.der", c.Raw)
@@ -227,7 +227,7 @@ func signatureOf(whole, body []byte) []byte {
 }
 
 func BenchmarkEUICCBody(b *testing.B) {
-	e := newSite(b, cert.P256).euicc(b)
+	e := newSite(cert.P256).euicc()
 	for b.Loop() {
 		must(EUICCBody(e))
 	}

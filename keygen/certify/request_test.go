@@ -10,11 +10,12 @@ import (
 	"time"
 
 	"github.com/persoline/persoline/perso/cert"
+	"github.com/persoline/persoline/perso/cert/certtest"
 )
 
 func TestRequestIsReadByTheStandardLibrary(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, cert.P256)
+	s := newSite(cert.P256)
 	csr, err := x509.ParseCertificateRequest(must(SignRequest(t.Context(), s.eum, s.request)))
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +39,7 @@ func TestRequestAsksForThePublishedCertificate(t *testing.T) {
 	for curve, name := range map[cert.Curve]string{cert.P256: "NIST", cert.BrainpoolP256r1: "BRP"} {
 		want := published(t, "EUM/CERT_EUM_ECDSA_"+name+".der")
 		r := Request{Country: "ES", Organization: "RSP Test EUM", CommonName: "EUM Test", OID: cert.OID{2, 999, 5}, IssuerNumbers: []string{testIIN},
-			Key: publishedKey(t, curve, "EUM/SK_EUM_ECDSA_"+name+".pem").public}
+			Key: publishedKey(t, curve, "EUM/SK_EUM_ECDSA_"+name+".pem").Public}
 		fromCI := []cert.OID{cert.OIDAuthorityKeyID, cert.OIDCRLPoints}
 		wanted := slices.DeleteFunc(slices.Clone(want.Extensions), func(e cert.Extension) bool { return slices.ContainsFunc(fromCI, e.OID.Equal) })
 		same := func(a, b cert.Extension) bool {
@@ -60,7 +61,7 @@ func TestRequestAsksForThePublishedCertificate(t *testing.T) {
 func TestOpenSSLReadsTheRequest(t *testing.T) {
 	t.Parallel()
 	for _, curve := range curves {
-		s, dir := newSite(t, curve), t.TempDir()
+		s, dir := newSite(curve), t.TempDir()
 		write(t, dir, "eum.csr", must(SignRequest(t.Context(), s.eum, s.request)))
 		text := openssl(t, dir, "req", "-inform", "DER", "-in", "eum.csr", "-noout", "-text", "-verify")
 		for _, want := range []string{"self-signature verify OK", "Subject: C = ES, O = Maker, CN = EUM", "Registered ID:1.3.6.1.4.1.99999", "CA:TRUE, pathlen:0",
@@ -75,7 +76,7 @@ func TestOpenSSLReadsTheRequest(t *testing.T) {
 // The request of SGP.02 has no name constraints, and a role only where it is told one.
 func TestM2MRequest(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, cert.P256)
+	s := newSite(cert.P256)
 	s.request.Scheme, s.request.IssuerNumbers = cert.SGP02, nil
 	for _, role := range []cert.OID{nil, {1, 3, 6, 1, 4, 1, 99999, 2}} {
 		r := s.request
@@ -87,7 +88,7 @@ func TestM2MRequest(t *testing.T) {
 			t.Errorf("role %v: extensions %v", role, must(r.extensions()))
 		}
 		s.request = r
-		chain := cert.Chain{Roots: []*cert.Certificate{s.root}, EUM: s.answer().sign(t, s.ci, s.eum)}
+		chain := cert.Chain{Roots: []*cert.Certificate{s.root}, EUM: s.answer().Sign(s.ci, s.eum)}
 		if err := CheckAnswer(r, chain, cert.Rules{At: now}); err != nil {
 			t.Errorf("role %v: %v", role, err)
 		}
@@ -103,7 +104,7 @@ func TestM2MRequest(t *testing.T) {
 
 func TestRequestRefuses(t *testing.T) {
 	t.Parallel()
-	s := newSite(t, cert.P256)
+	s := newSite(cert.P256)
 	for name, spoil := range map[string]func(r *Request){
 		"8 digits":          func(r *Request) { r.IssuerNumbers = []string{"8904903"} },
 		"want 1 to 16":      func(r *Request) { r.IssuerNumbers = nil },
@@ -130,29 +131,29 @@ func TestAnswerIsRefused(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name  string
-		spoil func(s *site, p *paper)
+		spoil func(s *site, p *certtest.Paper)
 		key   byte // 2 is the EUM's
 		want  []cert.Reason
 	}{
-		{"as asked", func(*site, *paper) {}, 2, nil},
-		{"another key", func(*site, *paper) {}, 7, []cert.Reason{cert.ReasonOtherKey}},
-		{"another identifier of the key", func(_ *site, p *paper) { p.extensions[1] = cert.SubjectKeyIDOf([20]byte{1}) }, 2, []cert.Reason{cert.ReasonNotAsked}},
-		{"expired", func(_ *site, p *paper) { p.to = now.Add(-time.Second) }, 2, []cert.Reason{cert.ReasonExpired}},
-		{"one pair too few", func(s *site, p *paper) {
-			p.extensions[len(p.extensions)-1] = cert.NameConstraintsOf([]cert.Subtree{must(cert.NewSubtree(testOrg, testIIN))})
+		{"as asked", func(*site, *certtest.Paper) {}, 2, nil},
+		{"another key", func(*site, *certtest.Paper) {}, 7, []cert.Reason{cert.ReasonOtherKey}},
+		{"another identifier of the key", func(_ *site, p *certtest.Paper) { p.Extensions[1] = cert.SubjectKeyIDOf([20]byte{1}) }, 2, []cert.Reason{cert.ReasonNotAsked}},
+		{"expired", func(_ *site, p *certtest.Paper) { p.To = now.Add(-time.Second) }, 2, []cert.Reason{cert.ReasonExpired}},
+		{"one pair too few", func(s *site, p *certtest.Paper) {
+			p.Extensions[len(p.Extensions)-1] = cert.NameConstraintsOf([]cert.Subtree{must(cert.NewSubtree(testOrg, testIIN))})
 		}, 2, []cert.Reason{cert.ReasonNotAsked}},
-		{"one pair too many", func(s *site, p *paper) { s.request.IssuerNumbers = s.request.IssuerNumbers[:1] }, 2, []cert.Reason{cert.ReasonNotAsked}},
-		{"another organization", func(s *site, p *paper) { p.subject[1] = must(cert.NewPart(cert.OIDOrganization, "Makers")) }, 2, []cert.Reason{cert.ReasonNotAsked}},
-		{"another country", func(s *site, p *paper) { p.subject = p.subject[1:] }, 2, []cert.Reason{cert.ReasonNotAsked}},
-		{"another identifier", func(s *site, p *paper) { s.request.OID = cert.OID{2, 999, 1} }, 2, []cert.Reason{cert.ReasonNotAsked}},
-		{"a server's role", func(s *site, p *paper) {
-			p.extensions[3] = cert.PoliciesOf(cert.PolicyOf(cert.RoleDPAuth, cert.VariantO))
+		{"one pair too many", func(s *site, p *certtest.Paper) { s.request.IssuerNumbers = s.request.IssuerNumbers[:1] }, 2, []cert.Reason{cert.ReasonNotAsked}},
+		{"another organization", func(s *site, p *certtest.Paper) { p.Subject[1] = must(cert.NewPart(cert.OIDOrganization, "Makers")) }, 2, []cert.Reason{cert.ReasonNotAsked}},
+		{"another country", func(s *site, p *certtest.Paper) { p.Subject = p.Subject[1:] }, 2, []cert.Reason{cert.ReasonNotAsked}},
+		{"another identifier", func(s *site, p *certtest.Paper) { s.request.OID = cert.OID{2, 999, 1} }, 2, []cert.Reason{cert.ReasonNotAsked}},
+		{"a server's role", func(s *site, p *certtest.Paper) {
+			p.Extensions[3] = cert.PoliciesOf(cert.PolicyOf(cert.RoleDPAuth, cert.VariantO))
 		}, 2, []cert.Reason{cert.ReasonRole}},
 	} {
-		s := newSite(t, cert.P256)
+		s := newSite(cert.P256)
 		p := s.answer()
 		c.spoil(s, &p)
-		err := CheckAnswer(s.request, cert.Chain{Roots: []*cert.Certificate{s.root}, EUM: p.sign(t, s.ci, testKey(cert.P256, c.key))}, cert.Rules{At: now})
+		err := CheckAnswer(s.request, cert.Chain{Roots: []*cert.Certificate{s.root}, EUM: p.Sign(s.ci, testKey(cert.P256, c.key))}, cert.Rules{At: now})
 		var got []cert.Reason
 		if r := (*cert.Refusal)(nil); errors.As(err, &r) {
 			for _, f := range r.Faults {
@@ -163,7 +164,7 @@ func TestAnswerIsRefused(t *testing.T) {
 			t.Errorf("%s: reasons %q, want %q\n%v", c.name, got, c.want, err)
 		}
 	}
-	s := newSite(t, cert.P256)
+	s := newSite(cert.P256)
 	if err := CheckAnswer(s.request, cert.Chain{}, cert.Rules{At: now}); !errors.Is(err, cert.ReasonChainNotWhole) {
 		t.Errorf("no certificate: %v", err)
 	}
