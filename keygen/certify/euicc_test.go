@@ -85,6 +85,11 @@ func TestIssueRefuses(t *testing.T) {
 		{"certificate of the CI", func(e *EUICC) { e.EUM = s.root }, "not that of an EUM"},
 		{"before the EUM", func(e *EUICC) { e.NotBefore = begin.Add(-time.Second) }, "not valid"},
 		{"after the EUM", func(e *EUICC) { e.NotBefore = end.Add(time.Second) }, "not valid"},
+		{"end that cannot be written", func(e *EUICC) {
+			p := s.answer()
+			p.To = time.Date(9000, 1, 1, 0, 0, 0, 0, time.UTC)
+			e.EUM, e.NotBefore = p.Sign(s.ci, s.eum), time.Date(4600, 1, 1, 0, 0, 0, 0, time.UTC)
+		}, "in the year 10075"},
 		{"no name", func(e *EUICC) { e.CommonName = "" }, "CN has 0 letters"},
 		{"long name", func(e *EUICC) { e.CommonName = strings.Repeat("x", 65) }, "CN has 65 letters"},
 	} {

@@ -46,8 +46,11 @@ type sketch struct {
 	key, by          *ecdsa.PrivateKey
 	curve            OID // written for the key; that of the key when nil
 	algorithm        OID
+	parameters       []byte // of the algorithm
 	extensions       []Extension
 	spoiltSignature  bool
+	outer            func(b *cryptobyte.Builder) // written for the outer algorithm
+	after            []byte                      // written after the signature, inside
 	explicitVersion1 bool
 }
 
@@ -67,7 +70,10 @@ func der(build func(b *cryptobyte.Builder)) []byte {
 func (s sketch) der() []byte {
 	pub := must(FromECDSA(&s.key.PublicKey))
 	algorithm := func(b *cryptobyte.Builder) {
-		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddASN1ObjectIdentifier(s.algorithm) })
+		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			b.AddASN1ObjectIdentifier(s.algorithm)
+			b.AddBytes(s.parameters)
+		})
 	}
 	tbs := der(func(b *cryptobyte.Builder) {
 		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
@@ -96,8 +102,13 @@ func (s sketch) der() []byte {
 	return der(func(b *cryptobyte.Builder) {
 		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
 			b.AddBytes(tbs)
-			algorithm(b)
+			if s.outer != nil {
+				s.outer(b)
+			} else {
+				algorithm(b)
+			}
 			b.AddASN1BitString(sig)
+			b.AddBytes(s.after)
 		})
 	})
 }

@@ -71,6 +71,7 @@ var placeFaults = []broken{
 	{"EUM that signs no certificates", func(m *maker) { m.eum.set(KeyUsageOf(UsageDigitalSignature)) }, []string{"eum key-usage"}},
 	{"EUM that signs lists", func(m *maker) { m.eum.set(KeyUsageOf(UsageCertSign | UsageCRLSign)) }, []string{"eum key-usage"}},
 	{"EUM that signs all", func(m *maker) { m.eum.set(KeyUsageOf(UsageCertSign | UsageDigitalSignature)) }, []string{"eum key-usage"}},
+	{"root that signs data", func(m *maker) { m.ci.set(KeyUsageOf(UsageCertSign | UsageDigitalSignature)) }, []string{"ci key-usage"}},
 	{"eUICC that signs certificates", func(m *maker) { m.euicc.set(KeyUsageOf(UsageCertSign | UsageDigitalSignature)) }, []string{"euicc key-usage"}},
 	{"eUICC for key agreement", func(m *maker) { m.euicc.set(KeyUsageOf(1 << 4)) }, []string{"euicc key-usage"}},
 	{"no key usage", func(m *maker) { m.euicc.drop(OIDKeyUsage) }, []string{"euicc key-usage"}},
@@ -89,7 +90,7 @@ var placeFaults = []broken{
 	{"two roles", func(m *maker) {
 		m.euicc.extension(OIDPolicies).Value = der(func(b *cryptobyte.Builder) {
 			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-				for _, r := range []Role{RoleEUICC, RoleDPAuth} {
+				for _, r := range []Role{RoleEUICC, RoleCI} {
 					b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddASN1ObjectIdentifier(PolicyOf(r, VariantO)) })
 				}
 			})
@@ -306,5 +307,18 @@ func TestRootsAreFoundByKey(t *testing.T) {
 	}
 	if got := FindRoot(c.Roots, c.EUM); !bytes.Equal(got.Raw, c.Roots[1].Raw) {
 		t.Errorf("found %s", got)
+	}
+}
+
+func BenchmarkCheck(b *testing.B) {
+	for _, curve := range []Curve{P256, BrainpoolP256r1} {
+		c := newMaker(b, curve).chain(b)
+		b.Run(curve.String(), func(b *testing.B) {
+			for b.Loop() {
+				if err := Check(c, inForce); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/x509"
 	"errors"
+	"math/big"
 	"slices"
 	"strings"
 	"testing"
@@ -84,6 +85,13 @@ func TestParseRefuses(t *testing.T) {
 	}{
 		{"version 1 written out", func(s *sketch) { s.version, s.explicitVersion1, s.extensions = 1, true, nil }, "version"},
 		{"version 4", func(s *sketch) { s.version = 4 }, "version"},
+		{"two algorithms", func(s *sketch) {
+			s.outer = func(b *cryptobyte.Builder) {
+				b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddASN1ObjectIdentifier(OID{1, 2, 840, 10045, 4, 3, 3}) })
+			}
+		}, "not the one of its signature"},
+		{"algorithm with parameters", func(s *sketch) { s.parameters = []byte{5, 0} }, "parameters"},
+		{"something after the signature", func(s *sketch) { s.after = []byte{5, 0} }, "nothing else"},
 		{"extensions in version 2", func(s *sketch) { s.version = 2 }, "extensions"},
 		{"one extension twice", func(s *sketch) { s.extensions = append(s.extensions, s.extensions[0]) }, "twice"},
 		{"too many extensions", func(s *sketch) {
@@ -191,7 +199,19 @@ func TestPublicKeys(t *testing.T) {
 				t.Errorf("%s: %s key was taken", c, name)
 			}
 		}
-		if k.Verify([]byte("message"), make([]byte, SignatureBytes)) || k.Verify(nil, nil) {
+		params := testKey(c, 9).Curve.Params()
+		edges := []*big.Int{new(big.Int), big.NewInt(1), new(big.Int).Sub(params.N, big.NewInt(1)), params.N, params.Gx, new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 256), big.NewInt(1))}
+		for _, r := range edges {
+			for _, s := range edges {
+				rs := make([]byte, SignatureBytes)
+				r.FillBytes(rs[:coordinateBytes])
+				s.FillBytes(rs[coordinateBytes:])
+				if k.Verify([]byte("message"), rs) {
+					t.Errorf("%s: r %x and s %x verified", c, r, s)
+				}
+			}
+		}
+		if k.Verify(nil, nil) {
 			t.Errorf("%s: verified nothing", c)
 		}
 	}
@@ -203,6 +223,33 @@ func TestPublicKeys(t *testing.T) {
 	}
 	if (PublicKey{}).Verify([]byte("message"), bytes.Repeat([]byte{1}, SignatureBytes)) {
 		t.Error("no key verified a signature")
+	}
+}
+
+// A point has one spelling: a coordinate with the prime added is another number with the same meaning to the arithmetic.
+func TestPointsAreReduced(t *testing.T) {
+	t.Parallel()
+	for _, c := range []Curve{P256, BrainpoolP256r1} {
+		tried := 0
+		for n := range byte(200) {
+			private := testKey(c, n)
+			point := must(FromECDSA(&private.PublicKey)).Point()
+			for _, at := range []int{1, 1 + coordinateBytes} {
+				v := new(big.Int).SetBytes(point[at : at+coordinateBytes])
+				if v.Add(v, private.Curve.Params().P); v.BitLen() > 8*coordinateBytes {
+					continue
+				}
+				tried++
+				other := bytes.Clone(point)
+				v.FillBytes(other[at : at+coordinateBytes])
+				if _, err := NewPublicKey(c, other); err == nil {
+					t.Errorf("%s: key %d was taken with a coordinate beyond the prime", c, n)
+				}
+			}
+		}
+		if c == BrainpoolP256r1 && tried == 0 { // on P-256 one in four thousand million
+			t.Errorf("%s: no point to try", c)
+		}
 	}
 }
 
