@@ -54,9 +54,6 @@ func (c Curve) String() string {
 	}
 }
 
-// MarshalText is String.
-func (c Curve) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
-
 // OID names the curve in certificates; nil for CurveNone.
 func (c Curve) OID() OID {
 	switch c {
@@ -189,22 +186,6 @@ func (k PublicKey) AddTo(b *cryptobyte.Builder) {
 		})
 		b.AddASN1BitString(k.point[:])
 	})
-}
-
-// ParsePublicKey reads a SubjectPublicKeyInfo on a curve of the GSMA.
-func ParsePublicKey(der []byte) (PublicKey, error) {
-	s := cryptobyte.String(der)
-	k, curve, err := readPublicKey(&s)
-	if err == nil && !s.Empty() {
-		err = errors.New("something follows it")
-	}
-	if err == nil && k.IsZero() {
-		err = fmt.Errorf("its curve %s is none of the GSMA's", curve)
-	}
-	if err != nil {
-		return PublicKey{}, fmt.Errorf("reading a public key: %w", err)
-	}
-	return k, nil
 }
 
 // readPublicKey reads a SubjectPublicKeyInfo. A key of another kind or curve is no error: it gives the zero key and its name.

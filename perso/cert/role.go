@@ -59,9 +59,6 @@ func (r Role) String() string {
 	return roleNames[RoleNone]
 }
 
-// MarshalText is String.
-func (r Role) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
-
 // roles are the certificate policies of SGP.22 §4.5.2. The CI has one in both families. Public sources disagree about the
 // EUM's in the nested family, so Rules may name another.
 var roles = []roleInfo{
