@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/persoline/persoline/perso/cert"
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/tlv"
 )
@@ -76,6 +77,25 @@ func (v *Vault) certify(ctx context.Context, eid id.EID, point []byte, at time.T
 	}
 	v.certs.remember(cert)
 	return cert, nil
+}
+
+// outlives refuses a release that the site's certificates do not outlive by the margin: eUICCs would be made under an EUM
+// that nobody believes any more when they are delivered.
+func (c Config) outlives(expires time.Time) error {
+	margin := c.CertMargin
+	if margin == 0 {
+		margin = DefaultCertMargin
+	}
+	for _, der := range [][]byte{c.EUMCert, c.EISCert} {
+		own, err := cert.Parse(der)
+		if err != nil {
+			return err
+		}
+		if err := own.Outlives(expires, margin); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // bcdDate is YYYYMMDD, two digits a byte.

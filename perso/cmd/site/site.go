@@ -49,6 +49,8 @@ type Config struct {
 	Pin     string     `json:"register_pin"` // hash of the officer register's genesis, as the ceremony printed it
 	LogKey  string     `json:"log_key"`      // verifier key of the log (C2SP vkey)
 	CAID    string     `json:"ca_identifier"`
+	// CertMargin is by how many days the EUM's certificates must outlive a release; 0 or nothing means the vault's own margin.
+	CertMargin uint16 `json:"certificate_margin_days,omitempty"`
 }
 
 // Site is an open site folder.
