@@ -43,7 +43,7 @@ func TestMakesAUnit(t *testing.T) {
 	if k := b.kinds(); k[entry.KindClaim] != 1 || k[entry.KindAct] != 2 || k[entry.KindCertificate] != 1 || k[entry.KindOutcome] != 1 || k[entry.KindAlarm] != 0 {
 		t.Errorf("log %v", k)
 	}
-	if n := b.raw(`SELECT COUNT(*) FROM act WHERE responses IS NOT NULL OR state IS NOT NULL`); n != 0 {
+	if n := b.raw(`SELECT COUNT(*) FROM verdict_due`); n != 0 {
 		t.Errorf("answers of %d acts are kept after the end", n)
 	}
 	s := b.status()

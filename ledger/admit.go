@@ -95,8 +95,18 @@ func (a *act) next(ctx context.Context, b *Batch, s sessionRow) (actRow, error) 
 	return a.record(ctx, b, s.serial)
 }
 
-// record writes the act's row and log entry. The answers that bring the verdict are kept until it is on record: the vault may
-// have found the chip good, and the line may have lost the chip since.
+// keepForVerdict keeps the answers that bring the verdict until it is on record: the vault may have found the chip good, and
+// the line may have lost the chip since.
+func (a *act) keepForVerdict(ctx context.Context, b *Batch, serial uint64) error {
+	responses, err := bus.Encode(a.answers())
+	if err != nil {
+		return err
+	}
+	_, err = b.Exec(ctx, sqlAddDue, string(a.lot.name), int64(serial), int64(a.q.N), responses, a.q.State)
+	return err
+}
+
+// record writes the act's row and log entry.
 func (a *act) record(ctx context.Context, b *Batch, serial uint64) (actRow, error) {
 	e := entry.Act{Lot: a.lot.name, Unit: a.claim.unit, Gen: a.claim.gen, Session: a.q.Session, N: a.q.N, Responses: a.hash,
 		Serial: serial, Present: a.q.Present, At: b.At}
@@ -104,14 +114,10 @@ func (a *act) record(ctx context.Context, b *Batch, serial uint64) (actRow, erro
 	if err != nil {
 		return actRow{}, err
 	}
-	var responses, state []byte
-	if a.q.Final && a.q.N > 0 {
-		state = a.q.State
-		if responses, err = bus.Encode(a.answers()); err != nil {
-			return actRow{}, err
-		}
+	_, err = b.Exec(ctx, sqlAddAct, string(a.lot.name), int64(serial), int64(a.q.N), a.hash[:], seq, b.At.UnixMicro())
+	if err == nil && a.q.Final && len(a.q.State) > 0 {
+		err = a.keepForVerdict(ctx, b, serial)
 	}
-	_, err = b.Exec(ctx, sqlAddAct, string(a.lot.name), int64(serial), int64(a.q.N), a.hash[:], responses, state, seq, b.At.UnixMicro())
 	if err != nil {
 		return actRow{}, fmt.Errorf("recording act %d of session %s: %w", a.q.N, a.q.Session, err)
 	}

@@ -50,7 +50,7 @@ func (l *Ledger) draft(row orderRow) (statement.Release, error) {
 	}
 	r.At = l.stamp()
 	r.Expires = r.At.Add(releaseLasts)
-	if o := row.content; !o.Expires.IsZero() {
+	if o := row.content; !o.Expires.IsZero() && o.Expires.Before(r.Expires) {
 		r.Expires = o.Expires
 	}
 	r.Nonce, err = l.nonce()

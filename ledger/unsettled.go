@@ -24,7 +24,7 @@ func (a *act) unsettled(ctx context.Context, b *Batch) (bool, error) {
 	err := b.QueryRow(ctx, sqlUnsettled, string(c.lot), int64(c.unit), int64(c.gen)).
 		Scan(&session, &serial, (*string)(&q.Present.Line), &q.Present.Head, &q.Present.Number, &q.N)
 	if err == nil {
-		err = b.QueryRow(ctx, sqlUnsettledAct, string(c.lot), serial, int64(q.N)).Scan(&responses, &q.State)
+		err = b.QueryRow(ctx, sqlDue, string(c.lot), serial, int64(q.N)).Scan(&responses, &q.State)
 	}
 	if errors.Is(err, sqldb.ErrNoRows) {
 		return false, nil
