@@ -73,8 +73,16 @@ type Vault struct {
 	memory Recollection // what Config.Memory holds
 	lots   map[perso.Name]*lot
 	order  []perso.Name // open lots, longest open first
-	note   []byte       // the checkpoint that was verified last
-	cp     checkpoint.Checkpoint
+	notes  [heldNotes]heldNote
+	noted  int // notes that were ever held
+}
+
+// heldNotes are the checkpoints that were signed or verified last: batches in flight come against the newest few.
+const heldNotes = 4
+
+type heldNote struct {
+	note []byte
+	cp   checkpoint.Checkpoint
 }
 
 // New checks that the parts belong together: the certificates to the keys, the memory to this vault.
