@@ -15,7 +15,7 @@ func (t *Token) Do(ctx context.Context, again bool, f func() error) error {
 func (t *Token) Recoveries() uint64 { return t.epoch }
 
 // NoEdDSA makes the token look like one without EdDSA.
-func (t *Token) NoEdDSA() { t.hasEdDSA = false }
+func (t *Token) NoEdDSA() { t.support.eddsa = false }
 
 // Raw lends the module, the slot, a session and the key's handle for what the
 // verbs never do.
@@ -29,9 +29,24 @@ func (t *Token) Raw(ctx context.Context, k Key, f func(*pkcs11.Ctx, uint, pkcs11
 			}
 			handle = o.handle
 		}
-		f(t.module, t.slot, s.handle, handle)
+		f(t.binding(), t.slot, s.handle, handle)
 		return nil
 	})
+}
+
+// binding is the module without what tests put before it.
+func (t *Token) binding() *pkcs11.Ctx {
+	m := t.module
+	for {
+		switch at := m.(type) {
+		case *library:
+			return at.Ctx
+		case interface{ behind() module }:
+			m = at.behind()
+		default:
+			panic("no library behind the module")
+		}
+	}
 }
 
 // An Expected is an attribute as policy.go wants it.
@@ -42,14 +57,14 @@ type Expected struct {
 }
 
 // KeyObject is what policy.go wants of a class's secret or private key.
-func KeyObject(c Class, hasEdDSA bool) []Expected {
-	return expected(ruleOf(c).on(hasEdDSA).keyObject())
+func KeyObject(c Class, hasEdDSA bool, gaps ...Gap) []Expected {
+	return expected(ruleOf(c).on(support{hasEdDSA, gaps}).keyObject())
 }
 
 // PublicObject is what policy.go wants of a class's public key, nil if it has
 // none.
-func PublicObject(c Class, hasEdDSA bool) []Expected {
-	r := ruleOf(c).on(hasEdDSA)
+func PublicObject(c Class, hasEdDSA bool, gaps ...Gap) []Expected {
+	r := ruleOf(c).on(support{hasEdDSA, gaps})
 	if !r.isPair() {
 		return nil
 	}

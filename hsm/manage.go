@@ -24,7 +24,7 @@ const keyIDBytes = 16
 // not repeated after a lost session: ask Has.
 func (t *Token) Generate(ctx context.Context, k Key) error {
 	return t.create(ctx, k, VerbGenerate, 0, func(s *session, name []attribute) ([]pkcs11.ObjectHandle, error) {
-		r := ruleOf(k.Class).on(t.hasEdDSA)
+		r := ruleOf(k.Class).on(t.support)
 		how := []*pkcs11.Mechanism{pkcs11.NewMechanism(r.generator(), nil)}
 		key := template(append(r.keyObject(), name...))
 		if r.isPair() {
@@ -46,9 +46,8 @@ func (t *Token) Import(ctx context.Context, k Key, value secret.Bytes) error {
 	return t.create(ctx, k, VerbImport, value.Len(), func(s *session, name []attribute) ([]pkcs11.ObjectHandle, error) {
 		var h pkcs11.ObjectHandle
 		err := value.Reveal(func(b []byte) error {
-			all := template(append(ruleOf(k.Class).keyObject(), name...))
 			var err error
-			h, err = s.module.CreateObject(s.handle, append(all, pkcs11.NewAttribute(pkcs11.CKA_VALUE, b)))
+			h, err = s.module.CreateSecret(s.handle, template(append(ruleOf(k.Class).on(t.support).keyObject(), name...)), b)
 			return fault("C_CreateObject", err)
 		})
 		return []pkcs11.ObjectHandle{h}, err

@@ -23,6 +23,24 @@ type attribute struct {
 	why   string
 }
 
+// gap is what a module that cannot keep the attribute must declare; 0: every
+// module must keep it.
+func (a attribute) gap(class uint) Gap {
+	switch a.typ {
+	case pkcs11.CKA_ALLOWED_MECHANISMS:
+		return GapAllowedMechanisms
+	case pkcs11.CKA_COPYABLE:
+		return GapCopyable
+	case pkcs11.CKA_DESTROYABLE:
+		return GapDestroyable
+	case pkcs11.CKA_PRIVATE:
+		if class == pkcs11.CKO_PUBLIC_KEY {
+			return GapPrivatePublic
+		}
+	}
+	return 0
+}
+
 // form is what kind of PKCS#11 object a class lives in.
 type form uint8
 
@@ -46,6 +64,8 @@ type rule struct {
 	makeBytes   int
 	importBytes []int
 	why         string
+	// gaps are those of the token that the rule is kept on.
+	gaps []Gap
 }
 
 // ruleOf returns the policy of a class; for no class it has no form.
@@ -94,12 +114,19 @@ func ruleOf(c Class) rule {
 }
 
 // on returns the rule as this token can keep it: Ed25519 becomes ECDSA on
-// P-256 where the token has no EdDSA.
-func (r rule) on(hasEdDSA bool) rule {
-	if r.form == edwards && !hasEdDSA {
+// P-256 where the token has no EdDSA, and attributes in a declared gap are left
+// out.
+func (r rule) on(s support) rule {
+	if r.form == edwards && !s.eddsa {
 		r.form, r.mechanisms = p256, []uint{pkcs11.CKM_ECDSA}
 	}
+	r.gaps = s.gaps
 	return r
+}
+
+// kept leaves out what the rule's token cannot keep of an object of the class.
+func (r rule) kept(class uint, list []attribute) []attribute {
+	return slices.DeleteFunc(list, func(a attribute) bool { return slices.Contains(r.gaps, a.gap(class)) })
 }
 
 // isPair reports whether the class is a private and a public key.
@@ -186,12 +213,12 @@ func (r rule) keyObject() []attribute {
 		u.value = slices.Contains(r.uses, u.typ)
 		list = append(list, u)
 	}
-	return append(list, attribute{pkcs11.CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", ulongs(r.mechanisms), "this mechanism and no other, whatever the usages allow"})
+	return r.kept(r.objectClass(), append(list, attribute{pkcs11.CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", ulongs(r.mechanisms), "this mechanism and no other, whatever the usages allow"}))
 }
 
 // publicObject is the template of a pair's public key, all but its name.
 func (r rule) publicObject() []attribute {
-	return []attribute{
+	return r.kept(pkcs11.CKO_PUBLIC_KEY, []attribute{
 		{pkcs11.CKA_CLASS, "CKA_CLASS", uint(pkcs11.CKO_PUBLIC_KEY), "a public key"},
 		{pkcs11.CKA_KEY_TYPE, "CKA_KEY_TYPE", r.keyType(), "as the private key"},
 		{pkcs11.CKA_EC_PARAMS, "CKA_EC_PARAMS", r.curve(), "the curve by name, never by parameters"},
@@ -205,7 +232,7 @@ func (r rule) publicObject() []attribute {
 		{pkcs11.CKA_ENCRYPT, "CKA_ENCRYPT", false, "not used"},
 		{pkcs11.CKA_WRAP, "CKA_WRAP", false, "no key of ours wraps another"},
 		{pkcs11.CKA_DERIVE, "CKA_DERIVE", false, "no key agreement with signing keys"},
-	}
+	})
 }
 
 // template turns attributes into what the binding takes.

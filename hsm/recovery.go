@@ -17,13 +17,14 @@ func (t *Token) connect() error {
 		return err
 	}
 	t.slot = slot
-	if t.hasEdDSA, err = t.offers(ckmEdDSA); err != nil {
+	if t.support.eddsa, err = t.offers(ckmEdDSA); err != nil {
 		return err
 	}
 	anchor, err := t.openSession()
 	if err != nil {
 		return err
 	}
+	anchor.free() // it does no work
 	t.anchor = anchor.handle
 	if err := t.login(anchor); err != nil {
 		anchor.close()
@@ -76,7 +77,7 @@ func (t *Token) login(s *session) error {
 		return t.barred
 	}
 	err := t.pin.Reveal(func(pin []byte) error {
-		return fault("C_Login", t.module.Login(s.handle, pkcs11.CKU_USER, string(pin)))
+		return fault("C_Login", t.module.LoginBytes(s.handle, pkcs11.CKU_USER, pin))
 	})
 	var device Error
 	if errors.As(err, &device) {
@@ -134,7 +135,7 @@ func (t *Token) reopen(held []*session) error {
 		return err
 	}
 	_ = t.module.Finalize() // may say that it was not initialized
-	if again := fault("C_Initialize", t.module.Initialize()); again != nil {
+	if again := fault("C_Initialize", t.module.Initialize(t.cfg.Parameters)); again != nil {
 		return errors.Join(err, again)
 	}
 	return t.connect()

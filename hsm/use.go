@@ -1,6 +1,7 @@
 package hsm
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -12,7 +13,10 @@ import (
 // Lengths of what the token returns.
 const (
 	macBytes       = 32 // HMAC-SHA-256
-	signatureBytes = 64 // r‖s on P-256, and Ed25519
+	signatureBytes = 64 // r‖s on a curve of 256 bits, and Ed25519
+	// signatureRoomBytes leaves room for a module that would return more, so
+	// that its answer is refused for its length and not for want of room.
+	signatureRoomBytes = 256
 	// KCVBytes is the length of a key check value.
 	KCVBytes = 3
 )
@@ -129,30 +133,43 @@ func (t *Token) use(ctx context.Context, k Key, v Verb, size int, f func(*sessio
 	return nil
 }
 
-// mac makes an HMAC; the binding's copy is cleared.
+// mac makes an HMAC.
 func (s *session) mac(o *object, msg []byte) (mac [macBytes]byte, err error) {
-	out, err := s.sign(pkcs11.NewMechanism(pkcs11.CKM_SHA256_HMAC, nil), o.handle, msg)
-	defer clear(out)
-	if err == nil && len(out) != macBytes {
-		return mac, fmt.Errorf("C_Sign: MAC of %d bytes", len(out))
-	}
-	copy(mac[:], out)
+	err = s.into(macBytes, func(out []byte) (int, error) {
+		return s.module.SignInto(s.handle, pkcs11.CKM_SHA256_HMAC, o.handle, msg, out)
+	}, func(b []byte) error {
+		if len(b) != macBytes {
+			return fmt.Errorf("C_Sign: MAC of %d bytes", len(b))
+		}
+		copy(mac[:], b)
+		return nil
+	})
 	return mac, err
 }
 
-func (s *session) ecb(o *object, blocks []byte) ([]byte, error) {
-	out, err := s.encrypt(pkcs11.NewMechanism(pkcs11.CKM_AES_ECB, nil), o.handle, blocks)
-	if err == nil && len(out) != len(blocks) {
-		return nil, fmt.Errorf("C_Encrypt: %d bytes of %d", len(out), len(blocks))
-	}
+func (s *session) ecb(o *object, blocks []byte) (out []byte, err error) {
+	err = s.into(len(blocks), func(out []byte) (int, error) {
+		return s.module.EncryptInto(s.handle, o.rule.mechanisms[0], o.handle, blocks, out)
+	}, func(b []byte) error {
+		if len(b) != len(blocks) {
+			return fmt.Errorf("C_Encrypt: %d bytes of %d", len(b), len(blocks))
+		}
+		out = bytes.Clone(b)
+		return nil
+	})
 	return out, err
 }
 
-func (s *session) signature(mechanism uint, o *object, data []byte) ([]byte, error) {
-	sig, err := s.sign(pkcs11.NewMechanism(mechanism, nil), o.handle, data)
-	if err == nil && len(sig) != signatureBytes {
-		return nil, fmt.Errorf("C_Sign: signature of %d bytes", len(sig))
-	}
+func (s *session) signature(mechanism uint, o *object, data []byte) (sig []byte, err error) {
+	err = s.into(signatureRoomBytes, func(out []byte) (int, error) {
+		return s.module.SignInto(s.handle, mechanism, o.handle, data, out)
+	}, func(b []byte) error {
+		if len(b) != signatureBytes {
+			return fmt.Errorf("C_Sign: signature of %d bytes", len(b))
+		}
+		sig = bytes.Clone(b)
+		return nil
+	})
 	return sig, err
 }
 

@@ -1,0 +1,49 @@
+package hsm_test
+
+import (
+	"testing"
+
+	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/hsm/hsmtest"
+	"github.com/persoline/persoline/hsm/nss"
+)
+
+// The capability matrix: what each module has and keeps. A test asserts every
+// cell, also what is not there.
+var matrix = []struct {
+	name  string
+	lend  func(testing.TB) *hsm.Token
+	eddsa bool
+	gaps  []hsm.Gap
+	// open is what the module lets a logged-in client do with a key against
+	// policy.go, by the kind of key.
+	open map[string][]string
+}{
+	{name: "SoftHSM", lend: hsmtest.SoftHSM, eddsa: true},
+	{name: "NSS", lend: hsmtest.NSS, gaps: nss.Gaps(), open: map[string][]string{
+		"mac":  {"CMAC", "HMAC-SHA-512", "copying it"},
+		"ecb":  {"CBC", "copying it"},
+		"seal": {"CBC", "ECB decryption", "copying it"},
+		"pair": {"CMAC", "ECDSA with SHA-256", "HMAC-SHA-512", "copying it"}, // an EC scalar as a MAC key, too,
+	}},
+}
+
+// under is a module under test, with its row of the matrix.
+type under struct {
+	tok   *hsm.Token
+	eddsa bool
+	gaps  []hsm.Gap
+	open  map[string][]string
+}
+
+// classes are those that the module can have.
+func (u under) classes() []hsm.Class { return hsm.Classes() }
+
+// onEachModule is not parallel: a process has a module once.
+func onEachModule(t *testing.T, test func(*testing.T, under)) {
+	for _, m := range matrix {
+		t.Run(m.name, func(t *testing.T) {
+			test(t, under{tok: m.lend(t), eddsa: m.eddsa, gaps: m.gaps, open: m.open})
+		})
+	}
+}
