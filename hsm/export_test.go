@@ -2,8 +2,11 @@ package hsm
 
 import (
 	"context"
+	"sync/atomic"
+	"time"
 
 	"github.com/miekg/pkcs11"
+	"golang.org/x/sync/errgroup"
 )
 
 // Do runs f in a session as the verbs do.
@@ -77,4 +80,46 @@ func expected(list []attribute) []Expected {
 		out = append(out, Expected{Type: a.Type, Name: list[i].name, Value: a.Value})
 	}
 	return out
+}
+
+// The circuit breaker's limits.
+const (
+	BreakerFailures = breakerFailures
+	BreakerRest     = breakerRest
+)
+
+// Bare makes MACs with no pool, gate or counter: n goroutines, each in a
+// session of its own, for a time. It returns operations per second.
+func (t *Token) Bare(ctx context.Context, k Key, msg []byte, n int, during time.Duration) (perSecond float64, err error) {
+	var handle pkcs11.ObjectHandle
+	if err := t.do(ctx, once, func(s *session) error {
+		o, err := t.object(ctx, s, k)
+		if err == nil {
+			handle = o.handle
+		}
+		return err
+	}); err != nil {
+		return 0, err
+	}
+	var done atomic.Int64
+	var all errgroup.Group
+	began := time.Now()
+	for range n {
+		all.Go(func() error {
+			s, err := t.openSession()
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			for time.Since(began) < during {
+				if _, err := t.module.SignInto(s.handle, pkcs11.CKM_SHA256_HMAC, handle, msg, s.answer); err != nil {
+					return err
+				}
+				done.Add(1)
+			}
+			return nil
+		})
+	}
+	err = all.Wait()
+	return float64(done.Load()) / time.Since(began).Seconds(), err
 }

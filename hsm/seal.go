@@ -80,7 +80,7 @@ func (s *session) gcmSeal(o *object, nonce, b, aad []byte) (sealed []byte, err e
 		return s.module.GCMInto(s.handle, o.handle, gcm{nonce: used, aad: aad, in: b}, out)
 	}, func(out []byte) error {
 		if len(out) != len(b)+sealTagBytes {
-			return fmt.Errorf("C_Encrypt: %d bytes of %d with tag", len(out), len(b))
+			return fmt.Errorf("%w: C_Encrypt: %d bytes of %d with tag", ErrDevice, len(out), len(b))
 		}
 		sealed = slices.Concat([]byte{sealVersion}, used, out)
 		return nil
@@ -95,7 +95,7 @@ func (s *session) gcmOpen(o *object, nonce, ct, aad []byte) (plaintext secret.By
 		return s.module.GCMInto(s.handle, o.handle, gcm{open: true, nonce: bytes.Clone(nonce), aad: aad, in: ct}, out)
 	}, func(b []byte) error {
 		if len(b) != len(ct)-sealTagBytes {
-			return fmt.Errorf("C_Decrypt: %d bytes of %d with tag", len(b), len(ct))
+			return fmt.Errorf("%w: C_Decrypt: %d bytes of %d with tag", ErrDevice, len(b), len(ct))
 		}
 		plaintext = secret.New(b)
 		return nil

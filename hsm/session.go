@@ -14,6 +14,9 @@ const findBatch = 256
 // handles; more means that we are looking at something else.
 const maxObjects = 1 << 14
 
+// leastRandomBytes is from how many on zeros cannot be chance.
+const leastRandomBytes = 8
+
 // A session is one PKCS#11 session, used by one goroutine at a time. Its
 // methods are the PKCS#11 calls in our error type.
 type session struct {
@@ -133,6 +136,9 @@ func (s *session) into(n int, operation func(out []byte) (int, error), use func(
 // random returns n bytes of the token's own generator.
 func (s *session) random(n int) (out []byte, err error) {
 	err = s.into(n, func(b []byte) (int, error) { return n, s.module.RandomInto(s.handle, b) }, func(b []byte) error {
+		if n >= leastRandomBytes && blank(b) {
+			return fmt.Errorf("%w: C_GenerateRandom: %d zeros", ErrDevice, n)
+		}
 		out = bytes.Clone(b)
 		return nil
 	})

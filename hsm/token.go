@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/pkcs11"
@@ -103,10 +104,13 @@ type Token struct {
 	// recovery lets one goroutine at a time hold every place of the pool.
 	recovery gate
 	counter  Counter
+	breaker  breaker
+	returned atomic.Uint64 // operations that came back from the module
 
 	// The rest changes only while every place of the pool is held (recovery.go).
 	epoch   uint64 // counts recoveries
 	slot    uint
+	serial  string               // of the token that was opened first
 	anchor  pkcs11.SessionHandle // keeps the login alive, never used for work
 	support support
 	barred  error // the PIN was refused: no login is ever tried again

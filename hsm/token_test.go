@@ -51,6 +51,15 @@ func key(t testing.TB, c hsm.Class, id string) hsm.Key {
 	return k
 }
 
+// secretOf is n known bytes.
+func secretOf(n int) secret.Bytes {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(3*i + 1)
+	}
+	return secret.New(b)
+}
+
 func generated(t testing.TB, tok *hsm.Token, c hsm.Class, id string) hsm.Key {
 	t.Helper()
 	k := key(t, c, id)

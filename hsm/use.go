@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"github.com/miekg/pkcs11"
 )
@@ -138,8 +139,8 @@ func (s *session) mac(o *object, msg []byte) (mac [macBytes]byte, err error) {
 	err = s.into(macBytes, func(out []byte) (int, error) {
 		return s.module.SignInto(s.handle, pkcs11.CKM_SHA256_HMAC, o.handle, msg, out)
 	}, func(b []byte) error {
-		if len(b) != macBytes {
-			return fmt.Errorf("C_Sign: MAC of %d bytes", len(b))
+		if len(b) != macBytes || blank(b) {
+			return fmt.Errorf("%w: C_Sign: MAC of %d bytes", ErrDevice, len(b))
 		}
 		copy(mac[:], b)
 		return nil
@@ -151,8 +152,8 @@ func (s *session) ecb(o *object, blocks []byte) (out []byte, err error) {
 	err = s.into(len(blocks), func(out []byte) (int, error) {
 		return s.module.EncryptInto(s.handle, o.rule.mechanisms[0], o.handle, blocks, out)
 	}, func(b []byte) error {
-		if len(b) != len(blocks) {
-			return fmt.Errorf("C_Encrypt: %d bytes of %d", len(b), len(blocks))
+		if len(b) != len(blocks) || blank(b) {
+			return fmt.Errorf("%w: C_Encrypt: %d bytes of %d", ErrDevice, len(b), len(blocks))
 		}
 		out = bytes.Clone(b)
 		return nil
@@ -164,14 +165,19 @@ func (s *session) signature(mechanism uint, o *object, data []byte) (sig []byte,
 	err = s.into(signatureRoomBytes, func(out []byte) (int, error) {
 		return s.module.SignInto(s.handle, mechanism, o.handle, data, out)
 	}, func(b []byte) error {
-		if len(b) != signatureBytes {
-			return fmt.Errorf("C_Sign: signature of %d bytes", len(b))
+		if len(b) != signatureBytes || blank(b) {
+			return fmt.Errorf("%w: C_Sign: signature of %d bytes", ErrDevice, len(b))
 		}
 		sig = bytes.Clone(b)
 		return nil
 	})
 	return sig, err
 }
+
+// blank reports that a module said yes and wrote nothing: the room was cleared
+// before, and no MAC, signature or encryption of ours is all zeros but once in
+// 2^128.
+func blank(b []byte) bool { return !slices.ContainsFunc(b, func(c byte) bool { return c != 0 }) }
 
 // kcvBlock is the block that an AES key's check value encrypts.
 func kcvBlock() []byte {
