@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 	"time"
 
@@ -35,6 +36,16 @@ func (t *Token) Raw(ctx context.Context, k Key, f func(*pkcs11.Ctx, uint, pkcs11
 		f(t.binding(), t.slot, s.handle, handle)
 		return nil
 	})
+}
+
+// Apart lends a session that the pool does not know, logged in or not.
+func (t *Token) Apart(f func(*pkcs11.Ctx, pkcs11.SessionHandle) error) error {
+	m := t.binding()
+	s, err := m.OpenSession(t.slot, pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(m, s), m.CloseSession(s))
 }
 
 // binding is the module without what tests put before it.

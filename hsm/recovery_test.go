@@ -199,12 +199,14 @@ func TestRefusedPINIsNotRepeated(t *testing.T) {
 			t.Errorf("List after the PIN was changed: %v", err)
 		}
 	}
-	breakToken(t, tok, func(m *pkcs11.Ctx, _ uint, s pkcs11.SessionHandle) error {
+	if err := tok.Apart(func(m *pkcs11.Ctx, s pkcs11.SessionHandle) error {
 		if err := m.Login(s, pkcs11.CKU_USER, "another-pin"); err != nil {
 			return err
 		}
 		return errors.Join(m.SetPIN(s, "another-pin", "test-user-pin"), m.Logout(s))
-	})
+	}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := tok.List(t.Context()); !errors.Is(err, hsm.ErrRefused) {
 		t.Errorf("a login was tried again: %v", err)
 	}
