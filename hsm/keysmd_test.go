@@ -97,6 +97,10 @@ func objectText(r rule) string {
 		return fmt.Sprintf("CKK_AES, %d bytes", r.makeBytes)
 	case p256:
 		return "CKK_EC, P-256 pair"
+	case brain:
+		return "CKK_EC, brainpoolP256r1 pair"
+	case des3:
+		return fmt.Sprintf("CKK_DES3, %d bytes", r.makeBytes)
 	default:
 		return "CKK_EC_EDWARDS, Ed25519 pair"
 	}
@@ -123,6 +127,7 @@ func name(code uint) string {
 		pkcs11.CKM_EC_KEY_PAIR_GEN: "CKM_EC_KEY_PAIR_GEN", ckmECEdwardsKeyPairGen: "CKM_EC_EDWARDS_KEY_PAIR_GEN",
 		pkcs11.CKM_SHA256_HMAC: "CKM_SHA256_HMAC", pkcs11.CKM_AES_ECB: "CKM_AES_ECB", pkcs11.CKM_AES_GCM: "CKM_AES_GCM",
 		pkcs11.CKM_ECDSA: "CKM_ECDSA", ckmEdDSA: "CKM_EDDSA",
+		pkcs11.CKM_DES3_KEY_GEN: "CKM_DES3_KEY_GEN", pkcs11.CKM_DES3_ECB: "CKM_DES3_ECB",
 		pkcs11.CKA_SIGN: "SIGN", pkcs11.CKA_ENCRYPT: "ENCRYPT", pkcs11.CKA_DECRYPT: "DECRYPT",
 	}
 	return known[code]

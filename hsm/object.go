@@ -144,6 +144,9 @@ func (t *Token) inspect(s *session, k Key, h pkcs11.ObjectHandle) (*object, erro
 	if err := s.inspectOrigin(o, t.support); err != nil {
 		return nil, err
 	}
+	if o.rule.form == des3 {
+		return o, nil // always 24 bytes; DES keys have no CKA_VALUE_LEN
+	}
 	if !o.rule.isPair() {
 		size, err := s.read(h, pkcs11.CKA_VALUE_LEN)
 		if err != nil {
@@ -201,10 +204,14 @@ func (s *session) publicKey(o *object) (crypto.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.rule.form == edwards {
+	switch o.rule.form {
+	case edwards:
 		return parseEd25519Point(point[0])
+	case brain:
+		return parseBrainpoolPoint(point[0])
+	default:
+		return parseP256Point(point[0])
 	}
-	return parseP256Point(point[0])
 }
 
 // compare refuses an object that differs from the attributes of its rule.
