@@ -64,7 +64,7 @@ func onEachModule(t *testing.T, test func(*testing.T, under)) {
 func freshSoftHSM(t testing.TB) hsm.Config {
 	t.Helper()
 	module := hsmtest.RequireSoftHSM(t)
-	if err := hsmtest.NewSoftHSM(t.TempDir()); err != nil {
+	if err := hsmtest.NewSoftHSM(hsmtest.TempDir(t)); err != nil {
 		t.Fatal(err)
 	}
 	return hsmtest.TestConfig(module)
@@ -73,7 +73,7 @@ func freshSoftHSM(t testing.TB) hsm.Config {
 func freshNSS(t testing.TB) hsm.Config {
 	t.Helper()
 	hsmtest.RequireNSS(t)
-	cfg, err := hsmtest.NewNSS(t.TempDir())
+	cfg, err := hsmtest.NewNSS(hsmtest.TempDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}

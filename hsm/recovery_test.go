@@ -252,7 +252,7 @@ func TestFailedSessionIsThrownAway(t *testing.T) {
 // nothing is lost.
 func TestBusy(t *testing.T) {
 	module := hsmtest.RequireSoftHSM(t)
-	if err := hsmtest.NewSoftHSM(t.TempDir()); err != nil {
+	if err := hsmtest.NewSoftHSM(hsmtest.TempDir(t)); err != nil {
 		t.Fatal(err)
 	}
 	cfg := hsmtest.TestConfig(module)

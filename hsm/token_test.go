@@ -137,7 +137,7 @@ func keeps(p *pkcs11.Ctx, s pkcs11.SessionHandle, h pkcs11.ObjectHandle, list []
 // and uses none that was made with them.
 func TestUndeclaredGap(t *testing.T) {
 	hsmtest.RequireNSS(t)
-	cfg, err := hsmtest.NewNSS(t.TempDir())
+	cfg, err := hsmtest.NewNSS(hsmtest.TempDir(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -367,7 +367,7 @@ func plant(t *testing.T, m *pkcs11.Ctx, s pkcs11.SessionHandle, k hsm.Key, chang
 
 func TestKeysSurviveReopening(t *testing.T) {
 	module := hsmtest.RequireSoftHSM(t)
-	if err := hsmtest.NewSoftHSM(t.TempDir()); err != nil {
+	if err := hsmtest.NewSoftHSM(hsmtest.TempDir(t)); err != nil {
 		t.Fatal(err)
 	}
 	k := key(t, hsm.ClassLot, "stays")

@@ -105,6 +105,32 @@ func NewNSS(dir string) (hsm.Config, error) {
 	return cfg, err
 }
 
+// TempDir is a directory for a token, which goes when the test ends.
+func TempDir(t testing.TB) string {
+	t.Helper()
+	dir, err := tokenDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// tokenDir makes a directory in memory where the system has such: each key that
+// is made waits for the disk several times, and test keys need not outlive a
+// power cut.
+func tokenDir() (string, error) {
+	const name = "persoline-token-"
+	if dir, err := os.MkdirTemp("/dev/shm", name); err == nil {
+		return dir, nil
+	}
+	return os.MkdirTemp("", name)
+}
+
 func (l *lender) lend(t testing.TB, make func(dir string) (hsm.Config, error)) *hsm.Token {
 	t.Helper()
 	l.Lock()
@@ -124,7 +150,7 @@ func (l *lender) lend(t testing.TB, make func(dir string) (hsm.Config, error)) *
 }
 
 func (l *lender) open(make func(dir string) (hsm.Config, error)) error {
-	dir, err := os.MkdirTemp("", "persoline-token-")
+	dir, err := tokenDir()
 	if err != nil {
 		return err
 	}
