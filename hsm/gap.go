@@ -95,6 +95,7 @@ func (g Gap) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
 type support struct {
 	eddsa bool
 	gaps  []Gap
+	wrap  uint // the mechanism that wraps as RFC 5649 says, 0 if there is none
 }
 
 func (s support) lacks(g Gap) bool { return slices.Contains(s.gaps, g) }

@@ -43,7 +43,9 @@ struct shim_list {
   any_fn digests[7]; /* C_DecryptUpdate .. C_DigestFinal */
   init_fn sign_init;
   use_fn sign;
-  any_fn rest[20]; /* C_SignUpdate .. C_SeedRandom */
+  any_fn signs[16]; /* C_SignUpdate .. C_GenerateKeyPair */
+  ulong_t (*wrap_key)(ulong_t session, mechanism_t *m, ulong_t wrapping, ulong_t key, unsigned char *out, ulong_t *out_len);
+  any_fn keys[3]; /* C_UnwrapKey .. C_SeedRandom */
   ulong_t (*generate_random)(ulong_t session, unsigned char *out, ulong_t len);
 };
 
@@ -52,6 +54,7 @@ _Static_assert(offsetof(struct shim_list, create_object) == sizeof(any_fn) * (1 
 _Static_assert(offsetof(struct shim_list, encrypt) == sizeof(any_fn) * (1 + 30), "C_Encrypt is function 30");
 _Static_assert(offsetof(struct shim_list, decrypt) == sizeof(any_fn) * (1 + 34), "C_Decrypt is function 34");
 _Static_assert(offsetof(struct shim_list, sign) == sizeof(any_fn) * (1 + 43), "C_Sign is function 43");
+_Static_assert(offsetof(struct shim_list, wrap_key) == sizeof(any_fn) * (1 + 60), "C_WrapKey is function 60");
 _Static_assert(offsetof(struct shim_list, generate_random) == sizeof(any_fn) * (1 + 64), "C_GenerateRandom is function 64");
 
 shim_list *shim_open(const char *path, void **handle) {
@@ -120,4 +123,12 @@ unsigned long shim_gcm(shim_list *f, int decrypt, unsigned long session, unsigne
     return run(f->decrypt_init, f->decrypt, session, &m, key, in, in_len, out, out_len, op);
   }
   return run(f->encrypt_init, f->encrypt, session, &m, key, in, in_len, out, out_len, op);
+}
+
+unsigned long shim_wrap(shim_list *f, unsigned long session, unsigned long mechanism, unsigned long wrapping,
+                        unsigned long key, unsigned char *out, size_t *out_len) {
+  mechanism_t m = {mechanism, NULL, 0};
+  ulong_t len = *out_len, rv = f->wrap_key(session, &m, wrapping, key, out, &len);
+  *out_len = len;
+  return rv;
 }

@@ -99,8 +99,8 @@ type Token struct {
 	module module
 	pool   pool
 	// management serializes everything that searches for, makes or destroys
-	// objects: SoftHSM before 2.7 may crash when a search meets a creation.
-	management gate
+	// objects of the token.
+	management turnstile
 	// recovery lets one goroutine at a time hold every place of the pool.
 	recovery gate
 	counter  Counter
@@ -130,7 +130,7 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 	t := &Token{
 		cfg:        cfg,
 		pool:       newPool(cfg.MaxSessions),
-		management: newGate(),
+		management: newTurnstile(cfg.MaxSessions),
 		recovery:   newGate(),
 		handles:    map[string]*object{},
 		support:    support{gaps: slices.Clone(cfg.Gaps)},

@@ -44,6 +44,7 @@ const (
 	VerbUnseal
 	VerbRandom
 	VerbKCV
+	VerbCardPair
 	verbEnd
 )
 
@@ -55,6 +56,7 @@ func (v Verb) String() string {
 		VerbMAC: "MAC", VerbEncryptECB: "EncryptECB", VerbSignDigest: "SignDigest",
 		VerbSignMessage: "SignMessage", VerbSeal: "Seal", VerbUnseal: "Unseal",
 		VerbRandom: "Random", VerbKCV: "KCV",
+		VerbCardPair: "CardPair",
 	}
 	if v == 0 || v >= verbEnd {
 		return fmt.Sprintf("Verb(%d)", uint8(v))

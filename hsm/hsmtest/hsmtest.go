@@ -52,6 +52,7 @@ type Device interface {
 	Signer
 	Cipherer
 	Random(ctx context.Context, n int) ([]byte, error)
+	CardPair(ctx context.Context) (hsm.CardPair, error)
 	Stats() hsm.Stats
 }
 
@@ -78,6 +79,7 @@ func RunWithout(t *testing.T, lacks []hsm.Class, open func(t *testing.T) Device)
 		{"seal", seals},
 		{"seal broken", sealBroken},
 		{"random", random},
+		{"card pair", cardPair},
 		{"KCV", checkValues},
 		{"class refuses", classRefuses},
 		{"size refused", sizeRefused},
