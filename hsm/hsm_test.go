@@ -77,7 +77,7 @@ func TestConfigValidate(t *testing.T) {
 		"module":   func(c *Config) { c.Module = "" },
 		"label":    func(c *Config) { c.TokenLabel = "" },
 		"PIN":      func(c *Config) { c.PIN = secret.Bytes{} },
-		"sessions": func(c *Config) { c.MaxSessions = maxSessions + 1 },
+		"sessions": func(c *Config) { c.MaxSessions = MaxSessions + 1 },
 		"negative": func(c *Config) { c.MaxSessions = -1 },
 		"wait":     func(c *Config) { c.WaitLimit = maxWait + 1 },
 	} {
