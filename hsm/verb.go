@@ -64,6 +64,16 @@ func (v Verb) String() string {
 	return names[v]
 }
 
+// ParseVerb reads the name that String prints.
+func ParseVerb(name string) (Verb, error) {
+	for v := VerbGenerate; v < verbEnd; v++ {
+		if v.String() == name {
+			return v, nil
+		}
+	}
+	return 0, fmt.Errorf("parsing verb: %q is none", name)
+}
+
 // Admit is the gate that a token and its double pass every call through: is
 // the key well named, may its class do this, and is the size (of the message,
 // the blocks, the digest, the plaintext, the key to import) within the verb's
