@@ -1,6 +1,7 @@
 package hsm
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -145,9 +146,17 @@ func p256Scalar(der []byte) ([]byte, error) {
 // belongs reports whether the scalar is the private key of pub. The newer ways
 // to ask keep copies of the scalar in Go's memory.
 func belongs(pub *ecdsa.PublicKey, scalar []byte) bool {
+	if blank(scalar) {
+		return false
+	}
 	//lint:ignore SA1019 crypto/ecdh and crypto/ecdsa copy the private key; this does not
 	x, y := elliptic.P256().ScalarBaseMult(scalar)
-	return !blank(scalar) && x.Cmp(pub.X) == 0 && y.Cmp(pub.Y) == 0
+	point := make([]byte, p256PointBytes)
+	point[0] = 4 // uncompressed
+	x.FillBytes(point[1 : 1+scalarBytes])
+	y.FillBytes(point[1+scalarBytes:])
+	want, err := pub.Bytes()
+	return err == nil && bytes.Equal(point, want)
 }
 
 // cardKeyObject is the template of a card's private key while it is in the
