@@ -155,3 +155,17 @@ func (t *Token) CardObjects(ctx context.Context, f func(*pkcs11.Ctx, pkcs11.Sess
 		return s.destroy(priv, pub, wrapping)
 	})
 }
+
+// PagesAreClear reports that no answer is left in a session's locked memory.
+func (t *Token) PagesAreClear() (clear bool, pages int) {
+	held, err := t.pool.gather(context.Background(), t.cfg.WaitLimit)
+	defer t.pool.scatter(held)
+	clear = err == nil
+	for _, s := range held {
+		if s != nil {
+			pages++
+			clear = clear && blank(s.answer)
+		}
+	}
+	return clear, pages
+}

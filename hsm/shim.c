@@ -1,6 +1,7 @@
 #include "shim.h"
 
 #include <dlfcn.h>
+#include <string.h>
 
 /* The binding (miekg/pkcs11) has the rest of PKCS#11. It copies arguments and results through memory that it frees without
  * clearing, and does not lend its function list, so this file looks the list up again. Layouts: PKCS #11 v2.40, base
@@ -75,16 +76,32 @@ shim_list *shim_open(const char *path, void **handle) {
 
 void shim_close(void *handle) { dlclose(handle); }
 
+/* scrub_bytes is deeper than the modules that we know go below a call of theirs. */
+enum { scrub_bytes = 32 * 1024 };
+
+/* scrub overwrites the stack below its caller: the frames that a module left there hold pieces of what it computed. */
+static __attribute__((noinline)) void scrub(void) {
+  unsigned char frame[scrub_bytes];
+  memset(frame, 0, sizeof frame);
+  __asm__ __volatile__("" : : "r"(frame) : "memory"); /* keeps the memset */
+}
+
 unsigned long shim_login(shim_list *f, unsigned long session, unsigned long user, unsigned char *pin, size_t pin_len) {
-  return f->login(session, user, pin, pin_len);
+  ulong_t rv = f->login(session, user, pin, pin_len);
+  scrub();
+  return rv;
 }
 
 unsigned long shim_create(shim_list *f, unsigned long session, void *attributes, size_t count, unsigned long *object) {
-  return f->create_object(session, attributes, count, object);
+  ulong_t rv = f->create_object(session, attributes, count, object);
+  scrub();
+  return rv;
 }
 
 unsigned long shim_random(shim_list *f, unsigned long session, unsigned char *out, size_t len) {
-  return f->generate_random(session, out, len);
+  ulong_t rv = f->generate_random(session, out, len);
+  scrub();
+  return rv;
 }
 
 static ulong_t run(init_fn init, use_fn use, ulong_t session, mechanism_t *m, ulong_t key, unsigned char *in,
@@ -92,12 +109,12 @@ static ulong_t run(init_fn init, use_fn use, ulong_t session, mechanism_t *m, ul
   ulong_t len = *out_len, rv;
   *op = SHIM_OP_INIT;
   rv = init(session, m, key);
-  if (rv != 0) {
-    return rv;
+  if (rv == 0) {
+    *op = SHIM_OP_USE;
+    rv = use(session, in, in_len, out, &len);
+    *out_len = len;
   }
-  *op = SHIM_OP_USE;
-  rv = use(session, in, in_len, out, &len);
-  *out_len = len;
+  scrub();
   return rv;
 }
 
@@ -130,5 +147,6 @@ unsigned long shim_wrap(shim_list *f, unsigned long session, unsigned long mecha
   mechanism_t m = {mechanism, NULL, 0};
   ulong_t len = *out_len, rv = f->wrap_key(session, &m, wrapping, key, out, &len);
   *out_len = len;
+  scrub();
   return rv;
 }

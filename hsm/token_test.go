@@ -52,6 +52,9 @@ func key(t testing.TB, c hsm.Class, id string) hsm.Key {
 	return k
 }
 
+// secretFrom takes bytes over.
+func secretFrom(b []byte) secret.Bytes { return secret.New(b) }
+
 // secretOf is n known bytes.
 func secretOf(n int) secret.Bytes {
 	b := make([]byte, n)
