@@ -7,6 +7,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"encoding/asn1"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -76,7 +77,7 @@ func TestConfigValidate(t *testing.T) {
 		"module":   func(c *Config) { c.Module = "" },
 		"label":    func(c *Config) { c.TokenLabel = "" },
 		"PIN":      func(c *Config) { c.PIN = secret.Bytes{} },
-		"sessions": func(c *Config) { c.MaxSessions = maxSessions + 1 },
+		"sessions": func(c *Config) { c.MaxSessions = MaxSessions + 1 },
 		"negative": func(c *Config) { c.MaxSessions = -1 },
 		"wait":     func(c *Config) { c.WaitLimit = maxWait + 1 },
 	} {
@@ -239,6 +240,85 @@ func FuzzPoints(f *testing.F) {
 		}
 		if pub, err := parseEd25519Point(b); err == nil && !bytes.HasSuffix(b, pub) {
 			t.Errorf("%x read as %x", b, pub)
+		}
+	})
+}
+
+func TestTurnstile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ts := newTurnstile(2)
+		for range 2 {
+			if err := ts.share(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := ts.enter(t.Context(), time.Second); !errors.Is(err, ErrBusy) {
+			t.Errorf("alone among two: %v", err)
+		}
+		ts.unshare()
+		if err := ts.enter(t.Context(), time.Second); !errors.Is(err, ErrBusy) {
+			t.Errorf("alone beside one: %v", err)
+		}
+		if err := ts.share(t.Context(), time.Second); err != nil {
+			t.Errorf("a place was not given back: %v", err)
+		}
+		ts.unshare()
+		time.AfterFunc(time.Second, ts.unshare)
+		if err := ts.enter(t.Context(), time.Minute); err != nil {
+			t.Error(err)
+		}
+		if err := ts.share(t.Context(), time.Second); !errors.Is(err, ErrBusy) {
+			t.Errorf("sharing with one who is alone: %v", err)
+		}
+		if err := ts.enter(t.Context(), time.Second); !errors.Is(err, ErrBusy) {
+			t.Errorf("two alone: %v", err)
+		}
+		ts.leave()
+		if err := ts.share(t.Context(), 0); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestUnwrapKey: the vectors of RFC 5649, section 6 (the first; the second is
+// too short for us), and nothing that differs from it.
+func TestUnwrapKey(t *testing.T) {
+	t.Parallel()
+	unhex := func(s string) []byte {
+		b, err := hex.DecodeString(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	kek := unhex("5840df6e29b02af1ab493b705bf16ea1ae8338f4dcc176a8")
+	wrapped := unhex("138bdeaa9b8fa7fc61f97742e72248ee5ae6ae5360d1ae6a5f54f373fa543b6a")
+	want := unhex("c37b7e6492584340bed12207808941155068f738")
+	got, err := unwrapKey(kek, bytes.Clone(wrapped), make([]byte, 32))
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("got %x, %v", got, err)
+	}
+	for i := range wrapped {
+		bad := bytes.Clone(wrapped)
+		bad[i] ^= 1
+		if _, err := unwrapKey(kek, bad, make([]byte, 32)); !errors.Is(err, ErrDevice) {
+			t.Errorf("byte %d changed: %v", i, err)
+		}
+	}
+	for _, n := range []int{0, 8, 16, 23, 31} {
+		if _, err := unwrapKey(kek, bytes.Clone(wrapped[:n]), make([]byte, 32)); !errors.Is(err, ErrDevice) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
+func FuzzP256Scalar(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte{0x30, 2, 4, 0})
+	f.Fuzz(func(t *testing.T, der []byte) {
+		if s, err := p256Scalar(der); err == nil && (len(s) != scalarBytes || !bytes.Contains(der, s)) {
+			t.Errorf("%x of %x", s, der)
 		}
 	})
 }

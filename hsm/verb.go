@@ -18,8 +18,9 @@ const (
 	maxRandomBytes = 1024
 	// digestBytes is the one digest length we sign: SHA-256.
 	digestBytes = 32
-	// aesBlockBytes is the AES block.
+	// The blocks of AES and of DES.
 	aesBlockBytes = 16
+	desBlockBytes = 8
 )
 
 // A Verb is one of the things a Token can do. The set is closed; the zero
@@ -43,6 +44,7 @@ const (
 	VerbUnseal
 	VerbRandom
 	VerbKCV
+	VerbCardPair
 	verbEnd
 )
 
@@ -54,11 +56,22 @@ func (v Verb) String() string {
 		VerbMAC: "MAC", VerbEncryptECB: "EncryptECB", VerbSignDigest: "SignDigest",
 		VerbSignMessage: "SignMessage", VerbSeal: "Seal", VerbUnseal: "Unseal",
 		VerbRandom: "Random", VerbKCV: "KCV",
+		VerbCardPair: "CardPair",
 	}
 	if v == 0 || v >= verbEnd {
 		return fmt.Sprintf("Verb(%d)", uint8(v))
 	}
 	return names[v]
+}
+
+// ParseVerb reads the name that String prints.
+func ParseVerb(name string) (Verb, error) {
+	for v := VerbGenerate; v < verbEnd; v++ {
+		if v.String() == name {
+			return v, nil
+		}
+	}
+	return 0, fmt.Errorf("parsing verb: %q is none", name)
 }
 
 // Admit is the gate that a token and its double pass every call through: is
@@ -78,12 +91,15 @@ func (k Key) Admit(v Verb, sizeBytes int) error {
 		}
 		return nil
 	}
-	return AdmitSize(v, sizeBytes)
+	return admitSize(v, sizeBytes, ruleOf(k.Class).blockBytes())
 }
 
 // AdmitSize is the part of Admit that depends on the verb alone; Random, which
-// takes no key, passes through it only. The error wraps ErrRefused.
-func AdmitSize(v Verb, sizeBytes int) error {
+// takes no key, passes through it only. Blocks are those of AES. The error wraps
+// ErrRefused.
+func AdmitSize(v Verb, sizeBytes int) error { return admitSize(v, sizeBytes, aesBlockBytes) }
+
+func admitSize(v Verb, sizeBytes, blockBytes int) error {
 	least, most, multiple := 0, 0, 1
 	switch v {
 	case VerbMAC, VerbSignMessage, VerbSeal:
@@ -91,7 +107,7 @@ func AdmitSize(v Verb, sizeBytes int) error {
 	case VerbUnseal:
 		least, most = sealOverheadBytes+1, sealOverheadBytes+maxMessageBytes
 	case VerbEncryptECB:
-		least, most, multiple = aesBlockBytes, maxBlocksBytes, aesBlockBytes
+		least, most, multiple = blockBytes, maxBlocksBytes, blockBytes
 	case VerbSignDigest:
 		least, most = digestBytes, digestBytes
 	case VerbRandom:
@@ -111,16 +127,16 @@ func (c Class) permits(v Verb) bool {
 	case VerbGenerate, VerbDestroy, VerbHas, VerbLocal:
 		return true
 	case VerbImport:
-		return c != ClassLog && c != ClassStatement && c != ClassEUM && c != ClassEIS
+		return !ruleOf(c).isPair()
 	case VerbPublic, VerbSignMessage:
-		return c == ClassLog || c == ClassStatement || c == ClassEUM || c == ClassEIS
+		return ruleOf(c).isPair()
 	case VerbSignDigest:
 		// Log and statement keys never sign a digest of unknown origin.
-		return c == ClassEUM || c == ClassEIS
+		return c == ClassEUM || c == ClassEIS || c == ClassEUMBrainpool
 	case VerbMAC:
 		return c == ClassLot || c == ClassReceipt
 	case VerbEncryptECB:
-		return c == ClassTransport || c == ClassSMSR || c == ClassKMC
+		return c == ClassTransport || c == ClassSMSR || c == ClassKMC || c == ClassTransport3DES
 	case VerbKCV:
 		return c.permits(VerbMAC) || c.permits(VerbEncryptECB)
 	case VerbSeal, VerbUnseal:

@@ -2,8 +2,12 @@ package hsmtest
 
 import (
 	"crypto/aes"
+	"crypto/des"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/sha256"
+	"errors"
 	"slices"
 
 	"github.com/persoline/persoline/hsm"
@@ -12,7 +16,7 @@ import (
 
 func lifeOfAKey(f *fixture) {
 	ctx := f.Context()
-	for _, c := range hsm.Classes() {
+	for _, c := range f.classes() {
 		k := f.key(c, "life")
 		has, err := f.dev.Has(ctx, k)
 		f.ok(err, "Has before")
@@ -45,6 +49,7 @@ func importing(f *fixture) {
 	sizes := map[hsm.Class][]int{
 		hsm.ClassLot: {32}, hsm.ClassReceipt: {32}, hsm.ClassSeal: {32}, hsm.ClassSMSR: {16},
 		hsm.ClassTransport: {16, 24, 32}, hsm.ClassKMC: {16, 24, 32},
+		hsm.ClassTransport3DES: {16, 24},
 	}
 	for _, c := range hsm.Classes() {
 		for _, n := range []int{0, 8, 16, 24, 31, 32, 33} {
@@ -104,6 +109,17 @@ func checkValues(f *fixture) {
 		f.Errorf("KCV of an AES key is %x, want %x", got, ones[:3])
 	}
 
+	k, value = f.imported(hsm.ClassTransport3DES, 24)
+	triple, err := des.NewTripleDESCipher(value)
+	f.ok(err, "software 3DES")
+	zeros := make([]byte, 8)
+	triple.Encrypt(zeros, zeros)
+	got, err = f.dev.KCV(ctx, k)
+	f.ok(err, "KCV")
+	if !slices.Equal(got[:], zeros[:3]) {
+		f.Errorf("KCV of a 3DES key is %x, want %x", got, zeros[:3])
+	}
+
 	k, value = f.imported(hsm.ClassReceipt, 32)
 	h := hmac.New(sha256.New, value)
 	h.Write([]byte("persoline key check value v1"))
@@ -127,5 +143,28 @@ func random(f *fixture) {
 	for _, n := range []int{-1, 0, 1025} {
 		_, err := f.dev.Random(f.Context(), n)
 		f.want(err, hsm.ErrRefused, "Random of a wrong size")
+	}
+}
+
+// cardPair: scalar and point belong together, and no two pairs are alike.
+func cardPair(f *fixture) {
+	ctx := f.Context()
+	seen := map[string]bool{}
+	for range 10 {
+		pair, err := f.dev.CardPair(ctx)
+		f.ok(err, "CardPair")
+		err = pair.Private.Reveal(func(b []byte) error {
+			own, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), b)
+			if err == nil && !own.PublicKey.Equal(pair.Public) {
+				err = errors.New("the scalar is that of another point")
+			}
+			seen[string(b)] = true
+			return err
+		})
+		f.ok(err, "the pair in software")
+		pair.Private.Wipe()
+	}
+	if len(seen) != 10 {
+		f.Errorf("%d pairs of 10 are different", len(seen))
 	}
 }
