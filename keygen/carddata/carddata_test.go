@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/persoline/persoline/perso/order/codes"
 	"github.com/persoline/persoline/perso/secret"
 )
 
@@ -80,16 +81,16 @@ func TestCodeVectors(t *testing.T) {
 		t.Fatalf("%d rows on the page", len(rows))
 	}
 	for _, m := range rows {
-		r, err := ParseRule(Code(m[1]), m[2])
+		r, err := codes.ParseRule(codes.Code(m[1]), m[2])
 		if err != nil {
 			t.Fatal(err)
 		}
 		var field [CodeBytes]byte
-		if err := r.Derive(testSeed(t), Code(m[1]), &field); err != nil {
+		if err := DeriveCode(testSeed(t), codes.Code(m[1]), r, &field); err != nil {
 			t.Fatal(err)
 		}
 		got := string(bytes.TrimRight(field[:], "\xFF"))
-		if r.way == wayBytes {
+		if r.Way() == codes.Bytes {
 			got = hex.EncodeToString(field[:])
 		}
 		if got != m[3] {
@@ -103,12 +104,12 @@ func TestStrictPassesOver(t *testing.T) {
 	t.Parallel()
 	seed := sha256.Sum256([]byte{0, 0, 0, 4})
 	for rule, want := range map[string]string{"random:4": "5355", "strict:4": "3832"} {
-		r, err := ParseRule(PIN1, rule)
+		r, err := codes.ParseRule(codes.PIN1, rule)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var field [CodeBytes]byte
-		if err := r.Derive(&seed, PIN1, &field); err != nil || string(field[:]) != want+"\xFF\xFF\xFF\xFF" {
+		if err := DeriveCode(&seed, codes.PIN1, r, &field); err != nil || string(field[:]) != want+"\xFF\xFF\xFF\xFF" {
 			t.Errorf("%s gives %q, %v", rule, field, err)
 		}
 	}
@@ -135,7 +136,7 @@ func TestCodesAreUnbiased(t *testing.T) {
 	t.Parallel()
 	const cards = 4000
 	for _, rule := range []string{"random:8", "strict:8"} {
-		r, err := ParseRule(PUK1, rule)
+		r, err := codes.ParseRule(codes.PUK1, rule)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,7 +144,7 @@ func TestCodesAreUnbiased(t *testing.T) {
 		for i := range cards {
 			seed := sha256.Sum256([]byte{byte(i >> 8), byte(i)})
 			var code [CodeBytes]byte
-			if err := r.Derive(&seed, PUK1, &code); err != nil || WeakCode(code[:]) {
+			if err := DeriveCode(&seed, codes.PUK1, r, &code); err != nil || WeakCode(code[:]) {
 				t.Fatalf("%s: %v", rule, err)
 			}
 			for _, d := range code {
@@ -158,41 +159,22 @@ func TestCodesAreUnbiased(t *testing.T) {
 	}
 }
 
-func TestPolicy(t *testing.T) {
+// A fixed code is the order's, and a code that no rule fits is refused.
+func TestFixedCode(t *testing.T) {
 	t.Parallel()
-	if got := DefaultPolicy().String(); got != "PIN1=random:4 PIN2=random:4 PUK1=random:8 PUK2=random:8 ADM1=random:8" {
-		t.Errorf("default policy is %q", got)
-	}
-	p, err := ParsePolicy("PIN1=fixed:1234 PUK1=strict:8 ADM2=bytes")
+	p, err := codes.ParsePolicy("PIN1=fixed:1234")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := p.String(); got != "PIN1=fixed:1234 PIN2=random:4 PUK1=strict:8 PUK2=random:8 ADM1=random:8 ADM2=bytes" {
-		t.Errorf("policy is %q", got)
-	}
-	if again, err := ParsePolicy(p.String()); err != nil || again != p {
-		t.Errorf("read again: %q, %v", again, err)
-	}
-	r, ok := p.Rule(PIN1)
+	r, _ := p.Rule(codes.PIN1)
 	var field [CodeBytes]byte
-	if err := r.Derive(testSeed(t), PIN1, &field); !ok || err != nil || string(field[:]) != "1234\xFF\xFF\xFF\xFF" {
+	if err := DeriveCode(testSeed(t), codes.PIN1, r, &field); err != nil || string(field[:]) != "1234\xFF\xFF\xFF\xFF" {
 		t.Errorf("fixed PIN1: %q, %v", field, err)
 	}
-	if _, ok := p.Rule(ADM4); ok {
-		t.Error("ADM4 has a rule")
-	}
-	if _, ok := p.Rule("X"); ok {
-		t.Error("X has a rule")
-	}
-	for _, bad := range []string{"", "PIN1", "PIN1=", "PIN1=random:3", "PIN1=random:9", "PIN1=random:04", "PIN1=random:+4", "PIN1=fixed:12", "PIN1=fixed:12a4",
-		"PIN1=bytes", "PUK1=fixed:12345678", "ADM1=fixed:12345678", "PUK1=random:4", "ADM1=random:4", "PUK1=bytes", "ADM1=bytes:8", "PIN3=random:4",
-		"PIN2=random:4 PIN1=random:4", "PIN1=random:4 PIN1=random:4", "PIN1=random:4  PIN2=random:4", "PIN1=RANDOM:4"} {
-		if p, err := ParsePolicy(bad); !errors.Is(err, ErrPolicy) {
-			t.Errorf("%q reads as %q, %v", bad, p, err)
+	for c, r := range map[codes.Code]codes.Rule{codes.PIN1: {}, codes.PUK1: r} {
+		if err := DeriveCode(testSeed(t), c, r, &field); !errors.Is(err, codes.ErrPolicy) {
+			t.Errorf("%s by rule %s: %v", c, r, err)
 		}
-	}
-	if err := (Rule{}).Derive(testSeed(t), PIN1, &field); !errors.Is(err, ErrPolicy) {
-		t.Errorf("deriving without a rule: %v", err)
 	}
 }
 
@@ -229,7 +211,7 @@ func TestLabelsDiffer(t *testing.T) {
 	for _, name := range []string{"KI", "ISD.ENC", "ISD.MAC", "ISD.DEK", "OTA.KIC", "OTA.KID", "OTA.KIK"} {
 		seen[name] = true
 	}
-	for _, c := range Codes() {
+	for _, c := range codes.Codes() {
 		seen[string(c)] = true
 	}
 	for _, p := range []Protocol{SCP02, SCP03, SCP80} {
@@ -288,32 +270,6 @@ func TestWeakKeys(t *testing.T) {
 			}
 		}
 	}
-}
-
-func FuzzParsePolicy(f *testing.F) {
-	f.Add(DefaultPolicy().String())
-	f.Add("PIN1=fixed:0000 PUK2=strict:8 ADM4=bytes")
-	f.Fuzz(func(t *testing.T, in string) {
-		p, err := ParsePolicy(in)
-		if err != nil {
-			if !errors.Is(err, ErrPolicy) {
-				t.Fatal(err)
-			}
-			return
-		}
-		again, err := ParsePolicy(p.String())
-		if err != nil || again != p {
-			t.Fatalf("%q became %q, %v", in, again, err)
-		}
-		for _, c := range Codes() {
-			if r, ok := p.Rule(c); ok {
-				var field [CodeBytes]byte
-				if err := r.Derive(testSeed(t), c, &field); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	})
 }
 
 func FuzzParseSetName(f *testing.F) {

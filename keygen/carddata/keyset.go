@@ -1,8 +1,8 @@
 // Package carddata says which secrets a card holds beyond the fixed set of the key tree, and derives them from the card's
 // seed: key sets by version for SCP02, SCP03 and SCP80, and PIN, PUK and ADM codes by a policy of the order or product.
 //
-// It exists so that a product with two OTA key sets, or an order with a fixed PIN1, is a value that can be parsed, checked
-// and released, and not a change of the vault's code.
+// It exists so that a product with two OTA key sets, or an order with a fixed PIN1 (perso/order/codes), is a value that can
+// be parsed, checked and released, and not a change of the vault's code.
 //
 // Contract. Everything is a pure function of seed, name and policy; the label of a name never changes, and two names never
 // share one (KEYTREE.md has both, with vectors). Weak values are passed over without bias. Nothing here reads a clock or
@@ -37,8 +37,6 @@ const (
 var (
 	// ErrName says that a key has a protocol, version, role or algorithm that do not go together.
 	ErrName = errors.New("no such card key")
-	// ErrPolicy says that a code cannot be made as asked.
-	ErrPolicy = errors.New("unusable code policy")
 	// ErrWeak says that a stream held weak values only. It will not be seen.
 	ErrWeak = errors.New("only weak values")
 )

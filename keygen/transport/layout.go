@@ -3,7 +3,7 @@
 //
 // It exists because every AuC has its own: AES in ECB or in CBC with a zero IV, Triple DES in older ones, and lately a file
 // with a session key of its own under the receiver's RSA key. The layout is named by the description of the transport key
-// in the order, so that officers release it; a new layout is a new name here, and no change elsewhere.
+// in the order (perso/order/k4), so that officers release it; a new layout is a new name there, and a few lines here.
 //
 // Contract. Wrapping is a pure function: the HSM does the block operations through Encrypter, as few calls as the mode
 // allows, and the same input gives the same file (I8). No error carries a secret. Plain values are the caller's to clear.
@@ -19,9 +19,8 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
-	"strings"
 
-	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/scp/tdes"
 )
@@ -30,103 +29,11 @@ import (
 const MaxCallBytes = 4096
 
 var (
-	// ErrLayout says that a layout is unknown.
-	ErrLayout = errors.New("unknown transport layout")
 	// ErrValue says that a value does not fit the layout.
 	ErrValue = errors.New("value does not fit the transport layout")
 	// ErrAnswer says that the HSM gave back something of another length.
 	ErrAnswer = errors.New("unusable answer of the transport key")
 )
-
-// Layout is the way in which values are put under a transport key. Parse it.
-type Layout string
-
-// The layouts. Of one AES block, ECB and CBC with zero IV are the same; they differ for a Ki or TOPc of 32 bytes, and always
-// with Triple DES, whose block is 8 bytes.
-const (
-	AESECB   Layout = "AES-ECB"         // AES of 128, 192 or 256 bits
-	AESCBC   Layout = "AES-CBC-0"       // the same in CBC, IV zero
-	TDES2ECB Layout = "3DES-2KEY-ECB"   // Triple DES, K1 K2 K1
-	TDES2CBC Layout = "3DES-2KEY-CBC-0" //
-	TDES3ECB Layout = "3DES-3KEY-ECB"   // Triple DES, K1 K2 K3
-	TDES3CBC Layout = "3DES-3KEY-CBC-0" //
-	Envelope Layout = "RSA-OAEP-AES"    // one file for a public key, see Seal
-)
-
-// Layouts are all layouts.
-func Layouts() []Layout {
-	return []Layout{AESECB, AESCBC, TDES2ECB, TDES2CBC, TDES3ECB, TDES3CBC, Envelope}
-}
-
-// ParseLayout reads the name of a layout.
-func ParseLayout(s string) (Layout, error) {
-	for _, l := range Layouts() {
-		if string(l) == s {
-			return l, nil
-		}
-	}
-	return "", fmt.Errorf("reading transport layout %.30q, want one of %v: %w", s, Layouts(), ErrLayout)
-}
-
-// BlockBytes is the size of a block of the layout's cipher; 0 for the envelope, which has no blocks.
-func (l Layout) BlockBytes() int {
-	switch l {
-	case AESECB, AESCBC:
-		return 16
-	case TDES2ECB, TDES2CBC, TDES3ECB, TDES3CBC:
-		return tdes.BlockBytes
-	}
-	return 0
-}
-
-func (l Layout) chained() bool { return l == AESCBC || l == TDES2CBC || l == TDES3CBC }
-
-// KeyBytes says whether a transport key of n bytes is one of the layout.
-func (l Layout) KeyBytes(n int) bool {
-	switch l {
-	case AESECB, AESCBC:
-		return n == 16 || n == 24 || n == 32
-	case TDES2ECB, TDES2CBC:
-		return n == 16
-	case TDES3ECB, TDES3CBC:
-		return n == 24
-	}
-	return false
-}
-
-// Key is a transport key as an order describes it: its name in the vault, and what is done with it.
-type Key struct {
-	Name   perso.Name
-	Layout Layout
-}
-
-// ParseKey reads "<name>" or "<name>/<layout>"; without a layout it is AES-ECB, whose only spelling that is.
-func ParseKey(s string) (Key, error) {
-	name, layout, more := strings.Cut(s, "/")
-	k := Key{Layout: AESECB}
-	var err error
-	if k.Name, err = perso.ParseName(name); err != nil {
-		return Key{}, fmt.Errorf("reading transport key: %w", err)
-	}
-	if !more {
-		return k, nil
-	}
-	if k.Layout, err = ParseLayout(layout); err != nil {
-		return Key{}, fmt.Errorf("reading transport key %q: %w", k.Name, err)
-	}
-	if k.Layout == AESECB {
-		return Key{}, fmt.Errorf("reading transport key %q: %q is what a key without layout has, leave it out: %w", k.Name, AESECB, ErrLayout)
-	}
-	return k, nil
-}
-
-// String is the spelling that ParseKey reads.
-func (k Key) String() string {
-	if k.Layout == AESECB {
-		return string(k.Name)
-	}
-	return string(k.Name) + "/" + string(k.Layout)
-}
 
 // Check says which check value goes with a value, so that a receiver with the wrong transport key finds out.
 type Check byte
@@ -158,7 +65,7 @@ type Encrypter interface {
 }
 
 // CodeValue is a code's field of 8 bytes as a value: filled with FF to a whole block of the layout.
-func (l Layout) CodeValue(name string, field [8]byte) Value {
+func CodeValue(l k4.Layout, name string, field [8]byte) Value {
 	v := Value{Name: name, Plain: make([]byte, max(l.BlockBytes(), len(field)))}
 	for i := copy(v.Plain, field[:]); i < len(v.Plain); i++ {
 		v.Plain[i] = 0xFF
@@ -168,10 +75,10 @@ func (l Layout) CodeValue(name string, field [8]byte) Value {
 
 // Wrap encrypts all values. In ECB that is one call for all of them; in CBC with zero IV each value is a chain of its own,
 // and one call takes the next block of every chain, so there are as many calls as the longest value has blocks.
-func (l Layout) Wrap(ctx context.Context, key Encrypter, values []Value) ([]Wrapped, error) {
+func Wrap(ctx context.Context, l k4.Layout, key Encrypter, values []Value) ([]Wrapped, error) {
 	block := l.BlockBytes()
 	if block == 0 {
-		return nil, fmt.Errorf("wrapping by %.30q: %w", string(l), ErrLayout)
+		return nil, fmt.Errorf("wrapping by %.30q: %w", string(l), k4.ErrLayout)
 	}
 	out, rounds := make([]Wrapped, len(values)), 0
 	for i, v := range values {
@@ -185,7 +92,7 @@ func (l Layout) Wrap(ctx context.Context, key Encrypter, values []Value) ([]Wrap
 		out[i] = Wrapped{Name: v.Name, Cipher: make([]byte, 0, len(v.Plain)), KCV: kcv}
 		rounds = max(rounds, len(v.Plain)/block)
 	}
-	if !l.chained() {
+	if !l.Chained() {
 		return out, wrapECB(ctx, key, values, out)
 	}
 	for round := range rounds {

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/persoline/persoline/perso/aka"
+	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/scp/tdes"
 )
 
@@ -89,20 +90,20 @@ func TestReferenceVectors(t *testing.T) {
 		if err != nil || hex.EncodeToString(opc[:]) != s.OPc {
 			t.Errorf("OPc is %x, %v, want %s", opc, err, s.OPc)
 		}
-		for _, l := range []Layout{AESECB, AESCBC} {
-			got, err := l.Wrap(t.Context(), aesKey(t, unhex(t, s.K4)), []Value{{Name: "KI", Plain: unhex(t, s.Ki), Check: CheckAES}})
+		for _, l := range []k4.Layout{k4.AESECB, k4.AESCBC} {
+			got, err := Wrap(t.Context(), l, aesKey(t, unhex(t, s.K4)), []Value{{Name: "KI", Plain: unhex(t, s.Ki), Check: CheckAES}})
 			if err != nil || hex.EncodeToString(got[0].Cipher) != s.EKI {
 				t.Errorf("%s: EKI is %x, %v, want %s", l, got, err, s.EKI)
 			}
 		}
 	}
-	byMode := map[string]Layout{"3DES-EDE2 ECB, 2 blocks": TDES2ECB, "3DES-EDE2 CBC zero IV": TDES2CBC}
+	byMode := map[string]k4.Layout{"3DES-EDE2 ECB, 2 blocks": k4.TDES2ECB, "3DES-EDE2 CBC zero IV": k4.TDES2CBC}
 	for _, s := range r.Others {
 		l, ok := byMode[s.Mode]
 		if !ok {
 			continue // single DES: refused, see tdes
 		}
-		got, err := l.Wrap(t.Context(), tdesKey(t, unhex(t, s.K4)), []Value{{Name: "KI", Plain: unhex(t, s.Ki)}})
+		got, err := Wrap(t.Context(), l, tdesKey(t, unhex(t, s.K4)), []Value{{Name: "KI", Plain: unhex(t, s.Ki)}})
 		if err != nil || hex.EncodeToString(got[0].Cipher) != s.EKI {
 			t.Errorf("%s: EKI is %x, %v, want %s", l, got, err, s.EKI)
 		}
@@ -118,9 +119,9 @@ func TestChains(t *testing.T) {
 		t.Fatal(err)
 	}
 	values := []Value{{Name: "PIN1", Plain: bytes.Repeat([]byte{1}, 8)}, {Name: "KI", Plain: bytes.Repeat([]byte{2}, 32)}, {Name: "OPC", Plain: bytes.Repeat([]byte{2}, 16)}}
-	for l, f := range map[Layout]func([]byte) ([]byte, error){TDES3ECB: k.ECB, TDES3CBC: k.CBC} {
+	for l, f := range map[k4.Layout]func([]byte) ([]byte, error){k4.TDES3ECB: k.ECB, k4.TDES3CBC: k.CBC} {
 		e := tdesKey(t, key)
-		got, err := l.Wrap(t.Context(), e, values)
+		got, err := Wrap(t.Context(), l, e, values)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -130,7 +131,7 @@ func TestChains(t *testing.T) {
 				t.Errorf("%s of %s: %x, want %x, %v", l, v.Name, got[i].Cipher, want, err)
 			}
 		}
-		if want := map[Layout]int{TDES3ECB: 1, TDES3CBC: 4}[l]; e.calls != want {
+		if want := map[k4.Layout]int{k4.TDES3ECB: 1, k4.TDES3CBC: 4}[l]; e.calls != want {
 			t.Errorf("%s takes %d calls, want %d", l, e.calls, want)
 		}
 	}
@@ -142,9 +143,9 @@ func TestManyValuesAreSplit(t *testing.T) {
 	for i := range values {
 		values[i] = Value{Name: fmt.Sprint(i), Plain: bytes.Repeat([]byte{byte(i), byte(i >> 8)}, 8)}
 	}
-	for _, l := range []Layout{AESECB, AESCBC} {
+	for _, l := range []k4.Layout{k4.AESECB, k4.AESCBC} {
 		e := aesKey(t, make([]byte, 16))
-		got, err := l.Wrap(t.Context(), e, values)
+		got, err := Wrap(t.Context(), l, e, values)
 		if err != nil || e.calls != 3 {
 			t.Fatalf("%s: %d calls, %v", l, e.calls, err)
 		}
@@ -160,7 +161,7 @@ func TestManyValuesAreSplit(t *testing.T) {
 func TestCheckValues(t *testing.T) {
 	t.Parallel()
 	key := unhex(t, "404142434445464748494a4b4c4d4e4f")
-	got, err := AESECB.Wrap(t.Context(), aesKey(t, key), []Value{{Name: "A", Plain: key, Check: CheckAES}, {Name: "T", Plain: key, Check: CheckTDES}, {Name: "P", Plain: key}})
+	got, err := Wrap(t.Context(), k4.AESECB, aesKey(t, key), []Value{{Name: "A", Plain: key, Check: CheckAES}, {Name: "T", Plain: key, Check: CheckTDES}, {Name: "P", Plain: key}})
 	if err != nil || hex.EncodeToString(got[0].KCV) != "504a77" || hex.EncodeToString(got[1].KCV) != "8baf47" || got[2].KCV != nil {
 		t.Errorf("check values %x, %v", got, err)
 	}
@@ -168,11 +169,11 @@ func TestCheckValues(t *testing.T) {
 		"AES of 48": {Plain: make([]byte, 48), Check: CheckAES}, "3DES with equal parts": {Plain: make([]byte, 16), Check: CheckTDES},
 		"unknown check": {Plain: key, Check: 9}, "nothing": {}, "half a block": {Plain: make([]byte, 8)}, "too long": {Plain: make([]byte, MaxCallBytes+16)},
 	} {
-		if got, err := AESECB.Wrap(t.Context(), aesKey(t, key), []Value{v}); err == nil {
+		if got, err := Wrap(t.Context(), k4.AESECB, aesKey(t, key), []Value{v}); err == nil {
 			t.Errorf("%s is wrapped as %x", name, got)
 		}
 	}
-	if _, err := Envelope.Wrap(t.Context(), aesKey(t, key), nil); !errors.Is(err, ErrLayout) {
+	if _, err := Wrap(t.Context(), k4.Envelope, aesKey(t, key), nil); !errors.Is(err, k4.ErrLayout) {
 		t.Errorf("wrapping by envelope: %v", err)
 	}
 }
@@ -186,68 +187,21 @@ func TestBrokenKey(t *testing.T) {
 		"plain": func(p []byte) ([]byte, error) { return bytes.Clone(p), nil },
 		"fails": func([]byte) ([]byte, error) { return nil, ErrAnswer },
 	} {
-		for _, l := range []Layout{AESECB, AESCBC} {
-			if _, err := l.Wrap(t.Context(), &software{ecb: f}, v); !errors.Is(err, ErrAnswer) {
+		for _, l := range []k4.Layout{k4.AESECB, k4.AESCBC} {
+			if _, err := Wrap(t.Context(), l, &software{ecb: f}, v); !errors.Is(err, ErrAnswer) {
 				t.Errorf("%s, %s: %v", name, l, err)
 			}
 		}
 	}
 }
 
-func TestLayouts(t *testing.T) {
+func TestCodeValue(t *testing.T) {
 	t.Parallel()
-	for _, l := range Layouts() {
-		if got, err := ParseLayout(string(l)); err != nil || got != l {
-			t.Errorf("%q reads as %q, %v", l, got, err)
-		}
-	}
-	if _, err := ParseLayout("aes-ecb"); !errors.Is(err, ErrLayout) {
-		t.Error(err)
-	}
-	for l, lengths := range map[Layout][]int{AESECB: {16, 24, 32}, AESCBC: {16, 24, 32}, TDES2ECB: {16}, TDES2CBC: {16}, TDES3ECB: {24}, TDES3CBC: {24}, Envelope: nil} {
-		var got []int
-		for n := range 64 {
-			if l.KeyBytes(n) {
-				got = append(got, n)
-			}
-		}
-		if fmt.Sprint(got) != fmt.Sprint(lengths) {
-			t.Errorf("keys of %s have %v bytes, want %v", l, got, lengths)
-		}
-	}
 	field := [8]byte{'1', '2', '3', '4', 0xFF, 0xFF, 0xFF, 0xFF}
-	if v := AESECB.CodeValue("PIN1", field); hex.EncodeToString(v.Plain) != "31323334"+strings.Repeat("ff", 12) {
+	if v := CodeValue(k4.AESECB, "PIN1", field); hex.EncodeToString(v.Plain) != "31323334"+strings.Repeat("ff", 12) {
 		t.Errorf("code for AES: %x", v.Plain)
 	}
-	if v := TDES2CBC.CodeValue("PIN1", field); hex.EncodeToString(v.Plain) != "31323334ffffffff" {
+	if v := CodeValue(k4.TDES2CBC, "PIN1", field); hex.EncodeToString(v.Plain) != "31323334ffffffff" {
 		t.Errorf("code for Triple DES: %x", v.Plain)
 	}
-}
-
-func TestKeys(t *testing.T) {
-	t.Parallel()
-	for s, want := range map[string]Key{
-		"tk-auc-demo": {"tk-auc-demo", AESECB}, "tk_1/AES-CBC-0": {"tk_1", AESCBC}, "old/3DES-2KEY-ECB": {"old", TDES2ECB}, "rsa/RSA-OAEP-AES": {"rsa", Envelope},
-	} {
-		if got, err := ParseKey(s); err != nil || got != want || got.String() != s {
-			t.Errorf("%q reads as %+v, %v", s, got, err)
-		}
-	}
-	for _, s := range []string{"", "/AES-CBC-0", "tk/", "tk/AES-ECB", "tk/aes-cbc-0", "tk/AES-CBC-0/", "tk auc"} {
-		if got, err := ParseKey(s); err == nil {
-			t.Errorf("%q reads as %+v", s, got)
-		}
-	}
-}
-
-func FuzzParseKey(f *testing.F) {
-	for _, s := range []string{"tk-auc-demo", "tk/3DES-3KEY-CBC-0", "tk/AES-ECB", "/"} {
-		f.Add(s)
-	}
-	f.Fuzz(func(t *testing.T, in string) {
-		k, err := ParseKey(in)
-		if err == nil && k.String() != in {
-			t.Fatalf("%q became %q", in, k)
-		}
-	})
 }
