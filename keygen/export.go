@@ -102,14 +102,13 @@ func (l *lot) proveGood(cp checkpoint.Checkpoint, item bus.ExportItem) (entry.Cl
 	case o.Verdict != perso.VerdictGood || o.Receipt == [32]byte{}:
 		return c, refuse("unit %d generation %d ended %q", c.Unit, c.Gen, o.Verdict)
 	}
-	cert, good := l.seen.proven(c, entry.Hash(item.Claim.Entry))
-	switch {
+	switch good, withCert := l.seen.proven(c, entry.Hash(item.Claim.Entry), o.Cert); {
 	case !good:
 		return c, refuse("unit %d generation %d is good in the log, but did not prove it here", c.Unit, c.Gen)
-	case o.Cert != cert:
+	case !withCert:
 		return c, refuse("outcome names another certificate than the one that unit %d proved itself with", c.Unit)
 	}
-	return c, signedFacts(c, cert, item.Signed)
+	return c, signedFacts(c, o.Cert, item.Signed)
 }
 
 // signedFacts checks that what is to be signed speaks of the unit: its EID and the certificate on its chip.

@@ -30,7 +30,6 @@ func (r *run) judge() error {
 		answers = answers[1:]
 	}
 	marks := r.state.Marks
-	r.stamped = r.showsStamp()
 	for i := range r.l.script.Acts[act] {
 		if r.state.Skip[i] {
 			continue
@@ -50,7 +49,6 @@ func (r *run) judge() error {
 			if err := r.step(st, m, answers[0]); err != nil {
 				return err
 			}
-			r.stamped = r.stamped || holdsStamp(st)
 			answers = answers[1:]
 		}
 	}
@@ -197,7 +195,7 @@ func (r *run) verdict() error {
 	if r.stored != nil {
 		return refuse("certificate of the chip's key is not on record")
 	}
-	if _, _, good := r.l.seen.history(r.claim, r.vars.stamp, r.act.Session); !good && r.l.seen.goods >= r.l.release.Good {
+	if !r.past.good && r.l.seen.goods >= r.l.release.Good {
 		return refuse("%d units are good, no more were released", r.l.seen.goods)
 	}
 	r.proven = true

@@ -18,6 +18,7 @@ const (
 	labelSeed      = "persoline/1 seed"
 	labelChallenge = "persoline/1 challenge"
 	labelReceipts  = "persoline/1 receipts"
+	labelIndex     = "persoline/1 index"
 	labelCard      = "persoline/1 card "
 )
 

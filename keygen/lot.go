@@ -31,6 +31,7 @@ type lot struct {
 	op        secret.Bytes
 	challenge secret.Bytes // parent of all challenges of the lot
 	receipts  secret.Bytes // MAC key of its receipts
+	indexing  secret.Bytes // key of the tags in its index
 
 	constants map[string][]byte // the release's
 
@@ -267,7 +268,7 @@ func (v *Vault) openSecrets(ctx context.Context, l *lot) error {
 		key   hsm.Key
 		label string
 		to    *secret.Bytes
-	}{{l.key, labelChallenge, &l.challenge}, {v.cfg.Keys.Receipt, labelReceipts, &l.receipts}} {
+	}{{l.key, labelChallenge, &l.challenge}, {v.cfg.Keys.Receipt, labelReceipts, &l.receipts}, {v.cfg.Keys.Receipt, labelIndex, &l.indexing}} {
 		mac, err := v.cfg.Token.MAC(ctx, d.key, kdfInput(d.label, []byte(l.release.Lot)))
 		if err != nil {
 			return fmt.Errorf("deriving keys of lot %q: %w", l.release.Lot, err)
@@ -309,6 +310,7 @@ func (l *lot) close() {
 	l.op.Wipe()
 	l.challenge.Wipe()
 	l.receipts.Wipe()
+	l.indexing.Wipe()
 }
 
 // take locks an open lot. The caller unlocks it, and takes v.mu not before that.

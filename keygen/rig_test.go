@@ -135,12 +135,18 @@ func (r *rig) reopenVault() {
 	r.vault = v
 }
 
-func (r *rig) compile() {
+// source is the script of the first product.
+func (r *rig) source() string {
 	src, err := os.ReadFile("../deploy/products/m2m-200s.script")
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if r.script, err = script.Compile(src, script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes)); err != nil {
+	return string(src)
+}
+
+func (r *rig) compile() {
+	var err error
+	if r.script, err = script.Compile([]byte(r.source()), script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes)); err != nil {
 		r.t.Fatal(err)
 	}
 }

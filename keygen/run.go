@@ -39,14 +39,12 @@ type run struct {
 	act      entry.Act
 	previous *rendered // what was served for this act before, if anything
 
-	proven      bool // the verdict is good
-	wroteBefore bool // an earlier session began to write
-	wasGood     bool // the chip proved itself before
-	stamped     bool // the chip confirmed in this act that it took the claim's stamp, or had it already
-	vars        *variables
-	host        *scp.Host
-	onCard      bool // the session runs on the card's own keys
-	state       state
+	proven bool    // the verdict is good
+	past   history // what other acts of the claim came to
+	vars   *variables
+	host   *scp.Host
+	onCard bool // the session runs on the card's own keys
+	state  state
 
 	cert   []byte // chosen or signed, whole
 	window []bus.Play
@@ -62,9 +60,10 @@ func (r *run) play() error {
 		return r.first()
 	}
 	var err error
-	if r.state, err = openState(r.host, r.act.Session, r.vars.stamp, r.act.N, r.item.State); err != nil {
+	if r.state, err = openState(r.host, r.act.Session, r.vars.hash, r.act.N, r.item.State); err != nil {
 		return err
 	}
+	r.vars.stamp = stampOf(r.vars.hash, r.state.Stamp)
 	for name, value := range r.state.Carried {
 		r.vars.carried[name] = value
 	}
@@ -144,7 +143,7 @@ func (r *run) sameChip(iu scp.InitUpdate) error {
 func (r *run) staticKeys(iu scp.InitUpdate) (scp.StaticKeys, error) {
 	switch iu.KVN {
 	case r.l.release.FactoryKVN:
-		if r.wasGood && r.previous == nil { // its keys were replaced: this is a second chip of that name, and it would become a clone
+		if r.past.good && r.previous == nil { // its keys were replaced: this is a second chip of that name, and it would become a clone
 			return scp.StaticKeys{}, refuse("%s: chip %s is good and shows the maker's keys", perso.ReasonTwin, r.claim.Chip)
 		}
 		in := scp.KDF3ECBInputs(iu.KDD, r.l.subkey)
@@ -172,7 +171,8 @@ func (r *run) first() error {
 		return failure{Reason: perso.ReasonData, Step: stepInitialize, SW: uint16(apdu.SWOK)} // a chip without this level
 	}
 	r.window = []bus.Play{{APDU: command, SW: apdu.ExactMask(apdu.SWOK).String()}}
-	r.state = state{Captures: map[string][]byte{}}
+	r.state = state{Captures: map[string][]byte{}, Stamp: r.chooseStamp()}
+	r.vars.stamp = stampOf(r.vars.hash, r.state.Stamp)
 	return r.render(0)
 }
 
@@ -229,30 +229,22 @@ func (r *run) renderAct(n int) error {
 func (r *run) decide(n int) ([]bool, error) {
 	r.vars.deciding = true
 	defer func() { r.vars.deciding = false }()
-	skip, err := r.l.script.Skip(n, r.state.Captures, map[string]bool{whenECKA: r.needsKey()}, r.vars)
+	if n > 0 {
+		if err := r.mayWrite(); err != nil {
+			return nil, err
+		}
+	}
+	skip, err := r.l.script.Skip(n, r.state.Captures, map[string]bool{whenECKA: r.needsKey(), whenStamp: r.stampsHere()}, r.vars)
 	if err != nil {
 		return nil, err
 	}
-	if n == r.l.plan.stamp && n > 0 && r.wroteBefore && !r.onCard && !r.showsStamp() {
-		return nil, failure{Reason: perso.ReasonTwin, Step: "stamp"} // another chip with this id has it (I1)
-	}
 	for i := range skip {
 		// What an earlier session may have begun, and what is never done twice, cannot be mended.
-		if sec := &r.l.script.Acts[n][i]; sec.Redo == script.RedoNever && !skip[i] && (r.wroteBefore || r.act.Present != r.claim.Present) {
+		if sec := &r.l.script.Acts[n][i]; sec.Redo == script.RedoNever && !skip[i] && (r.past.wroteBefore(r.act.Serial) || r.act.Present != r.claim.Present) {
 			return nil, failure{Reason: perso.ReasonData, Step: sec.Name}
 		}
 	}
 	return skip, nil
-}
-
-// showsStamp says whether the chip reported the stamp of this claim: then it is the one that an earlier session wrote to.
-func (r *run) showsStamp() bool {
-	for _, answer := range r.state.Captures {
-		if bytes.Contains(answer, r.vars.stamp[:]) {
-			return true
-		}
-	}
-	return false
 }
 
 // tagChipKey is how the chip OS reports the public key of its ECASD pair.

@@ -86,8 +86,7 @@ func (b *batch) serve(ctx context.Context, item *bus.ServeItem) (bus.ServeResult
 		b.v.cfg.Log.Warn("act refused", "lot", b.l.release.Lot, "err", no)
 		return bus.ServeResult{Refused: string(no)}, nil
 	case errors.As(err, &failed):
-		secrets, _, _ := b.l.seen.history(r.claim, r.vars.stamp, r.act.Session)
-		failed.Secrets = secrets || r.onCard || r.state.Secrets
+		failed.Secrets = r.past.secrets || r.onCard || r.state.Secrets
 		out := bus.Failed(failed)
 		return b.receipted(r, bus.ServeResult{Failed: &out}, string(failed.Reason))
 	case err != nil:
@@ -95,7 +94,7 @@ func (b *batch) serve(ctx context.Context, item *bus.ServeItem) (bus.ServeResult
 	case r.proven:
 		return b.receipted(r, bus.ServeResult{Good: true}, resultGood)
 	}
-	sealed, err := r.state.seal(r.host, r.act.Session, r.vars.stamp)
+	sealed, err := r.state.seal(r.host, r.act.Session, r.vars.hash)
 	if err != nil {
 		return bus.ServeResult{}, err
 	}
@@ -115,8 +114,8 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	stamp, seen := entry.Hash(item.Claim.Entry), b.l.seen
-	if err := errors.Join(seen.admitClaim(claim, stamp), seen.admitSession(act.Session, act.Serial)); err != nil {
+	hash, seen := entry.Hash(item.Claim.Entry), b.l.seen
+	if err := errors.Join(seen.admitClaim(claim, hash), seen.admitSession(act.Session, act.Serial)); err != nil {
 		return nil, err
 	}
 	r := &run{ctx: ctx, v: b.v, l: b.l, item: item, claim: claim, act: act}
@@ -128,30 +127,39 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 			return nil, err
 		}
 	}
-	_, r.wroteBefore, r.wasGood = seen.history(claim, stamp, act.Session)
-	r.vars = &variables{ctx: ctx, v: b.v, l: b.l, claim: claim, serial: act.Serial, stamp: stamp,
+	r.past = seen.history(claim, hash)
+	r.vars = &variables{ctx: ctx, v: b.v, l: b.l, claim: claim, hash: hash, serial: act.Serial,
 		carried: map[string][]byte{}, cert: r.certificate}
 	return r, nil
 }
 
 // servedBefore finds what this vault answered to the act; other answers of the chip under the same number are a replay.
 func (b *batch) servedBefore(a entry.Act) (*rendered, error) {
-	before := b.l.seen.act(a.Session, a.N)
-	switch {
-	case !before.known:
+	seq, known := b.l.seen.act(a.Session, a.Serial, a.N)
+	if !known {
 		return nil, nil
-	case before.responses != a.Responses:
-		return nil, refuse("%s: act %d of session %s was served for other answers", perso.ReasonReplay, a.N, a.Session)
-	case before.seq >= b.base:
-		return &b.fresh[before.seq-b.base], nil
 	}
-	r, err := b.v.recordAt(b.l, before.seq)
-	return &r, err
+	var r rendered
+	if seq >= b.base {
+		r = b.fresh[seq-b.base]
+	} else {
+		var err error
+		if r, err = b.v.recordAt(b.l, seq); err != nil {
+			return nil, err
+		}
+	}
+	if r.receipt.Session != a.Session || r.receipt.N != a.N {
+		return nil, fmt.Errorf("receipt %d is not of act %d of session %s", seq, a.N, a.Session)
+	}
+	if r.receipt.Responses != a.Responses {
+		return nil, refuse("%s: act %d of session %s was served for other answers", perso.ReasonReplay, a.N, a.Session)
+	}
+	return &r, nil
 }
 
 // receipted gives the result its receipt: the one of before when the same was answered before, else a new one.
 func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.ServeResult, error) {
-	e := entry.Receipt{Vault: b.v.cfg.Name, Lot: r.claim.Lot, Unit: r.claim.Unit, Gen: r.claim.Gen, Claim: r.vars.stamp,
+	e := entry.Receipt{Vault: b.v.cfg.Name, Lot: r.claim.Lot, Unit: r.claim.Unit, Gen: r.claim.Gen, Claim: r.vars.hash,
 		Session: r.act.Session, N: r.act.N, Responses: r.act.Responses, Result: word, At: r.act.At}
 	if len(result.Window) > 0 {
 		encoded, err := bus.Encode(result.Window)
@@ -168,8 +176,7 @@ func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.Serv
 	if err != nil {
 		return bus.ServeResult{}, err
 	}
-	record := rendered{Receipt: made, Serial: r.act.Serial, Index: uint32(r.claim.Index), Secrets: r.state.Secrets, receipt: e}
-	record.Unwritten = result.Failed != nil && int(r.act.N) == r.l.plan.stamp+1 && !r.stamped
+	record := rendered{Receipt: made, Serial: r.act.Serial, Index: uint32(r.claim.Index), Secrets: r.state.Secrets, Stamp: r.state.Stamp, receipt: e}
 	switch {
 	case r.stored != nil:
 		record.Cert, record.Key = r.stored.Cert, r.stored.Key
@@ -177,7 +184,9 @@ func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.Serv
 		record.Cert = r.cert
 	}
 	b.fresh = append(b.fresh, record)
-	b.l.seen.add(record)
+	if err := b.l.seen.add(record); err != nil {
+		return bus.ServeResult{}, err
+	}
 	b.l.next, b.l.head = b.l.next+1, entry.Hash(made)
 	result.Receipt = made
 	return result, nil

@@ -30,6 +30,7 @@ type state struct {
 	AUTS     bool              `cbor:"9,keyasint,omitempty"` // proven
 	Reopened bool              `cbor:"10,keyasint,omitempty"`
 	Act      uint8             `cbor:"11,keyasint,omitempty"` // the script's act that the window is of: N, or later
+	Stamp    uint64            `cbor:"12,keyasint,omitempty"` // serial number of the session whose stamp the chip is to show
 }
 
 // mark is scp.Mark as it travels.

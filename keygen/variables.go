@@ -24,8 +24,9 @@ type variables struct {
 	v      *Vault
 	l      *lot
 	claim  entry.Claim
+	hash   [32]byte // of the claim's entry
 	serial uint64
-	stamp  [32]byte
+	stamp  stamp
 	host   *scp.Host
 
 	carried map[string][]byte
@@ -139,7 +140,7 @@ func (x *variables) secret(to *[keyBytes]byte, k *cardKeys, name string) bool {
 // ownVariable says that the vault gives the variable itself, whatever the release's constants say.
 func ownVariable(name string) bool {
 	switch name {
-	case "EID", "EID.IIN", "CIN", "ICCID", "IMSI", "ACC", "STAMP", "CERT",
+	case "EID", "EID.IIN", "CIN", "ICCID", "IMSI", "ACC", script.VarStamp, "CERT",
 		"CHALLENGE2", "POP.CHALLENGE", "AUTH.RAND", "AUTH.AUTN", "PINCHECK":
 		return true
 	}
@@ -157,7 +158,7 @@ func (x *variables) public(dst []byte, name string) ([]byte, error) {
 		return append(dst, eid[:]...), nil
 	case "ICCID", "IMSI", "ACC":
 		return x.subscription(dst, name)
-	case "STAMP":
+	case script.VarStamp:
 		return append(dst, x.stamp[:]...), nil
 	case "CHALLENGE2":
 		return x.challenge(dst, challengeBytes, useReopen)

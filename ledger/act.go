@@ -50,6 +50,7 @@ type finding struct {
 
 // toServe is what the vault needs for this act.
 type toServe struct {
+	serial                       uint64
 	claimSeq, lossSeq, actSeq    int64
 	claimBody, lossBody, actBody []byte
 	command, answer              []byte
@@ -72,6 +73,9 @@ func (l *Ledger) Act(ctx context.Context, q bus.ActRequest) (bus.ActReply, error
 	// COMMIT POINT 1: the claim and the act are durable and logged before the vault makes a secret for them.
 	if err := l.commit(ctx, a.admit); err != nil {
 		return bus.ActReply{}, fmt.Errorf("admitting act %d of %s: %w", q.N, q.Present, err)
+	}
+	if a.serve != nil {
+		l.bodies.keep(a.serve.claimSeq, a.serve.claimBody)
 	}
 	for try := 0; a.serve != nil && (try == 0 || a.again); try++ {
 		if try == maxServeTries {

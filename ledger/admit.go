@@ -30,39 +30,36 @@ func (a *act) admit(ctx context.Context, b *Batch) error {
 
 // inSession handles an act of a session on record: a repeat, or the next one.
 func (a *act) inSession(ctx context.Context, b *Batch, s sessionRow) error {
-	if s.lot != a.lot.name || s.at != a.q.Present {
-		a.fault = bus.Refuse(bus.FaultConflict, "session %s belongs to %s of lot %s, not to %s of lot %s", a.q.Session, s.at, s.lot, a.q.Present, a.lot.name)
+	c := s.claim
+	if c.lot != a.lot.name || s.at != a.q.Present {
+		a.fault = bus.Refuse(bus.FaultConflict, "session %s belongs to %s of lot %s, not to %s of lot %s", a.q.Session, s.at, c.lot, a.q.Present, a.lot.name)
 		return nil
 	}
-	c, ok, err := findClaim(ctx, b, sqlClaim, string(s.lot), int64(s.unit), int64(s.gen))
-	if err != nil || !ok {
-		return errors.Join(err, missing(ok, "the claim of session", a.q.Session))
-	}
 	a.claim, a.chip = c, c.chip
-	row, found, err := findAct(ctx, b, a.q.Session, a.q.N)
+	before, row, err := findActs(ctx, b, c.lot, s.serial, a.q.N)
 	switch {
 	case err != nil:
 		return err
-	case found && row.hash != a.hash:
+	case row.found && row.hash != a.hash:
 		return a.alarm(ctx, b, perso.ReasonReplay, fmt.Sprintf("session %s act %d came with other responses", a.q.Session, a.q.N))
 	case s.ended:
 		return a.afterEnd(ctx, b)
-	case !found && c.state != perso.UnitOpen:
+	case !row.found && c.state != perso.UnitOpen:
 		// A good chip that came back shows its keys in act 0, and that is all it is asked for.
 		a.fault = bus.Refuse(bus.FaultRefused, "session %s has no act %d: its chip is %s already", a.q.Session, a.q.N, c.state)
 		return nil
 	}
-	sv, err := a.toServe(ctx, b, s)
-	if err != nil || a.fault != nil {
-		return err
+	sv := a.toServe(s, before)
+	if a.fault != nil {
+		return nil
 	}
-	if !found {
+	if !row.found {
 		if row, err = a.next(ctx, b, s); err != nil || a.fault != nil {
 			return err
 		}
 	}
 	a.serve = sv
-	return sv.lean(ctx, b, row)
+	return a.l.lean(ctx, b, sv, row)
 }
 
 // afterEnd answers an act whose session has ended: with the verdict that ended it, or by sending the head back to the
@@ -85,7 +82,7 @@ func (a *act) next(ctx context.Context, b *Batch, s sessionRow) (actRow, error) 
 		a.fault = bus.Refuse(bus.FaultRefused, "session %s is at act %d of %s, not at act %d of %s", a.q.Session, s.lastN, s.at, a.q.N, a.q.Present)
 		return actRow{}, nil
 	}
-	n, err := b.Exec(ctx, sqlSessionNext, a.q.Session[:], int64(a.q.N), b.At.UnixMicro())
+	n, err := b.Exec(ctx, sqlSessionNext, string(a.lot.name), int64(s.serial), int64(a.q.N), b.At.UnixMicro())
 	if err != nil || n != 1 {
 		return actRow{}, errors.Join(err, missing(n == 1, "the session to move on", a.q.Session))
 	}
@@ -104,11 +101,11 @@ func (a *act) record(ctx context.Context, b *Batch, serial uint64) (actRow, erro
 	if err != nil {
 		return actRow{}, err
 	}
-	_, err = b.Exec(ctx, sqlAddAct, a.q.Session[:], int64(a.q.N), a.hash[:], responses, seq, b.At.UnixMicro())
+	_, err = b.Exec(ctx, sqlAddAct, string(a.lot.name), int64(serial), int64(a.q.N), a.hash[:], responses, seq, b.At.UnixMicro())
 	if err != nil {
 		return actRow{}, fmt.Errorf("recording act %d of session %s: %w", a.q.N, a.q.Session, err)
 	}
-	return actRow{hash: a.hash, responses: responses, seq: seq, at: b.At}, nil
+	return actRow{found: true, hash: a.hash, responses: responses, seq: seq, at: b.At}, nil
 }
 
 func (a *act) answers() [][]byte {
@@ -119,26 +116,20 @@ func (a *act) answers() [][]byte {
 }
 
 // toServe gathers what the vault needs but for the act itself. An act can only follow one that was served.
-func (a *act) toServe(ctx context.Context, b *Batch, s sessionRow) (*toServe, error) {
-	sv := &toServe{claimSeq: a.claim.seq, lossSeq: a.claim.lossSeq, command: s.command, answer: s.answer, responses: a.answers(), stored: a.claim.stored}
-	if a.q.N == 0 {
-		return sv, nil
-	}
-	before, ok, err := findAct(ctx, b, a.q.Session, a.q.N-1)
-	if err != nil {
-		return nil, err
-	}
-	if sv.state = before.state; !ok || sv.state == nil {
+func (a *act) toServe(s sessionRow, before actRow) *toServe {
+	sv := &toServe{serial: s.serial, claimSeq: a.claim.seq, lossSeq: a.claim.lossSeq, command: s.command, answer: s.answer, responses: a.answers(),
+		state: before.state, stored: a.claim.stored}
+	if a.q.N > 0 && before.state == nil {
 		a.fault = bus.Refuse(bus.FaultRefused, "act %d of session %s was not served", a.q.N-1, a.q.Session)
 	}
-	return sv, nil
+	return sv
 }
 
 // lean completes it with the act's row and the log entries that all of it leans on, some of which this batch may be about
 // to write.
-func (sv *toServe) lean(ctx context.Context, b *Batch, row actRow) (err error) {
+func (l *Ledger) lean(ctx context.Context, b *Batch, sv *toServe, row actRow) (err error) {
 	sv.actSeq, sv.at = row.seq, row.at.UnixMicro()
-	if _, sv.claimBody, err = b.entry(ctx, sv.claimSeq); err != nil {
+	if sv.claimBody, err = l.claimBody(ctx, b, sv.claimSeq); err != nil {
 		return err
 	}
 	if _, sv.actBody, err = b.entry(ctx, sv.actSeq); err != nil || sv.lossSeq == 0 {
@@ -187,13 +178,18 @@ func (a *act) judge(ctx context.Context, b *Batch, f finding) error {
 }
 
 func judge(ctx context.Context, b *Batch, lot perso.Name, p perso.Presentation, chip id.ChipID, f finding) error {
-	if _, err := b.Exec(ctx, sqlAddPresentation, string(p.Line), int64(p.Head), int64(p.Number), string(lot), chipBytes(chip)); err != nil {
-		return fmt.Errorf("recording presentation %s: %w", p, err)
+	for known := false; ; known = true {
+		n, err := b.Exec(ctx, sqlJudge, string(p.Line), int64(p.Head), int64(p.Number), string(f.verdict), string(f.reason), f.seq)
+		if err != nil {
+			return fmt.Errorf("recording the verdict on %s: %w", p, err)
+		}
+		if n == 1 || known { // 0 and known: the chip lies in its bin, and nothing judges it any more
+			return nil
+		}
+		if _, err := b.Exec(ctx, sqlAddPresentation, string(p.Line), int64(p.Head), int64(p.Number), string(lot), chipBytes(chip)); err != nil {
+			return fmt.Errorf("recording presentation %s: %w", p, err)
+		}
 	}
-	if _, err := b.Exec(ctx, sqlJudge, string(p.Line), int64(p.Head), int64(p.Number), string(f.verdict), string(f.reason), f.seq); err != nil {
-		return fmt.Errorf("recording the verdict on %s: %w", p, err)
-	}
-	return nil
 }
 
 // chipBytes is NULL for a chip that could not be read: no two of them are the same.

@@ -92,8 +92,11 @@ func (a *act) usedPlace(ctx context.Context, b *Batch) (done bool, err error) {
 
 // inStock asks whether the chip came in by a goods-in list of the lot's product.
 func (a *act) inStock(ctx context.Context, b *Batch) (bool, error) {
-	var sku string
-	err := b.QueryRow(ctx, sqlChip, a.chip.Bytes()).Scan(&sku)
+	var reel, sku string
+	err := b.QueryRow(ctx, sqlChip, a.chip.Bytes()).Scan(&reel)
+	if err == nil {
+		err = b.QueryRow(ctx, sqlReelOf, reel).Scan(&sku)
+	}
 	switch {
 	case errors.Is(err, sqldb.ErrNoRows):
 		return false, a.stop(ctx, b, perso.ReasonUnknownChip, fmt.Sprintf("chip %s is on no goods-in list", a.chip))
@@ -155,7 +158,7 @@ func (a *act) bind(ctx context.Context, b *Batch, n counts) error {
 	if err := a.insertClaim(ctx, b, n, e); err != nil {
 		return err
 	}
-	return a.openSession(ctx, b)
+	return a.recordSession(ctx, b)
 }
 
 // unitsIn is how many units a lot may begin: with fresh identities every loss takes one more.
@@ -170,14 +173,13 @@ const remakeFresh = "fresh-identity"
 
 // pickUnit takes a unit that waits for its re-make, else the next new one. It reports false when none is left.
 func (a *act) pickUnit(ctx context.Context, b *Batch, n counts, e *entry.Claim) (bool, error) {
-	var unit, gen int64
-	err := b.QueryRow(ctx, sqlNextLost, string(a.lot.name)).Scan(&unit, &gen)
-	if errors.Is(err, sqldb.ErrNoRows) {
+	unit, gen, waits, err := nextLost(ctx, b, a.lot.name, n)
+	if err != nil {
+		return false, err
+	}
+	if !waits {
 		e.Unit = perso.Unit(n.nextUnit)
 		return n.nextUnit < a.lot.unitsIn(n), nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("looking for a unit to re-make: %w", err)
 	}
 	lost, ok, err := findClaim(ctx, b, sqlClaim, string(a.lot.name), unit, gen)
 	if err != nil || !ok {
@@ -188,6 +190,21 @@ func (a *act) pickUnit(ctx context.Context, b *Batch, n counts, e *entry.Claim) 
 		return false, fmt.Errorf("taking unit %d to re-make: %w", unit, err)
 	}
 	return true, nil
+}
+
+// nextLost finds a unit that waits for its re-make.
+func nextLost(ctx context.Context, b *Batch, lot perso.Name, n counts) (unit, gen int64, waits bool, err error) {
+	if n.lost == 0 {
+		return 0, 0, false, nil
+	}
+	err = b.QueryRow(ctx, sqlNextLost, string(lot)).Scan(&unit, &gen)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return 0, 0, false, nil
+	}
+	if err != nil {
+		return 0, 0, false, fmt.Errorf("looking for a unit to re-make: %w", err)
+	}
+	return unit, gen, true, nil
 }
 
 func (a *act) insertClaim(ctx context.Context, b *Batch, n counts, e entry.Claim) error {
@@ -242,13 +259,9 @@ func (a *act) completeWhenOver(ctx context.Context, b *Batch) error {
 		return err
 	}
 	if n.made < n.good && n.nextEID < n.good+n.spares {
-		var unit, gen int64
-		err := b.QueryRow(ctx, sqlNextLost, string(a.lot.name)).Scan(&unit, &gen)
-		if err == nil || n.nextUnit < a.lot.unitsIn(n) {
-			return nil
-		}
-		if !errors.Is(err, sqldb.ErrNoRows) {
-			return fmt.Errorf("looking for a unit to re-make: %w", err)
+		_, _, waits, err := nextLost(ctx, b, a.lot.name, n)
+		if err != nil || waits || n.nextUnit < a.lot.unitsIn(n) {
+			return err
 		}
 	}
 	return completeLot(ctx, b, a.lot.name)
@@ -308,16 +321,22 @@ func (a *act) elsewhere(ctx context.Context, b *Batch) (bool, error) {
 // openSession ends any session before and records the new one with its act 0.
 func (a *act) openSession(ctx context.Context, b *Batch) error {
 	c, p := a.claim, a.q.Present
-	if _, err := b.Exec(ctx, sqlSessionsEnd, string(c.lot), int64(c.unit), int64(c.gen)); err != nil {
-		return fmt.Errorf("ending sessions of chip %s: %w", a.chip, err)
+	if err := endSessions(ctx, b, c); err != nil {
+		return err
 	}
+	if _, err := b.Exec(ctx, sqlClaimSession, string(c.lot), int64(c.unit), int64(c.gen), string(p.Line), int64(p.Head), int64(p.Number)); err != nil {
+		return fmt.Errorf("counting sessions of chip %s: %w", a.chip, err)
+	}
+	return a.recordSession(ctx, b)
+}
+
+// recordSession writes a session, its act 0 and its presentation. The claim has counted it.
+func (a *act) recordSession(ctx context.Context, b *Batch) error {
+	c, p := a.claim, a.q.Present
 	_, err := b.Exec(ctx, sqlAddSession, a.q.Session[:], string(c.lot), int64(c.unit), int64(c.gen), int64(a.q.Serial), a.q.Command, a.q.Answer,
 		string(p.Line), int64(p.Head), int64(p.Number), b.At.UnixMicro())
 	if err != nil {
 		return fmt.Errorf("recording session %s: %w", a.q.Session, err)
-	}
-	if _, err := b.Exec(ctx, sqlClaimSession, string(c.lot), int64(c.unit), int64(c.gen), string(p.Line), int64(p.Head), int64(p.Number)); err != nil {
-		return fmt.Errorf("counting sessions of chip %s: %w", a.chip, err)
 	}
 	if _, err := b.Exec(ctx, sqlAddPresentation, string(p.Line), int64(p.Head), int64(p.Number), string(c.lot), a.chip.Bytes()); err != nil {
 		return fmt.Errorf("recording presentation %s: %w", p, err)
@@ -326,10 +345,6 @@ func (a *act) openSession(ctx context.Context, b *Batch) error {
 	if err != nil {
 		return err
 	}
-	sv, err := a.toServe(ctx, b, sessionRow{command: a.q.Command, answer: a.q.Answer})
-	if err != nil {
-		return err
-	}
-	a.serve = sv
-	return sv.lean(ctx, b, row)
+	a.serve = a.toServe(sessionRow{serial: a.q.Serial, command: a.q.Command, answer: a.q.Answer}, actRow{})
+	return a.l.lean(ctx, b, a.serve, row)
 }

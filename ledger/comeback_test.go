@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"reflect"
 	"testing"
 	"time"
@@ -167,4 +168,50 @@ func TestFailuresRecontactThenReject(t *testing.T) {
 		t.Errorf("log %v", k)
 	}
 	b.check()
+}
+
+// TestAVerdictThatWasLost: the vault found the chip good and the ledger never heard. Whatever comes of the chip then, it is
+// good: the vault will not make its unit again.
+func TestAVerdictThatWasLost(t *testing.T) {
+	t.Parallel()
+	for name, comeBack := range map[string]func(b *bench, c *chip){
+		"mute": func(b *bench, _ *chip) {
+			p := b.at(0)
+			b.want(b.mute(p, maxPlainTries), perso.VerdictHold, perso.ReasonSessionElse)
+			b.want(b.mute(p, maxPlainTries), perso.VerdictStop, perso.ReasonMute)
+		},
+		"contacted again": func(b *bench, c *chip) {
+			q := b.begin(c, b.at(0))
+			b.want(b.act(q), perso.VerdictHold, perso.ReasonSessionElse)
+			b.want(b.act(q), perso.VerdictGood, perso.ReasonAlreadyGood)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, spec{good: 2})
+			c := b.one()
+			q := b.begin(c, b.at(0))
+			b.act(q)
+			lt := must(b.l.lot(t.Context(), b.lot))
+			b.vault.acts = lt.last + 1
+			for q.N+1 < lt.last {
+				q = next(q, "x")
+				b.act(q)
+			}
+			c.kvn = cardKVN
+			b.vault.fail = failOn("served", errors.New("the answer is lost"))
+			if _, err := b.l.Act(t.Context(), next(q, "x")); err == nil {
+				t.Fatal("the last act was answered")
+			}
+			if s := b.status(); s.Good != 0 || s.Open != 1 {
+				t.Fatalf("status %+v", s)
+			}
+			b.vault.fail = nil
+			comeBack(b, c)
+			if s := b.status(); s.Good != 1 || s.Open != 0 || s.Lost != 0 {
+				t.Errorf("status %+v", s)
+			}
+			b.check()
+		})
+	}
 }

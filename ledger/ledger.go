@@ -111,6 +111,7 @@ type Ledger struct {
 	serves  combiner[*act]
 	head    headState
 	signed  signedState
+	bodies  bodies
 
 	randMu  sync.Mutex
 	stampMu sync.Mutex

@@ -1,6 +1,7 @@
 package ledger
 
-// The SQL of the core, in the portable subset of ledger/internal/sqldb. Rows are found by key; nothing sorts on TEXT.
+// The SQL of the core, in the portable subset of ledger/internal/sqldb. Rows are found by key; nothing sorts on TEXT. What an
+// act asks joins no tables: SQLite plans a join anew whenever arguments are bound to it, which costs ten times the answer.
 const (
 	sqlSaveNote = `UPDATE log_head SET signed_size = $1, note = $2 WHERE id = 1 AND signed_size <= $1`
 
@@ -28,8 +29,9 @@ const (
 	sqlAddRange = `INSERT INTO issued_range (kind, lo, hi, order_id) VALUES ($1, $2, $3, $4)`
 	sqlBlocker  = `SELECT hi FROM issued_range WHERE kind = $1 AND lo <= $3 AND hi >= $2 ORDER BY hi DESC LIMIT 1`
 
-	sqlChip    = `SELECT r.product FROM chip c, reel r WHERE c.chip = $1 AND r.reel = c.reel`
+	sqlChip    = `SELECT reel FROM chip WHERE chip = $1`
 	sqlReel    = `SELECT file_hash, created FROM reel WHERE reel = $1`
+	sqlReelOf  = `SELECT product FROM reel WHERE reel = $1`
 	sqlAddReel = `INSERT INTO reel (reel, file_hash, product, count, created) VALUES ($1, $2, $3, $4, $5)`
 	sqlAddChip = `INSERT INTO chip (chip, reel, twin) VALUES ($1, $2, FALSE) ON CONFLICT DO NOTHING`
 
@@ -38,7 +40,7 @@ const (
 	sqlClaim        = `SELECT ` + claimColumns + ` FROM claim WHERE lot = $1 AND unit = $2 AND gen = $3`
 	sqlClaimsByEID  = `SELECT ` + claimColumns + ` FROM claim WHERE eid = $1`
 	sqlClaimsOfUnit = `SELECT ` + claimColumns + ` FROM claim WHERE lot = $1 AND unit = $2 ORDER BY gen`
-	sqlAddClaim     = `INSERT INTO claim (` + claimColumns + `) VALUES ($1, $2, $3, $4, $5, $6, 'open', $7, $8, 0, NULL, NULL, 0, 0, 0, $9, $10, $11)`
+	sqlAddClaim     = `INSERT INTO claim (` + claimColumns + `) VALUES ($1, $2, $3, $4, $5, $6, 'open', $7, $8, 0, NULL, NULL, 1, 0, 0, $9, $10, $11)`
 	sqlClaimSession = `UPDATE claim SET sessions = sessions + 1, line = $4, head = $5, number = $6 WHERE lot = $1 AND unit = $2 AND gen = $3`
 	sqlClaimCounter = `UPDATE claim SET last_counter = $4 WHERE lot = $1 AND unit = $2 AND gen = $3 AND last_counter < $4`
 	sqlClaimFailed  = `UPDATE claim SET failures = failures + 1 WHERE lot = $1 AND unit = $2 AND gen = $3`
@@ -51,18 +53,18 @@ const (
 
 	sqlSession       = `SELECT lot, unit, gen, serial, command, answer, line, head, number, last_n, ended, at FROM session WHERE session = $1`
 	sqlAddSession    = `INSERT INTO session (session, lot, unit, gen, serial, command, answer, line, head, number, last_n, ended, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, FALSE, $11)`
-	sqlSessionNext   = `UPDATE session SET last_n = $2, at = $3 WHERE session = $1 AND last_n = $2 - 1 AND ended = FALSE`
+	sqlSessionNext   = `UPDATE session SET last_n = $3, at = $4 WHERE lot = $1 AND serial = $2 AND last_n = $3 - 1 AND ended = FALSE`
 	sqlSessionsEnd   = `UPDATE session SET ended = TRUE WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
 	sqlLastSession   = `SELECT line, head, number, at FROM session WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
-	sqlUnsettled     = `SELECT s.session, s.line, s.head, s.number, t.responses FROM session s, act t WHERE s.lot = $1 AND s.unit = $2 AND s.gen = $3 AND s.ended = FALSE AND t.session = s.session AND t.n = $4`
+	sqlUnsettled     = `SELECT s.session, s.line, s.head, s.number, t.responses FROM session s, act t WHERE s.lot = $1 AND s.unit = $2 AND s.gen = $3 AND s.ended = FALSE AND t.lot = s.lot AND t.serial = s.serial AND t.n = $4`
 	sqlSessionEnd    = `UPDATE session SET ended = TRUE WHERE session = $1`
 	sqlSerialUsed    = `SELECT session FROM session WHERE lot = $1 AND serial = $2`
 	sqlSessionsOfPut = `SELECT COUNT(*) FROM session WHERE line = $1 AND head = $2 AND number = $3`
 
-	sqlAct        = `SELECT responses_hash, responses, state, seq, at FROM act WHERE session = $1 AND n = $2`
-	sqlAddAct     = `INSERT INTO act (session, n, responses_hash, responses, state, seq, at) VALUES ($1, $2, $3, $4, NULL, $5, $6)`
-	sqlActState   = `UPDATE act SET state = $3 WHERE session = $1 AND n = $2`
-	sqlActsForget = `UPDATE act SET responses = NULL, state = NULL WHERE session IN (SELECT session FROM session WHERE lot = $1 AND unit = $2 AND gen = $3)`
+	sqlActs       = `SELECT n, responses_hash, responses, state, seq, at FROM act WHERE lot = $1 AND serial = $2 AND n >= $3 AND n <= $4`
+	sqlAddAct     = `INSERT INTO act (lot, serial, n, responses_hash, responses, state, seq, at) VALUES ($1, $2, $3, $4, $5, NULL, $6, $7)`
+	sqlActState   = `UPDATE act SET state = $4 WHERE lot = $1 AND serial = $2 AND n = $3`
+	sqlActsForget = `UPDATE act SET responses = NULL, state = NULL WHERE lot = $1 AND serial IN (SELECT serial FROM session WHERE lot = $1 AND unit = $2 AND gen = $3)`
 
 	sqlPresentation    = `SELECT lot, chip, verdict, reason, bin, seq FROM presentation WHERE line = $1 AND head = $2 AND number = $3`
 	sqlAddPresentation = `INSERT INTO presentation (line, head, number, lot, chip, verdict, reason, bin, seq) VALUES ($1, $2, $3, $4, $5, '', '', '', 0) ON CONFLICT DO NOTHING`

@@ -59,11 +59,9 @@ func findClaim(ctx context.Context, tx sqldb.Tx, query string, args ...any) (c c
 	return c, true, nil
 }
 
-// sessionRow is one secure channel as the database holds it.
+// sessionRow is one secure channel as the database holds it, with the claim that it is about.
 type sessionRow struct {
-	lot     perso.Name
-	unit    perso.Unit
-	gen     perso.Generation
+	claim   claimRow
 	serial  uint64
 	command []byte
 	answer  []byte
@@ -74,8 +72,9 @@ type sessionRow struct {
 }
 
 func findSession(ctx context.Context, tx sqldb.Tx, s perso.Session) (r sessionRow, found bool, err error) {
-	var touched int64
-	err = tx.QueryRow(ctx, sqlSession, s[:]).Scan((*string)(&r.lot), (*uint32)(&r.unit), (*uint8)(&r.gen), &r.serial, &r.command, &r.answer,
+	var lot string
+	var unit, gen, touched int64
+	err = tx.QueryRow(ctx, sqlSession, s[:]).Scan(&lot, &unit, &gen, &r.serial, &r.command, &r.answer,
 		(*string)(&r.at.Line), &r.at.Head, &r.at.Number, &r.lastN, &r.ended, &touched)
 	if errors.Is(err, sqldb.ErrNoRows) {
 		return r, false, nil
@@ -84,11 +83,15 @@ func findSession(ctx context.Context, tx sqldb.Tx, s perso.Session) (r sessionRo
 		return r, false, fmt.Errorf("reading session %s: %w", s, err)
 	}
 	r.touched = fromMicros(touched)
-	return r, true, nil
+	if r.claim, found, err = findClaim(ctx, tx, sqlClaim, lot, unit, gen); err == nil {
+		err = missing(found, "the claim of session", s)
+	}
+	return r, found, err
 }
 
 // actRow is one act of a session.
 type actRow struct {
+	found     bool
 	hash      [32]byte
 	responses []byte
 	state     []byte
@@ -96,19 +99,28 @@ type actRow struct {
 	at        time.Time
 }
 
-func findAct(ctx context.Context, tx sqldb.Tx, s perso.Session, n uint8) (r actRow, found bool, err error) {
-	var hash []byte
-	var at int64
-	err = tx.QueryRow(ctx, sqlAct, s[:], n).Scan(&hash, &r.responses, &r.state, &r.seq, &at)
-	if errors.Is(err, sqldb.ErrNoRows) {
-		return r, false, nil
-	}
+// findActs reads act n of a session and the one before.
+func findActs(ctx context.Context, tx sqldb.Tx, lot perso.Name, serial uint64, n uint8) (before, act actRow, err error) {
+	err = tx.Each(ctx, func(row sqldb.Row) error {
+		var at int64
+		var number uint8
+		var hash []byte
+		r := actRow{found: true}
+		if err := row.Scan(&number, &hash, &r.responses, &r.state, &r.seq, &at); err != nil {
+			return err
+		}
+		copy(r.hash[:], hash)
+		if r.at = fromMicros(at); number == n {
+			act = r
+		} else {
+			before = r
+		}
+		return nil
+	}, sqlActs, string(lot), int64(serial), int64(n)-1, int64(n))
 	if err != nil {
-		return r, false, fmt.Errorf("reading act %d of session %s: %w", n, s, err)
+		return before, act, fmt.Errorf("reading act %d of lot %s, challenge %d: %w", n, lot, serial, err)
 	}
-	copy(r.hash[:], hash)
-	r.at = fromMicros(at)
-	return r, true, nil
+	return before, act, nil
 }
 
 // presentRow is one presentation; verdict is empty while none was given.
@@ -133,12 +145,15 @@ func findPresentation(ctx context.Context, tx sqldb.Tx, p perso.Presentation) (r
 	return r, true, nil
 }
 
-// count adds one to a counter row that may not exist yet.
+// count adds one to a counter row, which may not exist yet.
 func count(ctx context.Context, tx sqldb.Tx, add, bump string, key ...any) error {
-	if _, err := tx.Exec(ctx, add, key...); err != nil {
-		return fmt.Errorf("counting: %w", err)
+	n, err := tx.Exec(ctx, bump, key...)
+	if err == nil && n == 0 {
+		if _, err = tx.Exec(ctx, add, key...); err == nil {
+			_, err = tx.Exec(ctx, bump, key...)
+		}
 	}
-	if _, err := tx.Exec(ctx, bump, key...); err != nil {
+	if err != nil {
 		return fmt.Errorf("counting: %w", err)
 	}
 	return nil

@@ -20,12 +20,8 @@ func (a *act) settle(ctx context.Context, b *Batch) error {
 	if err != nil || !ok {
 		return errors.Join(err, missing(ok, "the session to settle,", a.q.Session))
 	}
-	c, ok, err := findClaim(ctx, b, sqlClaim, string(a.claim.lot), int64(a.claim.unit), int64(a.claim.gen))
-	if err != nil || !ok {
-		return errors.Join(err, missing(ok, "the claim of session", a.q.Session))
-	}
+	c, r := s.claim, a.result
 	a.claim = c
-	r := a.result
 	if a.q.N == 0 && !s.ended && r.Refused == "" && r.Failed == nil {
 		// The vault has seen that the chip itself said its sequence counter. Before that a bad contact may have said it, and
 		// whoever comes after would be taken for a twin.
@@ -68,7 +64,7 @@ func (a *act) window(ctx context.Context, b *Batch) error {
 			return nil
 		}
 	}
-	if _, err := b.Exec(ctx, sqlActState, a.q.Session[:], int64(a.q.N), a.result.State); err != nil {
+	if _, err := b.Exec(ctx, sqlActState, string(a.claim.lot), int64(a.serve.serial), int64(a.q.N), a.result.State); err != nil {
 		return fmt.Errorf("keeping the state of session %s: %w", a.q.Session, err)
 	}
 	a.reply = &bus.ActReply{Window: a.result.Window}

@@ -58,7 +58,7 @@ var doubles = []string{
 
 // offline must not be reachable from the audit: it trusts nothing but public keys.
 var offline = []string{
-	"database/sql", "modernc.org", "github.com/nats-io", "net/http", module + "/perso/bus", module + "/ledger/internal/sqldb",
+	"database/sql", "github.com/mattn", "github.com/nats-io", "net/http", module + "/perso/bus", module + "/ledger/internal/sqldb",
 }
 
 // edge is one import. Folders of this module are written without the module path.
@@ -96,7 +96,7 @@ var importRules = []importRule{
 	only("github.com/miekg/pkcs11", "hsm"),
 	only("github.com/nats-io", "perso/bus/natsbus", "perso/cmd"),
 	only("database/sql", "ledger/internal/sqldb"),
-	only("modernc.org", "ledger/internal/sqldb"),
+	only("github.com/mattn", "ledger/internal/sqldb"),
 	only("github.com/cockroachdb", "ledger/internal/sqldb"),
 	only("github.com/spf13", "perso/cmd"),
 	{"testscript is for tests", func(e edge) bool {

@@ -160,16 +160,16 @@ func TestDecodeRefuses(t *testing.T) {
 func TestDecodeRefusesHashOfWrongLength(t *testing.T) {
 	t.Parallel()
 	type loose struct {
-		Old   int64    `cbor:"1,keyasint"`
-		Size  int64    `cbor:"2,keyasint"`
-		Root  []byte   `cbor:"3,keyasint"`
-		Proof [][]byte `cbor:"4,keyasint"`
+		Old   int64  `cbor:"1,keyasint"`
+		Size  int64  `cbor:"2,keyasint"`
+		Root  []byte `cbor:"3,keyasint"`
+		Proof []byte `cbor:"4,keyasint"` // packed
 	}
 	for _, c := range []struct {
 		root, proof int
 		ok          bool
-	}{{32, 32, true}, {31, 32, false}, {33, 32, false}, {32, 31, false}, {32, 64, false}, {0, 32, false}} {
-		raw, err := Encode(loose{1, 2, make([]byte, c.root), [][]byte{make([]byte, c.proof)}})
+	}{{32, 32, true}, {31, 32, false}, {33, 32, false}, {32, 31, false}, {32, 33, false}, {32, 64, true}, {0, 32, false}} {
+		raw, err := Encode(loose{1, 2, make([]byte, c.root), make([]byte, c.proof)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -262,4 +262,44 @@ func FuzzDecode(f *testing.F) {
 			t.Fatalf("%s: %x became %x, %v", s.name, b, again, err)
 		}
 	})
+}
+
+func TestPackedListsHaveOneSpelling(t *testing.T) {
+	t.Parallel()
+	type message struct {
+		Window Window `cbor:"1,keyasint"`
+		Chunks Chunks `cbor:"2,keyasint"`
+		Proof  Proof  `cbor:"3,keyasint"`
+	}
+	for _, m := range []message{
+		{},
+		{Window: Window{{APDU: []byte{1, 2}, SW: "9000"}, {APDU: []byte{}, SW: ""}}, Chunks: Chunks{{7}, {}, {8, 9}}, Proof: Proof{{1}, {2}}},
+	} {
+		b, err := Encode(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Decode[message](b); err != nil || !reflect.DeepEqual(got, m) {
+			t.Errorf("%+v came back as %+v, %v", m, got, err)
+		}
+	}
+	for name, b := range map[string]string{
+		"a null list": "A301F6024003 40", "an array": "A30180024003 40", "a cut command": "A301420001024003 40", "a cut string": "A3014002420002034 0",
+		"half a hash": "A3014002400341AA", "a mask cut off": "A30144000101020240034 0",
+	} {
+		raw, err := hex.DecodeString(strings.ReplaceAll(b, " ", ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, err := Decode[message](raw); err == nil {
+			t.Errorf("%s was taken for %+v", name, m)
+		}
+	}
+	many := Chunks(make([][]byte, maxPacked+1))
+	if _, err := Encode(message{Chunks: many}); err == nil {
+		t.Error("a list too long was encoded")
+	}
+	if err := new(Chunks).UnmarshalBinary(make([]byte, 2*len(many))); err == nil {
+		t.Error("a list too long was taken")
+	}
 }

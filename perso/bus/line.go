@@ -30,8 +30,8 @@ type ChallengesRequest struct {
 
 // ChallengesReply gives challenges of consecutive serial numbers, reserved durably before they left.
 type ChallengesReply struct {
-	First  uint64   `cbor:"1,keyasint"`
-	Values [][]byte `cbor:"2,keyasint"` // 8 bytes each
+	First  uint64 `cbor:"1,keyasint"`
+	Values Chunks `cbor:"2,keyasint"` // 8 bytes each
 }
 
 // ActRequest is act n of a session. Asked again with the same content it gets the same answer and the chip is not touched.
@@ -42,25 +42,25 @@ type ActRequest struct {
 	Session perso.Session      `cbor:"4,keyasint"`
 
 	// Of act 0 only.
-	Serial   uint64   `cbor:"5,keyasint,omitempty"`
-	ATR      []byte   `cbor:"6,keyasint,omitempty"`
-	Identify [][]byte `cbor:"7,keyasint,omitempty"` // answers of the identify phase, in script order, with status words
-	Command  []byte   `cbor:"8,keyasint,omitempty"` // the whole INITIALIZE UPDATE command
-	Answer   []byte   `cbor:"9,keyasint,omitempty"` // its whole answer with status word
+	Serial   uint64 `cbor:"5,keyasint,omitempty"`
+	ATR      []byte `cbor:"6,keyasint,omitempty"`
+	Identify Chunks `cbor:"7,keyasint"`           // answers of the identify phase, in script order, with status words
+	Command  []byte `cbor:"8,keyasint,omitempty"` // the whole INITIALIZE UPDATE command
+	Answer   []byte `cbor:"9,keyasint,omitempty"` // its whole answer with status word
 
 	// Of acts above 0: the answers to the window of act n-1, up to and including the first that stopped it.
-	Responses [][]byte `cbor:"10,keyasint,omitempty"`
+	Responses Chunks `cbor:"10,keyasint"`
 }
 
 // Play is one command as the line sends it: opaque to the line but for the status words that let it go on.
 type Play struct {
-	APDU []byte `cbor:"1,keyasint"`
-	SW   string `cbor:"2,keyasint"` // mask, e.g. "9000|6A88"
+	APDU []byte
+	SW   string // mask, e.g. "9000|6A88"
 }
 
 // ActReply holds either the next window or a verdict.
 type ActReply struct {
-	Window  []Play   `cbor:"1,keyasint,omitempty"`
+	Window  Window   `cbor:"1,keyasint"`
 	Verdict *Verdict `cbor:"2,keyasint,omitempty"`
 }
 
@@ -72,7 +72,7 @@ type Verdict struct {
 	Text       string        `cbor:"3,keyasint,omitempty"` // one line for the operator
 	Entry      []byte        `cbor:"4,keyasint,omitempty"` // encoded entry.Outcome or entry.Present
 	Seq        int64         `cbor:"5,keyasint,omitempty"`
-	Proof      [][32]byte    `cbor:"6,keyasint,omitempty"`
+	Proof      Proof         `cbor:"6,keyasint"`
 	Checkpoint []byte        `cbor:"7,keyasint,omitempty"`
 	RetryAfter time.Duration `cbor:"8,keyasint,omitempty"` // for hold
 }

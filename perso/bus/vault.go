@@ -42,15 +42,15 @@ type VaultChallengesRequest struct {
 
 // VaultChallengesReply gives 8 bytes for each.
 type VaultChallengesReply struct {
-	Values [][]byte `cbor:"1,keyasint"`
+	Values Chunks `cbor:"1,keyasint"`
 }
 
 // CheckpointRequest asks the vault to sign the log's new size and root. Proof is consistency from the vault's last size.
 type CheckpointRequest struct {
-	Old   int64      `cbor:"1,keyasint"` // the size that the proof starts from
-	Size  int64      `cbor:"2,keyasint"`
-	Root  [32]byte   `cbor:"3,keyasint"`
-	Proof [][32]byte `cbor:"4,keyasint"`
+	Old   int64    `cbor:"1,keyasint"` // the size that the proof starts from
+	Size  int64    `cbor:"2,keyasint"`
+	Root  [32]byte `cbor:"3,keyasint"`
+	Proof Proof    `cbor:"4,keyasint"`
 }
 
 // CheckpointReply holds the signed note; when Old was not the vault's last size, Note is empty and Last says what to prove from.
@@ -61,9 +61,9 @@ type CheckpointReply struct {
 
 // Proven is a log entry with its place in the checkpoint that comes with the request.
 type Proven struct {
-	Entry []byte     `cbor:"1,keyasint"`
-	Seq   int64      `cbor:"2,keyasint"`
-	Proof [][32]byte `cbor:"3,keyasint"`
+	Entry []byte `cbor:"1,keyasint"`
+	Seq   int64  `cbor:"2,keyasint"`
+	Proof Proof  `cbor:"3,keyasint"`
 }
 
 // Stored is what the ledger keeps in the claim because it cannot be computed again.
@@ -79,7 +79,7 @@ type ServeItem struct {
 	Act       Proven    `cbor:"3,keyasint"`           // the act's own log entry
 	Command   []byte    `cbor:"4,keyasint"`           // INITIALIZE UPDATE
 	Answer    []byte    `cbor:"5,keyasint"`
-	Responses [][]byte  `cbor:"6,keyasint,omitempty"` // for act 0 the identify answers
+	Responses Chunks    `cbor:"6,keyasint"`           // for act 0 the identify answers
 	State     []byte    `cbor:"7,keyasint,omitempty"` // as the vault returned it for act n-1
 	Stored    Stored    `cbor:"8,keyasint"`
 	At        time.Time `cbor:"9,keyasint"` // the ledger's stamp of the act
@@ -94,7 +94,7 @@ type ServeRequest struct {
 
 // ServeResult is the vault's answer to one item: exactly one of Window, Good, Failed, Refused.
 type ServeResult struct {
-	Window  []Play  `cbor:"1,keyasint,omitempty"`
+	Window  Window  `cbor:"1,keyasint"`
 	State   []byte  `cbor:"2,keyasint,omitempty"` // public, MACed by the session; the ledger keeps it for the next act
 	Stored  *Stored `cbor:"3,keyasint,omitempty"` // new: must be in the claim before the window leaves the ledger
 	Good    bool    `cbor:"4,keyasint,omitempty"` // the product's proof is verified

@@ -2,7 +2,6 @@ package sqldb
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -10,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync/atomic"
-
-	_ "modernc.org/sqlite" // registers the driver "sqlite"
 )
 
 // Limits of a SQLite ledger.
@@ -23,6 +20,10 @@ const (
 	// MaxStatements bounds the prepared statements of a connection. The ledger's SQL is about a hundred constants, so
 	// more means that somebody builds SQL text at run time.
 	MaxStatements = 512
+	// CheckpointPages is after how many pages the write-ahead log is carried over: 32 MiB, which a start reads in a moment.
+	CheckpointPages = 8_192
+	// CacheKiB bounds the writer's page cache: the right edges of all tables, and the leaves of those with random keys.
+	CacheKiB = 16 << 10
 )
 
 // ledgerFileMode: the ledger holds no key, but commercial data of one customer that another must not see.
@@ -30,7 +31,6 @@ const ledgerFileMode fs.FileMode = 0o600
 
 // sqliteDB is a DB on one file: one connection writes, a few read older snapshots beside it (write-ahead log).
 type sqliteDB struct {
-	pool    *sql.DB
 	writers chan *sqliteConn // holds the one writer when it is idle
 	readers chan *sqliteConn // the same channel as writers when the database is in memory
 	all     []*sqliteConn
@@ -55,15 +55,16 @@ func OpenSQLite(ctx context.Context, path string) (DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening ledger %q: %w", path, err)
 	}
-	dsn := (&url.URL{Scheme: "file", Path: abs}).String() + "?mode=rw" // rw: do not create
-	db, err := openPool(ctx, dsn, 1+ReadConnections)
+	// rw: do not create; no: each connection has one user at a time, and needs no lock of its own.
+	dsn := (&url.URL{Scheme: "file", Path: abs}).String() + "?mode=rw&_mutex=no"
+	db, err := openPool(dsn, 1+ReadConnections)
 	if err != nil {
 		return nil, fmt.Errorf("opening ledger %q: %w", path, err)
 	}
 	db.readers = make(chan *sqliteConn, ReadConnections)
-	err = db.all[0].durable(ctx)
+	err = errors.Join(db.all[0].durable(), db.all[0].brisk())
 	for _, c := range db.all[1:] {
-		err = errors.Join(err, c.durable(ctx), c.assert(ctx, "query_only", "1"))
+		err = errors.Join(err, c.durable(), c.assert("query_only", "1"))
 		db.readers <- c
 	}
 	if err != nil {
@@ -87,7 +88,7 @@ func CreateSQLite(ctx context.Context, path string) (DB, error) {
 // OpenMemory opens a new ledger that vanishes at Close: for tests and the simulator, no configuration leads here.
 // It has one connection, so that Views wait for Updates.
 func OpenMemory(ctx context.Context) (DB, error) {
-	db, err := openPool(ctx, ":memory:", 1)
+	db, err := openPool(":memory:", 1)
 	if err != nil {
 		return nil, fmt.Errorf("opening ledger in memory: %w", err)
 	}
@@ -104,27 +105,26 @@ func syncFolder(path string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// openPool takes n connections for good; the first is the writer.
-func openPool(ctx context.Context, dsn string, n int) (*sqliteDB, error) {
-	pool, err := sql.Open("sqlite", dsn)
-	if err != nil {
-		return nil, err
-	}
-	pool.SetMaxOpenConns(n)
-	db := &sqliteDB{pool: pool, writers: make(chan *sqliteConn, 1), closed: make(chan struct{})}
+// openPool opens n connections; the first is the writer.
+func openPool(dsn string, n int) (*sqliteDB, error) {
+	db := &sqliteDB{writers: make(chan *sqliteConn, 1), closed: make(chan struct{})}
 	for range n {
-		conn, err := pool.Conn(ctx)
+		c, err := dial(dsn)
 		if err != nil {
-			return nil, errors.Join(err, pool.Close())
+			return nil, errors.Join(err, db.hangUp())
 		}
-		c := &sqliteConn{conn: conn, stmts: make(map[string]*sql.Stmt)}
 		db.all = append(db.all, c)
-		if err := c.setUp(ctx); err != nil {
-			return nil, errors.Join(err, pool.Close())
-		}
 	}
 	db.writers <- db.all[0]
 	return db, nil
+}
+
+// hangUp closes connections that nobody uses.
+func (d *sqliteDB) hangUp() (err error) {
+	for _, c := range d.all {
+		err = errors.Join(err, c.close())
+	}
+	return err
 }
 
 // Update begins IMMEDIATE: the write lock is taken before the first read, so that no transaction is ever built on a
@@ -135,13 +135,13 @@ func (d *sqliteDB) Update(ctx context.Context, f func(Tx) error) error {
 		return err
 	}
 	defer func() { d.writers <- c }()
-	if err := c.run(ctx, "BEGIN IMMEDIATE"); err != nil {
+	if err := c.run("BEGIN IMMEDIATE"); err != nil {
 		return fmt.Errorf("beginning transaction: %w", err)
 	}
 	committed := false
 	defer func() { // also when f panics
 		if !committed {
-			d.rollback(ctx, c)
+			d.rollback(c)
 		}
 	}()
 	if err := inTx(c, f); err != nil {
@@ -151,7 +151,7 @@ func (d *sqliteDB) Update(ctx context.Context, f func(Tx) error) error {
 		return fmt.Errorf("committing: %w", err)
 	}
 	// Before this line nothing is durable; after it everything is, or the outcome is unknown and the database fenced.
-	if err := c.run(ctx, "COMMIT"); err != nil {
+	if err := c.run("COMMIT"); err != nil {
 		d.fenced.Store(true)
 		return fmt.Errorf("committing: %w: %w", ErrAmbiguous, err)
 	}
@@ -167,19 +167,19 @@ func (d *sqliteDB) View(ctx context.Context, f func(Tx) error) error {
 	}
 	defer func() { d.readers <- c }()
 	if d.readers == d.writers {
-		if err := c.assert(ctx, "query_only", "1"); err != nil {
+		if err := c.assert("query_only", "1"); err != nil {
 			return err
 		}
 		defer func() {
-			if c.assert(ctx, "query_only", "0") != nil {
+			if c.assert("query_only", "0") != nil {
 				d.fenced.Store(true)
 			}
 		}()
 	}
-	if err := c.run(ctx, "BEGIN"); err != nil {
+	if err := c.run("BEGIN"); err != nil {
 		return fmt.Errorf("beginning view: %w", err)
 	}
-	defer d.rollback(ctx, c)
+	defer d.rollback(c)
 	return inTx(c, f)
 }
 
@@ -189,16 +189,13 @@ func (d *sqliteDB) Close() error {
 		return nil
 	}
 	close(d.closed)
-	var err error
 	for range d.all {
-		var c *sqliteConn
 		select {
-		case c = <-d.writers:
-		case c = <-d.readers:
+		case <-d.writers:
+		case <-d.readers:
 		}
-		err = errors.Join(err, c.close())
 	}
-	if err = errors.Join(err, d.pool.Close()); err != nil {
+	if err := d.hangUp(); err != nil {
 		return fmt.Errorf("closing ledger: %w", err)
 	}
 	return nil
@@ -224,8 +221,8 @@ func (d *sqliteDB) take(ctx context.Context, from chan *sqliteConn) (*sqliteConn
 }
 
 // rollback fences the database when it fails: the connection's state is then unknown.
-func (d *sqliteDB) rollback(ctx context.Context, c *sqliteConn) {
-	if err := c.run(ctx, "ROLLBACK"); err != nil {
+func (d *sqliteDB) rollback(c *sqliteConn) {
+	if err := c.run("ROLLBACK"); err != nil {
 		d.fenced.Store(true)
 	}
 }

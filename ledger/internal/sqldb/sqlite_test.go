@@ -90,13 +90,12 @@ func TestPragmasAreAsserted(t *testing.T) {
 	}
 	for pragma, want := range map[string]string{"synchronous": "2", "journal_mode": "wal", "foreign_keys": "1", "secure_delete": "1"} {
 		for i, c := range conns {
-			var got string
-			if err := c.conn.QueryRowContext(t.Context(), "PRAGMA "+pragma).Scan(&got); err != nil || got != want {
+			if got, err := c.pragma(pragma); err != nil || got != want {
 				t.Errorf("connection %d: %s is %q, %v; want %q", i, pragma, got, err, want)
 			}
 		}
 	}
-	if err := conns[0].assert(t.Context(), "synchronous", "FULL"); err == nil {
+	if err := conns[0].assert("synchronous", "FULL"); err == nil {
 		t.Error("a pragma that reads back otherwise was accepted")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go/micro"
@@ -26,14 +27,22 @@ const (
 )
 
 // service is one subject with its handler. Requests come in one goroutine and are worked on in others, so that a slow
-// handler delays only those who wait for the same workers.
+// handler delays only those who wait for the same workers. Workers stay, because a goroutine that handles an act has to
+// grow its stack first.
 type service struct {
-	conn     *Conn
-	subject  string
-	handler  bus.Handler
-	micro    micro.Service
-	admitted chan struct{} // one for each request at work or waiting
-	working  chan struct{} // one for each request at work
+	conn    *Conn
+	subject string
+	handler bus.Handler
+	micro   micro.Service
+	workers int // at most
+
+	queue chan micro.Request
+	work  sync.WaitGroup
+
+	mu      sync.Mutex
+	started int // workers
+	open    int // requests at work or waiting
+	stopped bool
 }
 
 // Serve offers h as a service that `nats micro` tools can see. The stop function waits for the handlers at work.
@@ -43,8 +52,7 @@ func (c *Conn) Serve(subject, queue string, h bus.Handler) (stop func() error, e
 		workers = DefaultWorkers
 	}
 	s := &service{
-		conn: c, subject: subject, handler: h,
-		admitted: make(chan struct{}, workers*(1+maxWaitingPerWorker)), working: make(chan struct{}, workers),
+		conn: c, subject: subject, handler: h, workers: workers, queue: make(chan micro.Request, workers*(1+maxWaitingPerWorker)),
 	}
 	s.micro, err = micro.AddService(c.nc, micro.Config{
 		Name: c.cfg.Name, Version: serviceVersion, QueueGroup: queue,
@@ -77,18 +85,42 @@ func (s *service) admit(req micro.Request) {
 		s.conn.cfg.Log.Warn("bus request without inbox dropped", "step", s.subject)
 		return
 	}
-	select {
-	case s.admitted <- struct{}{}:
-		go s.work(req)
-	default:
-		s.respond(req, nil, bus.Refuse(bus.FaultBusy, "%d requests are waiting", cap(s.admitted)))
+	if !s.enqueue(req) {
+		s.respond(req, nil, bus.Refuse(bus.FaultBusy, "%d requests are waiting", cap(s.queue)))
 	}
 }
 
-func (s *service) work(req micro.Request) {
-	defer func() { <-s.admitted }()
-	s.working <- struct{}{}
-	defer func() { <-s.working }()
+// enqueue gives a request to the workers, of which there may have to be one more. It reports false when too many wait.
+func (s *service) enqueue(req micro.Request) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped { // the requester hears nothing, and asks somebody else
+		return true
+	}
+	if s.open == cap(s.queue) {
+		return false
+	}
+	if s.open++; s.open > s.started && s.started < s.workers {
+		s.started++
+		s.work.Go(s.handleAll)
+	}
+	s.queue <- req // has room for all that are open
+	return true
+}
+
+// handleAll is one worker.
+func (s *service) handleAll() {
+	for req := range s.queue {
+		s.handle(req)
+	}
+}
+
+func (s *service) handle(req micro.Request) {
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.open--
+	}()
 	ctx, cancel := context.WithTimeout(bus.WithSubject(context.Background(), req.Subject()), handlerTimeout)
 	defer cancel()
 	answer, err := s.handler(ctx, req.Data())
@@ -111,7 +143,7 @@ func (s *service) respond(req micro.Request, answer []byte, err error) {
 	}
 }
 
-// stop ends the subscription and waits for the handlers at work, by taking every place that they could hold.
+// stop ends the subscription and waits for the handlers at work.
 func (s *service) stop() error {
 	c := s.conn
 	c.mu.Lock()
@@ -129,17 +161,32 @@ func (s *service) stop() error {
 	if c.nc.IsConnected() {
 		flushErr = c.nc.FlushTimeout(stopTimeout)
 	}
-	timeout := time.NewTimer(stopTimeout)
-	defer timeout.Stop()
-	for range cap(s.admitted) {
-		select {
-		case s.admitted <- struct{}{}:
-		case <-timeout.C:
-			return fmt.Errorf("stopping service %q: a handler is still at work after %v", s.subject, stopTimeout)
-		}
+	s.mu.Lock()
+	s.stopped = true
+	close(s.queue)
+	s.mu.Unlock()
+	if !within(stopTimeout, s.work.Wait) {
+		return fmt.Errorf("stopping service %q: a handler is still at work after %v", s.subject, stopTimeout)
 	}
 	if flushErr != nil {
 		c.cfg.Log.Debug("bus service ended without connection", "step", s.subject, "err", flushErr)
 	}
 	return nil
+}
+
+// within says whether f returned in time.
+func within(limit time.Duration, f func()) bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-done:
+		return true
+	case <-timer.C:
+		return false
+	}
 }

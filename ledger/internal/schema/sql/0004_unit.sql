@@ -55,14 +55,16 @@ CREATE INDEX IF NOT EXISTS session_unit ON session (lot, unit, gen);
 
 CREATE INDEX IF NOT EXISTS session_place ON session (line, head, number);
 
--- state is what the vault sealed for the act that follows; responses and state are forgotten when the claim ends.
+-- state is what the vault sealed for the act that follows; responses and state are forgotten when the claim ends. A session
+-- is named by its host challenge here: challenges count up, so that acts of the same time lie side by side.
 CREATE TABLE IF NOT EXISTS act (
-  session        BYTEA  NOT NULL,
+  lot            TEXT   NOT NULL,
+  serial         BIGINT NOT NULL,
   n              BIGINT NOT NULL CHECK (n >= 0),
   responses_hash BYTEA  NOT NULL,
   responses      BYTEA,
   state          BYTEA,
   seq            BIGINT NOT NULL,
   at             BIGINT NOT NULL,
-  PRIMARY KEY (session, n)
+  PRIMARY KEY (lot, serial, n)
 );
