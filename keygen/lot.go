@@ -24,6 +24,7 @@ type lot struct {
 	hash    [32]byte // of the release
 	script  *script.Script
 	plan    plan
+	choices
 
 	key, kmc  hsm.Key
 	wrap, out hsm.Key  // SM-SR wrap key, transport key
@@ -73,6 +74,9 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 		return bus.OpenLotReply{Lot: release.Lot}, nil
 	}
 	l := &lot{release: release, hash: hash, script: compiled, plan: planOf(compiled), constants: constantsOf(release)}
+	if l.choices, err = choicesOf(release); err != nil {
+		return bus.OpenLotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
+	}
 	if isNew {
 		if err := v.issue(ctx, l, issued(release, hash, chain)); err != nil {
 			return bus.OpenLotReply{}, err
@@ -162,7 +166,8 @@ func (v *Vault) makeable(r statement.Release) error {
 	case r.FactoryKVN == r.CardKVN || r.CardKVN == 0:
 		return fmt.Errorf("factory key version %02X and card key version %02X", r.FactoryKVN, r.CardKVN)
 	}
-	return nil
+	_, err := choicesOf(r)
+	return err
 }
 
 // releasedScript decodes the script whose hash was released, and demands the proofs that make a unit good.

@@ -56,7 +56,7 @@ func (x *variables) secrets() (*cardKeys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("deriving seed of unit %d: %w", c.Unit, err)
 	}
-	keys, err := deriveCard(&seed)
+	keys, err := deriveCard(&seed, x.l.codes)
 	if err != nil {
 		return nil, fmt.Errorf("deriving keys of unit %d: %w", c.Unit, err)
 	}

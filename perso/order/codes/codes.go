@@ -46,6 +46,10 @@ func Codes() []Code { return []Code{PIN1, PIN2, PUK1, PUK2, ADM1, ADM2, ADM3, AD
 
 func (c Code) isPIN() bool { return c == PIN1 || c == PIN2 }
 func (c Code) isPUK() bool { return c == PUK1 || c == PUK2 }
+
+// Further says whether the code is one that the default policy does not have.
+func (c Code) Further() bool { return c.isADM() && c != ADM1 }
+
 func (c Code) isADM() bool { return strings.HasPrefix(string(c), "ADM") }
 
 // Way is how a code comes about.

@@ -61,6 +61,9 @@ func (l Layout) BlockBytes() int {
 	return 0
 }
 
+// AES says whether the layout is of an AES key.
+func (l Layout) AES() bool { return l.BlockBytes() == 16 }
+
 // Chained says whether a block depends on the one before it.
 func (l Layout) Chained() bool { return l == AESCBC || l == TDES2CBC || l == TDES3CBC }
 
