@@ -3,6 +3,7 @@ package keygen
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 
 	"github.com/persoline/persoline/keygen/transport"
@@ -108,7 +109,7 @@ func (l *lot) proveGood(cp checkpoint.Checkpoint, item bus.ExportItem) (entry.Cl
 	case !withCert:
 		return c, refuse("outcome names another certificate than the one that unit %d proved itself with", c.Unit)
 	}
-	return c, signedFacts(c, o.Cert, item.Signed)
+	return c, errors.Join(l.proveKi(c, item.Ki), signedFacts(c, o.Cert, item.Signed))
 }
 
 // signedFacts checks that what is to be signed speaks of the unit: its EID and the certificate on its chip.
@@ -130,7 +131,7 @@ func (v *Vault) exportUnit(ctx context.Context, l *lot, kind bus.ExportKind, c e
 	if kind == bus.ExportSign {
 		return v.signEIS(ctx, item.Signed)
 	}
-	x := &variables{ctx: ctx, v: v, l: l, claim: c}
+	x := &variables{ctx: ctx, v: v, l: l, claim: c, ki: func() ([]byte, error) { return item.Ki, nil }}
 	defer x.wipe()
 	keys, err := x.secrets()
 	if err != nil {

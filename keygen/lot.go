@@ -10,8 +10,10 @@ import (
 	"sync"
 
 	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/keygen/kisource"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/secret"
@@ -28,6 +30,7 @@ type lot struct {
 
 	key, kmc  hsm.Key
 	wrap, out hsm.Key  // SM-SR wrap key, transport key
+	seal      hsm.Key  // of random Ki; made only for a lot that has them
 	subkey    [16]byte // K1 of the maker's key: worthless without it
 	op        secret.Bytes
 	challenge secret.Bytes // parent of all challenges of the lot
@@ -153,7 +156,7 @@ func (v *Vault) makeable(r statement.Release) error {
 		return fmt.Errorf("it is for environment %q, this vault is %q", r.Env, v.cfg.Env)
 	case r.Site != v.cfg.Site:
 		return fmt.Errorf("it is for site %q", r.Site)
-	case r.KiSource != "derived":
+	case r.KiSource != string(order.KiDerived) && r.KiSource != string(order.KiRandom):
 		return fmt.Errorf("ki source %q", r.KiSource)
 	case r.KeyOrigin != "card":
 		return fmt.Errorf("key origin %q", r.KeyOrigin)
@@ -230,6 +233,9 @@ func (v *Vault) prepare(ctx context.Context, l *lot) (created bool, err error) {
 		if n, err := v.replay(l); err != nil || n > 0 {
 			return false, errors.Join(err, bus.Refuse(bus.FaultRefused, "key of lot %q was destroyed", l.release.Lot))
 		}
+		if err := v.prepareSeal(ctx, l); err != nil {
+			return false, err
+		}
 		if err := v.cfg.Token.Generate(ctx, l.key); err != nil && !errors.Is(err, hsm.ErrExists) {
 			return false, fmt.Errorf("making key of lot %q: %w", l.release.Lot, err)
 		}
@@ -253,6 +259,9 @@ func (l *lot) nameKeys(env perso.Env) (err error) {
 		if *k.to, err = hsm.NewKey(string(env), k.class, string(k.id)); err != nil {
 			return fmt.Errorf("naming keys of lot %q: %w", l.release.Lot, err)
 		}
+	}
+	if l.seal, err = kisource.LotSealKey(env, l.release.Lot); err != nil {
+		return fmt.Errorf("naming keys of lot %q: %w", l.release.Lot, err)
 	}
 	return nil
 }

@@ -47,6 +47,7 @@ type run struct {
 	state  state
 
 	cert   []byte // chosen or signed, whole
+	ki     []byte // chosen or drawn, sealed; of a lot with random Ki
 	window []bus.Play
 	stored *bus.Stored
 }
@@ -303,7 +304,7 @@ func (r *run) certificate() ([]byte, error) {
 			return nil, err
 		}
 	}
-	r.stored = &bus.Stored{Cert: r.cert, Key: key}
+	r.keep().Cert, r.keep().Key = r.cert, key
 	return r.cert, nil
 }
 

@@ -31,6 +31,7 @@ type state struct {
 	Reopened bool              `cbor:"10,keyasint,omitempty"`
 	Act      uint8             `cbor:"11,keyasint,omitempty"` // the script's act that the window is of: N, or later
 	Stamp    uint64            `cbor:"12,keyasint,omitempty"` // serial number of the session whose stamp the chip is to show
+	Ki       []byte            `cbor:"13,keyasint,omitempty"` // hash of the sealed Ki, of a lot with random ones
 }
 
 // mark is scp.Mark as it travels.

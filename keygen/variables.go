@@ -34,6 +34,7 @@ type variables struct {
 	opc     [keyBytes]byte
 
 	cert func() ([]byte, error) // whole 7F21
+	ki   func() ([]byte, error) // sealed; of a lot with random Ki
 	// deciding: conditions are being compared. A certificate that does not exist yet is then one that nothing equals.
 	deciding bool
 }
@@ -59,6 +60,10 @@ func (x *variables) secrets() (*cardKeys, error) {
 	keys, err := deriveCard(&seed, x.l.codes)
 	if err != nil {
 		return nil, fmt.Errorf("deriving keys of unit %d: %w", c.Unit, err)
+	}
+	if err := x.openKi(&keys.KI); err != nil {
+		keys.wipe()
+		return nil, fmt.Errorf("opening Ki of unit %d: %w", c.Unit, err)
 	}
 	err = x.l.op.Reveal(func(op []byte) error {
 		x.opc, err = aka.OPc(keys.KI[:], op)

@@ -63,8 +63,8 @@ func (c *checker) product() {
 
 // making refuses what the order form knows and this release of the vault does not make.
 func (c *checker) making() {
-	if s := c.order.KiSource; s != "" && s != KiDerived {
-		c.fault("ki_source", fmt.Sprintf("order %q", KiDerived), "this release of the vault does not make Ki of source %q", s)
+	if s := c.order.KiSource; s != "" && s != KiDerived && s != KiRandom {
+		c.fault("ki_source", fmt.Sprintf("order %q or %q", KiDerived, KiRandom), "this release of the vault does not make Ki of source %q", s)
 	}
 	if k := c.order.KeyOrigin; k != "" && k != KeyCard {
 		c.fault("key_origin", fmt.Sprintf("order %q", KeyCard), "this release of the vault does not make certificate keys of origin %q", k)
