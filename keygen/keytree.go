@@ -1,7 +1,6 @@
 package keygen
 
 import (
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
@@ -21,7 +20,6 @@ const (
 	labelChallenge = "persoline/1 challenge"
 	labelReceipts  = "persoline/1 receipts"
 	labelIndex     = "persoline/1 index"
-	labelCard      = "persoline/1 card "
 )
 
 const (
@@ -59,7 +57,7 @@ func (k *cardKeys) wipe() { *k = cardKeys{} }
 
 // deriveCard expands the seed into the card's secrets, its codes by the lot's policy.
 func deriveCard(seed *[seedBytes]byte, policy codes.Policy) (*cardKeys, error) {
-	k := new(cardKeys)
+	k, x := new(cardKeys), carddata.NewExpander(seed)
 	for _, key := range []struct {
 		label string
 		to    *[keyBytes]byte
@@ -67,7 +65,7 @@ func deriveCard(seed *[seedBytes]byte, policy codes.Policy) (*cardKeys, error) {
 		{"KI", &k.KI}, {"ISD.ENC", &k.ISDEnc}, {"ISD.MAC", &k.ISDMac}, {"ISD.DEK", &k.ISDDek},
 		{"OTA.KIC", &k.OTAKic}, {"OTA.KID", &k.OTAKid}, {"OTA.KIK", &k.OTAKik},
 	} {
-		if err := deriveKey(seed, key.label, key.to); err != nil {
+		if err := deriveKey(x, key.label, key.to); err != nil {
 			return nil, err
 		}
 	}
@@ -76,7 +74,7 @@ func deriveCard(seed *[seedBytes]byte, policy codes.Policy) (*cardKeys, error) {
 		to   *[pinBytes]byte
 	}{{codes.PIN1, &k.PIN1}, {codes.PIN2, &k.PIN2}, {codes.PUK1, &k.PUK1}, {codes.PUK2, &k.PUK2}, {codes.ADM1, &k.ADM1}} {
 		rule, _ := policy.Rule(code.name)
-		if err := carddata.DeriveCode(seed, code.name, rule, code.to); err != nil {
+		if err := carddata.DeriveCode(x, code.name, rule, code.to); err != nil {
 			return nil, err
 		}
 	}
@@ -87,14 +85,11 @@ func deriveCard(seed *[seedBytes]byte, policy codes.Policy) (*cardKeys, error) {
 const keyStreamBytes = 4 * keyBytes
 
 // deriveKey takes the first 16 bytes of the label's stream that are not weak: not all equal.
-func deriveKey(seed *[seedBytes]byte, label string, to *[keyBytes]byte) error {
-	stream, err := hkdf.Expand(sha256.New, seed[:], labelCard+label, keyStreamBytes)
-	defer clear(stream)
-	if err != nil {
-		return fmt.Errorf("deriving %s: %w", label, err)
-	}
-	for rest := stream; len(rest) > 0; rest = rest[keyBytes:] {
-		if copy(to[:], rest); !allEqual(to[:]) {
+func deriveKey(x *carddata.Expander, label string, to *[keyBytes]byte) error {
+	s := x.Stream(label, keyStreamBytes)
+	defer s.Wipe()
+	for s.Fill(to[:]) {
+		if !allEqual(to[:]) {
 			return nil
 		}
 	}

@@ -44,7 +44,9 @@ type run struct {
 	vars   *variables
 	host   *scp.Host
 	onCard bool // the session runs on the card's own keys
-	state  state
+
+	binding *stateKey
+	state   state
 
 	cert   []byte // chosen or signed, whole
 	ki     []byte // chosen or drawn, sealed; of a lot with random Ki
@@ -61,14 +63,18 @@ func (r *run) play() error {
 		return r.first()
 	}
 	var err error
-	if r.state, err = openState(r.host, r.act.Session, r.vars.hash, r.act.N, r.item.State); err != nil {
+	if r.state, err = openState(r.binding, r.act.N, r.item.State); err != nil {
 		return err
 	}
 	r.vars.stamp = stampOf(r.vars.hash, r.state.Stamp)
 	for name, value := range r.state.Carried {
 		r.vars.carried[name] = value
 	}
-	if err := r.host.Resume(scp.LevelAll, r.state.Last.scp()); err != nil {
+	last, _, ok := r.state.Last.take()
+	if !ok {
+		return fmt.Errorf("resuming session %s: the state has no place in it", r.act.Session)
+	}
+	if err := r.host.Resume(scp.LevelAll, last); err != nil {
 		return fmt.Errorf("resuming session %s: %w", r.act.Session, err)
 	}
 	if err := r.judge(); err != nil {
@@ -109,7 +115,8 @@ func (r *run) open() error {
 		return fmt.Errorf("opening session %s: %w", r.act.Session, err)
 	}
 	r.vars.host = r.host
-	return nil
+	r.binding, err = newStateKey(r.host, r.act.Session, r.vars.hash)
+	return err
 }
 
 // sameChip compares the chip's own word with the claim: in INITIALIZE UPDATE, and where the product is identified by CPLC
@@ -187,7 +194,7 @@ func (r *run) render(n int) error {
 		if len(r.window) == 0 {
 			continue
 		}
-		r.state.Last = markOf(r.host.Mark())
+		r.state.Last = marks(nil).add(r.host.Mark())
 		if err := r.vars.carry(); err != nil {
 			return err
 		}
@@ -219,7 +226,7 @@ func (r *run) renderAct(n int) error {
 		if err != nil {
 			return fmt.Errorf("wrapping step %q: %w", c.Step.Label, err)
 		}
-		r.state.Marks = append(r.state.Marks, markOf(m))
+		r.state.Marks = r.state.Marks.add(m)
 		r.window = append(r.window, bus.Play{APDU: wrapped, SW: mask})
 		r.state.Secrets = r.state.Secrets || holdsSecret(c.Step)
 	}
@@ -287,7 +294,7 @@ func (r *run) certificate() ([]byte, error) {
 		key = stored.Key
 	}
 	if bytes.Equal(key, stored.Key) {
-		if err := checkCertificate(r.v.eum, stored.Cert, r.claim.EID, key); err != nil {
+		if err := r.v.checkCertificate(stored.Cert, r.claim.EID, key); err != nil {
 			return nil, err
 		}
 		r.cert = stored.Cert

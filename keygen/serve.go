@@ -97,11 +97,11 @@ func (b *batch) serve(ctx context.Context, item *bus.ServeItem) (bus.ServeResult
 	case r.proven:
 		return b.receipted(r, bus.ServeResult{Good: true}, resultGood)
 	}
-	sealed, err := r.state.seal(r.host, r.act.Session, r.vars.hash)
+	sealed, err := r.state.seal(r.binding)
 	if err != nil {
 		return bus.ServeResult{}, err
 	}
-	return b.receipted(r, bus.ServeResult{Window: r.window, State: sealed, Stored: r.stored}, resultScript)
+	return b.receipted(r, bus.ServeResult{Window: r.window, State: sealed, Stored: r.stored, Final: int(r.state.Act)+1 == len(r.l.script.Acts)}, resultScript)
 }
 
 // admit proves an item and finds what is known of its act.

@@ -3,7 +3,9 @@ package keygen
 import (
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
+	"hash"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
@@ -16,13 +18,13 @@ const MaxStateBytes = 32 << 10
 // labelState names the key that only holders of the session keys can make.
 const labelState = "persoline/1 state"
 
-// state is what the vault must know at act n of what it sent and saw before. It is public; the ledger keeps it, and a MAC
-// that only this session's keys can make binds it to the session.
+// state is what the vault must know at act n of what it sent and saw before. It is public; the line brings it back with the
+// chip's answers, and a MAC that only this session's keys can make binds it to the session.
 type state struct {
-	N        uint8             `cbor:"1,keyasint"` // the act whose window it went out with
-	Skip     []bool            `cbor:"2,keyasint"` // sections of that act that were left out
-	Marks    []mark            `cbor:"3,keyasint"` // one per secure command of that window
-	Last     mark              `cbor:"4,keyasint"`
+	N        uint8             `cbor:"1,keyasint"`           // the act whose window it went out with
+	Skip     []bool            `cbor:"2,keyasint"`           // sections of that act that were left out
+	Marks    marks             `cbor:"3,keyasint"`           // one per secure command of that window
+	Last     marks             `cbor:"4,keyasint"`           // one
 	Captures map[string][]byte `cbor:"5,keyasint,omitempty"` // probe answers by label
 	Carried  map[string][]byte `cbor:"6,keyasint,omitempty"` // public values that follow from secrets
 	Secrets  bool              `cbor:"7,keyasint,omitempty"` // a secret was sent in this session
@@ -34,27 +36,30 @@ type state struct {
 	Ki       []byte            `cbor:"13,keyasint,omitempty"` // hash of the sealed Ki, of a lot with random ones
 }
 
-// mark is scp.Mark as it travels.
-type mark struct {
-	_       struct{} `cbor:",toarray"`
-	Chain   [16]byte
-	Counter uint32
+// marks are values of scp.Mark as they travel: chain (16) and counter (4, big-endian) of each, end to end.
+type marks []byte
+
+const markBytes = 16 + 4
+
+func (m marks) add(at scp.Mark) marks {
+	return binary.BigEndian.AppendUint32(append(m, at.Chain[:]...), at.Counter)
 }
 
-func markOf(m scp.Mark) mark { return mark{Chain: m.Chain, Counter: m.Counter} }
-
-func (m mark) scp() scp.Mark { return scp.Mark{Chain: m.Chain, Counter: m.Counter} }
+// take gives the first mark and what follows it.
+func (m marks) take() (first scp.Mark, rest marks, ok bool) {
+	if len(m) < markBytes {
+		return first, nil, false
+	}
+	return scp.Mark{Chain: [16]byte(m[:16]), Counter: binary.BigEndian.Uint32(m[16:])}, m[markBytes:], true
+}
 
 // seal encodes the state with its MAC.
-func (s state) seal(h *scp.Host, session perso.Session, claim [32]byte) ([]byte, error) {
+func (s state) seal(key *stateKey) ([]byte, error) {
 	body, err := bus.Encode(s)
 	if err != nil {
 		return nil, err
 	}
-	mac, err := stateMAC(h, session, claim, body)
-	if err != nil {
-		return nil, err
-	}
+	mac := key.mac(body)
 	if len(mac)+len(body) > MaxStateBytes {
 		return nil, fmt.Errorf("sealing state of %d bytes, limit %d", len(mac)+len(body), MaxStateBytes)
 	}
@@ -62,19 +67,15 @@ func (s state) seal(h *scp.Host, session perso.Session, claim [32]byte) ([]byte,
 }
 
 // openState takes a state back; anything but the bytes that went out after act n-1 of this session and claim is a refusal.
-func openState(h *scp.Host, session perso.Session, claim [32]byte, n uint8, sealed []byte) (state, error) {
+func openState(key *stateKey, n uint8, sealed []byte) (state, error) {
 	if len(sealed) < sha256.Size || len(sealed) > MaxStateBytes {
 		return state{}, refuse("state of %d bytes", len(sealed))
 	}
 	mac, body := sealed[:sha256.Size], sealed[sha256.Size:]
-	want, err := stateMAC(h, session, claim, body)
-	if err != nil {
-		return state{}, err
+	if !hmac.Equal(mac, key.mac(body)) {
+		return state{}, refuse("state is not of session %s and its claim", key.session)
 	}
-	if !hmac.Equal(mac, want) {
-		return state{}, refuse("state is not of session %s and its claim", session)
-	}
-	s, err := bus.Decode[state](body)
+	s, err := bus.DecodeOwn[state](body)
 	if err != nil {
 		return state{}, fmt.Errorf("decoding state: %w", err)
 	}
@@ -90,15 +91,26 @@ func openState(h *scp.Host, session perso.Session, claim [32]byte, n uint8, seal
 	return s, nil
 }
 
-func stateMAC(h *scp.Host, session perso.Session, claim [32]byte, body []byte) ([]byte, error) {
+// stateKey is the key that binds states to one session and claim, made once for an act.
+type stateKey struct {
+	session perso.Session
+	claim   [32]byte
+	hash    hash.Hash
+}
+
+func newStateKey(h *scp.Host, session perso.Session, claim [32]byte) (*stateKey, error) {
 	key, err := h.BindKey(labelState)
 	defer clear(key[:])
 	if err != nil {
 		return nil, err
 	}
-	m := hmac.New(sha256.New, key[:])
-	m.Write(session[:])
-	m.Write(claim[:])
-	m.Write(body)
-	return m.Sum(nil), nil
+	return &stateKey{session: session, claim: claim, hash: hmac.New(sha256.New, key[:])}, nil
+}
+
+func (k *stateKey) mac(body []byte) []byte {
+	k.hash.Reset()
+	k.hash.Write(k.session[:])
+	k.hash.Write(k.claim[:])
+	k.hash.Write(body)
+	return k.hash.Sum(make([]byte, 0, sha256.Size+len(body)))
 }

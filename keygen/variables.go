@@ -128,17 +128,30 @@ func (x *variables) Bind(dst []byte, form script.Form, name string) ([]byte, err
 
 // secret copies a secret variable; each has 16 bytes.
 func (x *variables) secret(to *[keyBytes]byte, k *cardKeys, name string) bool {
-	sets := k.pinSets()
-	defer clear(sets[:])
-	from := map[string]*[keyBytes]byte{
-		"KI": &k.KI, "OPC": &x.opc, "ISD.ENC": &k.ISDEnc, "ISD.MAC": &k.ISDMac, "ISD.DEK": &k.ISDDek,
-		"OTA.KIC": &k.OTAKic, "OTA.KID": &k.OTAKid, "OTA.KIK": &k.OTAKik,
-		"PINSET1": &sets[0], "PINSET2": &sets[1], "ADMSET": &sets[2],
-	}[name]
-	if from == nil {
+	switch name {
+	case "KI":
+		*to = k.KI
+	case "OPC":
+		*to = x.opc
+	case "ISD.ENC":
+		*to = k.ISDEnc
+	case "ISD.MAC":
+		*to = k.ISDMac
+	case "ISD.DEK":
+		*to = k.ISDDek
+	case "OTA.KIC":
+		*to = k.OTAKic
+	case "OTA.KID":
+		*to = k.OTAKid
+	case "OTA.KIK":
+		*to = k.OTAKik
+	case "PINSET1", "PINSET2", "ADMSET":
+		sets := k.pinSets()
+		*to = sets[map[string]int{"PINSET1": 0, "PINSET2": 1, "ADMSET": 2}[name]]
+		clear(sets[:])
+	default:
 		return false
 	}
-	*to = *from
 	return true
 }
 

@@ -60,6 +60,7 @@ type Vault struct {
 	stmt    ed25519.PublicKey
 	eum     *ecdsa.PublicKey
 	eumSKI  [skiBytes]byte
+	certs   certificates
 	signing sync.Mutex // one checkpoint at a time
 	opening sync.Mutex // one lot at a time; taken before the mutex of a lot, that before mu
 

@@ -84,7 +84,7 @@ func (l *Ledger) Act(ctx context.Context, q bus.ActRequest) (bus.ActReply, error
 		if err := l.serves.do(ctx, a); err != nil {
 			return bus.ActReply{}, fmt.Errorf("serving act %d of %s: %w", q.N, q.Present, err)
 		}
-		// COMMIT POINT 2: certificate, state and outcome are durable before the line hears of them (I4).
+		// COMMIT POINT 2: certificate and outcome are durable before the line hears of them (I4).
 		if err := l.commit(ctx, a.settle); err != nil {
 			return bus.ActReply{}, fmt.Errorf("settling act %d of %s: %w", q.N, q.Present, err)
 		}
@@ -125,6 +125,9 @@ func (a *act) read() error {
 	}
 	if n := size(a.answers()); n > maxAnswerBytes {
 		return fmt.Errorf("answers of %d bytes exceed %d", n, maxAnswerBytes)
+	}
+	if len(q.State) > maxStateBytes {
+		return fmt.Errorf("state of %d bytes exceeds %d", len(q.State), maxStateBytes)
 	}
 	if q.N > 0 {
 		a.hash = entry.ResponsesHash(q.Responses)

@@ -57,15 +57,16 @@ const (
 	sqlSessionNext   = `UPDATE session SET last_n = $3, at = $4 WHERE lot = $1 AND serial = $2 AND last_n = $3 - 1 AND ended = FALSE`
 	sqlSessionsEnd   = `UPDATE session SET ended = TRUE WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
 	sqlLastSession   = `SELECT line, head, number, at FROM session WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
-	sqlUnsettled     = `SELECT s.session, s.line, s.head, s.number, t.responses FROM session s, act t WHERE s.lot = $1 AND s.unit = $2 AND s.gen = $3 AND s.ended = FALSE AND t.lot = s.lot AND t.serial = s.serial AND t.n = $4`
+	sqlUnsettled     = `SELECT session, serial, line, head, number, last_n FROM session WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
+	sqlUnsettledAct  = `SELECT responses, state FROM act WHERE lot = $1 AND serial = $2 AND n = $3 AND responses IS NOT NULL`
 	sqlSessionEnd    = `UPDATE session SET ended = TRUE WHERE session = $1`
 	sqlSerialUsed    = `SELECT session FROM session WHERE lot = $1 AND serial = $2`
 	sqlSessionsOfPut = `SELECT COUNT(*) FROM session WHERE line = $1 AND head = $2 AND number = $3`
 
-	sqlActs       = `SELECT n, responses_hash, responses, state, seq, at FROM act WHERE lot = $1 AND serial = $2 AND n >= $3 AND n <= $4`
-	sqlAddAct     = `INSERT INTO act (lot, serial, n, responses_hash, responses, state, seq, at) VALUES ($1, $2, $3, $4, $5, NULL, $6, $7)`
-	sqlActState   = `UPDATE act SET state = $4 WHERE lot = $1 AND serial = $2 AND n = $3`
-	sqlActsForget = `UPDATE act SET responses = NULL, state = NULL WHERE lot = $1 AND serial IN (SELECT serial FROM session WHERE lot = $1 AND unit = $2 AND gen = $3)`
+	sqlActs       = `SELECT n, responses_hash, served, seq, at FROM act WHERE lot = $1 AND serial = $2 AND n >= $3 AND n <= $4`
+	sqlAddAct     = `INSERT INTO act (lot, serial, n, responses_hash, responses, state, served, seq, at) VALUES ($1, $2, $3, $4, $5, $6, NULL, $7, $8)`
+	sqlActServed  = `UPDATE act SET served = $4 WHERE lot = $1 AND serial = $2 AND n = $3`
+	sqlActsForget = `UPDATE act SET responses = NULL, state = NULL WHERE lot = $1 AND serial IN (SELECT serial FROM session WHERE lot = $1 AND unit = $2 AND gen = $3) AND responses IS NOT NULL`
 
 	sqlPresentation    = `SELECT lot, chip, verdict, reason, bin, seq FROM presentation WHERE line = $1 AND head = $2 AND number = $3`
 	sqlAddPresentation = `INSERT INTO presentation (line, head, number, lot, chip, verdict, reason, bin, seq) VALUES ($1, $2, $3, $4, $5, '', '', '', 0) ON CONFLICT DO NOTHING`

@@ -91,12 +91,11 @@ func findSession(ctx context.Context, tx sqldb.Tx, s perso.Session) (r sessionRo
 
 // actRow is one act of a session.
 type actRow struct {
-	found     bool
-	hash      [32]byte
-	responses []byte
-	state     []byte
-	seq       int64
-	at        time.Time
+	found  bool
+	hash   [32]byte
+	served []byte // hash of the state that went out with its window; nil while none did
+	seq    int64
+	at     time.Time
 }
 
 // findActs reads act n of a session and the one before.
@@ -106,7 +105,7 @@ func findActs(ctx context.Context, tx sqldb.Tx, lot perso.Name, serial uint64, n
 		var number uint8
 		var hash []byte
 		r := actRow{found: true}
-		if err := row.Scan(&number, &hash, &r.responses, &r.state, &r.seq, &at); err != nil {
+		if err := row.Scan(&number, &hash, &r.served, &r.seq, &at); err != nil {
 			return err
 		}
 		copy(r.hash[:], hash)

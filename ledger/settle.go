@@ -64,10 +64,11 @@ func (a *act) window(ctx context.Context, b *Batch) error {
 			return nil
 		}
 	}
-	if _, err := b.Exec(ctx, sqlActState, string(a.claim.lot), int64(a.serve.serial), int64(a.q.N), a.result.State); err != nil {
-		return fmt.Errorf("keeping the state of session %s: %w", a.q.Session, err)
+	served := sha256.Sum256(a.result.State)
+	if _, err := b.Exec(ctx, sqlActServed, string(a.claim.lot), int64(a.serve.serial), int64(a.q.N), served[:]); err != nil {
+		return fmt.Errorf("noting that act %d of session %s was served: %w", a.q.N, a.q.Session, err)
 	}
-	a.reply = &bus.ActReply{Window: a.result.Window}
+	a.reply = &bus.ActReply{Window: a.result.Window, State: a.result.State, Final: a.result.Final}
 	return nil
 }
 

@@ -15,13 +15,17 @@ import (
 // claim. It reports true when the head is to ask again.
 func (a *act) unsettled(ctx context.Context, b *Batch) (bool, error) {
 	c := a.claim
-	if c.state != perso.UnitOpen || a.lot.last == 0 {
+	if c.state != perso.UnitOpen {
 		return false, nil
 	}
-	q := bus.ActRequest{Lot: c.lot, N: a.lot.last}
+	q := bus.ActRequest{Lot: c.lot, Final: true}
 	var session, responses []byte
-	err := b.QueryRow(ctx, sqlUnsettled, string(c.lot), int64(c.unit), int64(c.gen), int64(q.N)).
-		Scan(&session, (*string)(&q.Present.Line), &q.Present.Head, &q.Present.Number, &responses)
+	var serial int64
+	err := b.QueryRow(ctx, sqlUnsettled, string(c.lot), int64(c.unit), int64(c.gen)).
+		Scan(&session, &serial, (*string)(&q.Present.Line), &q.Present.Head, &q.Present.Number, &q.N)
+	if err == nil {
+		err = b.QueryRow(ctx, sqlUnsettledAct, string(c.lot), serial, int64(q.N)).Scan(&responses, &q.State)
+	}
 	if errors.Is(err, sqldb.ErrNoRows) {
 		return false, nil
 	}

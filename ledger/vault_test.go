@@ -208,6 +208,9 @@ func (v *vaultDouble) serve(r statement.Release, note []byte, item bus.ServeItem
 	return result, nil
 }
 
+// stateOf is what goes out with a window.
+func stateOf(s perso.Session, n uint8) []byte { return fmt.Appendf(nil, "state %s %d", s, n) }
+
 func stateKey(s perso.Session, n uint8) (k [33]byte) {
 	copy(k[:], s[:])
 	k[32] = n
@@ -285,7 +288,7 @@ func (v *vaultDouble) result(c entry.Claim, a entry.Act, item bus.ServeItem) bus
 		return bus.ServeResult{Good: true, Receipt: receipt}
 	}
 	cert := item.Stored
-	out := bus.ServeResult{State: fmt.Appendf(nil, "state %s %d", a.Session, a.N), Receipt: receipt}
+	out := bus.ServeResult{State: stateOf(a.Session, a.N), Final: a.N+2 >= v.acts, Receipt: receipt}
 	if len(cert.Cert) == 0 {
 		v.serials++
 		cert = bus.Stored{Cert: fmt.Appendf(nil, "cert %d of %s", v.serials, c.EID), Key: []byte("key of " + c.Chip.String())}

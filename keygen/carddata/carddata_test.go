@@ -2,6 +2,7 @@ package carddata
 
 import (
 	"bytes"
+	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -43,6 +44,26 @@ func reveal(t *testing.T, k secret.Bytes) (out []byte) {
 	return out
 }
 
+// The stream is that of the library's HKDF, and ends where it is said to.
+func TestStreamIsHKDF(t *testing.T) {
+	t.Parallel()
+	seed := sha256.Sum256([]byte("seed"))
+	want, err := hkdf.Expand(sha256.New, seed[:], labelCard+"PUK1", codeStreamBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []int{1, 8, 16, 24, 32, 100} {
+		s := NewExpander(&seed).Stream("PUK1", codeStreamBytes)
+		var got []byte
+		for part := make([]byte, step); s.Fill(part); {
+			got = append(got, part...)
+		}
+		if whole := codeStreamBytes / step * step; !bytes.Equal(got, want[:whole]) {
+			t.Errorf("in steps of %d: %X\nwant %X", step, got, want[:whole])
+		}
+	}
+}
+
 // The vectors of KEYTREE.md, which another program computed, read from the page itself.
 func TestKeySetVectors(t *testing.T) {
 	t.Parallel()
@@ -55,7 +76,7 @@ func TestKeySetVectors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := DeriveSet(testSeed(t), n)
+		s, err := DeriveSet(NewExpander(testSeed(t)), n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -86,7 +107,7 @@ func TestCodeVectors(t *testing.T) {
 			t.Fatal(err)
 		}
 		var field [CodeBytes]byte
-		if err := DeriveCode(testSeed(t), codes.Code(m[1]), r, &field); err != nil {
+		if err := DeriveCode(NewExpander(testSeed(t)), codes.Code(m[1]), r, &field); err != nil {
 			t.Fatal(err)
 		}
 		got := string(bytes.TrimRight(field[:], "\xFF"))
@@ -109,7 +130,7 @@ func TestStrictPassesOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		var field [CodeBytes]byte
-		if err := DeriveCode(&seed, codes.PIN1, r, &field); err != nil || string(field[:]) != want+"\xFF\xFF\xFF\xFF" {
+		if err := DeriveCode(NewExpander(&seed), codes.PIN1, r, &field); err != nil || string(field[:]) != want+"\xFF\xFF\xFF\xFF" {
 			t.Errorf("%s gives %q, %v", rule, field, err)
 		}
 	}
@@ -144,7 +165,7 @@ func TestCodesAreUnbiased(t *testing.T) {
 		for i := range cards {
 			seed := sha256.Sum256([]byte{byte(i >> 8), byte(i)})
 			var code [CodeBytes]byte
-			if err := DeriveCode(&seed, codes.PUK1, r, &code); err != nil || WeakCode(code[:]) {
+			if err := DeriveCode(NewExpander(&seed), codes.PUK1, r, &code); err != nil || WeakCode(code[:]) {
 				t.Fatalf("%s: %v", rule, err)
 			}
 			for _, d := range code {
@@ -168,11 +189,11 @@ func TestFixedCode(t *testing.T) {
 	}
 	r, _ := p.Rule(codes.PIN1)
 	var field [CodeBytes]byte
-	if err := DeriveCode(testSeed(t), codes.PIN1, r, &field); err != nil || string(field[:]) != "1234\xFF\xFF\xFF\xFF" {
+	if err := DeriveCode(NewExpander(testSeed(t)), codes.PIN1, r, &field); err != nil || string(field[:]) != "1234\xFF\xFF\xFF\xFF" {
 		t.Errorf("fixed PIN1: %q, %v", field, err)
 	}
 	for c, r := range map[codes.Code]codes.Rule{codes.PIN1: {}, codes.PUK1: r} {
-		if err := DeriveCode(testSeed(t), c, r, &field); !errors.Is(err, codes.ErrPolicy) {
+		if err := DeriveCode(NewExpander(testSeed(t)), c, r, &field); !errors.Is(err, codes.ErrPolicy) {
 			t.Errorf("%s by rule %s: %v", c, r, err)
 		}
 	}
@@ -191,7 +212,7 @@ func TestSetNames(t *testing.T) {
 			t.Errorf("%q reads as %v, %v", s, n, err)
 		}
 	}
-	if _, err := DeriveSet(testSeed(t), SetName{}); !errors.Is(err, ErrName) {
+	if _, err := DeriveSet(NewExpander(testSeed(t)), SetName{}); !errors.Is(err, ErrName) {
 		t.Error(err)
 	}
 	for _, a := range []Algorithm{AES128, AES192, AES256, TDES2, TDES3} {
@@ -260,7 +281,7 @@ func TestWeakKeys(t *testing.T) {
 	n := SetName{SCP80, 1, TDES3}
 	for i := range 200 {
 		seed := sha256.Sum256([]byte{byte(i)})
-		s, err := DeriveSet(&seed, n)
+		s, err := DeriveSet(NewExpander(&seed), n)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -286,7 +307,7 @@ func FuzzParseSetName(f *testing.F) {
 		if n.String() != in {
 			t.Fatalf("%q became %q", in, n)
 		}
-		if _, err := DeriveSet(testSeed(t), n); err != nil {
+		if _, err := DeriveSet(NewExpander(testSeed(t)), n); err != nil {
 			t.Fatal(err)
 		}
 	})

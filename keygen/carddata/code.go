@@ -2,8 +2,6 @@ package carddata
 
 import (
 	"bytes"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"fmt"
 
 	"github.com/persoline/persoline/perso/order/codes"
@@ -20,7 +18,7 @@ const (
 )
 
 // DeriveCode fills the code's field on the card by its rule. Clear it.
-func DeriveCode(seed *[SeedBytes]byte, c codes.Code, r codes.Rule, to *[CodeBytes]byte) error {
+func DeriveCode(x *Expander, c codes.Code, r codes.Rule, to *[CodeBytes]byte) error {
 	if err := r.Check(c); err != nil {
 		return err
 	}
@@ -31,11 +29,8 @@ func DeriveCode(seed *[SeedBytes]byte, c codes.Code, r codes.Rule, to *[CodeByte
 		copy(to[:], r.Value())
 		return nil
 	}
-	stream, err := hkdf.Expand(sha256.New, seed[:], labelCard+string(c), codeStreamBytes)
-	defer clear(stream)
-	if err != nil {
-		return fmt.Errorf("deriving %s: %w", c, err)
-	}
+	stream := x.Stream(string(c), codeStreamBytes)
+	defer stream.Wipe()
 	ok := false
 	switch r.Way() {
 	case codes.Random:
@@ -52,13 +47,13 @@ func DeriveCode(seed *[SeedBytes]byte, c codes.Code, r codes.Rule, to *[CodeByte
 }
 
 // drawDigits takes decimal digits without bias (bytes from 250 on are passed over) until a whole group is not weak.
-func drawDigits(to, stream []byte, weak func([]byte) bool) bool {
-	n := 0
-	for _, b := range stream {
-		if b >= unbiased {
+func drawDigits(to []byte, stream *Stream, weak func([]byte) bool) bool {
+	var b [1]byte
+	for n := 0; stream.Fill(b[:]); {
+		if b[0] >= unbiased {
 			continue
 		}
-		to[n] = '0' + b%10
+		to[n] = '0' + b[0]%10
 		if n++; n < len(to) {
 			continue
 		}
@@ -71,9 +66,9 @@ func drawDigits(to, stream []byte, weak func([]byte) bool) bool {
 }
 
 // drawBytes takes the first 8 bytes that are not all equal.
-func drawBytes(to *[CodeBytes]byte, stream []byte) bool {
-	for ; len(stream) >= CodeBytes; stream = stream[CodeBytes:] {
-		if copy(to[:], stream); bytes.Count(to[:], to[:1]) != CodeBytes {
+func drawBytes(to *[CodeBytes]byte, stream *Stream) bool {
+	for stream.Fill(to[:]) {
+		if bytes.Count(to[:], to[:1]) != CodeBytes {
 			return true
 		}
 	}

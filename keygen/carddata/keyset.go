@@ -14,7 +14,6 @@ package carddata
 
 import (
 	"bytes"
-	"crypto/hkdf"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -192,13 +191,13 @@ func (s *Set) Wipe() {
 }
 
 // DeriveSet derives a key set from the card's seed.
-func DeriveSet(seed *[SeedBytes]byte, n SetName) (Set, error) {
+func DeriveSet(x *Expander, n SetName) (Set, error) {
 	if err := n.Valid(); err != nil {
 		return Set{}, err
 	}
 	s := Set{Name: n}
 	for i, r := range n.Roles() {
-		key, err := deriveKey(seed, n.Label(r), n.Algorithm)
+		key, err := deriveKey(x, n.Label(r), n.Algorithm)
 		if err != nil {
 			s.Wipe()
 			return Set{}, err
@@ -225,23 +224,19 @@ func checkValue(a Algorithm, key []byte) ([3]byte, error) {
 }
 
 // deriveKey takes the first key of the label's stream that is not weak, each candidate as long as the key.
-func deriveKey(seed *[SeedBytes]byte, label string, a Algorithm) ([]byte, error) {
-	n := a.Bytes()
-	stream, err := hkdf.Expand(sha256.New, seed[:], labelCard+label, candidates*n)
-	defer clear(stream)
-	if err != nil {
-		return nil, fmt.Errorf("deriving %s: %w", label, err)
-	}
-	for ; len(stream) > 0; stream = stream[n:] {
-		key := bytes.Clone(stream[:n])
+func deriveKey(x *Expander, label string, a Algorithm) ([]byte, error) {
+	stream := x.Stream(label, candidates*a.Bytes())
+	defer stream.Wipe()
+	key := make([]byte, a.Bytes())
+	for stream.Fill(key) {
 		if a.TripleDES() {
 			tdes.SetParity(key)
 		}
 		if !weakKey(a, key) {
 			return key, nil
 		}
-		clear(key)
 	}
+	clear(key)
 	return nil, fmt.Errorf("deriving %s: %w", label, ErrWeak)
 }
 

@@ -13,6 +13,7 @@ package codes
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -42,7 +43,9 @@ const (
 )
 
 // Codes are all codes in the order of a policy.
-func Codes() []Code { return []Code{PIN1, PIN2, PUK1, PUK2, ADM1, ADM2, ADM3, ADM4} }
+func Codes() []Code { return slices.Clone(all[:]) }
+
+var all = [...]Code{PIN1, PIN2, PUK1, PUK2, ADM1, ADM2, ADM3, ADM4}
 
 func (c Code) isPIN() bool { return c == PIN1 || c == PIN2 }
 func (c Code) isPUK() bool { return c == PUK1 || c == PUK2 }
@@ -159,7 +162,7 @@ func (r Rule) Check(c Code) error {
 }
 
 // Policy is the rule of each code; a code without one is not on the card. Its zero value is empty. It is a value.
-type Policy struct{ rules [8]Rule }
+type Policy struct{ rules [len(all)]Rule }
 
 // Default is what is made when neither product nor order says otherwise: PIN1 and PIN2 of 4 random digits, PUK1,
 // PUK2 and ADM1 of 8.
@@ -215,10 +218,5 @@ func (p Policy) with(c Code, r Rule) Policy {
 }
 
 func codeIndex(c Code) int {
-	for i, known := range Codes() {
-		if c == known {
-			return i
-		}
-	}
-	return -1
+	return slices.Index(all[:], c)
 }

@@ -56,8 +56,9 @@ CREATE INDEX IF NOT EXISTS session_unit ON session (lot, unit, gen);
 
 CREATE INDEX IF NOT EXISTS session_place ON session (line, head, number);
 
--- state is what the vault sealed for the act that follows; responses and state are forgotten when the claim ends. A session
--- is named by its host challenge here: challenges count up, so that acts of the same time lie side by side.
+-- responses and state are of the act that brings the verdict, and are forgotten when the claim ends. served is the hash of the
+-- state that went out with the window, which must come back with its answers. A session is named by its host challenge here:
+-- challenges count up, so that acts of the same time lie side by side.
 CREATE TABLE IF NOT EXISTS act (
   lot            TEXT   NOT NULL,
   serial         BIGINT NOT NULL,
@@ -65,6 +66,7 @@ CREATE TABLE IF NOT EXISTS act (
   responses_hash BYTEA  NOT NULL,
   responses      BYTEA,
   state          BYTEA,
+  served         BYTEA,
   seq            BIGINT NOT NULL,
   at             BIGINT NOT NULL,
   PRIMARY KEY (lot, serial, n)
