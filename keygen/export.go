@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/perso/eis"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/order/k4"
+	"github.com/persoline/persoline/perso/secret"
 )
 
 // Export gives the keys or signatures of good units to the receiver that the release names. An item shows that its unit
@@ -131,7 +132,7 @@ func (v *Vault) exportUnit(ctx context.Context, l *lot, kind bus.ExportKind, c e
 	if kind == bus.ExportSign {
 		return v.signEIS(ctx, item.Signed)
 	}
-	x := &variables{ctx: ctx, v: v, l: l, claim: c, ki: func() ([]byte, error) { return item.Ki, nil }}
+	x := &variables{ctx: ctx, v: v, l: l, claim: c, ki: func() ([]byte, secret.Bytes, error) { return item.Ki, secret.Bytes{}, nil }}
 	defer x.wipe()
 	keys, err := x.secrets()
 	if err != nil {

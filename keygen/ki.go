@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/secret"
 )
 
 // randomKi says whether the lot's Ki are drawn, not derived.
@@ -30,25 +31,24 @@ func (v *Vault) prepareSeal(ctx context.Context, l *lot) error {
 }
 
 // sealedKi chooses the claim's Ki as it rests: the one on record, the one drawn when this act was served before, else a new
-// one, which the ledger must store before the window leaves.
-func (r *run) sealedKi() ([]byte, error) {
+// one, which the ledger must store before the window leaves. Of one drawn now the Ki itself comes too.
+func (r *run) sealedKi() (sealed []byte, drawn secret.Bytes, err error) {
 	if r.ki != nil {
-		return r.ki, nil
+		return r.ki, r.drawn, nil
 	}
 	switch {
 	case len(r.item.Stored.Ki) > 0:
 		r.ki = r.item.Stored.Ki
-		return r.ki, r.bindKi()
+		return r.ki, secret.Bytes{}, r.bindKi()
 	case r.previous != nil && len(r.previous.Ki) > 0:
 		r.ki = r.previous.Ki
 	default:
-		var err error
-		if r.ki, err = kisource.NewRandom(r.ctx, r.v.cfg.Token, r.l.seal, r.claim, kisource.Short); err != nil {
-			return nil, err
+		if r.ki, r.drawn, err = kisource.NewRandom(r.ctx, r.v.cfg.Token, r.l.seal, r.claim, kisource.Short); err != nil {
+			return nil, secret.Bytes{}, err
 		}
 	}
 	r.keep().Ki = r.ki
-	return r.ki, nil
+	return r.ki, r.drawn, nil
 }
 
 // keep is what this act has for the claim.
@@ -66,7 +66,7 @@ func (r *run) bindKi() error {
 		return nil
 	}
 	if r.proven && r.ki == nil {
-		if _, err := r.sealedKi(); err != nil {
+		if _, _, err := r.sealedKi(); err != nil {
 			return err
 		}
 	}
@@ -89,11 +89,13 @@ func (x *variables) openKi(to *[keyBytes]byte) error {
 	if !x.l.randomKi() {
 		return nil
 	}
-	sealed, err := x.ki()
+	sealed, ki, err := x.ki()
 	if err != nil {
 		return err
 	}
-	ki, err := kisource.OpenRandom(x.ctx, x.v.cfg.Token, x.l.seal, x.claim, sealed)
+	if ki.IsZero() {
+		ki, err = kisource.OpenRandom(x.ctx, x.v.cfg.Token, x.l.seal, x.claim, sealed)
+	}
 	if errors.Is(err, kisource.ErrSealed) {
 		return refuse("%v", err)
 	}

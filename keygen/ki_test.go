@@ -54,6 +54,9 @@ func TestRandomKi(t *testing.T) {
 			t.Errorf("act %d draws a Ki although one is on record", n)
 		}
 	}
+	if want := []uint64{1, 5, 2, 3}; !reflect.DeepEqual(u.ops, want) { // 3 to draw, 1 to open in a later act
+		t.Errorf("HSM operations per act %v, want %v", u.ops, want)
+	}
 	outcome := u.good()
 	for range 2 {
 		got, err := u.exported(outcome, u.stored.Ki)
@@ -88,7 +91,7 @@ func TestRandomKiIsDrawnOnce(t *testing.T) {
 	if !reflect.DeepEqual(result, second) {
 		t.Errorf("asked again: %x and %x", result.Stored.Ki, second.Stored.Ki)
 	}
-	other, err := kisource.NewRandom(ctx, r.token, mustSeal(t), u.claim, kisource.Short)
+	other, _, err := kisource.NewRandom(ctx, r.token, mustSeal(t), u.claim, kisource.Short)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +111,7 @@ func TestRandomKiCannotBeExchanged(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	outcome := first.good()
-	another, err := kisource.NewRandom(ctx, r.token, mustSeal(t), first.claim, kisource.Short)
+	another, _, err := kisource.NewRandom(ctx, r.token, mustSeal(t), first.claim, kisource.Short)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,7 +133,7 @@ func TestRandomKiCannotBeExchanged(t *testing.T) {
 		item = u.next(item, result)
 		result = u.serve(item)
 	}
-	if u.stored.Ki, err = kisource.NewRandom(ctx, r.token, mustSeal(t), u.claim, kisource.Short); err != nil {
+	if u.stored.Ki, _, err = kisource.NewRandom(ctx, r.token, mustSeal(t), u.claim, kisource.Short); err != nil {
 		t.Fatal(err)
 	}
 	for len(result.Window) > 0 {

@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
+	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/tlv"
 )
 
@@ -48,8 +49,9 @@ type run struct {
 	binding *stateKey
 	state   state
 
-	cert   []byte // chosen or signed, whole
-	ki     []byte // chosen or drawn, sealed; of a lot with random Ki
+	cert   []byte       // chosen or signed, whole
+	ki     []byte       // chosen or drawn, sealed; of a lot with random Ki
+	drawn  secret.Bytes // the same in clear, when it was drawn in this act
 	window []bus.Play
 	stored *bus.Stored
 }

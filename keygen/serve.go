@@ -197,6 +197,7 @@ func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.Serv
 
 // wipe clears what was derived for the act.
 func (r *run) wipe() {
+	r.drawn.Wipe()
 	if r.vars != nil {
 		r.vars.wipe()
 	}

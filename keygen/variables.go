@@ -9,6 +9,7 @@ import (
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
+	"github.com/persoline/persoline/perso/secret"
 )
 
 // errNoCertificate says that a script wants the certificate before there is a key to certify.
@@ -34,7 +35,8 @@ type variables struct {
 	opc     [keyBytes]byte
 
 	cert func() ([]byte, error) // whole 7F21
-	ki   func() ([]byte, error) // sealed; of a lot with random Ki
+	// ki is of a lot with random Ki: sealed, and in clear when it was drawn in this act.
+	ki func() (sealed []byte, drawn secret.Bytes, err error)
 	// deciding: conditions are being compared. A certificate that does not exist yet is then one that nothing equals.
 	deciding bool
 }

@@ -95,29 +95,30 @@ const (
 )
 
 // NewRandom draws a Ki in the HSM and seals it for the claim. What it returns goes into the claim by compare-and-set before
-// any script leaves; only the value that the claim then holds is ever opened. 2 HSM operations, and one more for the nonce.
-func NewRandom(ctx context.Context, token Sealer, key hsm.Key, c entry.Claim, size Size) (sealed []byte, err error) {
+// any script leaves; only the value that the claim then holds is ever opened. The Ki itself comes with it, for the act that
+// drew it: wipe it. 2 HSM operations, and one more for the nonce.
+func NewRandom(ctx context.Context, token Sealer, key hsm.Key, c entry.Claim, size Size) (sealed []byte, ki secret.Bytes, err error) {
 	if size != Short && size != Long {
-		return nil, fmt.Errorf("drawing Ki of %d bytes: %w", size, ErrSource)
+		return nil, ki, fmt.Errorf("drawing Ki of %d bytes: %w", size, ErrSource)
 	}
 	for range maxDraws {
-		ki, err := token.Random(ctx, int(size))
-		if err != nil || len(ki) != int(size) {
-			clear(ki)
-			return nil, fmt.Errorf("drawing Ki of unit %d: %d bytes: %w", c.Unit, len(ki), errors.Join(err, ErrSource))
+		drawn, err := token.Random(ctx, int(size))
+		if err != nil || len(drawn) != int(size) {
+			clear(drawn)
+			return nil, ki, fmt.Errorf("drawing Ki of unit %d: %d bytes: %w", c.Unit, len(drawn), errors.Join(err, ErrSource))
 		}
-		if weak(ki) {
+		if weak(drawn) {
 			continue
 		}
-		plain := secret.New(ki)
-		b, err := token.Seal(ctx, key, plain, Context(c))
-		plain.Wipe()
+		ki = secret.New(drawn)
+		b, err := token.Seal(ctx, key, ki, Context(c))
 		if err != nil {
-			return nil, fmt.Errorf("sealing Ki of unit %d: %w", c.Unit, err)
+			ki.Wipe()
+			return nil, secret.Bytes{}, fmt.Errorf("sealing Ki of unit %d: %w", c.Unit, err)
 		}
-		return append([]byte{formSealed}, b...), nil
+		return append([]byte{formSealed}, b...), ki, nil
 	}
-	return nil, fmt.Errorf("drawing Ki of unit %d %d times: %w", c.Unit, maxDraws, ErrWeakKi)
+	return nil, ki, fmt.Errorf("drawing Ki of unit %d %d times: %w", c.Unit, maxDraws, ErrWeakKi)
 }
 
 // CheckSealed says whether bytes have the form of a sealed Ki; opening is another question.

@@ -59,13 +59,13 @@ func TestRandom(t *testing.T) {
 	token, key := tokenWithKey(t, "LOT-2026-0001")
 	c := testClaim(t)
 	for _, size := range []Size{Short, Long} {
-		sealed, err := NewRandom(t.Context(), token, key, c, size)
+		sealed, drawn, err := NewRandom(t.Context(), token, key, c, size)
 		if err != nil || CheckSealed(sealed) != nil {
 			t.Fatal(err, CheckSealed(sealed))
 		}
 		first, err := OpenRandom(t.Context(), token, key, c, sealed)
-		if err != nil || first.Len() != int(size) {
-			t.Fatalf("%d bytes, %v", first.Len(), err)
+		if err != nil || first.Len() != int(size) || !first.Equal(drawn) {
+			t.Fatalf("%d bytes, or not what was drawn, %v", first.Len(), err)
 		}
 		again, err := OpenRandom(t.Context(), token, key, c, sealed)
 		if err != nil || !again.Equal(first) {
@@ -74,12 +74,12 @@ func TestRandom(t *testing.T) {
 		if bytes.Contains(sealed, reveal(t, first)) {
 			t.Error("the sealed Ki holds it in clear")
 		}
-		other, err := NewRandom(t.Context(), token, key, c, size)
+		other, _, err := NewRandom(t.Context(), token, key, c, size)
 		if err != nil || bytes.Equal(other, sealed) {
 			t.Errorf("two draws are one, %v", err)
 		}
 	}
-	if _, err := NewRandom(t.Context(), token, key, c, 24); !errors.Is(err, ErrSource) {
+	if _, _, err := NewRandom(t.Context(), token, key, c, 24); !errors.Is(err, ErrSource) {
 		t.Errorf("a Ki of 24 bytes: %v", err)
 	}
 }
@@ -96,7 +96,7 @@ func TestRandomOnSoftHSM(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := testClaim(t)
-	sealed, err := NewRandom(t.Context(), token, key, c, Short)
+	sealed, _, err := NewRandom(t.Context(), token, key, c, Short)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func TestSealedIsBound(t *testing.T) {
 	t.Parallel()
 	token, key := tokenWithKey(t, "LOT-2026-0001")
 	c := testClaim(t)
-	sealed, err := NewRandom(t.Context(), token, key, c, Short)
+	sealed, _, err := NewRandom(t.Context(), token, key, c, Short)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,10 +192,10 @@ func (d *dull) Random(ctx context.Context, n int) ([]byte, error) {
 func TestWeakDraws(t *testing.T) {
 	t.Parallel()
 	token, key := tokenWithKey(t, "LOT-2026-0001")
-	if _, err := NewRandom(t.Context(), &dull{token, 1}, key, testClaim(t), Short); err != nil {
+	if _, _, err := NewRandom(t.Context(), &dull{token, 1}, key, testClaim(t), Short); err != nil {
 		t.Errorf("one weak draw: %v", err)
 	}
-	if _, err := NewRandom(t.Context(), &dull{token, maxDraws}, key, testClaim(t), Short); !errors.Is(err, ErrWeakKi) {
+	if _, _, err := NewRandom(t.Context(), &dull{token, maxDraws}, key, testClaim(t), Short); !errors.Is(err, ErrWeakKi) {
 		t.Errorf("weak draws only: %v", err)
 	}
 }
@@ -341,7 +341,7 @@ func TestVerifyFindsEveryFault(t *testing.T) {
 func FuzzCheckSealed(f *testing.F) {
 	token, key := tokenWithKey(f, "LOT-2026-0001")
 	c := testClaim(f)
-	sealed, err := NewRandom(f.Context(), token, key, c, Short)
+	sealed, _, err := NewRandom(f.Context(), token, key, c, Short)
 	if err != nil {
 		f.Fatal(err)
 	}
