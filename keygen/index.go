@@ -26,6 +26,7 @@ type rendered struct {
 	Key     []byte `cbor:"6,keyasint,omitempty"`
 	// Stamp is the serial number of the session whose stamp the chip is to show.
 	Stamp uint64 `cbor:"7,keyasint,omitempty"`
+	Ki    []byte `cbor:"8,keyasint,omitempty"` // sealed: drawn in this act, or what its verdict was proven with
 
 	receipt entry.Receipt
 }
@@ -54,6 +55,7 @@ type index struct {
 	mac      hash.Hash // HMAC-SHA-256 under the index key of the lot
 	units    pages[seenUnit]
 	sessions pages[seenSession]
+	kis      *pages[uint64] // tags of the sealed Ki that units were found good with; of a lot with random Ki
 	goods    uint64
 }
 
@@ -134,6 +136,7 @@ func (x *index) add(r rendered) error {
 	if e.Result == resultGood && u.is&unitGood == 0 {
 		u.is |= unitGood
 		u.cert = x.tag(tagCert, sha256.Sum256(r.Cert))
+		x.addKi(e.Unit, r.Ki)
 		x.goods++
 	}
 	return nil

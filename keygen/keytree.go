@@ -5,10 +5,11 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"hash"
 
+	"github.com/persoline/persoline/keygen/carddata"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/codes"
 	"github.com/persoline/persoline/perso/scp"
 )
 
@@ -19,7 +20,6 @@ const (
 	labelChallenge = "persoline/1 challenge"
 	labelReceipts  = "persoline/1 receipts"
 	labelIndex     = "persoline/1 index"
-	labelCard      = "persoline/1 card "
 )
 
 const (
@@ -55,9 +55,9 @@ type cardKeys struct {
 
 func (k *cardKeys) wipe() { *k = cardKeys{} }
 
-// deriveCard expands the seed into the card's secrets.
-func deriveCard(seed *[seedBytes]byte) (*cardKeys, error) {
-	k, mac := new(cardKeys), hmac.New(sha256.New, seed[:])
+// deriveCard expands the seed into the card's secrets, its codes by the lot's policy.
+func deriveCard(seed *[seedBytes]byte, policy codes.Policy) (*cardKeys, error) {
+	k, x := new(cardKeys), carddata.NewExpander(seed)
 	for _, key := range []struct {
 		label string
 		to    *[keyBytes]byte
@@ -65,84 +65,32 @@ func deriveCard(seed *[seedBytes]byte) (*cardKeys, error) {
 		{"KI", &k.KI}, {"ISD.ENC", &k.ISDEnc}, {"ISD.MAC", &k.ISDMac}, {"ISD.DEK", &k.ISDDek},
 		{"OTA.KIC", &k.OTAKic}, {"OTA.KID", &k.OTAKid}, {"OTA.KIK", &k.OTAKik},
 	} {
-		if err := deriveKey(mac, key.label, key.to); err != nil {
+		if err := deriveKey(x, key.label, key.to); err != nil {
 			return nil, err
 		}
 	}
 	for _, code := range []struct {
-		label  string
-		digits int
-		to     *[pinBytes]byte
-	}{{"PIN1", 4, &k.PIN1}, {"PIN2", 4, &k.PIN2}, {"PUK1", 8, &k.PUK1}, {"PUK2", 8, &k.PUK2}, {"ADM1", 8, &k.ADM1}} {
-		if err := deriveCode(mac, code.label, code.digits, code.to); err != nil {
+		name codes.Code
+		to   *[pinBytes]byte
+	}{{codes.PIN1, &k.PIN1}, {codes.PIN2, &k.PIN2}, {codes.PUK1, &k.PUK1}, {codes.PUK2, &k.PUK2}, {codes.ADM1, &k.ADM1}} {
+		rule, _ := policy.Rule(code.name)
+		if err := carddata.DeriveCode(x, code.name, rule, code.to); err != nil {
 			return nil, err
 		}
 	}
 	return k, nil
 }
 
-// stream is HKDF-Expand-SHA-256 (RFC 5869 §2.3) block by block: the first one is nearly always enough, and of the library's
-// Expand a card would take a hundred times as many as it needs.
-type stream struct {
-	mac   hash.Hash // HMAC-SHA-256 under the seed
-	label string
-	block [sha256.Size]byte
-	n     byte // blocks so far
-}
-
-func (s *stream) next() []byte {
-	s.mac.Reset()
-	if s.n > 0 {
-		s.mac.Write(s.block[:])
-	}
-	s.n++
-	s.mac.Write([]byte(labelCard + s.label))
-	s.mac.Write([]byte{s.n})
-	return s.mac.Sum(s.block[:0])
-}
-
-// keyBlocks allow four candidates for a key: one is weak once in 2^120.
-const keyBlocks = 4 * keyBytes / sha256.Size
+// keyStreamBytes allows four candidates for a key: one is weak once in 2^120.
+const keyStreamBytes = 4 * keyBytes
 
 // deriveKey takes the first 16 bytes of the label's stream that are not weak: not all equal.
-func deriveKey(mac hash.Hash, label string, to *[keyBytes]byte) error {
-	s := stream{mac: mac, label: label}
-	defer clear(s.block[:])
-	for range keyBlocks {
-		for rest := s.next(); len(rest) > 0; rest = rest[keyBytes:] {
-			if copy(to[:], rest); !allEqual(to[:]) {
-				return nil
-			}
-		}
-	}
-	return fmt.Errorf("deriving %s: only weak values", label)
-}
-
-// codeBlocks are the stream of a code: 256 bytes are fewer than the 8 digits it needs once in more than 2^1000 seeds.
-const codeBlocks = 256 / sha256.Size
-
-// deriveCode draws decimal digits without bias (bytes from 250 on are passed over) until they are no weak code, and fills
-// the field with FF. Weak are codes of one digit, and those that count up or down by one.
-func deriveCode(mac hash.Hash, label string, digits int, to *[pinBytes]byte) error {
-	s := stream{mac: mac, label: label}
-	defer clear(s.block[:])
-	for i := range to {
-		to[i] = 0xFF
-	}
-	n := 0
-	for range codeBlocks {
-		for _, b := range s.next() {
-			if b >= 250 {
-				continue
-			}
-			to[n] = '0' + b%10
-			if n++; n < digits {
-				continue
-			}
-			if !weakCode(to[:digits]) {
-				return nil
-			}
-			n = 0
+func deriveKey(x *carddata.Expander, label string, to *[keyBytes]byte) error {
+	s := x.Stream(label, keyStreamBytes)
+	defer s.Wipe()
+	for s.Fill(to[:]) {
+		if !allEqual(to[:]) {
+			return nil
 		}
 	}
 	return fmt.Errorf("deriving %s: only weak values", label)
@@ -151,19 +99,6 @@ func deriveCode(mac hash.Hash, label string, digits int, to *[pinBytes]byte) err
 func allEqual(b []byte) bool {
 	for _, x := range b[1:] {
 		if x != b[0] {
-			return false
-		}
-	}
-	return true
-}
-
-func weakCode(digits []byte) bool {
-	step := digits[1] - digits[0]
-	if step != 0 && step != 1 && step != 0xFF {
-		return false
-	}
-	for i := 2; i < len(digits); i++ {
-		if digits[i]-digits[i-1] != step {
 			return false
 		}
 	}

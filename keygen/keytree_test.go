@@ -2,7 +2,6 @@ package keygen
 
 import (
 	"bytes"
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/codes"
 )
 
 // The vectors of KEYTREE.md, read from the page itself.
@@ -50,7 +50,7 @@ func treeOf(t *testing.T) map[string]string {
 	}
 	const lot = "LOT-2026-0001"
 	seed := [32]byte(mac(lotKey[:], kdfInput(labelSeed, seedContext(lot, 41, 1, chip))))
-	k, err := deriveCard(&seed)
+	k, err := deriveCard(&seed, codes.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,57 +96,5 @@ func TestSeedContextIsInjective(t *testing.T) {
 			t.Errorf("contexts %d and %d are equal", i, j)
 		}
 		seen[string(c)] = i
-	}
-}
-
-func TestWeakCodes(t *testing.T) {
-	t.Parallel()
-	for code, weak := range map[string]bool{
-		"0000": true, "1111": true, "1234": true, "4321": true, "6789": true, "9876": true, "12345678": true, "77777777": true,
-		"0001": false, "1235": false, "1357": false, "9012": false, "1233": false, "12345679": false, "2002": false,
-	} {
-		if weakCode([]byte(code)) != weak {
-			t.Errorf("%s: weak is %v", code, !weak)
-		}
-	}
-}
-
-// The stream is that of the library's HKDF, as far as the key tree goes into it.
-func TestStreamIsHKDF(t *testing.T) {
-	t.Parallel()
-	seed := sha256.Sum256([]byte("seed"))
-	want, err := hkdf.Expand(sha256.New, seed[:], labelCard+"PUK1", codeBlocks*sha256.Size)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := stream{mac: hmac.New(sha256.New, seed[:]), label: "PUK1"}
-	var got []byte
-	for range codeBlocks {
-		got = append(got, s.next()...)
-	}
-	if !bytes.Equal(got, want) || codeBlocks != 8 || keyBlocks != 2 {
-		t.Errorf("%X\nwant %X", got, want)
-	}
-}
-
-// Over many cards every digit is as frequent as it should be, and no code is weak.
-func TestCodesAreUnbiased(t *testing.T) {
-	t.Parallel()
-	var count [10]int
-	const cards = 4000
-	for i := range cards {
-		seed := sha256.Sum256([]byte{byte(i >> 8), byte(i)})
-		var code [pinBytes]byte
-		if err := deriveCode(hmac.New(sha256.New, seed[:]), "PUK1", 8, &code); err != nil || weakCode(code[:]) {
-			t.Fatalf("%s, %v", code, err)
-		}
-		for _, d := range code {
-			count[d-'0']++
-		}
-	}
-	for d, n := range count {
-		if mean := cards * 8 / 10; n < mean*95/100 || n > mean*105/100 { // five percent are three deviations
-			t.Errorf("digit %d comes %d times of %d", d, n, mean)
-		}
 	}
 }

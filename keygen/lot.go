@@ -10,8 +10,10 @@ import (
 	"sync"
 
 	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/keygen/kisource"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/secret"
@@ -24,9 +26,11 @@ type lot struct {
 	hash    [32]byte // of the release
 	script  *script.Script
 	plan    plan
+	choices
 
 	key, kmc  hsm.Key
 	wrap, out hsm.Key  // SM-SR wrap key, transport key
+	seal      hsm.Key  // of random Ki; made only for a lot that has them
 	subkey    [16]byte // K1 of the maker's key: worthless without it
 	op        secret.Bytes
 	challenge secret.Bytes // parent of all challenges of the lot
@@ -73,6 +77,9 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 		return bus.OpenLotReply{Lot: release.Lot}, nil
 	}
 	l := &lot{release: release, hash: hash, script: compiled, plan: planOf(compiled), constants: constantsOf(release)}
+	if l.choices, err = choicesOf(release); err != nil {
+		return bus.OpenLotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
+	}
 	if isNew {
 		if err := v.issue(ctx, l, issued(release, hash, chain)); err != nil {
 			return bus.OpenLotReply{}, err
@@ -152,7 +159,7 @@ func (v *Vault) makeable(r statement.Release) error {
 		return fmt.Errorf("it is for environment %q, this vault is %q", r.Env, v.cfg.Env)
 	case r.Site != v.cfg.Site:
 		return fmt.Errorf("it is for site %q", r.Site)
-	case r.KiSource != "derived":
+	case r.KiSource != string(order.KiDerived) && r.KiSource != string(order.KiRandom):
 		return fmt.Errorf("ki source %q", r.KiSource)
 	case r.KeyOrigin != "card":
 		return fmt.Errorf("key origin %q", r.KeyOrigin)
@@ -165,7 +172,8 @@ func (v *Vault) makeable(r statement.Release) error {
 	case r.FactoryKVN == r.CardKVN || r.CardKVN == 0:
 		return fmt.Errorf("factory key version %02X and card key version %02X", r.FactoryKVN, r.CardKVN)
 	}
-	return nil
+	_, err := choicesOf(r)
+	return err
 }
 
 // releasedScript decodes the script whose hash was released, and demands the proofs that make a unit good.
@@ -228,6 +236,9 @@ func (v *Vault) prepare(ctx context.Context, l *lot) (created bool, err error) {
 		if n, err := v.replay(l); err != nil || n > 0 {
 			return false, errors.Join(err, bus.Refuse(bus.FaultRefused, "key of lot %q was destroyed", l.release.Lot))
 		}
+		if err := v.prepareSeal(ctx, l); err != nil {
+			return false, err
+		}
 		if err := v.cfg.Token.Generate(ctx, l.key); err != nil && !errors.Is(err, hsm.ErrExists) {
 			return false, fmt.Errorf("making key of lot %q: %w", l.release.Lot, err)
 		}
@@ -251,6 +262,9 @@ func (l *lot) nameKeys(env perso.Env) (err error) {
 		if *k.to, err = hsm.NewKey(string(env), k.class, string(k.id)); err != nil {
 			return fmt.Errorf("naming keys of lot %q: %w", l.release.Lot, err)
 		}
+	}
+	if l.seal, err = kisource.LotSealKey(env, l.release.Lot); err != nil {
+		return fmt.Errorf("naming keys of lot %q: %w", l.release.Lot, err)
 	}
 	return nil
 }

@@ -332,13 +332,21 @@ func (u *unit) session() bus.ServeResult {
 	item := u.begin()
 	for {
 		result := u.serve(item)
-		if result.Stored != nil {
-			u.stored = *result.Stored
-		}
+		u.keep(result.Stored)
 		if len(result.Window) == 0 {
 			return result
 		}
 		item = u.next(item, result)
+	}
+}
+
+// keep does as the ledger: each part that is new goes into the claim.
+func (u *unit) keep(s *bus.Stored) {
+	if s != nil && s.Cert != nil {
+		u.stored.Cert, u.stored.Key = s.Cert, s.Key
+	}
+	if s != nil && s.Ki != nil {
+		u.stored.Ki = s.Ki
 	}
 }
 

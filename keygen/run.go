@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
+	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/tlv"
 )
 
@@ -48,7 +49,9 @@ type run struct {
 	binding *stateKey
 	state   state
 
-	cert   []byte // chosen or signed, whole
+	cert   []byte       // chosen or signed, whole
+	ki     []byte       // chosen or drawn, sealed; of a lot with random Ki
+	drawn  secret.Bytes // the same in clear, when it was drawn in this act
 	window []bus.Play
 	stored *bus.Stored
 }
@@ -310,7 +313,7 @@ func (r *run) certificate() ([]byte, error) {
 			return nil, err
 		}
 	}
-	r.stored = &bus.Stored{Cert: r.cert, Key: key}
+	r.keep().Cert, r.keep().Key = r.cert, key
 	return r.cert, nil
 }
 

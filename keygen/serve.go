@@ -76,6 +76,9 @@ func (b *batch) serve(ctx context.Context, item *bus.ServeItem) (bus.ServeResult
 	if err == nil {
 		err = r.play()
 	}
+	if err == nil {
+		err = r.bindKi()
+	}
 	if r != nil {
 		defer r.wipe()
 	}
@@ -129,7 +132,7 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 	}
 	r.past = seen.history(claim, hash)
 	r.vars = &variables{ctx: ctx, v: b.v, l: b.l, claim: claim, hash: hash, serial: act.Serial,
-		carried: map[string][]byte{}, cert: r.certificate}
+		carried: map[string][]byte{}, cert: r.certificate, ki: r.sealedKi}
 	return r, nil
 }
 
@@ -179,9 +182,9 @@ func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.Serv
 	record := rendered{Receipt: made, Serial: r.act.Serial, Index: uint32(r.claim.Index), Secrets: r.state.Secrets, Stamp: r.state.Stamp, receipt: e}
 	switch {
 	case r.stored != nil:
-		record.Cert, record.Key = r.stored.Cert, r.stored.Key
+		record.Cert, record.Key, record.Ki = r.stored.Cert, r.stored.Key, r.stored.Ki
 	case result.Good:
-		record.Cert = r.cert
+		record.Cert, record.Ki = r.cert, r.ki
 	}
 	b.fresh = append(b.fresh, record)
 	if err := b.l.seen.add(record); err != nil {
@@ -194,6 +197,7 @@ func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.Serv
 
 // wipe clears what was derived for the act.
 func (r *run) wipe() {
+	r.drawn.Wipe()
 	if r.vars != nil {
 		r.vars.wipe()
 	}

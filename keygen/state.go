@@ -33,6 +33,7 @@ type state struct {
 	Reopened bool              `cbor:"10,keyasint,omitempty"`
 	Act      uint8             `cbor:"11,keyasint,omitempty"` // the script's act that the window is of: N, or later
 	Stamp    uint64            `cbor:"12,keyasint,omitempty"` // serial number of the session whose stamp the chip is to show
+	Ki       []byte            `cbor:"13,keyasint,omitempty"` // hash of the sealed Ki, of a lot with random ones
 }
 
 // marks are values of scp.Mark as they travel: chain (16) and counter (4, big-endian) of each, end to end.

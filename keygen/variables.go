@@ -9,6 +9,7 @@ import (
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
+	"github.com/persoline/persoline/perso/secret"
 )
 
 // errNoCertificate says that a script wants the certificate before there is a key to certify.
@@ -34,6 +35,8 @@ type variables struct {
 	opc     [keyBytes]byte
 
 	cert func() ([]byte, error) // whole 7F21
+	// ki is of a lot with random Ki: sealed, and in clear when it was drawn in this act.
+	ki func() (sealed []byte, drawn secret.Bytes, err error)
 	// deciding: conditions are being compared. A certificate that does not exist yet is then one that nothing equals.
 	deciding bool
 }
@@ -56,9 +59,13 @@ func (x *variables) secrets() (*cardKeys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("deriving seed of unit %d: %w", c.Unit, err)
 	}
-	keys, err := deriveCard(&seed)
+	keys, err := deriveCard(&seed, x.l.codes)
 	if err != nil {
 		return nil, fmt.Errorf("deriving keys of unit %d: %w", c.Unit, err)
+	}
+	if err := x.openKi(&keys.KI); err != nil {
+		keys.wipe()
+		return nil, fmt.Errorf("opening Ki of unit %d: %w", c.Unit, err)
 	}
 	err = x.l.op.Reveal(func(op []byte) error {
 		x.opc, err = aka.OPc(keys.KI[:], op)

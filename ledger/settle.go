@@ -60,7 +60,7 @@ func (a *act) window(ctx context.Context, b *Batch) error {
 			return err
 		}
 		if !kept {
-			a.serve.stored, a.again = a.claim.stored, true // another certificate for this key was first: serve with that one
+			a.serve.stored, a.again = a.claim.stored, true // another certificate for this key, or another Ki, was first: serve with that one
 			return nil
 		}
 	}
@@ -72,8 +72,34 @@ func (a *act) window(ctx context.Context, b *Batch) error {
 	return nil
 }
 
-// store puts a certificate into the claim by compare-and-set on its key, and logs it with what it supersedes.
-func (a *act) store(ctx context.Context, b *Batch, s bus.Stored) (bool, error) {
+// store puts what is new into the claim: each part that the vault made.
+func (a *act) store(ctx context.Context, b *Batch, s bus.Stored) (kept bool, err error) {
+	if len(s.Ki) > 0 {
+		if kept, err := a.storeKi(ctx, b, s.Ki); err != nil || !kept {
+			return kept, err
+		}
+	}
+	if len(s.Cert) == 0 {
+		return true, nil
+	}
+	return a.storeCertificate(ctx, b, s)
+}
+
+// storeKi puts a sealed Ki into the claim if it has none: once for ever, because a script with it may have left.
+func (a *act) storeKi(ctx context.Context, b *Batch, ki []byte) (bool, error) {
+	c := &a.claim
+	n, err := b.Exec(ctx, sqlClaimKi, string(c.lot), int64(c.unit), int64(c.gen), ki)
+	if err != nil {
+		return false, fmt.Errorf("storing the sealed Ki of chip %s: %w", c.chip, err)
+	}
+	if n > 0 {
+		c.stored.Ki = ki
+	}
+	return string(c.stored.Ki) == string(ki), nil
+}
+
+// storeCertificate puts a certificate into the claim by compare-and-set on its key, and logs it with what it supersedes.
+func (a *act) storeCertificate(ctx context.Context, b *Batch, s bus.Stored) (bool, error) {
 	c := a.claim
 	n, err := b.Exec(ctx, sqlClaimCert, string(c.lot), int64(c.unit), int64(c.gen), s.Cert, s.Key)
 	if err != nil {

@@ -33,6 +33,7 @@ type vaultDouble struct {
 	given    map[[33]byte]bus.ServeResult // scripted answers that were given: they are given again
 	fail     func(verb string) error      // of the next calls, when set
 	serving  func(entry.Claim, entry.Act) // called while an act is served, without the lock
+	asked    func(bus.ServeItem)          // called for each item, with the lock
 	chips    map[id.ChipID]id.EID         // I1: one chip, one EID
 	owners   map[id.EID]id.ChipID         // and the other way round
 	units    map[string]id.ChipID         // lot, unit and generation
@@ -269,6 +270,9 @@ func (v *vaultDouble) alone(c entry.Claim) error {
 // result is the scripted answer, else a window for each act and good after the last. Rendering is a function of the item,
 // but for the certificate, which a new signature makes another one each time.
 func (v *vaultDouble) result(c entry.Claim, a entry.Act, item bus.ServeItem) bus.ServeResult {
+	if v.asked != nil {
+		v.asked(item)
+	}
 	receipt := fmt.Appendf(nil, "receipt %s %d", a.Session, a.N)
 	key := stateKey(a.Session, a.N)
 	if r, before := v.given[key]; before {

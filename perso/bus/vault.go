@@ -70,6 +70,7 @@ type Proven struct {
 type Stored struct {
 	Cert []byte `cbor:"1,keyasint,omitempty"` // whole 7F21 of the current key pair
 	Key  []byte `cbor:"2,keyasint,omitempty"` // its public point, 65 bytes
+	Ki   []byte `cbor:"3,keyasint,omitempty"` // random Ki, sealed for this claim (keygen/KEYTREE.md)
 }
 
 // ServeItem is one act to serve. The answer is a function of it, of the release and of the HSM's keys.
@@ -133,6 +134,7 @@ type ExportItem struct {
 	Claim   Proven `cbor:"1,keyasint"`
 	Outcome Proven `cbor:"2,keyasint"`
 	Signed  []byte `cbor:"3,keyasint,omitempty"` // for ExportSign: the canonical EumSignedInfo
+	Ki      []byte `cbor:"4,keyasint,omitempty"` // as the claim keeps it
 }
 
 // ExportRequest asks for one batch to the receiver that the release names; any other receiver is refused.

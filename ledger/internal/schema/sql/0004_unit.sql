@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS claim (
   outcome_seq  BIGINT NOT NULL CHECK ((outcome_seq > 0) = (state <> 'open')),
   cert         BYTEA,
   cert_key     BYTEA,
+  ki           BYTEA,
   eis_sig      BYTEA,
   sessions     BIGINT NOT NULL CHECK (sessions >= 0),
   failures     BIGINT NOT NULL CHECK (failures >= 0),
