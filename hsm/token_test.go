@@ -170,6 +170,30 @@ func TestUndeclaredGap(t *testing.T) {
 	}
 }
 
+// TestNoLiveKeysWithGaps: where keys can be taken out, none for live cards is
+// made or used.
+func TestNoLiveKeysWithGaps(t *testing.T) {
+	onEachModule(t, func(t *testing.T, m under) {
+		k, err := hsm.NewKey("production", hsm.ClassLot, "live")
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused := slices.ContainsFunc(m.gaps, hsm.Gap.TestOnly)
+		for what, call := range map[string]func() error{
+			"Generate": func() error { return m.tok.Generate(t.Context(), k) },
+			"MAC":      func() error { _, err := m.tok.MAC(t.Context(), k, []byte("x")); return err },
+			"Has":      func() error { _, err := m.tok.Has(t.Context(), k); return err },
+		} {
+			if err := call(); errors.Is(err, hsm.ErrRefused) != refused {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if err := m.tok.Destroy(t.Context(), k); err != nil && !errors.Is(err, hsm.ErrNotFound) {
+			t.Error(err)
+		}
+	})
+}
+
 func readBack(t *testing.T, c hsm.Class, m *pkcs11.Ctx, s pkcs11.SessionHandle, h pkcs11.ObjectHandle, want []hsm.Expected) {
 	t.Helper()
 	for _, a := range want {
