@@ -25,6 +25,15 @@
 //     session or the login is lost, the token is reopened once and the verb
 //     tried once more, unless repeating it could do harm (Generate, Import,
 //     Destroy): those report [ErrSessionLost] and the caller asks [Token.Has].
+//   - When operations fail in a row for the device's sake, a circuit breaker
+//     leaves the token alone for ten seconds ([ErrTripped]); then one operation
+//     tries it. Nothing hangs: a caller waits Config.WaitLimit at most for a
+//     session, and as long again for a recovery, unless it holds the session that
+//     a call of the module does not return.
+//   - After a loss only the same token is taken back, by its serial number.
+//   - A module that does not keep all of KEYS.md is used only with its gaps
+//     declared ([Gap], Config.Gaps); each is logged when it is opened. [Token.Survey]
+//     tells what a module has.
 //   - Objects are searched for when the token is opened and at the first use of
 //     a label, never per operation.
 //

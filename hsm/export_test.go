@@ -15,6 +15,9 @@ func (t *Token) Do(ctx context.Context, again bool, f func() error) error {
 	return t.do(ctx, retry(again), func(*session) error { return f() })
 }
 
+// Fault turns an error of the binding into an Error.
+func Fault(op string, err error) error { return fault(op, err) }
+
 // Recoveries counts them.
 func (t *Token) Recoveries() uint64 { return t.epoch }
 

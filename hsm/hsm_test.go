@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -100,10 +101,43 @@ func TestErrorText(t *testing.T) {
 	}{
 		{Error{"C_Sign", 0x82}, "C_Sign: 0x82: CKR_OBJECT_HANDLE_INVALID"},
 		{Error{"C_DestroyObject", 0x1B}, "C_DestroyObject: 0x1B: CKR_ACTION_PROHIBITED"},
-		{Error{"C_Login", 0x80000001}, "C_Login: 0x80000001: "},
+		{Error{"C_Login", 0x80000001}, "C_Login: 0x80000001: defined by the vendor of the module"},
+		{Error{"C_GenerateKeyPair", 0x140}, "C_GenerateKeyPair: 0x140: CKR_CURVE_NOT_SUPPORTED"},
+		{Error{"C_Sign", 0x7777}, "C_Sign: 0x7777: not in PKCS #11 v2.40"},
 	} {
 		if got := test.err.Error(); got != test.want {
 			t.Errorf("got %q, want %q", got, test.want)
+		}
+	}
+}
+
+// TestErrorMeaning goes through the return values of PKCS #11 v2.40 (3.6.3) that
+// the functions in use can give: each means something to a caller, or is in the
+// last line because nothing can be done about it but to read it.
+func TestErrorMeaning(t *testing.T) {
+	t.Parallel()
+	meanings := []error{ErrSessionLost, ErrTokenGone, ErrBusy, ErrDevice, ErrSealBroken, ErrUnsupported, ErrRefused}
+	for _, test := range []struct {
+		want  []error
+		codes []uint
+	}{
+		{[]error{ErrSessionLost}, []uint{0x60, 0x82, 0xB0, 0xB3, 0x101, 0x113, 0x190}},
+		{[]error{ErrTokenGone}, []uint{0x03, 0x30, 0x32, 0xE0, 0xE1}},
+		{[]error{ErrBusy}, []uint{0xB1, 0x191}},
+		{[]error{ErrDevice}, []uint{0x02, 0x05, 0x06, 0x0A, 0x31, 0x50, 0x90, 0x91, 0x121, 0x150}},
+		{[]error{ErrSealBroken}, []uint{0x40, 0x41}},
+		{[]error{ErrUnsupported, ErrRefused}, []uint{0x54, 0x70, 0x71, 0x130, 0x140}},
+		{[]error{ErrRefused}, []uint{0x10, 0x11, 0x12, 0x13, 0x1B, 0x20, 0x21, 0x62, 0x63, 0x68, 0x69, 0x6A, 0xA0, 0xA1, 0xA2, 0xA3, 0xA4,
+			0xB5, 0xD0, 0xD1, 0xE2, 0x102, 0x104, 0x114, 0x115, 0x200}},
+		{nil, []uint{0x07, 0x08, 0x09, 0xB4, 0xB6, 0xB7, 0xB8, 0x100, 0x103, 0x105, 0x80000001}},
+	} {
+		for _, ckr := range test.codes {
+			err := fmt.Errorf("doing it: %w", Error{Op: "C_Any", CKR: ckr})
+			for _, meaning := range meanings {
+				if errors.Is(err, meaning) != slices.Contains(test.want, meaning) {
+					t.Errorf("%v: is %q: %v", err, meaning, errors.Is(err, meaning))
+				}
+			}
 		}
 	}
 }
@@ -239,6 +273,9 @@ func FuzzPoints(f *testing.F) {
 			}
 		}
 		if pub, err := parseEd25519Point(b); err == nil && !bytes.HasSuffix(b, pub) {
+			t.Errorf("%x read as %x", b, pub)
+		}
+		if pub, err := parseBrainpoolPoint(b); err == nil && !bytes.HasSuffix(b, pub[:]) {
 			t.Errorf("%x read as %x", b, pub)
 		}
 	})

@@ -37,7 +37,9 @@ This page is written from policy.go by ` + "`go test ./hsm -run TestKeysPage -up
 another reads every attribute of every class back from SoftHSM and from NSS softoken. The same table is checked against the
 token before a key is used: a key that differs in one attribute is refused, whoever made it.
 
-A key's label is ` + "`persoline/<environment>/<class>/<id>`" + `, once per token; CKA_ID is 16 random bytes of the token. Modules must
+A key's label is ` + "`persoline/<environment>/<class>/<id>`" + `, once per token; CKA_ID is 16 random bytes of the token. The environments
+"check" and "bench" are those of ` + "`perso hsm check --probe` and `perso hsm bench`" + `: their keys live for seconds, and one that a crash
+left may be destroyed. Modules must
 know PKCS#11 v2.40: one that does not keep an attribute below is refused when a key is made, unless whoever opens it has
 declared that gap (see Gaps).
 
@@ -66,9 +68,10 @@ func keysPage() string {
 	tableWith(&b, "Carriers of card key pairs", "AES-256, 32 bytes of C_GenerateRandom brought in by C_CreateObject: the vault undoes the wrapping itself, since a key that could\n"+
 		"wrap and decrypt would be the classic way to read any key out. Allowed: CKM_AES_KEY_WRAP_KWP, or CKM_AES_KEY_WRAP_PAD where the\nmodule has only that.", carrierObject(card), oneText)
 	b.WriteString("\n## Gaps\n\nWhat a module may lack, when it is opened with the gap declared. The log names each gap at every start, `perso hsm check`\n" +
-		"compares the declared ones with those that it finds, and tests assert that they are there. SoftHSM has none, NSS softoken all.\n\n| gap | without it |\n|---|---|\n")
+		"compares the declared ones with those that it finds, and tests assert that they are there. SoftHSM has none, NSS softoken all.\n" +
+		"Where keys can be taken out (test only), keys of the environment `production` are neither made nor used.\n\n| gap | test only | without it |\n|---|---|---|\n")
 	for _, g := range Gaps() {
-		fmt.Fprintf(&b, "| %s | %s |\n", g, g.Cost())
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", g, map[bool]string{true: "yes"}[g.TestOnly()], g.Cost())
 	}
 	return b.String()
 }

@@ -19,6 +19,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/persoline/persoline/hsm"
@@ -32,6 +33,8 @@ const (
 	// leastEach is as short as a figure may be: a tenth of it is then some
 	// dozens of operations of a slow network HSM.
 	leastEach = 200 * time.Millisecond
+	// stretch is how many times longer a figure may take to have enough to count.
+	stretch = 30
 	// maxFigures bounds the counts of sessions that are tried.
 	maxFigures = 16
 	// keyEnv is the environment in the labels of the keys that are made.
@@ -205,18 +208,25 @@ func card(ctx context.Context, t *hsm.Token, k keys, order []hsm.Verb, per PerCa
 	return nil
 }
 
-// count runs do in n goroutines for a time.
+// count runs do in n goroutines for a time, and if need be for longer, until
+// there are enough to count.
 func count(ctx context.Context, n int, each time.Duration, what string, do func(ctx context.Context, i int) error) (Figure, error) {
 	times := make([][]time.Duration, n)
 	failed := make([]error, n)
+	var total atomic.Int64
 	began := time.Now()
+	more := func() bool {
+		took := time.Since(began)
+		return took < each || total.Load() < leastCount && took < stretch*each
+	}
 	var all sync.WaitGroup
 	for w := range n {
 		all.Go(func() {
-			for i := 0; failed[w] == nil && time.Since(began) < each; i++ {
+			for i := 0; failed[w] == nil && more(); i++ {
 				start := time.Now()
 				failed[w] = do(ctx, i)
 				times[w] = append(times[w], time.Since(start))
+				total.Add(1)
 			}
 		})
 	}

@@ -2,8 +2,8 @@
 // hsm.Token on real modules and against hsmfake.Token. Whatever a token returns
 // is checked with the independent software of the standard library.
 //
-// It also lends a SoftHSM token to tests of other packages (SoftHSM). Only
-// tests import it.
+// It also lends tokens of two real modules to tests of other packages (SoftHSM,
+// NSS). Only tests import it.
 package hsmtest
 
 import (

@@ -168,7 +168,7 @@ func checkHSM(ctx context.Context, env *cli.Env, token *hsm.Token, need []string
 		return err
 	}
 	if len(r.Problems) > 0 {
-		return cli.Refuted("the HSM will not do: %s", strings.Join(r.Problems, "; "))
+		return cli.Refuted("the HSM will not do\n%s", strings.Join(r.Problems, "\n"))
 	}
 	return nil
 }

@@ -140,13 +140,17 @@ func newHSMPlanCmd(env *cli.Env) *cobra.Command {
 				return cli.Usage("--rate: %v cards a second; want more than 0 and at most %d", rate, capacity.MaxRate)
 			}
 			b, err := f.measuredIn(cmd.Context(), env, file)
-			if errors.Is(err, capacity.ErrNotMeasured) {
+			if err == nil {
+				err = plan(env, b, rate)
+			}
+			switch {
+			case !errors.Is(err, capacity.ErrNotMeasured):
+				return err
+			case file == "":
+				return cli.Hint(cli.Refuted("too little was measured: %v", err), "measure for longer: --each 10s")
+			default:
 				return cli.Hint(cli.Refuted("reading %q: %v", file, err), "measure your own HSM: perso hsm bench --json > bench.json")
 			}
-			if err != nil {
-				return err
-			}
-			return plan(env, b, rate)
 		},
 	}
 	f.register(c)
