@@ -528,3 +528,27 @@ func TestBatchIsAnsweredWholeOrNotAtAll(t *testing.T) {
 		t.Errorf("afterwards: %v", err)
 	}
 }
+
+// TestStateIsHidden: the state goes through the line, which sees no more of the chip than the channel shows it.
+func TestStateIsHidden(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.openLot()
+	u := r.claimUnit(newCard(t, testKMC, 1), 0, 0)
+	item := u.begin()
+	var before []byte
+	for n := range 3 {
+		result := u.serve(item)
+		for _, shown := range [][]byte{[]byte("p.isd"), []byte("AUTN"), []byte("kcv"), before} {
+			if len(result.State) == 0 || len(shown) > 0 && bytes.Contains(result.State, shown) {
+				t.Errorf("the state of act %d shows %q", n, shown)
+			}
+		}
+		if again := u.serve(item); !bytes.Equal(again.State, result.State) {
+			t.Errorf("act %d was sealed otherwise when it came again", n)
+		}
+		before = result.State[sha256.Size : sha256.Size+16]
+		u.keep(result.Stored)
+		item = u.next(item, result)
+	}
+}

@@ -1,6 +1,9 @@
 package keygen
 
 import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
@@ -15,11 +18,15 @@ import (
 // MaxStateBytes bounds what goes with a window: marks of 512 commands and a dozen probe answers are under half of it.
 const MaxStateBytes = 32 << 10
 
-// labelState names the key that only holders of the session keys can make.
-const labelState = "persoline/1 state"
+// The labels name the keys that only holders of the session keys can make: one to bind a state, one to hide it.
+const (
+	labelState = "persoline/1 state"
+	labelHide  = "persoline/1 state cipher"
+)
 
-// state is what the vault must know at act n of what it sent and saw before. It is public; the line brings it back with the
-// chip's answers, and a MAC that only this session's keys can make binds it to the session.
+// state is what the vault must know at act n of what it sent and saw before. The line brings it back with the chip's answers. It
+// holds no key, but check values of keys and what the chip said inside the channel: so it is as closed to the line as the channel
+// is, by keys that only this session's keys can make, and bound to session and claim by a MAC.
 type state struct {
 	N        uint8             `cbor:"1,keyasint"`           // the act whose window it went out with
 	Skip     []bool            `cbor:"2,keyasint"`           // sections of that act that were left out
@@ -63,6 +70,7 @@ func (s state) seal(key *stateKey) ([]byte, error) {
 	if len(mac)+len(body) > MaxStateBytes {
 		return nil, fmt.Errorf("sealing state of %d bytes, limit %d", len(mac)+len(body), MaxStateBytes)
 	}
+	key.crypt(mac, body)
 	return append(mac, body...), nil
 }
 
@@ -71,7 +79,8 @@ func openState(key *stateKey, n uint8, sealed []byte) (state, error) {
 	if len(sealed) < sha256.Size || len(sealed) > MaxStateBytes {
 		return state{}, refuse("state of %d bytes", len(sealed))
 	}
-	mac, body := sealed[:sha256.Size], sealed[sha256.Size:]
+	mac, body := sealed[:sha256.Size], bytes.Clone(sealed[sha256.Size:])
+	key.crypt(mac, body)
 	if !hmac.Equal(mac, key.mac(body)) {
 		return state{}, refuse("state is not of session %s and its claim", key.session)
 	}
@@ -96,6 +105,7 @@ type stateKey struct {
 	session perso.Session
 	claim   [32]byte
 	hash    hash.Hash
+	cipher  cipher.Block
 }
 
 func newStateKey(h *scp.Host, session perso.Session, claim [32]byte) (*stateKey, error) {
@@ -104,7 +114,22 @@ func newStateKey(h *scp.Host, session perso.Session, claim [32]byte) (*stateKey,
 	if err != nil {
 		return nil, err
 	}
-	return &stateKey{session: session, claim: claim, hash: hmac.New(sha256.New, key[:])}, nil
+	hide, err := h.BindKey(labelHide)
+	defer clear(hide[:])
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(hide[:])
+	if err != nil {
+		return nil, err
+	}
+	return &stateKey{session: session, claim: claim, hash: hmac.New(sha256.New, key[:]), cipher: block}, nil
+}
+
+// crypt hides or shows a state in place: AES-256 in counter mode from the MAC of what is hidden. So the same state is sealed
+// the same way again, and two states never under one counter.
+func (k *stateKey) crypt(mac, body []byte) {
+	cipher.NewCTR(k.cipher, mac[:aes.BlockSize]).XORKeyStream(body, body)
 }
 
 func (k *stateKey) mac(body []byte) []byte {

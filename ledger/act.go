@@ -82,7 +82,7 @@ func (l *Ledger) Act(ctx context.Context, q bus.ActRequest) (bus.ActReply, error
 			return bus.ActReply{}, bus.Refuse(bus.FaultBusy, "act %d of %s: the stored certificate keeps changing", q.N, q.Present)
 		}
 		if err := l.serves.do(ctx, a); err != nil {
-			return bus.ActReply{}, fmt.Errorf("serving act %d of %s: %w", q.N, q.Present, err)
+			return bus.ActReply{}, fmt.Errorf("serving act %d of %s: %w", q.N, q.Present, &servingError{err})
 		}
 		// COMMIT POINT 2: certificate and outcome are durable before the line hears of them (I4).
 		if err := l.commit(ctx, a.settle); err != nil {
@@ -96,8 +96,12 @@ func (l *Ledger) Act(ctx context.Context, q bus.ActRequest) (bus.ActReply, error
 func (l *Ledger) answer(ctx context.Context, d decision) (bus.ActReply, error) {
 	switch {
 	case d.before != nil:
-		if err := l.finish(ctx, *d.before); err != nil {
+		stop, err := l.finish(ctx, *d.before)
+		if err != nil {
 			return bus.ActReply{}, fmt.Errorf("settling act %d of %s before: %w", d.before.N, d.before.Present, err)
+		}
+		if stop != nil {
+			return *stop, nil
 		}
 		return *d.reply, nil
 	case d.fault != nil:

@@ -55,7 +55,7 @@ func (a *act) inSession(ctx context.Context, b *Batch, s sessionRow) error {
 		return nil
 	}
 	if !row.found {
-		if row, err = a.next(ctx, b, s); err != nil || a.fault != nil {
+		if row, err = a.next(ctx, b, s, before.final); err != nil || a.fault != nil {
 			return err
 		}
 	}
@@ -83,7 +83,7 @@ func (a *act) afterEnd(ctx context.Context, b *Batch) error {
 }
 
 // next records act n > 0: the compare-and-set of (session, n, hash of responses).
-func (a *act) next(ctx context.Context, b *Batch, s sessionRow) (actRow, error) {
+func (a *act) next(ctx context.Context, b *Batch, s sessionRow, final bool) (actRow, error) {
 	if a.q.N != s.lastN+1 || a.q.Present != s.at {
 		a.fault = bus.Refuse(bus.FaultRefused, "session %s is at act %d of %s, not at act %d of %s", a.q.Session, s.lastN, s.at, a.q.N, a.q.Present)
 		return actRow{}, nil
@@ -92,7 +92,11 @@ func (a *act) next(ctx context.Context, b *Batch, s sessionRow) (actRow, error) 
 	if err != nil || n != 1 {
 		return actRow{}, errors.Join(err, missing(n == 1, "the session to move on", a.q.Session))
 	}
-	return a.record(ctx, b, s.serial)
+	row, err := a.record(ctx, b, s.serial)
+	if err == nil && final {
+		err = a.keepForVerdict(ctx, b, s.serial)
+	}
+	return row, err
 }
 
 // keepForVerdict keeps the answers that bring the verdict until it is on record: the vault may have found the chip good, and
@@ -103,7 +107,10 @@ func (a *act) keepForVerdict(ctx context.Context, b *Batch, serial uint64) error
 		return err
 	}
 	_, err = b.Exec(ctx, sqlAddDue, string(a.lot.name), int64(serial), int64(a.q.N), responses, a.q.State)
-	return err
+	if err != nil {
+		return fmt.Errorf("keeping act %d of session %s for its verdict: %w", a.q.N, a.q.Session, err)
+	}
+	return nil
 }
 
 // record writes the act's row and log entry.
@@ -115,9 +122,6 @@ func (a *act) record(ctx context.Context, b *Batch, serial uint64) (actRow, erro
 		return actRow{}, err
 	}
 	_, err = b.Exec(ctx, sqlAddAct, string(a.lot.name), int64(serial), int64(a.q.N), a.hash[:], seq, b.At.UnixMicro())
-	if err == nil && a.q.Final && len(a.q.State) > 0 {
-		err = a.keepForVerdict(ctx, b, serial)
-	}
 	if err != nil {
 		return actRow{}, fmt.Errorf("recording act %d of session %s: %w", a.q.N, a.q.Session, err)
 	}

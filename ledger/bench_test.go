@@ -286,9 +286,9 @@ func (b *bench) begin(c *chip, p perso.Presentation) bus.ActRequest {
 	return q
 }
 
-// next makes the following act of a session, as if it were the last.
+// next makes the following act of a session.
 func next(q bus.ActRequest, responses ...string) bus.ActRequest {
-	n := bus.ActRequest{Lot: q.Lot, Present: q.Present, N: q.N + 1, Session: q.Session, State: stateOf(q.Session, q.N), Final: true}
+	n := bus.ActRequest{Lot: q.Lot, Present: q.Present, N: q.N + 1, Session: q.Session, State: stateOf(q.Session, q.N)}
 	for _, r := range responses {
 		n.Responses = append(n.Responses, []byte(r))
 	}

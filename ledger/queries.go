@@ -62,9 +62,9 @@ const (
 	sqlSerialUsed    = `SELECT session FROM session WHERE lot = $1 AND serial = $2`
 	sqlSessionsOfPut = `SELECT COUNT(*) FROM session WHERE line = $1 AND head = $2 AND number = $3`
 
-	sqlActs      = `SELECT n, responses_hash, served, seq, at FROM act WHERE lot = $1 AND serial = $2 AND n >= $3 AND n <= $4`
-	sqlAddAct    = `INSERT INTO act (lot, serial, n, responses_hash, served, seq, at) VALUES ($1, $2, $3, $4, NULL, $5, $6)`
-	sqlActServed = `UPDATE act SET served = $4 WHERE lot = $1 AND serial = $2 AND n = $3`
+	sqlActs      = `SELECT n, responses_hash, served, final, seq, at FROM act WHERE lot = $1 AND serial = $2 AND n >= $3 AND n <= $4`
+	sqlAddAct    = `INSERT INTO act (lot, serial, n, responses_hash, served, final, seq, at) VALUES ($1, $2, $3, $4, NULL, FALSE, $5, $6)`
+	sqlActServed = `UPDATE act SET served = $4, final = $5 WHERE lot = $1 AND serial = $2 AND n = $3`
 	sqlAddDue    = `INSERT INTO verdict_due (lot, serial, n, responses, state) VALUES ($1, $2, $3, $4, $5)`
 	sqlDue       = `SELECT responses, state FROM verdict_due WHERE lot = $1 AND serial = $2 AND n = $3`
 	sqlForgetDue = `DELETE FROM verdict_due WHERE lot = $1 AND serial IN (SELECT serial FROM session WHERE lot = $1 AND unit = $2 AND gen = $3)`

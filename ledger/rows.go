@@ -94,6 +94,7 @@ type actRow struct {
 	found  bool
 	hash   [32]byte
 	served []byte // hash of the state that went out with its window; nil while none did
+	final  bool   // the vault said that the answers to the window bring the verdict
 	seq    int64
 	at     time.Time
 }
@@ -105,7 +106,7 @@ func findActs(ctx context.Context, tx sqldb.Tx, lot perso.Name, serial uint64, n
 		var number uint8
 		var hash []byte
 		r := actRow{found: true}
-		if err := row.Scan(&number, &hash, &r.served, &r.seq, &at); err != nil {
+		if err := row.Scan(&number, &hash, &r.served, &r.final, &r.seq, &at); err != nil {
 			return err
 		}
 		copy(r.hash[:], hash)

@@ -65,10 +65,10 @@ func (a *act) window(ctx context.Context, b *Batch) error {
 		}
 	}
 	served := sha256.Sum256(a.result.State)
-	if _, err := b.Exec(ctx, sqlActServed, string(a.claim.lot), int64(a.serve.serial), int64(a.q.N), served[:]); err != nil {
+	if _, err := b.Exec(ctx, sqlActServed, string(a.claim.lot), int64(a.serve.serial), int64(a.q.N), served[:], a.result.Final); err != nil {
 		return fmt.Errorf("noting that act %d of session %s was served: %w", a.q.N, a.q.Session, err)
 	}
-	a.reply = &bus.ActReply{Window: a.result.Window, State: a.result.State, Final: a.result.Final}
+	a.reply = &bus.ActReply{Window: a.result.Window, State: a.result.State}
 	return nil
 }
 

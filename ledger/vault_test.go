@@ -30,6 +30,7 @@ type vaultDouble struct {
 	last     checkpoint.Checkpoint
 	open     map[perso.Name]statement.Release
 	scripted map[id.ChipID][]bus.ServeResult
+	refusals map[id.ChipID]string
 	given    map[[33]byte]bus.ServeResult // scripted answers that were given: they are given again
 	fail     func(verb string) error      // of the next calls, when set
 	serving  func(entry.Claim, entry.Act) // called while an act is served, without the lock
@@ -48,7 +49,7 @@ func newVault(t testing.TB, pin [32]byte) *vaultDouble {
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{9}, 32))
 	return &vaultDouble{t: t, pin: pin, key: key, pub: key.Public().(ed25519.PublicKey), acts: 2,
 		last: checkpoint.Checkpoint{Origin: testOrigin, Root: checkpoint.EmptyRoot()},
-		open: map[perso.Name]statement.Release{}, scripted: map[id.ChipID][]bus.ServeResult{}, given: map[[33]byte]bus.ServeResult{}, chips: map[id.ChipID]id.EID{},
+		open: map[perso.Name]statement.Release{}, scripted: map[id.ChipID][]bus.ServeResult{}, refusals: map[id.ChipID]string{}, given: map[[33]byte]bus.ServeResult{}, chips: map[id.ChipID]id.EID{},
 		owners: map[id.EID]id.ChipID{}, units: map[string]id.ChipID{}, states: map[[33]byte][]byte{}}
 }
 
@@ -64,6 +65,13 @@ func (v *vaultDouble) restart() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	clear(v.open)
+}
+
+// refuseNext has the vault refuse a chip's next act once, and forget that it did.
+func (v *vaultDouble) refuseNext(c *chip, why string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.refusals[c.id()] = why
 }
 
 func (v *vaultDouble) failing(verb string) error {
@@ -275,6 +283,10 @@ func (v *vaultDouble) result(c entry.Claim, a entry.Act, item bus.ServeItem) bus
 	}
 	receipt := fmt.Appendf(nil, "receipt %s %d", a.Session, a.N)
 	key := stateKey(a.Session, a.N)
+	if why, refused := v.refusals[c.Chip]; refused {
+		delete(v.refusals, c.Chip)
+		return bus.ServeResult{Refused: why}
+	}
 	if r, before := v.given[key]; before {
 		return r
 	}

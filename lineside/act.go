@@ -32,7 +32,7 @@ func (h *Head) replied(r bus.ActReply) {
 			h.stop(CauseReply, perso.ReasonNone, err.Error())
 			return
 		}
-		h.at.state, h.at.final = r.State, r.Final
+		h.at.state = r.State
 		h.become(StatePlaying)
 		h.emit(Play{h.wait(), r.Window})
 	}
@@ -41,8 +41,7 @@ func (h *Head) replied(r bus.ActReply) {
 // answerAct sends what the chip answered, to the first refusal or to the end of contact: the ledger tells which.
 func (h *Head) answerAct(responses [][]byte) {
 	h.at.act++
-	h.at.asked = &bus.ActRequest{Lot: h.job.Lot, Present: h.at.present, N: h.at.act, Session: h.at.session, Responses: responses,
-		State: h.at.state, Final: h.at.final}
+	h.at.asked = &bus.ActRequest{Lot: h.job.Lot, Present: h.at.present, N: h.at.act, Session: h.at.session, Responses: responses, State: h.at.state}
 	h.ask()
 }
 

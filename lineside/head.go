@@ -97,7 +97,6 @@ type place struct {
 	session  perso.Session
 	act      uint8  // the act last asked
 	state    []byte // that came with the window, and goes back with its answers
-	final    bool   // the same
 
 	asked   *bus.ActRequest     // the question in hand, one of the two
 	told    *bus.PresentRequest //

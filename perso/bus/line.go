@@ -52,7 +52,6 @@ type ActRequest struct {
 	// with that window.
 	Responses Chunks `cbor:"10,keyasint"`
 	State     []byte `cbor:"11,keyasint,omitempty"`
-	Final     bool   `cbor:"12,keyasint,omitempty"`
 }
 
 // Play is one command as the line sends it: opaque to the line but for the status words that let it go on.
@@ -61,8 +60,8 @@ type Play struct {
 	SW   string // mask, e.g. "9000|6A88"
 }
 
-// ActReply holds either the next window or a verdict. State is the vault's, MACed by the session: the line gives it back with
-// the answers. Final says that the answers bring the verdict.
+// ActReply holds either the next window or a verdict. State is the vault's, sealed for the session: the line gives it back with
+// the answers.
 type ActReply struct {
 	Window  Window   `cbor:"1,keyasint"`
 	Verdict *Verdict `cbor:"2,keyasint,omitempty"`

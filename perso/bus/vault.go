@@ -96,7 +96,7 @@ type ServeRequest struct {
 // ServeResult is the vault's answer to one item: exactly one of Window, Good, Failed, Refused.
 type ServeResult struct {
 	Window  Window  `cbor:"1,keyasint"`
-	State   []byte  `cbor:"2,keyasint,omitempty"` // public, MACed by the session; the line brings it back with the next act
+	State   []byte  `cbor:"2,keyasint,omitempty"` // sealed for the session; the line brings it back with the next act
 	Stored  *Stored `cbor:"3,keyasint,omitempty"` // new: must be in the claim before the window leaves the ledger
 	Good    bool    `cbor:"4,keyasint,omitempty"` // the product's proof is verified
 	Failed  *Failed `cbor:"5,keyasint,omitempty"` // the chip's answers do not fit

@@ -56,7 +56,8 @@ CREATE INDEX IF NOT EXISTS session_unit ON session (lot, unit, gen);
 
 CREATE INDEX IF NOT EXISTS session_place ON session (line, head, number);
 
--- served is the hash of the state that went out with the window, which must come back with its answers. A session is named by
+-- served is the hash of the state that went out with the window, which must come back with its answers; final says that these
+-- bring the verdict. A session is named by
 -- its host challenge here: challenges count up, so that acts of the same time lie side by side.
 CREATE TABLE IF NOT EXISTS act (
   lot            TEXT   NOT NULL,
@@ -64,6 +65,7 @@ CREATE TABLE IF NOT EXISTS act (
   n              BIGINT NOT NULL CHECK (n >= 0),
   responses_hash BYTEA  NOT NULL,
   served         BYTEA,
+  final          BOOLEAN NOT NULL,
   seq            BIGINT NOT NULL,
   at             BIGINT NOT NULL,
   PRIMARY KEY (lot, serial, n)
