@@ -355,6 +355,33 @@ func TestCheckpointIsTorn(t *testing.T) {
 	}
 }
 
+// Whatever lies in one block with what was being written may be lost with it.
+func TestCheckpointLosesABlock(t *testing.T) {
+	t.Parallel()
+	for block := 4 << 10; block <= 32<<10; block *= 2 {
+		for at := 0; at < slotsSize; at += block {
+			dir := memoryWith(t, slotOf(t, 7), slotOf(t, 7))
+			path := filepath.Join(dir, fileCheckpoint)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			clear(b[at:min(at+block, len(b))])
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			m, err := OpenMemory(dir)
+			if err != nil {
+				t.Errorf("without %d bytes at %d: %v", block, at, err)
+				continue
+			}
+			if r, err := m.Recall(); err != nil || r.Size != 7 {
+				t.Errorf("without %d bytes at %d it recalls %+v, %v", block, at, r, err)
+			}
+		}
+	}
+}
+
 func slotOf(t *testing.T, size int64) slot {
 	t.Helper()
 	s, err := makeSlot(size, [32]byte{byte(size)})
@@ -370,7 +397,10 @@ func memoryWith(t *testing.T, first, second slot) (dir string) {
 	if _, err := CreateMemory(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, fileCheckpoint), append(first[:], second[:]...), 0o600); err != nil {
+	b := make([]byte, slotsSize)
+	copy(b, first[:])
+	copy(b[slotGap:], second[:])
+	if err := os.WriteFile(filepath.Join(dir, fileCheckpoint), b, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return dir

@@ -17,10 +17,15 @@ import (
 // written and synced, then the second: whatever a crash tears, or a disk loses, the other one is whole; and the first,
 // where it is whole, is never older than the second. Only when both are durable the checkpoint is signed.
 //
-// A slot is the record of the checkpoint, filled with line ends, and its CRC-32C as 8 hex digits and a line end.
+// A slot is the record of the checkpoint, filled with line ends, and its CRC-32C as 8 hex digits and a line end. What lies
+// between the slots is zero and never written again.
 const (
-	slotBytes = 512 // a sector
+	slotBytes = 512
 	slotCRC   = 8 + 1
+	// slotGap is how far the second slot is from the first: a disk that loses power loses what it was about to write whole, be
+	// that the page of a file system or, on flash, a good deal more.
+	slotGap   = 64 << 10
+	slotsSize = slotGap + slotBytes
 )
 
 type slot [slotBytes]byte
@@ -69,8 +74,8 @@ func loadSlots(path string) (slots [2]slot, err error) {
 	if err != nil {
 		return slots, fmt.Errorf("reading vault memory: %w", err)
 	}
-	if len(b) == 2*slotBytes {
-		slots = [2]slot{slot(b), slot(b[slotBytes:])}
+	if len(b) == slotsSize {
+		slots = [2]slot{slot(b[:slotBytes]), slot(b[slotGap:])}
 	}
 	if !slots[0].whole() && !slots[1].whole() {
 		return slots, fmt.Errorf("reading vault memory %q: %w", path, ErrCorrupt)
@@ -98,7 +103,10 @@ func createSlots(path string) error {
 	if err != nil {
 		return err
 	}
-	return writeSynced(path, os.O_EXCL, append(s[:], s[:]...))
+	b := make([]byte, slotsSize)
+	copy(b, s[:])
+	copy(b[slotGap:], s[:])
+	return writeSynced(path, os.O_EXCL, b)
 }
 
 // mendSlots makes both slots whole and equal again. The one that is not is written first: the next checkpoint must find
@@ -124,7 +132,7 @@ func overwrite(path string, s slot, places ...int64) error {
 		return fmt.Errorf("writing vault memory: %w", err)
 	}
 	for _, at := range places {
-		if _, err = f.WriteAt(s[:], at*slotBytes); err == nil {
+		if _, err = f.WriteAt(s[:], at*slotGap); err == nil {
 			err = unix.Fdatasync(int(f.Fd()))
 		}
 		if err != nil {
