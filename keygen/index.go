@@ -25,7 +25,7 @@ type rendered struct {
 	Cert    []byte `cbor:"5,keyasint,omitempty"` // signed in this act, or what its verdict was proven with
 	Key     []byte `cbor:"6,keyasint,omitempty"`
 	// Stamp is the serial number of the session whose stamp the chip is to show.
-	Stamp uint64 `cbor:"7,keyasint,omitempty"`
+	Stamp uint64 `cbor:"9,keyasint,omitempty"`
 	Ki    []byte `cbor:"8,keyasint,omitempty"` // sealed: drawn in this act, or what its verdict was proven with
 
 	receipt entry.Receipt

@@ -25,6 +25,7 @@ type lot struct {
 	release statement.Release
 	hash    [32]byte // of the release
 	script  *script.Script
+	unfit   error // why the script makes no more chips: it is from before a rule of today
 	plan    plan
 	choices
 
@@ -54,14 +55,14 @@ func (r refusal) Error() string { return string(r) }
 func refuse(format string, a ...any) error { return refusal(fmt.Sprintf(format, a...)) }
 
 // OpenLot checks the officers' word and makes the lot ready: its key, made once and for one release only, its OP, and
-// what its earlier receipts say. A release that has expired still opens a lot that was opened before, for its exports;
-// Serve takes no new session under it.
+// what its earlier receipts say. A release that has expired, or a script that is not good enough any more, still opens a lot
+// that was opened before, for its exports; Serve takes no new session under it.
 func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotReply, error) {
 	release, hash, chain, err := v.authorized(q)
 	if err != nil {
 		return bus.OpenLotReply{}, err
 	}
-	compiled, err := releasedScript(release, q.Script)
+	compiled, unfit, err := releasedScript(release, q.Script)
 	if err != nil {
 		return bus.OpenLotReply{}, err
 	}
@@ -72,11 +73,14 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 		v.cfg.Log.Error("refused a release", "lot", release.Lot, "err", err)
 		return bus.OpenLotReply{}, err
 	}
+	if isNew && unfit != nil {
+		return bus.OpenLotReply{}, unfit
+	}
 	if l, err := v.take(release.Lot); err == nil {
 		l.mu.Unlock()
 		return bus.OpenLotReply{Lot: release.Lot}, nil
 	}
-	l := &lot{release: release, hash: hash, script: compiled, plan: planOf(compiled), constants: constantsOf(release)}
+	l := &lot{release: release, hash: hash, script: compiled, unfit: unfit, plan: planOf(compiled), constants: constantsOf(release)}
 	if l.choices, err = choicesOf(release); err != nil {
 		return bus.OpenLotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
@@ -176,19 +180,18 @@ func (v *Vault) makeable(r statement.Release) error {
 	return err
 }
 
-// releasedScript decodes the script whose hash was released, and demands the proofs that make a unit good.
-func releasedScript(r statement.Release, encoded []byte) (*script.Script, error) {
+// releasedScript decodes the script whose hash was released, and says whether it is fit: it has the proofs that make a unit good.
+func releasedScript(r statement.Release, encoded []byte) (s *script.Script, unfit, err error) {
 	if sha256.Sum256(encoded) != r.ScriptHash {
-		return nil, bus.Refuse(bus.FaultRefused, "script is not the one released for lot %q", r.Lot)
+		return nil, nil, bus.Refuse(bus.FaultRefused, "script is not the one released for lot %q", r.Lot)
 	}
-	s, err := script.Decode(encoded)
-	if err != nil {
-		return nil, bus.Refuse(bus.FaultRefused, "%v", err)
+	if s, err = script.Decode(encoded); err != nil {
+		return nil, nil, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
 	if err := errors.Join(provable(s), bindable(s, constantsOf(r))); err != nil {
-		return nil, bus.Refuse(bus.FaultRefused, "script %q: %v", s.Name, err)
+		unfit = bus.Refuse(bus.FaultRefused, "script %q: %v", s.Name, err)
 	}
-	return s, nil
+	return s, unfit, nil
 }
 
 func constantsOf(r statement.Release) map[string][]byte {

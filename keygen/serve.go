@@ -36,6 +36,9 @@ func (v *Vault) Serve(ctx context.Context, q bus.ServeRequest) (bus.ServeReply, 
 		return bus.ServeReply{}, err
 	}
 	defer l.mu.Unlock()
+	if l.unfit != nil {
+		return bus.ServeReply{}, fmt.Errorf("serving lot %q: %w", q.Lot, l.unfit)
+	}
 	b := &batch{v: v, l: l, cp: cp, base: l.next}
 	reply := bus.ServeReply{Results: make([]bus.ServeResult, len(q.Items))}
 	for i := range q.Items {

@@ -203,3 +203,29 @@ func TestRefusesAScriptWithoutStamp(t *testing.T) {
 		}
 	}
 }
+
+// A lot from before the rule is opened for its exports, and makes no more chips.
+func TestOpensAnOldLotForExports(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	old, err := script.Compile([]byte(strings.Replace(r.source(), "WHEN=stamp", "", 1)), script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rel := r.release
+	rel.ScriptHash = old.Hash()
+	r.release, r.signed, r.script = rel, r.sign(rel, "ann", "bob"), old
+	if _, err := r.vault.OpenLot(ctx, r.openRequest()); code(err) != bus.FaultRefused {
+		t.Fatalf("opened anew: %v", err)
+	}
+	if err := r.cfg.Memory.RememberLot(rel.Lot, keygen.Issued{Release: r.signed.Hash(), Register: r.register.Hash(), Statements: 1, EIDs: rel.EIDs, ICCIDs: rel.ICCIDs, IMSIs: rel.IMSIs}); err != nil {
+		t.Fatal(err)
+	}
+	r.reopenVault()
+	r.openLot()
+	u := r.claimUnit(newCard(t, testKMC, 1), 0, 0)
+	item := u.begin()
+	if _, err := r.vault.Serve(ctx, bus.ServeRequest{Lot: rel.Lot, Checkpoint: r.note(), Items: []bus.ServeItem{item}}); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), "stamp") {
+		t.Errorf("served: %v", err)
+	}
+}
