@@ -18,8 +18,9 @@ help: ## list the targets
 setup: ## install what is missing on Debian: SoftHSM and the tools that tests compare with
 	@deploy/setup.sh
 
-build: ## build bin/perso
-	$(GO) build -trimpath -o bin/perso ./perso/cmd/perso
+# Erasing costs a vault four times the CPU time of a card; its HSM seldom lets it notice.
+build: ## build bin/perso [ERASE=1] that erases what the vault's work leaves in memory
+	$(if $(ERASE),GOEXPERIMENT=runtimesecret )$(GO) build -trimpath -o bin/perso ./perso/cmd/perso
 
 demo: setup build ## make one order from file to delivery [ORDER=file] [HEADS=n] [DIR=folder]
 	bin/perso demo $(call given,ORDER,order) $(call given,HEADS,heads) $(call given,DIR,dir)
@@ -27,6 +28,7 @@ demo: setup build ## make one order from file to delivery [ORDER=file] [HEADS=n]
 # A package that needs more than five minutes hangs. Two packages at a time: some of them start processes of their own.
 test: setup ## run all tests
 	$(GO) test -timeout 5m -p 2 ./...
+	GOEXPERIMENT=runtimesecret $(GO) test -timeout 5m -run '^TestMemoryAfterServing$$' ./keygen
 
 race: setup ## run the tests of concurrent packages under the race detector
 	$(GO) test -race -timeout 15m -p 2 $(RACY)

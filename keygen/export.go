@@ -43,7 +43,8 @@ func (v *Vault) Export(ctx context.Context, q bus.ExportRequest) (bus.ExportRepl
 		return bus.ExportReply{}, err
 	}
 	for i, c := range claims {
-		if reply.Results[i], err = v.exportUnit(ctx, l, q.Kind, c, q.Items[i]); err != nil {
+		secret.Do(func() { reply.Results[i], err = v.exportUnit(ctx, l, q.Kind, c, q.Items[i]) })
+		if err != nil {
 			return bus.ExportReply{}, fmt.Errorf("exporting unit %d of lot %q: %w", c.Unit, q.Lot, err)
 		}
 	}

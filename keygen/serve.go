@@ -10,6 +10,7 @@ import (
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/secret"
 )
 
 // batch is one Serve request at work on a locked lot.
@@ -73,8 +74,14 @@ func (b *batch) commit() error {
 	return b.v.cfg.Journal.Append(b.l.release.Lot, b.base, records)
 }
 
-// serve answers one item. An error concerns the whole batch.
-func (b *batch) serve(ctx context.Context, item *bus.ServeItem) (bus.ServeResult, error) {
+// serve answers one item. An error concerns the whole batch. What the work leaves on the stack and the heap is erased where the
+// runtime can do that: the buffers that we know of are wiped in any case.
+func (b *batch) serve(ctx context.Context, item *bus.ServeItem) (result bus.ServeResult, err error) {
+	secret.Do(func() { result, err = b.answer(ctx, item) })
+	return result, err
+}
+
+func (b *batch) answer(ctx context.Context, item *bus.ServeItem) (bus.ServeResult, error) {
 	r, err := b.admit(ctx, item)
 	if err == nil {
 		err = r.play()
