@@ -7,6 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # What must be there, the package that brings it, and what for.
 needs=(
   "command:softhsm2-util        softhsm2           the HSM of tests and demonstrations"
+  "library:libsoftokn3.so       libnss3            the second PKCS#11 module that the HSM tests run on"
   "command:xmllint              libxml2-utils      tests check EIS batches against their schema"
   "command:osmo-auc-gen         libosmocore-utils  tests compare Milenage with another implementation"
   "command:openssl              openssl            tests compare certificates and unwrap exports with it"
@@ -34,6 +35,7 @@ is_there() {
   case $1 in
     command:*) command -v "${1#command:}" >/dev/null ;;
     file:*) [[ -e ${1#file:} ]] ;;
+    library:*) compgen -G "/usr/lib*/${1#library:}" >/dev/null || compgen -G "/usr/lib/*/${1#library:}" >/dev/null ;;
   esac
 }
 

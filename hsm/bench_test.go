@@ -1,6 +1,7 @@
 package hsm_test
 
 import (
+	"runtime"
 	"testing"
 	"time"
 
@@ -81,4 +82,58 @@ func bench(b *testing.B, c hsm.Class, verb func(*hsm.Token, hsm.Key) error, bare
 		}
 	}
 	b.ReportMetric(float64(b.Elapsed())/float64(b.N)/float64(floor), "x-floor")
+}
+
+// BenchmarkLatency is the pool before a device of 2 ms per operation, with 32
+// sessions and twice as many callers. Its ratio is the rate of the verb to that
+// of the bare operation, each in a goroutine of its own for every session,
+// measured in the same run: what waiting in our queue costs.
+func BenchmarkLatency(b *testing.B) {
+	const sessions, latency, floorFor = 32, 2 * time.Millisecond, time.Second
+	cfg := freshSoftHSM(b)
+	cfg.MaxSessions = sessions
+	var f hsm.Faulty
+	tok, err := hsm.Open(b.Context(), f.Put(cfg))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		if err := tok.Close(); err != nil {
+			b.Error(err)
+		}
+	}()
+	k := key(b, hsm.ClassLot, "latency")
+	if err := tok.Generate(b.Context(), k); err != nil {
+		b.Fatal(err)
+	}
+	f.Before(func(op string) error {
+		if op == "C_Sign" {
+			time.Sleep(latency)
+		}
+		return nil
+	})
+	msg := make([]byte, 64)
+	verb := func() {
+		if _, err := tok.MAC(b.Context(), k, msg); err != nil {
+			b.Error(err)
+		}
+	}
+	bare, err := tok.Bare(b.Context(), k, msg, sessions, floorFor)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetParallelism((2*sessions + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
+	b.ResetTimer()
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			verb()
+		}
+	})
+	rate := float64(b.N) / b.Elapsed().Seconds()
+	again, err := tok.Bare(b.Context(), k, msg, sessions, floorFor)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(rate/((bare+again)/2), "of-bare")
+	b.ReportMetric(rate/(sessions/latency.Seconds()), "of-sessions/latency")
 }

@@ -34,12 +34,12 @@
 // so a second [Open] of the same module is refused until the first Token is
 // closed. Scale by vault processes.
 //
-// The binding (miekg/pkcs11) copies every argument and result through C memory
-// and frees it without clearing, and a PIN becomes a Go string on its way. Go
-// copies made here are cleared; those are not. A seed that a MAC returned, an
-// imported key or the PIN may therefore stay in freed memory of the vault
-// process until it is reused. Run the vault with core dumps off, locked memory
-// and no swap. A dedicated shim that clears its buffers is future hardening.
+// The binding (miekg/pkcs11) copies arguments and results through C memory and
+// frees it without clearing. All calls that take or return a secret therefore
+// go past it, through a shim of our own (shim.c) that works in locked memory
+// which is cleared after each use. What is handed to the caller is the caller's
+// to clear; what the module keeps in its own memory is the module's. InitToken
+// alone hands PINs to the binding: it is for tokens of tests.
 //
 // Specifications: PKCS #11 Cryptographic Token Interface v2.40 (base
 // specification and current mechanisms) and, for Ed25519, v3.0 section 2.3.

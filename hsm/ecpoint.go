@@ -1,12 +1,15 @@
 package hsm
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"encoding/asn1"
 	"errors"
 	"fmt"
+
+	"github.com/persoline/persoline/hsm/internal/brainpool"
 )
 
 // p256PointBytes is an uncompressed point: 04, X, Y.
@@ -28,6 +31,28 @@ func parseP256Point(b []byte) (*ecdsa.PublicKey, error) {
 		return nil, fmt.Errorf("parsing CKA_EC_POINT of P-256: %w", err)
 	}
 	return pub, nil
+}
+
+// A BrainpoolKey is a public key on brainpoolP256r1 (RFC 5639, 3.4), a curve
+// that the standard library does not have: the uncompressed point 04‖X‖Y, which
+// was checked to be on the curve.
+type BrainpoolKey [brainpool.PointBytes]byte
+
+// Equal reports whether the other is the same key.
+func (k BrainpoolKey) Equal(other crypto.PublicKey) bool { return other == crypto.PublicKey(k) }
+
+// parseBrainpoolPoint reads the CKA_EC_POINT of a key on brainpoolP256r1, as
+// parseP256Point does.
+func parseBrainpoolPoint(b []byte) (k BrainpoolKey, err error) {
+	if len(b) != brainpool.PointBytes {
+		if b, err = octets(b); err != nil {
+			return k, fmt.Errorf("parsing CKA_EC_POINT of brainpoolP256r1: %w", err)
+		}
+	}
+	if _, err := brainpool.P256r1().Parse(b); err != nil {
+		return k, fmt.Errorf("parsing CKA_EC_POINT: %w", err)
+	}
+	return BrainpoolKey(b), nil
 }
 
 // parseEd25519Point reads the CKA_EC_POINT of an Ed25519 key: 32 bytes, bare

@@ -29,9 +29,19 @@ var (
 	// ErrSealBroken: the sealed bytes, their additional data and the key do
 	// not belong together.
 	ErrSealBroken = errors.New("hsm seal broken")
+	// ErrUnsupported: the module has no such mechanism or curve. It is one way
+	// of being refused.
+	ErrUnsupported = fmt.Errorf("%w: not supported by the module", ErrRefused)
+	// ErrDevice: the module or the device failed inside, or its session was left
+	// in a state of its own. The session was thrown away; another call may do.
+	ErrDevice = errors.New("hsm device failed")
 	// ErrClosed: the Token was closed.
 	ErrClosed = errors.New("hsm closed")
 )
+
+// ckrCurveNotSupported is CKR_CURVE_NOT_SUPPORTED (v2.40), which the binding
+// does not name.
+const ckrCurveNotSupported = 0x140
 
 // Error is a PKCS#11 return value other than CKR_OK. It unwraps to what the
 // code means to a caller, where it means one of the sentinel errors above.
@@ -56,18 +66,29 @@ func (e Error) Unwrap() error {
 	switch e.CKR {
 	case pkcs11.CKR_SESSION_HANDLE_INVALID, pkcs11.CKR_SESSION_CLOSED,
 		pkcs11.CKR_USER_NOT_LOGGED_IN, pkcs11.CKR_OBJECT_HANDLE_INVALID,
-		pkcs11.CKR_KEY_HANDLE_INVALID, pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED:
+		pkcs11.CKR_KEY_HANDLE_INVALID, pkcs11.CKR_WRAPPING_KEY_HANDLE_INVALID,
+		pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED:
 		return ErrSessionLost
 	case pkcs11.CKR_TOKEN_NOT_PRESENT, pkcs11.CKR_TOKEN_NOT_RECOGNIZED,
 		pkcs11.CKR_DEVICE_ERROR, pkcs11.CKR_DEVICE_REMOVED, pkcs11.CKR_SLOT_ID_INVALID:
 		return ErrTokenGone
+	case pkcs11.CKR_GENERAL_ERROR, pkcs11.CKR_FUNCTION_FAILED, pkcs11.CKR_HOST_MEMORY,
+		pkcs11.CKR_DEVICE_MEMORY, pkcs11.CKR_FUNCTION_CANCELED, pkcs11.CKR_OPERATION_ACTIVE,
+		pkcs11.CKR_OPERATION_NOT_INITIALIZED, pkcs11.CKR_BUFFER_TOO_SMALL, pkcs11.CKR_CANT_LOCK,
+		pkcs11.CKR_RANDOM_NO_RNG:
+		return ErrDevice
+	case pkcs11.CKR_MECHANISM_INVALID, pkcs11.CKR_MECHANISM_PARAM_INVALID,
+		pkcs11.CKR_DOMAIN_PARAMS_INVALID, ckrCurveNotSupported, pkcs11.CKR_FUNCTION_NOT_SUPPORTED:
+		return ErrUnsupported
 	case pkcs11.CKR_SESSION_COUNT, pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED:
 		return ErrBusy
 	case pkcs11.CKR_ENCRYPTED_DATA_INVALID, pkcs11.CKR_ENCRYPTED_DATA_LEN_RANGE:
 		return ErrSealBroken
 	case pkcs11.CKR_KEY_FUNCTION_NOT_PERMITTED, pkcs11.CKR_KEY_TYPE_INCONSISTENT,
 		pkcs11.CKR_KEY_SIZE_RANGE, pkcs11.CKR_KEY_NOT_WRAPPABLE, pkcs11.CKR_KEY_UNEXTRACTABLE,
-		pkcs11.CKR_MECHANISM_INVALID, pkcs11.CKR_ATTRIBUTE_READ_ONLY,
+		pkcs11.CKR_ATTRIBUTE_READ_ONLY, pkcs11.CKR_TOKEN_WRITE_PROTECTED,
+		pkcs11.CKR_DATA_INVALID, pkcs11.CKR_DATA_LEN_RANGE,
+		pkcs11.CKR_WRAPPING_KEY_TYPE_INCONSISTENT, pkcs11.CKR_WRAPPING_KEY_SIZE_RANGE,
 		pkcs11.CKR_ATTRIBUTE_SENSITIVE, pkcs11.CKR_ATTRIBUTE_TYPE_INVALID,
 		pkcs11.CKR_ATTRIBUTE_VALUE_INVALID, pkcs11.CKR_TEMPLATE_INCOMPLETE,
 		pkcs11.CKR_TEMPLATE_INCONSISTENT, pkcs11.CKR_ACTION_PROHIBITED:
@@ -93,9 +114,12 @@ func (e Error) aboutPIN() bool {
 // fault turns what the binding returns into an Error.
 func fault(op string, err error) error {
 	var ckr pkcs11.Error
+	var own Error
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &own): // of the shim
+		return err
 	case errors.As(err, &ckr):
 		return Error{Op: op, CKR: uint(ckr)}
 	default:

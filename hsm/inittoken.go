@@ -16,8 +16,10 @@ const maxTokenLabelBytes = 32
 type NewToken struct {
 	Module string       // path of the PKCS#11 library
 	Label  string       // 1..32 bytes
-	SOPIN  secret.Bytes // the security officer's
+	SOPIN  secret.Bytes // the security officer's; empty for a module that has none, as NSS softoken
 	PIN    secret.Bytes // the user's, as Config.PIN later
+	// Parameters is as Config.Parameters.
+	Parameters string
 }
 
 // InitToken initializes a token in the first slot that holds an uninitialized
@@ -30,7 +32,7 @@ func InitToken(n NewToken) error {
 	if n.Label == "" || len(n.Label) > maxTokenLabelBytes {
 		return fmt.Errorf("initializing token %q: label is not 1..%d bytes", n.Label, maxTokenLabelBytes)
 	}
-	t := &Token{cfg: Config{Module: n.Module}}
+	t := &Token{cfg: Config{Module: n.Module, Parameters: n.Parameters}}
 	if err := t.load(); err != nil {
 		return fmt.Errorf("initializing token %q: %w", n.Label, err)
 	}
@@ -46,7 +48,7 @@ func (t *Token) initialize(n NewToken) error {
 		return err
 	}
 	t.slot = slot
-	return n.SOPIN.Reveal(func(so []byte) error {
+	return revealOrEmpty(n.SOPIN, func(so []byte) error {
 		if err := t.module.InitToken(t.slot, string(so), n.Label); err != nil {
 			return fault("C_InitToken", err)
 		}
@@ -55,13 +57,20 @@ func (t *Token) initialize(n NewToken) error {
 			return err
 		}
 		defer s.close()
-		if err := t.module.Login(s.handle, pkcs11.CKU_SO, string(so)); err != nil {
+		if err := t.module.LoginBytes(s.handle, pkcs11.CKU_SO, so); err != nil {
 			return fault("C_Login", err)
 		}
 		return n.PIN.Reveal(func(pin []byte) error {
 			return fault("C_InitPIN", t.module.InitPIN(s.handle, string(pin)))
 		})
 	})
+}
+
+func revealOrEmpty(b secret.Bytes, use func([]byte) error) error {
+	if b.IsZero() {
+		return use(nil)
+	}
+	return b.Reveal(use)
 }
 
 // blankSlot finds the first slot whose token is not initialized.

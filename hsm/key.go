@@ -43,6 +43,12 @@ const (
 	ClassKMC
 	// ClassSeal keeps OP, TOP and random Ki at rest: AES-256-GCM, both ways.
 	ClassSeal
+	// ClassEUMBrainpool signs eUICC certificates under an EUM certificate on
+	// brainpoolP256r1. A class of its own, and no parameter of ClassEUM: the
+	// label then says which curve a key is on, and its template stays one.
+	ClassEUMBrainpool
+	// ClassTransport3DES is the 3DES transport key of an old AuC: encrypts only.
+	ClassTransport3DES
 )
 
 // Classes returns every class, in order.
@@ -50,6 +56,7 @@ func Classes() []Class {
 	return []Class{
 		ClassLot, ClassReceipt, ClassLog, ClassStatement, ClassEUM,
 		ClassEIS, ClassTransport, ClassSMSR, ClassKMC, ClassSeal,
+		ClassEUMBrainpool, ClassTransport3DES,
 	}
 }
 
@@ -86,6 +93,10 @@ func (c Class) String() string {
 		return "kmc"
 	case ClassSeal:
 		return "seal"
+	case ClassEUMBrainpool:
+		return "eum-brainpool"
+	case ClassTransport3DES:
+		return "transport-3des"
 	default:
 		return fmt.Sprintf("class(%d)", uint8(c))
 	}

@@ -34,11 +34,12 @@ func TestKeysPage(t *testing.T) {
 const keysIntro = `# Keys on the token
 
 This page is written from policy.go by ` + "`go test ./hsm -run TestKeysPage -update`" + `; a test fails when the two differ, and
-another reads every attribute of every class back from SoftHSM. The same table is checked against the token before a key
+another reads every attribute of every class back from SoftHSM and from NSS softoken. The same table is checked against the token before a key
 is used: a key that differs in one attribute is refused, whoever made it.
 
 A key's label is ` + "`persoline/<environment>/<class>/<id>`" + `, once per token; CKA_ID is 16 random bytes of the token. Modules must
-know PKCS#11 v2.40: one that does not know an attribute below is refused when a key is made.
+know PKCS#11 v2.40: one that does not keep an attribute below is refused when a key is made, unless whoever opens it has
+declared that gap (see Gaps).
 
 ## Classes
 
@@ -59,6 +60,11 @@ func keysPage() string {
 	table(&b, "Secret keys", "SENSITIVE and not EXTRACTABLE from birth: a key made inside (CKA_LOCAL) must also read ALWAYS_SENSITIVE and NEVER_EXTRACTABLE.", secret.keyObject())
 	table(&b, "Private keys", "Always made inside: CKA_LOCAL, ALWAYS_SENSITIVE and NEVER_EXTRACTABLE must read true.", private.keyObject())
 	table(&b, "Public keys", "One beside each private key, under the same label.", private.publicObject())
+	b.WriteString("\n## Gaps\n\nWhat a module may lack, when it is opened with the gap declared. The log names each gap at every start, `perso hsm check`\n" +
+		"compares the declared ones with those that it finds, and tests assert that they are there. SoftHSM has none, NSS softoken all.\n\n| gap | without it |\n|---|---|\n")
+	for _, g := range Gaps() {
+		fmt.Fprintf(&b, "| %s | %s |\n", g, g.Cost())
+	}
 	return b.String()
 }
 
@@ -91,6 +97,10 @@ func objectText(r rule) string {
 		return fmt.Sprintf("CKK_AES, %d bytes", r.makeBytes)
 	case p256:
 		return "CKK_EC, P-256 pair"
+	case brain:
+		return "CKK_EC, brainpoolP256r1 pair"
+	case des3:
+		return fmt.Sprintf("CKK_DES3, %d bytes", r.makeBytes)
 	default:
 		return "CKK_EC_EDWARDS, Ed25519 pair"
 	}
@@ -117,6 +127,7 @@ func name(code uint) string {
 		pkcs11.CKM_EC_KEY_PAIR_GEN: "CKM_EC_KEY_PAIR_GEN", ckmECEdwardsKeyPairGen: "CKM_EC_EDWARDS_KEY_PAIR_GEN",
 		pkcs11.CKM_SHA256_HMAC: "CKM_SHA256_HMAC", pkcs11.CKM_AES_ECB: "CKM_AES_ECB", pkcs11.CKM_AES_GCM: "CKM_AES_GCM",
 		pkcs11.CKM_ECDSA: "CKM_ECDSA", ckmEdDSA: "CKM_EDDSA",
+		pkcs11.CKM_DES3_KEY_GEN: "CKM_DES3_KEY_GEN", pkcs11.CKM_DES3_ECB: "CKM_DES3_ECB",
 		pkcs11.CKA_SIGN: "SIGN", pkcs11.CKA_ENCRYPT: "ENCRYPT", pkcs11.CKA_DECRYPT: "DECRYPT",
 	}
 	return known[code]

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto"
+	"crypto/subtle"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -19,19 +21,22 @@ import (
 const keyIDBytes = 16
 
 // Generate makes a key inside the token, with the attributes of its class (see
-// KEYS.md): CKM_GENERIC_SECRET_KEY_GEN, CKM_AES_KEY_GEN, CKM_EC_KEY_PAIR_GEN or
-// CKM_EC_EDWARDS_KEY_PAIR_GEN. It refuses a label in use with ErrExists. It is
-// not repeated after a lost session: ask Has.
+// KEYS.md): CKM_GENERIC_SECRET_KEY_GEN, CKM_AES_KEY_GEN, CKM_DES3_KEY_GEN,
+// CKM_EC_KEY_PAIR_GEN or CKM_EC_EDWARDS_KEY_PAIR_GEN. It refuses a label in use
+// with ErrExists, and with ErrUnsupported what the module has no mechanism or
+// curve for. It is not repeated after a lost session: ask Has.
 func (t *Token) Generate(ctx context.Context, k Key) error {
 	return t.create(ctx, k, VerbGenerate, 0, func(s *session, name []attribute) ([]pkcs11.ObjectHandle, error) {
-		r := ruleOf(k.Class).on(t.hasEdDSA)
+		r := ruleOf(k.Class).on(t.support)
 		how := []*pkcs11.Mechanism{pkcs11.NewMechanism(r.generator(), nil)}
 		key := template(append(r.keyObject(), name...))
 		if r.isPair() {
 			pub, priv, err := s.module.GenerateKeyPair(s.handle, how, template(append(r.publicObject(), name...)), key)
 			return []pkcs11.ObjectHandle{priv, pub}, fault("C_GenerateKeyPair", err)
 		}
-		key = append(key, pkcs11.NewAttribute(pkcs11.CKA_VALUE_LEN, r.makeBytes))
+		if r.form != des3 { // whose length is its type's
+			key = append(key, pkcs11.NewAttribute(pkcs11.CKA_VALUE_LEN, r.makeBytes))
+		}
 		h, err := s.module.GenerateKey(s.handle, how, key)
 		return []pkcs11.ObjectHandle{h}, fault("C_GenerateKey", err)
 	})
@@ -39,20 +44,43 @@ func (t *Token) Generate(ctx context.Context, k Key) error {
 
 // Import puts a key from outside into the token by C_CreateObject, with the
 // attributes of its class. Signing keys are never imported; the other classes
-// take the lengths that KEYS.md states. Local tells an imported key from a
+// take the lengths that KEYS.md states; 3DES keys get odd parity, as PKCS #11
+// asks, and may not be single DES in disguise. Local tells an imported key from a
 // generated one. ErrExists and lost sessions are as for Generate. The value is
 // still the caller's to wipe.
 func (t *Token) Import(ctx context.Context, k Key, value secret.Bytes) error {
 	return t.create(ctx, k, VerbImport, value.Len(), func(s *session, name []attribute) ([]pkcs11.ObjectHandle, error) {
+		r := ruleOf(k.Class).on(t.support)
 		var h pkcs11.ObjectHandle
-		err := value.Reveal(func(b []byte) error {
-			all := template(append(ruleOf(k.Class).keyObject(), name...))
-			var err error
-			h, err = s.module.CreateObject(s.handle, append(all, pkcs11.NewAttribute(pkcs11.CKA_VALUE, b)))
+		err := value.Reveal(func(b []byte) (err error) {
+			if r.form == des3 {
+				if b, err = desKey(b); err != nil {
+					return err
+				}
+				defer clear(b)
+			}
+			h, err = s.module.CreateSecret(s.handle, template(append(r.keyObject(), name...)), b)
 			return fault("C_CreateObject", err)
 		})
 		return []pkcs11.ObjectHandle{h}, err
 	})
+}
+
+// desKey is the CKA_VALUE of a CKK_DES3 key: three DES keys with odd parity.
+// Two-key 3DES (16 bytes) uses its first key again as the third. Keys next to
+// one another must differ: else two of the three passes cancel out.
+func desKey(b []byte) ([]byte, error) {
+	key := make([]byte, 3*desBlockBytes)
+	copy(key[copy(key, b):], b) // the rest, if any, is K1 again
+	for i := range key {
+		key[i] = key[i]&^1 | byte(bits.OnesCount8(key[i]>>1)+1)&1
+	}
+	one, two, three := key[:desBlockBytes], key[desBlockBytes:2*desBlockBytes], key[2*desBlockBytes:]
+	if subtle.ConstantTimeCompare(one, two)|subtle.ConstantTimeCompare(two, three) == 1 {
+		clear(key)
+		return nil, fmt.Errorf("%w: 3DES key is single DES", ErrRefused)
+	}
+	return key, nil
 }
 
 // maker makes the objects of a key under the given name attributes.
@@ -185,8 +213,8 @@ func (t *Token) Local(ctx context.Context, k Key) (local bool, err error) {
 	return local, err
 }
 
-// Public returns the public key of a pair: *ecdsa.PublicKey on P-256 or
-// ed25519.PublicKey.
+// Public returns the public key of a pair: *ecdsa.PublicKey on P-256,
+// BrainpoolKey or ed25519.PublicKey.
 func (t *Token) Public(ctx context.Context, k Key) (pub crypto.PublicKey, err error) {
 	err = t.use(ctx, k, VerbPublic, 0, func(_ *session, o *object) error {
 		pub = o.public

@@ -66,7 +66,7 @@ func (t *Token) lookup(s *session, k Key) (*object, error) {
 	case len(found) > 1:
 		return nil, fmt.Errorf("%w: %d objects with one label", ErrRefused, len(found))
 	}
-	o, err := s.inspect(k, found[0])
+	o, err := t.inspect(s, k, found[0])
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +89,7 @@ func (t *Token) preload(s *session) error {
 			t.cfg.Log.Warn("hsm key passed over", slog.Any("err", fmt.Errorf("%d objects labelled %q", len(hs), k)))
 			continue
 		}
-		o, err := s.inspect(k, hs[0])
+		o, err := t.inspect(s, k, hs[0])
 		switch {
 		case err == nil:
 			handles[k.Label] = o
@@ -131,18 +131,21 @@ func (s *session) scan() (map[Key][]pkcs11.ObjectHandle, error) {
 
 // inspect reads a key back and compares it with its rule: a key that could do
 // more than its class may, or could ever have been seen outside, is refused.
-func (s *session) inspect(k Key, h pkcs11.ObjectHandle) (*object, error) {
+func (t *Token) inspect(s *session, k Key, h pkcs11.ObjectHandle) (*object, error) {
 	kind, err := s.read(h, pkcs11.CKA_KEY_TYPE)
 	if err != nil {
 		return nil, err
 	}
 	o := &object{key: k, handle: h}
-	o.rule = ruleOf(k.Class).on(bytes.Equal(kind[0], ulongs([]uint{ckkECEdwards})))
+	o.rule = ruleOf(k.Class).on(support{eddsa: bytes.Equal(kind[0], ulongs([]uint{ckkECEdwards})), gaps: t.support.gaps})
 	if err := s.compare(h, o.rule.keyObject()); err != nil {
 		return nil, err
 	}
-	if err := s.inspectOrigin(o); err != nil {
+	if err := s.inspectOrigin(o, t.support); err != nil {
 		return nil, err
+	}
+	if o.rule.form == des3 {
+		return o, nil // always 24 bytes; DES keys have no CKA_VALUE_LEN
 	}
 	if !o.rule.isPair() {
 		size, err := s.read(h, pkcs11.CKA_VALUE_LEN)
@@ -162,14 +165,18 @@ func (s *session) inspect(k Key, h pkcs11.ObjectHandle) (*object, error) {
 
 // inspectOrigin learns whether the key was made inside. If so, it must never
 // have been extractable; a signing key must have been made inside.
-func (s *session) inspectOrigin(o *object) error {
+func (s *session) inspectOrigin(o *object, on support) error {
 	v, err := s.read(o.handle, pkcs11.CKA_LOCAL, pkcs11.CKA_ALWAYS_SENSITIVE, pkcs11.CKA_NEVER_EXTRACTABLE)
 	if err != nil {
 		return err
 	}
 	yes := []byte{1} // CK_TRUE
+	neverSeen := bytes.Equal(v[1], yes) && bytes.Equal(v[2], yes)
 	o.local = bytes.Equal(v[0], yes)
-	if o.local && !(bytes.Equal(v[1], yes) && bytes.Equal(v[2], yes)) {
+	if on.lacks(GapLocal) {
+		o.local = neverSeen // C_CreateObject sets both false (v2.40, 4.9 and 4.10)
+	}
+	if o.local && !neverSeen {
 		return fmt.Errorf("%w: key was readable once", ErrRefused)
 	}
 	if !o.local && !o.key.Class.permits(VerbImport) {
@@ -197,10 +204,14 @@ func (s *session) publicKey(o *object) (crypto.PublicKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.rule.form == edwards {
+	switch o.rule.form {
+	case edwards:
 		return parseEd25519Point(point[0])
+	case brain:
+		return parseBrainpoolPoint(point[0])
+	default:
+		return parseP256Point(point[0])
 	}
-	return parseP256Point(point[0])
 }
 
 // compare refuses an object that differs from the attributes of its rule.

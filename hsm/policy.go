@@ -23,6 +23,24 @@ type attribute struct {
 	why   string
 }
 
+// gap is what a module that cannot keep the attribute must declare; 0: every
+// module must keep it.
+func (a attribute) gap(class uint) Gap {
+	switch a.typ {
+	case pkcs11.CKA_ALLOWED_MECHANISMS:
+		return GapAllowedMechanisms
+	case pkcs11.CKA_COPYABLE:
+		return GapCopyable
+	case pkcs11.CKA_DESTROYABLE:
+		return GapDestroyable
+	case pkcs11.CKA_PRIVATE:
+		if class == pkcs11.CKO_PUBLIC_KEY {
+			return GapPrivatePublic
+		}
+	}
+	return 0
+}
+
 // form is what kind of PKCS#11 object a class lives in.
 type form uint8
 
@@ -31,6 +49,8 @@ const (
 	aes                     // CKO_SECRET_KEY, CKK_AES
 	p256                    // key pair on P-256
 	edwards                 // key pair on edwards25519; p256 where the token has no EdDSA
+	brain                   // key pair on brainpoolP256r1
+	des3                    // CKO_SECRET_KEY, CKK_DES3
 )
 
 // A rule is the policy of one class. The rules are the single source of the
@@ -46,6 +66,8 @@ type rule struct {
 	makeBytes   int
 	importBytes []int
 	why         string
+	// gaps are those of the token that the rule is kept on.
+	gaps []Gap
 }
 
 // ruleOf returns the policy of a class; for no class it has no form.
@@ -85,6 +107,14 @@ func ruleOf(c Class) rule {
 	case ClassKMC:
 		ecb.why = "a chip maker's master key; diversifying needs only the forward direction"
 		return ecb
+	case ClassEUMBrainpool:
+		cert.form = brain
+		cert.why = "eUICC certificates on brainpoolP256r1, the other curve of SGP.02 and SGP.22; refused where the module lacks it"
+		return cert
+	case ClassTransport3DES:
+		return rule{class: c, form: des3, uses: []uint{pkcs11.CKA_ENCRYPT}, mechanisms: []uint{pkcs11.CKM_DES3_ECB},
+			makeBytes: 24, importBytes: []int{16, 24},
+			why: "transport key of an AuC that knows no AES; 16 bytes are two-key 3DES and become K1 K2 K1"}
 	case ClassSeal:
 		return rule{class: c, form: aes, uses: []uint{pkcs11.CKA_ENCRYPT, pkcs11.CKA_DECRYPT},
 			mechanisms: []uint{pkcs11.CKM_AES_GCM}, makeBytes: 32, importBytes: []int{32},
@@ -94,16 +124,23 @@ func ruleOf(c Class) rule {
 }
 
 // on returns the rule as this token can keep it: Ed25519 becomes ECDSA on
-// P-256 where the token has no EdDSA.
-func (r rule) on(hasEdDSA bool) rule {
-	if r.form == edwards && !hasEdDSA {
+// P-256 where the token has no EdDSA, and attributes in a declared gap are left
+// out.
+func (r rule) on(s support) rule {
+	if r.form == edwards && !s.eddsa {
 		r.form, r.mechanisms = p256, []uint{pkcs11.CKM_ECDSA}
 	}
+	r.gaps = s.gaps
 	return r
 }
 
+// kept leaves out what the rule's token cannot keep of an object of the class.
+func (r rule) kept(class uint, list []attribute) []attribute {
+	return slices.DeleteFunc(list, func(a attribute) bool { return slices.Contains(r.gaps, a.gap(class)) })
+}
+
 // isPair reports whether the class is a private and a public key.
-func (r rule) isPair() bool { return r.form == p256 || r.form == edwards }
+func (r rule) isPair() bool { return r.form == p256 || r.form == edwards || r.form == brain }
 
 // objectClass is the CKA_CLASS of the object that must stay secret.
 func (r rule) objectClass() uint {
@@ -120,7 +157,9 @@ func (r rule) keyType() uint {
 		return pkcs11.CKK_GENERIC_SECRET
 	case aes:
 		return pkcs11.CKK_AES
-	case p256:
+	case des3:
+		return pkcs11.CKK_DES3
+	case p256, brain:
 		return pkcs11.CKK_EC
 	default:
 		return ckkECEdwards
@@ -134,20 +173,34 @@ func (r rule) generator() uint {
 		return pkcs11.CKM_GENERIC_SECRET_KEY_GEN
 	case aes:
 		return pkcs11.CKM_AES_KEY_GEN
-	case p256:
+	case des3:
+		return pkcs11.CKM_DES3_KEY_GEN
+	case p256, brain:
 		return pkcs11.CKM_EC_KEY_PAIR_GEN
 	default:
 		return ckmECEdwardsKeyPairGen
 	}
 }
 
-// curve is the CKA_EC_PARAMS of a pair: the curve's object identifier in DER,
-// prime256v1 (RFC 5480) or id-Ed25519 (RFC 8410).
-func (r rule) curve() []byte {
-	if r.form == edwards {
-		return []byte{0x06, 0x03, 0x2b, 0x65, 0x70} // 1.3.101.112
+// blockBytes is the block of the cipher that the key is for.
+func (r rule) blockBytes() int {
+	if r.form == des3 {
+		return desBlockBytes
 	}
-	return []byte{0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07} // 1.2.840.10045.3.1.7
+	return aesBlockBytes
+}
+
+// curve is the CKA_EC_PARAMS of a pair: the curve's object identifier in DER,
+// prime256v1 (RFC 5480), id-Ed25519 (RFC 8410) or brainpoolP256r1 (RFC 5639).
+func (r rule) curve() []byte {
+	switch r.form {
+	case edwards:
+		return []byte{0x06, 0x03, 0x2b, 0x65, 0x70} // 1.3.101.112
+	case brain:
+		return []byte{0x06, 0x09, 0x2b, 0x24, 0x03, 0x03, 0x02, 0x08, 0x01, 0x01, 0x07} // 1.3.36.3.3.2.8.1.1.7
+	default:
+		return []byte{0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07} // 1.2.840.10045.3.1.7
+	}
 }
 
 // keyObject is the template of the secret or private key, all but its name.
@@ -186,12 +239,12 @@ func (r rule) keyObject() []attribute {
 		u.value = slices.Contains(r.uses, u.typ)
 		list = append(list, u)
 	}
-	return append(list, attribute{pkcs11.CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", ulongs(r.mechanisms), "this mechanism and no other, whatever the usages allow"})
+	return r.kept(r.objectClass(), append(list, attribute{pkcs11.CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", ulongs(r.mechanisms), "this mechanism and no other, whatever the usages allow"}))
 }
 
 // publicObject is the template of a pair's public key, all but its name.
 func (r rule) publicObject() []attribute {
-	return []attribute{
+	return r.kept(pkcs11.CKO_PUBLIC_KEY, []attribute{
 		{pkcs11.CKA_CLASS, "CKA_CLASS", uint(pkcs11.CKO_PUBLIC_KEY), "a public key"},
 		{pkcs11.CKA_KEY_TYPE, "CKA_KEY_TYPE", r.keyType(), "as the private key"},
 		{pkcs11.CKA_EC_PARAMS, "CKA_EC_PARAMS", r.curve(), "the curve by name, never by parameters"},
@@ -205,7 +258,7 @@ func (r rule) publicObject() []attribute {
 		{pkcs11.CKA_ENCRYPT, "CKA_ENCRYPT", false, "not used"},
 		{pkcs11.CKA_WRAP, "CKA_WRAP", false, "no key of ours wraps another"},
 		{pkcs11.CKA_DERIVE, "CKA_DERIVE", false, "no key agreement with signing keys"},
-	}
+	})
 }
 
 // template turns attributes into what the binding takes.

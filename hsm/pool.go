@@ -128,21 +128,42 @@ const (
 	again retry = true  // idempotent, or harmless to repeat
 )
 
-// do runs f with a session of its own. If the session, the login or the token
-// turns out to be lost, do recovers it, and runs f once more if it may.
-func (t *Token) do(ctx context.Context, may retry, f func(*session) error) error {
+// do runs f with a session of its own, unless the breaker is open. If the
+// session, the login or the token turns out to be lost, do recovers it, and
+// runs f once more if it may.
+func (t *Token) do(ctx context.Context, may retry, f func(*session) error) (err error) {
+	probe, err := t.breaker.admit(time.Now())
+	if err != nil {
+		return err
+	}
+	returned, verdict := t.returned.Load(), unknown // also when f panics
+	defer func() {
+		if t.breaker.report(time.Now(), probe, verdict, err) {
+			t.logBreaker(err)
+		}
+	}()
+	recovered, err := t.perform(ctx, may, f)
+	if !recovered { // else the failure is told, but the token is back
+		verdict = outcomeOf(err, t.returned.Load() != returned)
+	}
+	return err
+}
+
+// perform is do without the breaker. recovered means that f failed and must not
+// be repeated, but that the token was brought back.
+func (t *Token) perform(ctx context.Context, may retry, f func(*session) error) (recovered bool, err error) {
 	epoch, err := t.attempt(ctx, f)
 	if !lost(err) {
-		return err
+		return false, err
 	}
 	if recovering := t.recover(ctx, epoch, err); recovering != nil {
-		return errors.Join(err, recovering)
+		return false, errors.Join(err, recovering)
 	}
 	if may != again {
-		return err
+		return true, err
 	}
 	_, err = t.attempt(ctx, f)
-	return err
+	return false, err
 }
 
 // attempt runs f once. It returns the epoch of the session that f ran in, so
@@ -154,19 +175,50 @@ func (t *Token) attempt(ctx context.Context, f func(*session) error) (epoch uint
 	}
 	epoch = t.epoch // stable while we hold a place
 	keep := s
-	defer func() { t.pool.put(keep) }()
+	defer func() {
+		t.returned.Add(1)
+		t.pool.put(keep)
+	}()
 	keep = nil // until f has returned without a PKCS#11 error
 
 	if s == nil {
-		if s, err = t.openSession(); err != nil {
+		if s, err = t.freshSession(); err != nil {
 			return epoch, err
 		}
 	}
 	err = f(s)
-	if device := new(Error); errors.As(err, device) {
+	if device := new(Error); errors.As(err, device) || errors.Is(err, ErrDevice) {
+		err = s.explain(err)
 		s.close()
 		return epoch, err
 	}
 	keep = s
 	return epoch, err
+}
+
+// freshSession opens a session and asks for the login before it is used: a key
+// used without one is an error at best, and softoken, asked from two threads at
+// once, crashes.
+func (t *Token) freshSession() (*session, error) {
+	s, err := t.openSession()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.check(); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// explain adds to a device's error that the login is gone, if it is: softoken,
+// for one, then says that the key is of a wrong size.
+func (s *session) explain(err error) error {
+	if lost(err) {
+		return err
+	}
+	if state := s.check(); lost(state) {
+		return errors.Join(err, state)
+	}
+	return err
 }

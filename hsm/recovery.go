@@ -17,13 +17,14 @@ func (t *Token) connect() error {
 		return err
 	}
 	t.slot = slot
-	if t.hasEdDSA, err = t.offers(ckmEdDSA); err != nil {
+	if t.support.eddsa, err = t.offers(ckmEdDSA); err != nil {
 		return err
 	}
 	anchor, err := t.openSession()
 	if err != nil {
 		return err
 	}
+	anchor.free() // it does no work
 	t.anchor = anchor.handle
 	if err := t.login(anchor); err != nil {
 		anchor.close()
@@ -32,23 +33,30 @@ func (t *Token) connect() error {
 	return t.preload(anchor)
 }
 
-// findSlot returns the slot of the one token with our label.
+// findSlot returns the slot of the one token with our label. After a loss it
+// must be the same token again: another one with the label may have keys of the
+// same names.
 func (t *Token) findSlot() (uint, error) {
 	slots, err := t.module.GetSlotList(true)
 	if err != nil {
 		return 0, fault("C_GetSlotList", err)
 	}
 	var found []uint
+	var serial string
 	for _, slot := range slots {
 		info, err := t.module.GetTokenInfo(slot)
 		if err == nil && info.Label == t.cfg.TokenLabel {
-			found = append(found, slot)
+			found, serial = append(found, slot), info.SerialNumber
 		}
 	}
 	switch len(found) {
 	case 0:
 		return 0, fmt.Errorf("%w: no token labelled %q in %d slots", ErrTokenGone, t.cfg.TokenLabel, len(slots))
 	case 1:
+		if t.serial != "" && t.serial != serial {
+			return 0, fmt.Errorf("%w: token %q has serial number %q and had %q: it is another one", ErrRefused, t.cfg.TokenLabel, serial, t.serial)
+		}
+		t.serial = serial
 		return found[0], nil
 	default:
 		return 0, fmt.Errorf("%w: %d tokens labelled %q", ErrRefused, len(found), t.cfg.TokenLabel)
@@ -76,7 +84,7 @@ func (t *Token) login(s *session) error {
 		return t.barred
 	}
 	err := t.pin.Reveal(func(pin []byte) error {
-		return fault("C_Login", t.module.Login(s.handle, pkcs11.CKU_USER, string(pin)))
+		return fault("C_Login", t.module.LoginBytes(s.handle, pkcs11.CKU_USER, pin))
 	})
 	var device Error
 	if errors.As(err, &device) {
@@ -134,7 +142,7 @@ func (t *Token) reopen(held []*session) error {
 		return err
 	}
 	_ = t.module.Finalize() // may say that it was not initialized
-	if again := fault("C_Initialize", t.module.Initialize()); again != nil {
+	if again := fault("C_Initialize", t.module.Initialize(t.cfg.Parameters)); again != nil {
 		return errors.Join(err, again)
 	}
 	return t.connect()
@@ -146,4 +154,12 @@ func (t *Token) log(err, cause error) {
 		return
 	}
 	t.cfg.Log.Warn("hsm recovered", slog.Any("err", cause))
+}
+
+func (t *Token) logBreaker(err error) {
+	if err != nil {
+		t.cfg.Log.Error("hsm left alone after repeated failures", slog.Any("err", err))
+		return
+	}
+	t.cfg.Log.Warn("hsm is back")
 }

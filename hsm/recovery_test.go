@@ -17,26 +17,39 @@ import (
 
 // TestRecovery breaks the token behind the package's back; every kind of verb
 // must go on as if nothing had happened, at one recovery.
-func TestRecovery(t *testing.T) {
-	tok := hsmtest.SoftHSM(t)
+func TestRecovery(t *testing.T) { onEachModule(t, recovery) }
+
+func recovery(t *testing.T, on under) {
+	tok := on.tok
 	lot, log := generated(t, tok, hsm.ClassLot, "recovery"), generated(t, tok, hsm.ClassLog, "recovery")
+	kmc := generated(t, tok, hsm.ClassKMC, "recovery")
 	before, err := tok.MAC(t.Context(), lot, []byte("x"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, harm := range map[string]func(*pkcs11.Ctx, uint, pkcs11.SessionHandle) error{
-		"session closed":   func(m *pkcs11.Ctx, _ uint, s pkcs11.SessionHandle) error { return m.CloseSession(s) },
-		"sessions closed":  func(m *pkcs11.Ctx, slot uint, _ pkcs11.SessionHandle) error { return m.CloseAllSessions(slot) },
-		"logged out":       func(m *pkcs11.Ctx, _ uint, s pkcs11.SessionHandle) error { return m.Logout(s) },
+		"session closed":  func(m *pkcs11.Ctx, _ uint, s pkcs11.SessionHandle) error { return m.CloseSession(s) },
+		"sessions closed": func(m *pkcs11.Ctx, slot uint, _ pkcs11.SessionHandle) error { return m.CloseAllSessions(slot) },
+		"logged out": func(m *pkcs11.Ctx, _ uint, s pkcs11.SessionHandle) error {
+			if err := m.Logout(s); err != pkcs11.Error(pkcs11.CKR_USER_NOT_LOGGED_IN) { // Random did not notice the last time
+				return err
+			}
+			return nil
+		},
 		"module finalized": func(m *pkcs11.Ctx, _ uint, _ pkcs11.SessionHandle) error { return m.Finalize() },
 	} {
 		for verb, call := range map[string]func() error{
 			"MAC":         func() error { return sameMAC(t, tok, lot, before) },
 			"SignMessage": func() error { _, err := tok.SignMessage(t.Context(), log, []byte("x")); return err },
+			"EncryptECB":  func() error { _, err := tok.EncryptECB(t.Context(), kmc, make([]byte, 16)); return err },
 			"Random":      func() error { _, err := tok.Random(t.Context(), 8); return err },
 			"Has":         func() error { return has(t, tok, lot) },
 			"List":        func() error { _, err := tok.List(t.Context()); return err },
 		} {
+			if name == "logged out" && verb == "MAC" && on.crashes {
+				t.Log("softoken crashes in C_SignInit with an HMAC key after C_Logout; nobody but this test logs out")
+				continue
+			}
 			breakToken(t, tok, harm)
 			count := tok.Recoveries()
 			for range 9 { // more than there are sessions
@@ -48,6 +61,9 @@ func TestRecovery(t *testing.T) {
 				t.Errorf("%s, %s: recovered %d times", name, verb, n)
 			}
 		}
+	}
+	if err := has(t, tok, lot); err != nil { // and back, if Random was the last
+		t.Error(err)
 	}
 }
 
@@ -79,8 +95,10 @@ func has(t *testing.T, tok *hsm.Token, k hsm.Key) error {
 }
 
 // TestRecoveryTogether: sixteen goroutines meet the same loss.
-func TestRecoveryTogether(t *testing.T) {
-	tok := hsmtest.SoftHSM(t)
+func TestRecoveryTogether(t *testing.T) { onEachModule(t, recoveryTogether) }
+
+func recoveryTogether(t *testing.T, on under) {
+	tok := on.tok
 	k := generated(t, tok, hsm.ClassLot, "together")
 	want, err := tok.MAC(t.Context(), k, []byte("x"))
 	if err != nil {
@@ -181,12 +199,14 @@ func TestRefusedPINIsNotRepeated(t *testing.T) {
 			t.Errorf("List after the PIN was changed: %v", err)
 		}
 	}
-	breakToken(t, tok, func(m *pkcs11.Ctx, _ uint, s pkcs11.SessionHandle) error {
+	if err := tok.Apart(func(m *pkcs11.Ctx, s pkcs11.SessionHandle) error {
 		if err := m.Login(s, pkcs11.CKU_USER, "another-pin"); err != nil {
 			return err
 		}
 		return errors.Join(m.SetPIN(s, "another-pin", "test-user-pin"), m.Logout(s))
-	})
+	}); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := tok.List(t.Context()); !errors.Is(err, hsm.ErrRefused) {
 		t.Errorf("a login was tried again: %v", err)
 	}
@@ -232,7 +252,7 @@ func TestFailedSessionIsThrownAway(t *testing.T) {
 // nothing is lost.
 func TestBusy(t *testing.T) {
 	module := hsmtest.RequireSoftHSM(t)
-	if err := hsmtest.NewSoftHSM(t.TempDir()); err != nil {
+	if err := hsmtest.NewSoftHSM(hsmtest.TempDir(t)); err != nil {
 		t.Fatal(err)
 	}
 	cfg := hsmtest.TestConfig(module)

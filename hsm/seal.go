@@ -1,9 +1,11 @@
 package hsm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/miekg/pkcs11"
 
@@ -57,12 +59,8 @@ func (t *Token) Unseal(ctx context.Context, k Key, sealed, aad []byte) (plaintex
 		if sealed[0] != sealVersion {
 			return fmt.Errorf("%w: version %d", ErrSealBroken, sealed[0])
 		}
-		b, err := s.gcmOpen(o, sealed[1:sealHeaderBytes], sealed[sealHeaderBytes:], aad)
-		if err != nil {
-			return err
-		}
-		plaintext = secret.New(b)
-		return nil
+		plaintext, err = s.gcmOpen(o, sealed[1:sealHeaderBytes], sealed[sealHeaderBytes:], aad)
+		return err
 	})
 	return plaintext, err
 }
@@ -74,37 +72,37 @@ func admitAAD(aad []byte) error {
 	return nil
 }
 
-func (s *session) gcmSeal(o *object, nonce, b, aad []byte) ([]byte, error) {
-	p := pkcs11.NewGCMParams(nonce, aad, sealTagBytes*8)
-	defer p.Free()
-	out, err := s.encrypt(pkcs11.NewMechanism(pkcs11.CKM_AES_GCM, p), o.handle, b)
-	if err != nil {
-		return nil, err
-	}
-	if len(out) != len(b)+sealTagBytes {
-		return nil, fmt.Errorf("C_Encrypt: %d bytes of %d with tag", len(out), len(b))
-	}
-	used := p.IV() // some network HSMs put in a nonce of their own
-	if len(used) != sealNonceBytes {
-		return nil, fmt.Errorf("C_Encrypt: nonce of %d bytes", len(used))
-	}
-	sealed := make([]byte, 0, sealHeaderBytes+len(out))
-	sealed = append(sealed, sealVersion)
-	sealed = append(sealed, used...)
-	return append(sealed, out...), nil
+// gcmSeal encrypts. The ciphertext is no secret, and the plaintext goes to the
+// module from where it lies.
+func (s *session) gcmSeal(o *object, nonce, b, aad []byte) (sealed []byte, err error) {
+	used := bytes.Clone(nonce) // some network HSMs put in a nonce of their own
+	err = s.into(len(b)+sealTagBytes, func(out []byte) (int, error) {
+		return s.module.GCMInto(s.handle, o.handle, gcm{nonce: used, aad: aad, in: b}, out)
+	}, func(out []byte) error {
+		if len(out) != len(b)+sealTagBytes {
+			return fmt.Errorf("%w: C_Encrypt: %d bytes of %d with tag", ErrDevice, len(out), len(b))
+		}
+		sealed = slices.Concat([]byte{sealVersion}, used, out)
+		return nil
+	})
+	return sealed, err
 }
 
-func (s *session) gcmOpen(o *object, nonce, ct, aad []byte) ([]byte, error) {
-	p := pkcs11.NewGCMParams(nonce, aad, sealTagBytes*8)
-	defer p.Free()
-	b, err := s.decrypt(pkcs11.NewMechanism(pkcs11.CKM_AES_GCM, p), o.handle, ct)
+// gcmOpen decrypts into locked memory, and takes the plaintext from there.
+func (s *session) gcmOpen(o *object, nonce, ct, aad []byte) (plaintext secret.Bytes, err error) {
+	// Some modules ask for room for the tag too.
+	err = s.into(len(ct), func(out []byte) (int, error) {
+		return s.module.GCMInto(s.handle, o.handle, gcm{open: true, nonce: bytes.Clone(nonce), aad: aad, in: ct}, out)
+	}, func(b []byte) error {
+		if len(b) != len(ct)-sealTagBytes {
+			return fmt.Errorf("%w: C_Decrypt: %d bytes of %d with tag", ErrDevice, len(b), len(ct))
+		}
+		plaintext = secret.New(b)
+		return nil
+	})
 	var device Error
 	if errors.As(err, &device) && device.CKR == pkcs11.CKR_GENERAL_ERROR && device.Op == "C_Decrypt" {
-		return nil, fmt.Errorf("%w: %w", ErrSealBroken, err)
+		return secret.Bytes{}, fmt.Errorf("%w: %w", ErrSealBroken, err)
 	}
-	if err == nil && len(b) != len(ct)-sealTagBytes {
-		clear(b)
-		return nil, fmt.Errorf("C_Decrypt: %d bytes of %d with tag", len(b), len(ct))
-	}
-	return b, err
+	return plaintext, err
 }

@@ -1,6 +1,7 @@
 package hsm
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/miekg/pkcs11"
@@ -13,11 +14,16 @@ const findBatch = 256
 // handles; more means that we are looking at something else.
 const maxObjects = 1 << 14
 
+// leastRandomBytes is from how many on zeros cannot be chance.
+const leastRandomBytes = 8
+
 // A session is one PKCS#11 session, used by one goroutine at a time. Its
 // methods are the PKCS#11 calls in our error type.
 type session struct {
-	module *pkcs11.Ctx
+	module module
 	handle pkcs11.SessionHandle
+	// answer is where the token writes what may be secret; use clears it.
+	answer locked
 }
 
 // openSession opens a session for reading and writing: Generate and Destroy
@@ -27,12 +33,26 @@ func (t *Token) openSession() (*session, error) {
 	if err != nil {
 		return nil, fault("C_OpenSession", err)
 	}
-	return &session{module: t.module, handle: h}, nil
+	s := &session{module: t.module, handle: h}
+	if s.answer, err = newLocked(answerBytes); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
 }
 
 // close ends the session. Its error says nothing new: a session is closed
 // because it failed, or before the whole token is reopened.
-func (s *session) close() { _ = s.module.CloseSession(s.handle) }
+func (s *session) close() {
+	_ = s.module.CloseSession(s.handle)
+	s.free()
+}
+
+// free clears the session's memory and gives it back.
+func (s *session) free() {
+	s.answer.free()
+	s.answer = nil
+}
 
 // check asks whether the session is alive and logged in.
 func (s *session) check() error {
@@ -91,40 +111,38 @@ func (s *session) read(o pkcs11.ObjectHandle, types ...uint) ([][]byte, error) {
 	return values, nil
 }
 
-// sign makes a MAC or a signature in one call.
-func (s *session) sign(m *pkcs11.Mechanism, o pkcs11.ObjectHandle, msg []byte) ([]byte, error) {
-	if err := s.module.SignInit(s.handle, []*pkcs11.Mechanism{m}, o); err != nil {
-		return nil, fault("C_SignInit", err)
+// into lends n bytes of locked memory to an operation and what it wrote there to
+// use, which must not keep it; then it clears them.
+func (s *session) into(n int, operation func(out []byte) (int, error), use func(answer []byte) error) error {
+	out := s.answer
+	if n > len(out) {
+		var err error
+		if out, err = newLocked(n); err != nil {
+			return err
+		}
+		defer out.free()
 	}
-	out, err := s.module.Sign(s.handle, msg)
-	return out, fault("C_Sign", err)
-}
-
-// encrypt encrypts in one call.
-func (s *session) encrypt(m *pkcs11.Mechanism, o pkcs11.ObjectHandle, plain []byte) ([]byte, error) {
-	if err := s.module.EncryptInit(s.handle, []*pkcs11.Mechanism{m}, o); err != nil {
-		return nil, fault("C_EncryptInit", err)
+	defer clear(out[:n])
+	written, err := operation(out[:n])
+	if err != nil {
+		return err
 	}
-	out, err := s.module.Encrypt(s.handle, plain)
-	return out, fault("C_Encrypt", err)
-}
-
-// decrypt decrypts in one call.
-func (s *session) decrypt(m *pkcs11.Mechanism, o pkcs11.ObjectHandle, sealed []byte) ([]byte, error) {
-	if err := s.module.DecryptInit(s.handle, []*pkcs11.Mechanism{m}, o); err != nil {
-		return nil, fault("C_DecryptInit", err)
+	if written > n {
+		return fmt.Errorf("%w: module wrote %d bytes where it was given %d", ErrDevice, written, n)
 	}
-	out, err := s.module.Decrypt(s.handle, sealed)
-	return out, fault("C_Decrypt", err)
+	return use(out[:written])
 }
 
 // random returns n bytes of the token's own generator.
-func (s *session) random(n int) ([]byte, error) {
-	out, err := s.module.GenerateRandom(s.handle, n)
-	if err == nil && len(out) != n {
-		return nil, fmt.Errorf("C_GenerateRandom: %d bytes, asked for %d", len(out), n)
-	}
-	return out, fault("C_GenerateRandom", err)
+func (s *session) random(n int) (out []byte, err error) {
+	err = s.into(n, func(b []byte) (int, error) { return n, s.module.RandomInto(s.handle, b) }, func(b []byte) error {
+		if n >= leastRandomBytes && blank(b) {
+			return fmt.Errorf("%w: C_GenerateRandom: %d zeros", ErrDevice, n)
+		}
+		out = bytes.Clone(b)
+		return nil
+	})
+	return out, err
 }
 
 // destroy destroys objects, the first error ends it.

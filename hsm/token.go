@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/pkcs11"
@@ -26,6 +29,8 @@ const (
 	defaultWait = 5 * time.Second
 	// maxWait keeps a forgotten zero too many from hanging a line.
 	maxWait = 5 * time.Minute
+	// maxParametersBytes bounds Config.Parameters: a few names and a path.
+	maxParametersBytes = 8192
 )
 
 // Config says which token to open. The zero values of MaxSessions, WaitLimit
@@ -43,6 +48,14 @@ type Config struct {
 	WaitLimit time.Duration
 	// Log hears of recoveries and of keys that were passed over.
 	Log *slog.Logger
+	// Parameters is handed to C_Initialize (CK_C_INITIALIZE_ARGS.pReserved) for
+	// modules that have no other configuration, as NSS softoken; usually "".
+	Parameters string
+	// Gaps are what the module is known not to keep of KEYS.md.
+	Gaps []Gap
+
+	// between is where tests put a device of their own.
+	between func(module) module
 }
 
 func (c Config) withDefaults() Config {
@@ -72,6 +85,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("hsm configuration: %d sessions, want 1..%d", c.MaxSessions, maxSessions)
 	case c.WaitLimit < 0 || c.WaitLimit > maxWait:
 		return fmt.Errorf("hsm configuration: waiting %v, want 0..%v", c.WaitLimit, maxWait)
+	case len(c.Parameters) > maxParametersBytes || strings.ContainsRune(c.Parameters, 0):
+		return fmt.Errorf("hsm configuration: module parameters of %d bytes, want at most %d without NUL", len(c.Parameters), maxParametersBytes)
 	}
 	return nil
 }
@@ -81,7 +96,7 @@ func (c Config) Validate() error {
 type Token struct {
 	cfg    Config
 	pin    secret.Bytes
-	module *pkcs11.Ctx
+	module module
 	pool   pool
 	// management serializes everything that searches for, makes or destroys
 	// objects: SoftHSM before 2.7 may crash when a search meets a creation.
@@ -89,13 +104,16 @@ type Token struct {
 	// recovery lets one goroutine at a time hold every place of the pool.
 	recovery gate
 	counter  Counter
+	breaker  breaker
+	returned atomic.Uint64 // operations that came back from the module
 
 	// The rest changes only while every place of the pool is held (recovery.go).
-	epoch    uint64 // counts recoveries
-	slot     uint
-	anchor   pkcs11.SessionHandle // keeps the login alive, never used for work
-	hasEdDSA bool
-	barred   error // the PIN was refused: no login is ever tried again
+	epoch   uint64 // counts recoveries
+	slot    uint
+	serial  string               // of the token that was opened first
+	anchor  pkcs11.SessionHandle // keeps the login alive, never used for work
+	support support
+	barred  error // the PIN was refused: no login is ever tried again
 
 	mu      sync.Mutex
 	handles map[string]*object // by label
@@ -115,6 +133,7 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 		management: newGate(),
 		recovery:   newGate(),
 		handles:    map[string]*object{},
+		support:    support{gaps: slices.Clone(cfg.Gaps)},
 	}
 	if err := t.load(); err != nil {
 		return nil, fmt.Errorf("opening token %q: %w", cfg.TokenLabel, err)
@@ -131,16 +150,22 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 		return nil, fmt.Errorf("opening token %q: %w", cfg.TokenLabel, err)
 	}
 	t.cfg.PIN = secret.Bytes{}
+	for _, g := range t.support.gaps {
+		cfg.Log.Warn("hsm module does not keep the whole policy", slog.Any("err", fmt.Errorf("gap %s: %s", g, g.Cost())))
+	}
 	return t, nil
 }
 
 // load loads and initializes the module.
 func (t *Token) load() error {
-	t.module = pkcs11.New(t.cfg.Module)
-	if t.module == nil {
-		return fmt.Errorf("loading module %q: %w", t.cfg.Module, ErrTokenGone)
+	var err error
+	if t.module, err = loadLibrary(t.cfg.Module); err != nil {
+		return fmt.Errorf("loading module %q: %w", t.cfg.Module, err)
 	}
-	if err := fault("C_Initialize", t.module.Initialize()); err != nil {
+	if t.cfg.between != nil {
+		t.module = t.cfg.between(t.module)
+	}
+	if err := fault("C_Initialize", t.module.Initialize(t.cfg.Parameters)); err != nil {
 		t.module.Destroy()
 		return fmt.Errorf("loading module %q: %w", t.cfg.Module, err)
 	}
@@ -155,12 +180,18 @@ func (t *Token) Close() error {
 	if !t.pool.shut() {
 		return ErrClosed
 	}
+	var held []*session
 	err := t.recovery.enter(context.Background(), t.cfg.WaitLimit) // for good
 	if err == nil {
-		_, err = t.pool.gather(context.Background(), t.cfg.WaitLimit)
+		held, err = t.pool.gather(context.Background(), t.cfg.WaitLimit)
 	}
 	if err != nil {
 		return fmt.Errorf("closing token %q: %w", t.cfg.TokenLabel, err)
+	}
+	for _, s := range held {
+		if s != nil {
+			s.free()
+		}
 	}
 	return t.unload()
 }

@@ -1,10 +1,12 @@
 package hsm
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	"github.com/miekg/pkcs11"
 )
@@ -12,7 +14,10 @@ import (
 // Lengths of what the token returns.
 const (
 	macBytes       = 32 // HMAC-SHA-256
-	signatureBytes = 64 // r‖s on P-256, and Ed25519
+	signatureBytes = 64 // r‖s on a curve of 256 bits, and Ed25519
+	// signatureRoomBytes leaves room for a module that would return more, so
+	// that its answer is refused for its length and not for want of room.
+	signatureRoomBytes = 256
 	// KCVBytes is the length of a key check value.
 	KCVBytes = 3
 )
@@ -32,8 +37,8 @@ func (t *Token) MAC(ctx context.Context, k Key, msg []byte) (mac [macBytes]byte,
 	return mac, err
 }
 
-// EncryptECB encrypts whole AES blocks (CKM_AES_ECB; classes transport, smsr
-// and kmc), 16..4096 bytes. It is the building block for diversification and
+// EncryptECB encrypts whole blocks, at most 4096 bytes: of AES (CKM_AES_ECB;
+// classes transport, smsr and kmc) or of 3DES (CKM_DES3_ECB; transport-3des). It is the building block for diversification and
 // key wrapping, where the blocks are unique by construction; it is no way to
 // encrypt data.
 func (t *Token) EncryptECB(ctx context.Context, k Key, blocks []byte) (out []byte, err error) {
@@ -44,8 +49,8 @@ func (t *Token) EncryptECB(ctx context.Context, k Key, blocks []byte) (out []byt
 	return out, err
 }
 
-// SignDigest signs a SHA-256 digest of 32 bytes (CKM_ECDSA; classes eum and
-// eis) and returns r‖s, 64 bytes. Two calls give two signatures: the token
+// SignDigest signs a SHA-256 digest of 32 bytes (CKM_ECDSA; classes eum,
+// eum-brainpool and eis) and returns r‖s, 64 bytes. Two calls give two signatures: the token
 // draws the nonce.
 func (t *Token) SignDigest(ctx context.Context, k Key, digest []byte) (sig []byte, err error) {
 	err = t.use(ctx, k, VerbSignDigest, len(digest), func(s *session, o *object) error {
@@ -55,8 +60,8 @@ func (t *Token) SignDigest(ctx context.Context, k Key, digest []byte) (sig []byt
 	return sig, err
 }
 
-// SignMessage signs a message of 1..65,536 bytes (classes log, statement, eum
-// and eis) and returns 64 bytes: Ed25519 (CKM_EDDSA, RFC 8032) where Public
+// SignMessage signs a message of 1..65,536 bytes (classes log, statement, eum,
+// eum-brainpool and eis) and returns 64 bytes: Ed25519 (CKM_EDDSA, RFC 8032) where Public
 // gives an ed25519.PublicKey, else r‖s of ECDSA over its SHA-256 (CKM_ECDSA).
 func (t *Token) SignMessage(ctx context.Context, k Key, msg []byte) (sig []byte, err error) {
 	err = t.use(ctx, k, VerbSignMessage, len(msg), func(s *session, o *object) error {
@@ -90,7 +95,8 @@ func (t *Token) Random(ctx context.Context, n int) (out []byte, err error) {
 
 // KCV returns a key check value to read over the telephone or print on a
 // ceremony's page. AES classes: the first bytes of the encryption of sixteen
-// 01 bytes (CKM_AES_ECB), as GlobalPlatform Amendment D has it in PUT KEY. MAC
+// 01 bytes (CKM_AES_ECB), as GlobalPlatform Amendment D has it in PUT KEY; 3DES:
+// of eight zero bytes (CKM_DES3_ECB; GlobalPlatform Card Specification, B.5). MAC
 // classes: the first bytes of the MAC of a fixed text (CKM_SHA256_HMAC). Other
 // classes are refused: pairs are checked by their public key, and a seal key
 // allows nothing but GCM.
@@ -102,7 +108,7 @@ func (t *Token) KCV(ctx context.Context, k Key) (kcv [KCVBytes]byte, err error) 
 			clear(mac[:])
 			return err
 		}
-		out, err := s.ecb(o, kcvBlock())
+		out, err := s.ecb(o, o.rule.kcvBlock())
 		copy(kcv[:], out)
 		clear(out)
 		return err
@@ -129,38 +135,58 @@ func (t *Token) use(ctx context.Context, k Key, v Verb, size int, f func(*sessio
 	return nil
 }
 
-// mac makes an HMAC; the binding's copy is cleared.
+// mac makes an HMAC.
 func (s *session) mac(o *object, msg []byte) (mac [macBytes]byte, err error) {
-	out, err := s.sign(pkcs11.NewMechanism(pkcs11.CKM_SHA256_HMAC, nil), o.handle, msg)
-	defer clear(out)
-	if err == nil && len(out) != macBytes {
-		return mac, fmt.Errorf("C_Sign: MAC of %d bytes", len(out))
-	}
-	copy(mac[:], out)
+	err = s.into(macBytes, func(out []byte) (int, error) {
+		return s.module.SignInto(s.handle, pkcs11.CKM_SHA256_HMAC, o.handle, msg, out)
+	}, func(b []byte) error {
+		if len(b) != macBytes || blank(b) {
+			return fmt.Errorf("%w: C_Sign: MAC of %d bytes", ErrDevice, len(b))
+		}
+		copy(mac[:], b)
+		return nil
+	})
 	return mac, err
 }
 
-func (s *session) ecb(o *object, blocks []byte) ([]byte, error) {
-	out, err := s.encrypt(pkcs11.NewMechanism(pkcs11.CKM_AES_ECB, nil), o.handle, blocks)
-	if err == nil && len(out) != len(blocks) {
-		return nil, fmt.Errorf("C_Encrypt: %d bytes of %d", len(out), len(blocks))
-	}
+func (s *session) ecb(o *object, blocks []byte) (out []byte, err error) {
+	err = s.into(len(blocks), func(out []byte) (int, error) {
+		return s.module.EncryptInto(s.handle, o.rule.mechanisms[0], o.handle, blocks, out)
+	}, func(b []byte) error {
+		if len(b) != len(blocks) || blank(b) {
+			return fmt.Errorf("%w: C_Encrypt: %d bytes of %d", ErrDevice, len(b), len(blocks))
+		}
+		out = bytes.Clone(b)
+		return nil
+	})
 	return out, err
 }
 
-func (s *session) signature(mechanism uint, o *object, data []byte) ([]byte, error) {
-	sig, err := s.sign(pkcs11.NewMechanism(mechanism, nil), o.handle, data)
-	if err == nil && len(sig) != signatureBytes {
-		return nil, fmt.Errorf("C_Sign: signature of %d bytes", len(sig))
-	}
+func (s *session) signature(mechanism uint, o *object, data []byte) (sig []byte, err error) {
+	err = s.into(signatureRoomBytes, func(out []byte) (int, error) {
+		return s.module.SignInto(s.handle, mechanism, o.handle, data, out)
+	}, func(b []byte) error {
+		if len(b) != signatureBytes || blank(b) {
+			return fmt.Errorf("%w: C_Sign: signature of %d bytes", ErrDevice, len(b))
+		}
+		sig = bytes.Clone(b)
+		return nil
+	})
 	return sig, err
 }
 
-// kcvBlock is the block that an AES key's check value encrypts.
-func kcvBlock() []byte {
-	var block [aesBlockBytes]byte
-	for i := range block {
-		block[i] = 1
+// blank reports that a module said yes and wrote nothing: the room was cleared
+// before, and no MAC, signature or encryption of ours is all zeros but once in
+// 2^128.
+func blank(b []byte) bool { return !slices.ContainsFunc(b, func(c byte) bool { return c != 0 }) }
+
+// kcvBlock is the block that a key's check value encrypts.
+func (r rule) kcvBlock() []byte {
+	block := make([]byte, r.blockBytes())
+	if r.form == aes {
+		for i := range block {
+			block[i] = 1
+		}
 	}
-	return block[:]
+	return block
 }

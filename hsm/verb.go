@@ -18,8 +18,9 @@ const (
 	maxRandomBytes = 1024
 	// digestBytes is the one digest length we sign: SHA-256.
 	digestBytes = 32
-	// aesBlockBytes is the AES block.
+	// The blocks of AES and of DES.
 	aesBlockBytes = 16
+	desBlockBytes = 8
 )
 
 // A Verb is one of the things a Token can do. The set is closed; the zero
@@ -78,12 +79,15 @@ func (k Key) Admit(v Verb, sizeBytes int) error {
 		}
 		return nil
 	}
-	return AdmitSize(v, sizeBytes)
+	return admitSize(v, sizeBytes, ruleOf(k.Class).blockBytes())
 }
 
 // AdmitSize is the part of Admit that depends on the verb alone; Random, which
-// takes no key, passes through it only. The error wraps ErrRefused.
-func AdmitSize(v Verb, sizeBytes int) error {
+// takes no key, passes through it only. Blocks are those of AES. The error wraps
+// ErrRefused.
+func AdmitSize(v Verb, sizeBytes int) error { return admitSize(v, sizeBytes, aesBlockBytes) }
+
+func admitSize(v Verb, sizeBytes, blockBytes int) error {
 	least, most, multiple := 0, 0, 1
 	switch v {
 	case VerbMAC, VerbSignMessage, VerbSeal:
@@ -91,7 +95,7 @@ func AdmitSize(v Verb, sizeBytes int) error {
 	case VerbUnseal:
 		least, most = sealOverheadBytes+1, sealOverheadBytes+maxMessageBytes
 	case VerbEncryptECB:
-		least, most, multiple = aesBlockBytes, maxBlocksBytes, aesBlockBytes
+		least, most, multiple = blockBytes, maxBlocksBytes, blockBytes
 	case VerbSignDigest:
 		least, most = digestBytes, digestBytes
 	case VerbRandom:
@@ -111,16 +115,16 @@ func (c Class) permits(v Verb) bool {
 	case VerbGenerate, VerbDestroy, VerbHas, VerbLocal:
 		return true
 	case VerbImport:
-		return c != ClassLog && c != ClassStatement && c != ClassEUM && c != ClassEIS
+		return !ruleOf(c).isPair()
 	case VerbPublic, VerbSignMessage:
-		return c == ClassLog || c == ClassStatement || c == ClassEUM || c == ClassEIS
+		return ruleOf(c).isPair()
 	case VerbSignDigest:
 		// Log and statement keys never sign a digest of unknown origin.
-		return c == ClassEUM || c == ClassEIS
+		return c == ClassEUM || c == ClassEIS || c == ClassEUMBrainpool
 	case VerbMAC:
 		return c == ClassLot || c == ClassReceipt
 	case VerbEncryptECB:
-		return c == ClassTransport || c == ClassSMSR || c == ClassKMC
+		return c == ClassTransport || c == ClassSMSR || c == ClassKMC || c == ClassTransport3DES
 	case VerbKCV:
 		return c.permits(VerbMAC) || c.permits(VerbEncryptECB)
 	case VerbSeal, VerbUnseal:

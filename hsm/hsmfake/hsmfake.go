@@ -14,6 +14,7 @@ import (
 	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/des"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -28,6 +29,7 @@ import (
 	"sync"
 
 	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/hsm/internal/brainpool"
 	"github.com/persoline/persoline/perso/secret"
 )
 
@@ -63,6 +65,7 @@ type key struct {
 	value []byte
 	ec    *ecdsa.PrivateKey
 	ed    ed25519.PrivateKey
+	brain *big.Int // on brainpoolP256r1
 }
 
 // New returns an empty token that draws all its randomness from random.
@@ -96,8 +99,11 @@ func (t *Token) Generate(ctx context.Context, k hsm.Key) error {
 
 func (t *Token) generate(k hsm.Key) (*key, error) {
 	size := 32
-	if k.Class == hsm.ClassSMSR {
+	switch k.Class {
+	case hsm.ClassSMSR:
 		size = 16
+	case hsm.ClassTransport3DES:
+		size = 24
 	}
 	seed, err := t.draw(size)
 	if err != nil {
@@ -109,6 +115,8 @@ func (t *Token) generate(k hsm.Key) (*key, error) {
 		made.ed = ed25519.NewKeyFromSeed(seed)
 	case hsm.ClassEUM, hsm.ClassEIS:
 		made.ec, err = ecdsa.ParseRawPrivateKey(elliptic.P256(), seed) // refuses one seed in 2^32
+	case hsm.ClassEUMBrainpool:
+		made.brain = scalar(seed)
 	default:
 		made.value = seed
 	}
@@ -122,6 +130,9 @@ func (t *Token) Import(ctx context.Context, k hsm.Key, value secret.Bytes) error
 			return hsm.ErrExists
 		}
 		return value.Reveal(func(b []byte) error {
+			if k.Class == hsm.ClassTransport3DES && singleDES(b) {
+				return hsm.ErrRefused
+			}
 			t.keys[k.Label] = &key{name: k, value: slices.Clone(b)}
 			return nil
 		})
@@ -170,9 +181,12 @@ func (t *Token) Local(ctx context.Context, k hsm.Key) (local bool, err error) {
 // Public is as hsm.Token.Public.
 func (t *Token) Public(ctx context.Context, k hsm.Key) (pub crypto.PublicKey, err error) {
 	err = t.with(ctx, hsm.VerbPublic, k, 0, func(found *key) error {
-		if found.ed != nil {
+		switch {
+		case found.ed != nil:
 			pub = found.ed.Public()
-		} else {
+		case found.brain != nil:
+			pub = hsm.BrainpoolKey(brainpool.P256r1().BaseMult(found.brain).Bytes())
+		default:
 			pub = &found.ec.PublicKey
 		}
 		return nil
@@ -241,7 +255,11 @@ func (t *Token) KCV(ctx context.Context, k hsm.Key) (kcv [hsm.KCVBytes]byte, err
 			copy(kcv[:], mac[:])
 			return nil
 		}
-		out, err := found.ecb([]byte(strings.Repeat("\x01", aes.BlockSize)))
+		block := []byte(strings.Repeat("\x01", aes.BlockSize))
+		if k.Class == hsm.ClassTransport3DES {
+			block = make([]byte, des.BlockSize)
+		}
+		out, err := found.ecb(block)
 		copy(kcv[:], out)
 		return err
 	})
@@ -319,13 +337,20 @@ func (k *key) mac(msg []byte) (mac [32]byte) {
 	return mac
 }
 
+func (k *key) cipher() (cipher.Block, error) {
+	if k.name.Class == hsm.ClassTransport3DES {
+		return des.NewTripleDESCipher(slices.Concat(k.value, k.value)[:24])
+	}
+	return aes.NewCipher(k.value)
+}
+
 func (k *key) ecb(blocks []byte) ([]byte, error) {
-	block, err := aes.NewCipher(k.value)
+	block, err := k.cipher()
 	if err != nil {
 		return nil, err
 	}
 	out := make([]byte, len(blocks))
-	for i := 0; i < len(blocks); i += aes.BlockSize {
+	for i := 0; i < len(blocks); i += block.BlockSize() {
 		block.Encrypt(out[i:], blocks[i:])
 	}
 	return out, nil
@@ -342,6 +367,13 @@ func (k *key) gcm() (cipher.AEAD, error) {
 // ecdsa signs by RFC 6979, then turns s into n-s for every other bit of the
 // random stream: the other valid signature under the same nonce.
 func (t *Token) ecdsa(k *key, digest []byte) ([]byte, error) {
+	if k.brain != nil {
+		nonce, err := t.draw(32)
+		if err != nil {
+			return nil, err
+		}
+		return signBrainpool(k.brain, scalar(nonce), digest), nil
+	}
 	der, err := k.ec.Sign(nil, digest, crypto.SHA256)
 	if err != nil {
 		return nil, err

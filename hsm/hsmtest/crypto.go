@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/des"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/hmac"
@@ -12,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/hsm/internal/brainpool"
 	"github.com/persoline/persoline/perso/secret"
 )
 
@@ -56,14 +58,47 @@ func ecb(f *fixture) {
 	}
 }
 
+// tripleDES: blocks of 8 bytes under keys of both lengths, also without parity.
+func tripleDES(f *fixture) {
+	ctx := f.Context()
+	for _, size := range []int{16, 24} {
+		k, value := f.imported(hsm.ClassTransport3DES, size)
+		block, err := des.NewTripleDESCipher(slices.Concat(value, value)[:24])
+		f.ok(err, "software 3DES")
+		plain := known("plain", 24)
+		got, err := f.dev.EncryptECB(ctx, k, plain)
+		f.ok(err, "EncryptECB")
+		want := make([]byte, len(plain))
+		for i := 0; i < len(plain); i += 8 {
+			block.Encrypt(want[i:], plain[i:])
+		}
+		if !bytes.Equal(got, want) {
+			f.Errorf("3DES with %d bytes: differs from software", size)
+		}
+		f.ok(f.dev.Destroy(ctx, k), "Destroy")
+	}
+	one := known("one", 8)
+	for name, value := range map[string][]byte{
+		"K1 twice":        slices.Concat(one, one),
+		"K1 K1 K2":        slices.Concat(one, one, known("two", 8)),
+		"K1 K2 K2":        slices.Concat(known("two", 8), one, one),
+		"but for parity":  slices.Concat(one, []byte{one[0] ^ 1}, one[1:]),
+		"K1, three times": slices.Concat(one, one, one),
+	} {
+		f.want(f.dev.Import(ctx, f.key(hsm.ClassTransport3DES, "weak"), secret.New(value)), hsm.ErrRefused, name)
+	}
+}
+
 func certificateSignatures(f *fixture) {
 	ctx := f.Context()
-	for _, c := range []hsm.Class{hsm.ClassEUM, hsm.ClassEIS} {
+	for _, c := range []hsm.Class{hsm.ClassEUM, hsm.ClassEIS, hsm.ClassEUMBrainpool} {
+		if slices.Contains(f.lacks, c) {
+			continue
+		}
 		k := f.generated(c, "sign")
 		pub, err := f.dev.Public(ctx, k)
 		f.ok(err, "Public")
-		ec, ok := pub.(*ecdsa.PublicKey)
-		if !ok {
+		if _, p256 := pub.(*ecdsa.PublicKey); p256 == (c == hsm.ClassEUMBrainpool) {
 			f.Fatalf("%s: public key is a %T", c, pub)
 		}
 		digest := sha256.Sum256([]byte("tbs"))
@@ -71,7 +106,7 @@ func certificateSignatures(f *fixture) {
 		for range 20 {
 			sig, err := f.dev.SignDigest(ctx, k, digest[:])
 			f.ok(err, "SignDigest")
-			if !verifyP256(ec, digest[:], sig) {
+			if !verifyDigest(pub, digest[:], sig) {
 				f.Fatalf("%s: software refuses the signature", c)
 			}
 			seen[string(sig)] = true
@@ -81,7 +116,7 @@ func certificateSignatures(f *fixture) {
 		}
 		sig, err := f.dev.SignMessage(ctx, k, []byte("tbs"))
 		f.ok(err, "SignMessage")
-		if !verifyP256(ec, digest[:], sig) {
+		if !verifyDigest(pub, digest[:], sig) {
 			f.Errorf("%s: software refuses the message's signature", c)
 		}
 	}
@@ -108,19 +143,24 @@ func messageSignatures(f *fixture) {
 
 // Verify checks a signature of SignMessage in software.
 func Verify(pub any, msg, sig []byte) bool {
-	switch pub := pub.(type) {
-	case ed25519.PublicKey:
-		return ed25519.Verify(pub, msg, sig)
-	case *ecdsa.PublicKey:
-		digest := sha256.Sum256(msg)
-		return verifyP256(pub, digest[:], sig)
+	if ed, ok := pub.(ed25519.PublicKey); ok {
+		return ed25519.Verify(ed, msg, sig)
 	}
-	return false
+	digest := sha256.Sum256(msg)
+	return verifyDigest(pub, digest[:], sig)
 }
 
-func verifyP256(pub *ecdsa.PublicKey, digest, sig []byte) bool {
-	return len(sig) == 64 && ecdsa.Verify(pub, digest,
-		new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
+func verifyDigest(pub any, digest, sig []byte) bool {
+	switch pub := pub.(type) {
+	case *ecdsa.PublicKey:
+		return len(sig) == 64 && ecdsa.Verify(pub, digest,
+			new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:]))
+	case hsm.BrainpoolKey:
+		curve := brainpool.P256r1()
+		q, err := curve.Parse(pub[:])
+		return err == nil && curve.Verify(q, digest, sig)
+	}
+	return false
 }
 
 func seals(f *fixture) {

@@ -12,6 +12,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/persoline/persoline/hsm"
@@ -56,7 +57,11 @@ type Device interface {
 
 // Run runs the suite. open is called once per test and may give the same token
 // each time; keys of the suite have ids of their own and are destroyed.
-func Run(t *testing.T, open func(t *testing.T) Device) {
+func Run(t *testing.T, open func(t *testing.T) Device) { RunWithout(t, nil, open) }
+
+// RunWithout is Run for a module without what some classes need: making their
+// keys must be refused with ErrUnsupported.
+func RunWithout(t *testing.T, lacks []hsm.Class, open func(t *testing.T) Device) {
 	for _, test := range []struct {
 		name string
 		run  func(*fixture)
@@ -67,6 +72,7 @@ func Run(t *testing.T, open func(t *testing.T) Device) {
 		{"missing key", missingKey},
 		{"MAC", macs},
 		{"EncryptECB", ecb},
+		{"3DES", tripleDES},
 		{"certificate signatures", certificateSignatures},
 		{"message signatures", messageSignatures},
 		{"seal", seals},
@@ -77,21 +83,41 @@ func Run(t *testing.T, open func(t *testing.T) Device) {
 		{"size refused", sizeRefused},
 		{"malformed key", malformedKey},
 		{"cancelled", cancelled},
+		{"lacking", lacking},
 		{"concurrency", concurrency},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			test.run(&fixture{T: t, dev: open(t)})
+			test.run(&fixture{T: t, dev: open(t), lacks: lacks})
 		})
 	}
 	// Not parallel: it counts every call of the device.
-	t.Run("stats", func(t *testing.T) { stats(&fixture{T: t, dev: open(t)}) })
+	t.Run("stats", func(t *testing.T) { stats(&fixture{T: t, dev: open(t), lacks: lacks}) })
 }
 
 // A fixture is one test at one device.
 type fixture struct {
 	*testing.T
-	dev Device
+	dev   Device
+	lacks []hsm.Class
+}
+
+// classes are those that the device can have.
+func (f *fixture) classes() []hsm.Class {
+	return slices.DeleteFunc(hsm.Classes(), func(c hsm.Class) bool { return slices.Contains(f.lacks, c) })
+}
+
+// lacking: what a device cannot make it refuses to make, and leaves nothing.
+func lacking(f *fixture) {
+	for _, c := range f.lacks {
+		k := f.key(c, "lacking")
+		err := f.dev.Generate(f.Context(), k)
+		f.want(err, hsm.ErrUnsupported, c.String())
+		f.want(err, hsm.ErrRefused, c.String())
+		if has, err := f.dev.Has(f.Context(), k); has || err != nil {
+			f.Errorf("%s: there after it was refused: %v", c, err)
+		}
+	}
 }
 
 // key names a key of this test; it does not exist yet.

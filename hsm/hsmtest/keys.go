@@ -2,6 +2,7 @@ package hsmtest
 
 import (
 	"crypto/aes"
+	"crypto/des"
 	"crypto/hmac"
 	"crypto/sha256"
 	"slices"
@@ -12,7 +13,7 @@ import (
 
 func lifeOfAKey(f *fixture) {
 	ctx := f.Context()
-	for _, c := range hsm.Classes() {
+	for _, c := range f.classes() {
 		k := f.key(c, "life")
 		has, err := f.dev.Has(ctx, k)
 		f.ok(err, "Has before")
@@ -45,6 +46,7 @@ func importing(f *fixture) {
 	sizes := map[hsm.Class][]int{
 		hsm.ClassLot: {32}, hsm.ClassReceipt: {32}, hsm.ClassSeal: {32}, hsm.ClassSMSR: {16},
 		hsm.ClassTransport: {16, 24, 32}, hsm.ClassKMC: {16, 24, 32},
+		hsm.ClassTransport3DES: {16, 24},
 	}
 	for _, c := range hsm.Classes() {
 		for _, n := range []int{0, 8, 16, 24, 31, 32, 33} {
@@ -102,6 +104,17 @@ func checkValues(f *fixture) {
 	f.ok(err, "KCV")
 	if !slices.Equal(got[:], ones[:3]) {
 		f.Errorf("KCV of an AES key is %x, want %x", got, ones[:3])
+	}
+
+	k, value = f.imported(hsm.ClassTransport3DES, 24)
+	triple, err := des.NewTripleDESCipher(value)
+	f.ok(err, "software 3DES")
+	zeros := make([]byte, 8)
+	triple.Encrypt(zeros, zeros)
+	got, err = f.dev.KCV(ctx, k)
+	f.ok(err, "KCV")
+	if !slices.Equal(got[:], zeros[:3]) {
+		f.Errorf("KCV of a 3DES key is %x, want %x", got, zeros[:3])
 	}
 
 	k, value = f.imported(hsm.ClassReceipt, 32)

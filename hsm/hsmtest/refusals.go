@@ -51,12 +51,13 @@ func allowed() map[hsm.Class][]hsm.Verb {
 		hsm.ClassLog: message, hsm.ClassStatement: message,
 		hsm.ClassEUM: cert, hsm.ClassEIS: cert,
 		hsm.ClassTransport: ecb, hsm.ClassSMSR: ecb, hsm.ClassKMC: ecb,
-		hsm.ClassSeal: {hsm.VerbSeal},
+		hsm.ClassSeal:         {hsm.VerbSeal},
+		hsm.ClassEUMBrainpool: cert, hsm.ClassTransport3DES: ecb,
 	}
 }
 
 func classRefuses(f *fixture) {
-	for _, c := range hsm.Classes() {
+	for _, c := range f.classes() {
 		k := f.generated(c, "use")
 		verbs := useVerbs(f.dev)
 		for _, v := range allowed()[c] {
@@ -92,6 +93,11 @@ func sizeRefused(f *fixture) {
 	for _, n := range []int{0, 15, 17, 4096 + 16} {
 		_, err := f.dev.EncryptECB(ctx, kmc, make([]byte, n))
 		f.want(err, hsm.ErrRefused, "EncryptECB")
+	}
+	des := f.generated(hsm.ClassTransport3DES, "size")
+	for _, n := range []int{0, 4, 12, 4096 + 8} {
+		_, err := f.dev.EncryptECB(ctx, des, make([]byte, n))
+		f.want(err, hsm.ErrRefused, "EncryptECB with 3DES")
 	}
 	for _, n := range []int{0, 20, 31, 33, 64} {
 		_, err := f.dev.SignDigest(ctx, eum, make([]byte, n))

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -216,6 +218,9 @@ func (reg *Register) apply(s Signed) error {
 		err = fmt.Errorf("revocation of %q does not repeat what the register says", o.ID)
 	} else {
 		delete(reg.officers, o.ID)
+		if !Dual(reg.Officers()) {
+			err = fmt.Errorf("without officer %q nobody could sign any more: add another first", o.ID)
+		}
 	}
 	if err == nil {
 		reg.Head = s.Hash()
@@ -250,18 +255,31 @@ func (reg *Register) signers(s Signed) ([]Officer, error) {
 	return out, nil
 }
 
+// Dual reports whether two of the officers differ in person and in role.
+func Dual(officers []Officer) bool {
+	for i, a := range officers {
+		for _, b := range officers[i+1:] {
+			if a.Role != b.Role && !strings.EqualFold(a.Person, b.Person) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Officers lists those who may sign now, by name.
+func (reg *Register) Officers() []Officer {
+	return slices.SortedFunc(maps.Values(reg.officers), func(a, b Officer) int { return strings.Compare(string(a.ID), string(b.ID)) })
+}
+
 // Authorize demands two valid signatures by officers who differ in person and in role.
 func (reg *Register) Authorize(s Signed) error {
 	signers, err := reg.signers(s)
 	if err != nil {
 		return err
 	}
-	for i, a := range signers {
-		for _, b := range signers[i+1:] {
-			if a.Role != b.Role && !strings.EqualFold(a.Person, b.Person) {
-				return nil
-			}
-		}
+	if Dual(signers) {
+		return nil
 	}
 	return fmt.Errorf("%w: two officers of different person and role are needed, %d signed", ErrNotAuthorized, len(signers))
 }
