@@ -210,22 +210,41 @@ func (reg *Register) apply(s Signed) error {
 	if prev != reg.Head {
 		return fmt.Errorf("%w: it follows %x, the register's head is %x", ErrNotAuthorized, prev, reg.Head)
 	}
-	if kind == KindAdd {
-		err = reg.admit(o)
-	} else if known, ok := reg.officers[o.ID]; !ok {
-		err = fmt.Errorf("officer %q is not in the register", o.ID)
-	} else if known.Person != o.Person || known.Role != o.Role || !bytes.Equal(known.Key, o.Key) {
-		err = fmt.Errorf("revocation of %q does not repeat what the register says", o.ID)
-	} else {
-		delete(reg.officers, o.ID)
-		if !Dual(reg.Officers()) {
-			err = fmt.Errorf("without officer %q nobody could sign any more: add another first", o.ID)
-		}
-	}
+	err = reg.change(kind, o)
 	if err == nil {
 		reg.Head = s.Hash()
 	}
 	return err
+}
+
+// change adds or removes an officer.
+func (reg *Register) change(kind string, o Officer) error {
+	if kind == KindAdd {
+		return reg.admit(o)
+	}
+	known, ok := reg.officers[o.ID]
+	if !ok {
+		return fmt.Errorf("officer %q is not in the register", o.ID)
+	}
+	if known.Person != o.Person || known.Role != o.Role || !bytes.Equal(known.Key, o.Key) {
+		return fmt.Errorf("revocation of %q does not repeat what the register says", o.ID)
+	}
+	delete(reg.officers, o.ID)
+	if !Dual(reg.Officers()) {
+		return fmt.Errorf("without officer %q nobody could sign any more: add another first", o.ID)
+	}
+	return nil
+}
+
+// Rehearse tries changes out, without signatures and without effect.
+func (reg *Register) Rehearse(changes []Change) error {
+	trial := &Register{officers: maps.Clone(reg.officers)}
+	for _, c := range changes {
+		if err := trial.change(c.Kind, c.Officer); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Officer looks one up.

@@ -224,6 +224,9 @@ func (p *Plan) checkAct(m *mapping, a transcript.Act) {
 			}
 		}
 	}
+	if a.Op == transcript.OpDestroy && a.Key.Class() == transcript.ClassOP {
+		m.fault("key", "an operator key is no object of the token: retire it; it is destroyed with the seal key that it rests under")
+	}
 	if !a.Op.Creates() || a.Op == transcript.OpSealOP {
 		return
 	}

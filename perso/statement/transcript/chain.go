@@ -224,3 +224,6 @@ func checkEnd(f File, o Order, steps []Step, after *statement.Register) (End, er
 	}
 	return e, nil
 }
+
+// Number is the ceremony's.
+func (t Told) Number() uint64 { return t.Order.Number }
