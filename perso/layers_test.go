@@ -38,7 +38,7 @@ var exceptions = map[string]string{}
 // coreFolders hold state machines, codecs and decisions. Clock, randomness, environment and logger are passed in to them,
 // so that the simulator can replay them and a test can put them at any point in time.
 var coreFolders = []string{
-	"perso", "perso/id", "perso/secret", "perso/tlv", "perso/record", "perso/entry", "perso/statement", "perso/checkpoint",
+	"perso", "perso/id", "perso/secret", "perso/tlv", "perso/record", "perso/entry", "perso/statement", "perso/statement/transcript", "perso/checkpoint",
 	"perso/bus", "perso/scp", "perso/aka", "perso/apdu", "perso/script", "perso/order", "perso/order/form", "perso/product",
 	"perso/eis", "keygen", "lineside", "lineside/cardsim", "ledger", "ledger/internal/tree",
 }
@@ -52,7 +52,7 @@ var revealers = []string{"perso/secret", "hsm", "keygen", "lineside/chipfarm"}
 // doubles are made for tests and the simulator; the product must not be able to reach one.
 var doubles = []string{
 	"testing", module + "/hsm/hsmfake", module + "/hsm/hsmtest", module + "/perso/bus/membus", module + "/perso/bus/bustest",
-	module + "/ledger/ledgertest", module + "/perso/sim",
+	module + "/ledger/ledgertest", module + "/perso/sim", module + "/perso/statement/transcript/transcripttest",
 }
 
 // offline must not be reachable from the audit: it trusts nothing but public keys.

@@ -9,5 +9,5 @@
 // elsewhere, two officers of different person and role signed the order, each step names the hash of what stands before
 // it, and everybody who was present signed the end, whose chain reaches back to the order. A File names the end of the
 // ceremony before it, so that none can be left out, and the life of every key is replayed: a step that a key's state does
-// not allow refuses the File. Format: ledger/FORMAT.md, section "Key ceremonies".
+// not allow refuses the File. Format: keygen/ceremony/CEREMONY.md.
 package transcript
