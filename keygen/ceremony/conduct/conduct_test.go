@@ -252,7 +252,7 @@ func TestDualControl(t *testing.T) {
 		}, "put back to an older state"},
 		"sign-off by one person": {func(s *site) string {
 			return strings.Replace(s.planText("x", "", endOfMaker), "person: First Keeper", "person: BOB EXAMPLE", 1)
-		}, "are the same person"},
+		}, "the same person under two names"},
 		"unknown copy":     {with("", strings.Replace(endOfMaker, "holder: c2", "holder: c3", 1)), "no copy left"},
 		"out of order":     {with("", "  - {do: destroy, key: kmc/maker-1, reason: hurry}\n"), "it is active"},
 		"a label again":    {with("", importStep("import", "kmc", "maker-1", 16)), "a label is used once"},

@@ -136,8 +136,10 @@ func (o Order) CheckPeople(reg *statement.Register) error {
 		people[c.ID] = c.Person
 	}
 	for _, p := range present {
-		if other, ok := people[p.ID]; ok && !strings.EqualFold(other, p.Person) {
-			return fmt.Errorf("%q is one person as officer and another as custodian", p.ID)
+		for id, person := range people {
+			if (id == p.ID) != strings.EqualFold(person, p.Person) {
+				return fmt.Errorf("officer %q and %q: one name for two, or the same person under two names", p.ID, id)
+			}
 		}
 		people[p.ID] = p.Person
 	}
