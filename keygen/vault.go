@@ -41,6 +41,9 @@ type Config struct {
 	Journal Journal
 	Memory  Memory
 	OPs     OPStore
+	// Shredder and Graves destroy lots' keys and remember it; nil in a vault that does not.
+	Shredder Shredder
+	Graves   Graves
 
 	// RegisterPin is the hash of the officer register's genesis, written down in the ceremony. Zero is refused.
 	RegisterPin [32]byte
