@@ -12,6 +12,7 @@ import (
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -217,4 +218,40 @@ func (v *Vault) buried(lot perso.Name) error {
 		return bus.Refuse(bus.FaultRefused, "key of lot %q was destroyed", lot)
 	}
 	return nil
+}
+
+// remains gives, locked, what is left of a lot whose key was destroyed: its receipts, which outlive it, so that bundles of
+// other lots can still be made. Any other lot gets the error back with which it was not open.
+func (v *Vault) remains(ctx context.Context, name perso.Name, notOpen error) (*lot, error) {
+	if v.cfg.Graves == nil {
+		return nil, notOpen
+	}
+	v.opening.Lock()
+	defer v.opening.Unlock()
+	_, found, err := v.cfg.Graves.Destroyed(name)
+	if err != nil || !found {
+		return nil, errors.Join(notOpen, err)
+	}
+	if v.remain == nil || v.remain.release.Lot != name {
+		l, err := v.readRemains(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		v.remain = l
+	}
+	v.remain.mu.Lock()
+	return v.remain, nil
+}
+
+// readRemains checks the receipts of a destroyed lot; nothing else of it is there.
+func (v *Vault) readRemains(ctx context.Context, name perso.Name) (*lot, error) {
+	mac, err := v.cfg.Token.MAC(ctx, v.cfg.Keys.Receipt, kdfInput(labelReceipts, []byte(name)))
+	if err != nil {
+		return nil, fmt.Errorf("deriving the receipt key of lot %q: %w", name, err)
+	}
+	l := &lot{release: statement.Release{Lot: name}, receipts: secret.New(mac[:])}
+	_, err = v.replay(l)
+	l.receipts.Wipe()
+	l.seen = nil
+	return l, err
 }

@@ -127,6 +127,39 @@ func TestDestroyLot(t *testing.T) {
 	}
 }
 
+// TestReceiptsOutliveTheKey: bundles of other lots need them.
+func TestReceiptsOutliveTheKey(t *testing.T) {
+	t.Parallel()
+	g := newGrave(t)
+	g.now = start.Add(time.Hour)
+	g.claimUnit(newCard(t, testKMC, 1), 0, 0).session()
+	ask := func() bus.ReceiptsReply {
+		a, err := g.vault.Receipts(ctx, bus.ReceiptsRequest{Lot: testLot})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	before := ask()
+	g.now = start.Add(91 * 24 * time.Hour)
+	if _, err := g.vault.DestroyLot(ctx, g.request()); err != nil {
+		t.Fatal(err)
+	}
+	g.reopenVault()
+	for range 2 {
+		after := ask()
+		if len(after.Receipts) == 0 || len(after.Receipts) != len(before.Receipts) || !ed25519.Verify(g.made.StmtKey, after.Head, after.Signature) {
+			t.Errorf("%d receipts, %d before", len(after.Receipts), len(before.Receipts))
+		}
+	}
+	if _, err := g.vault.Receipts(ctx, bus.ReceiptsRequest{Lot: "LOT-9"}); code(err) != bus.FaultLotNotOpen {
+		t.Errorf("receipts of no lot: %v", err)
+	}
+	if _, err := g.vault.Challenges(ctx, bus.VaultChallengesRequest{Lot: testLot, First: 1, Count: 1}); code(err) != bus.FaultLotNotOpen {
+		t.Errorf("challenges of a destroyed lot: %v", err)
+	}
+}
+
 // TestDestroyLotNeedsAuthority: without any of it nothing is destroyed and nothing noted.
 func TestDestroyLotNeedsAuthority(t *testing.T) {
 	t.Parallel()

@@ -70,6 +70,7 @@ type Vault struct {
 	memory Recollection // what Config.Memory holds
 	lots   map[perso.Name]*lot
 	order  []perso.Name // open lots, longest open first
+	remain *lot         // the destroyed lot whose receipts were asked for last; under opening
 	note   []byte       // the checkpoint that was verified last
 	cp     checkpoint.Checkpoint
 }
