@@ -56,7 +56,10 @@ pins="--half keeper-1=file:keeper-1/pin --half keeper-2=file:keeper-2/pin"
 people="--key prod-1.key --key sec-1.key --yes"
 parts="--from keeper-1=file:keeper-1/components --from keeper-2=file:keeper-2/components --from keeper-3=file:keeper-3/components"
 
-sed -e "s/a\{64\}/$(cat prod-1.public)/" -e "s/b\{64\}/$(cat sec-1.public)/" \
+# The samples name fixed days; here the ceremony is today.
+days="s/2027-12-31T00:00:00Z/$(date -u -d '+1 day' +%Y-%m-%dT%H:%M:%SZ)/; s/until: 20../until: $(date -u -d '+10 years' +%Y)/"
+
+sed -e "$days" -e "s/a\{64\}/$(cat prod-1.public)/" -e "s/b\{64\}/$(cat sec-1.public)/" \
 	-e "s/000001/$(cat keeper-1/kmc.kcv)/" -e "s/000002/$(cat keeper-2/kmc.kcv)/" -e "s/000003/$(cat keeper-3/kmc.kcv)/" \
 	-e "s/000004/$(cat keeper-1/op.kcv)/" -e "s/000005/$(cat keeper-2/op.kcv)/" -e "s/000006/$(cat keeper-3/op.kcv)/" \
 	"$samples/first.yaml" >first.yaml
@@ -85,7 +88,7 @@ row "ceremony 1" "$(value outcome), gone on with after the break, head $(echo "$
 row "keys on the token" "$(grep -c ' ok$' list1.out) as the inventory says (one of them sealed in a file)"
 cp -a token token-before
 
-sed -e "s/c\{64\}/$head/" -e "s/d\{64\}/$pin/" "$samples/second.yaml" >second.yaml
+sed -e "$days" -e "s/c\{64\}/$head/" -e "s/d\{64\}/$pin/" "$samples/second.yaml" >second.yaml
 "$perso" key run second.yaml $people $pins --json >last.json 2>second.err
 head=$(value head)
 row "ceremony 2" "$(value outcome), maker's key retired, destroyed, 3 copies signed off, head $(echo "$head" | cut -c1-16)…"

@@ -64,7 +64,7 @@ func TestLifeOfASite(t *testing.T) {
 			t.Errorf("again: %v", err)
 		}
 		s.room.keys["dee"] = ed25519.NewKeyFromSeed(slices.Repeat([]byte{9}, 32))
-		res := s.mustRun(s.planText("with-dee", "present: [ann, dee]\n", "  - {do: generate, key: transport/mno-1, backup: cluster-only}\n"))
+		res := s.mustRun(s.planText("with-dee", "present: [ann, dee]\n", "  - {do: generate, key: transport/mno-1, backup: cluster-only, owner: site, until: 2037-01-01}\n"))
 		if !strings.Contains(string(must(s.store.Get(res.File))), "env "+string(env)) {
 			t.Error("the transcript does not name its environment")
 		}
@@ -168,7 +168,7 @@ func TestAbandon(t *testing.T) {
 				t.Fatalf("giving up after break %d (written %v): %v, %q", at, written, err, res.End.Outcome)
 			}
 			s.consistent()
-			s.mustRun(s.planText("next", "", "  - {do: generate, key: transport/mno-1, backup: cluster-only}\n"))
+			s.mustRun(s.planText("next", "", "  - {do: generate, key: transport/mno-1, backup: cluster-only, owner: site, until: 2037-01-01}\n"))
 			s.consistent()
 		}
 	}
@@ -321,7 +321,7 @@ func TestOldToken(t *testing.T) {
 		}
 	}
 	refusesAll(t, g, key)
-	if _, err := s.run(s.parse(s.planText("on-an-old-token", "", "  - {do: generate, key: transport/mno-1, backup: cluster-only}\n"))); !errors.Is(err, conduct.ErrToken) {
+	if _, err := s.run(s.parse(s.planText("on-an-old-token", "", "  - {do: generate, key: transport/mno-1, backup: cluster-only, owner: site, until: 2037-01-01}\n"))); !errors.Is(err, conduct.ErrToken) {
 		t.Errorf("a ceremony on an old token: %v", err)
 	}
 }

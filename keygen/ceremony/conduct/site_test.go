@@ -175,19 +175,19 @@ func (s *site) mustRun(text string) conduct.Result {
 // importStep is a step with three components.
 func importStep(op, class, id string, n int) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "  - do: %s\n    key: %s/%s\n    backup: media\n    bytes: %d\n    kcv: none\n    components:\n", op, class, id, n)
+	fmt.Fprintf(&b, "  - do: %s\n    key: %s/%s\n    backup: media\n    owner: partner\n    until: 2032-01-01\n    bytes: %d\n    kcv: none\n    components:\n", op, class, id, n)
 	for _, c := range []string{"c1", "c2", "c3"} {
 		fmt.Fprintf(&b, "      - {custodian: %s, place: safe of %s, kcv: %s}\n", c, c, kcvOf(class, id, c, n))
 	}
 	return b.String()
 }
 
-const generateSite = `  - {do: generate, key: log/S1, backup: cluster-only}
-  - {do: generate, key: statement/S1, backup: cluster-only}
-  - {do: generate, key: receipt/S1, backup: cluster-only, copies: [{holder: hsm-2, place: second room}]}
-  - {do: generate, key: eum/S1, backup: cluster-only}
-  - {do: generate, key: eis/S1, backup: cluster-only}
-  - {do: generate, key: seal/S1, backup: cluster-only}
+const generateSite = `  - {do: generate, key: log/S1, backup: cluster-only, owner: site, until: 2037-01-01}
+  - {do: generate, key: statement/S1, backup: cluster-only, owner: site, until: 2037-01-01}
+  - {do: generate, key: receipt/S1, backup: cluster-only, owner: site, until: 2037-01-01, copies: [{holder: hsm-2, place: second room}]}
+  - {do: generate, key: eum/S1, backup: cluster-only, owner: site, until: 2037-01-01}
+  - {do: generate, key: eis/S1, backup: cluster-only, owner: site, until: 2037-01-01}
+  - {do: generate, key: seal/S1, backup: cluster-only, owner: site, until: 2037-01-01}
 `
 
 func firstSteps() string {

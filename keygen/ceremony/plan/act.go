@@ -23,6 +23,9 @@ func (p *Plan) readAct(m *mapping) transcript.Act {
 	if !a.Op.OnOfficers() {
 		a.Key = value(m, "key", p.label)
 	}
+	if a.Op.Creates() {
+		a.Owner, a.Until = value(m, "owner", text), value(m, "until", day)
+	}
 	switch a.Op {
 	case transcript.OpGenerate:
 		a.Backup = value(m, "backup", transcript.ParseBackup)
@@ -108,6 +111,14 @@ func instant(s string) (time.Time, error) {
 		return t, fmt.Errorf("%q is no time in UTC like 2027-03-01T18:00:00Z", s)
 	}
 	return t.UTC(), nil
+}
+
+func day(s string) (time.Time, error) {
+	t, err := time.Parse(time.DateOnly, s)
+	if err != nil {
+		return t, fmt.Errorf("%q is no day like 2037-03-01", s)
+	}
+	return t, nil
 }
 
 func kcv(s string) (string, error) {

@@ -217,6 +217,9 @@ func (p *Plan) checkAct(m *mapping, a transcript.Act) {
 		m.fault("do", "%v", err)
 		return
 	}
+	if a.Op.Creates() && a.Until.Before(p.NotAfter) {
+		m.fault("until", "the key's time would be over when the ceremony may still begin")
+	}
 	if a.Op.ByComponents() {
 		for _, c := range a.Copies {
 			if !p.isCustodian(c.Holder) {

@@ -27,10 +27,12 @@ custodians:
   - {id: c1, person: First Keeper}
   - {id: c2, person: Second Keeper}
 steps:
-  - {do: generate, key: log/S1, backup: cluster-only}   # remarks are for reviewers
+  - {do: generate, key: log/S1, backup: cluster-only, owner: site, until: 2037-01-01}   # remarks are for reviewers
   - do: import
     key: kmc/maker-1
     backup: media
+    owner: maker
+    until: 2032-01-01
     bytes: 16
     kcv: none
     components:
@@ -66,7 +68,7 @@ func TestTellsAllFaults(t *testing.T) {
 	bad := good
 	for _, change := range [][2]string{
 		{"environment: test", "environment: live"}, {"number: 1", "number: 01"}, {"not_after: 2027-03-02T00:00:00Z", "not_after: tomorrow"},
-		{"pin_halves: [c1, c2]", "pin_halves: [c1, c1]"}, {"role: security", "role: boss"}, {"backup: cluster-only}", "backup: media, colour: red}"},
+		{"pin_halves: [c1, c2]", "pin_halves: [c1, c1]"}, {"role: security", "role: boss"}, {"backup: cluster-only,", "backup: media, colour: red,"},
 		{"bytes: 16", "bytes: 17"}, {"kcv: 001122", "kcv: 00112"}, {"site: S1", "site: S1\nsite: S2\npin: 1234"},
 	} {
 		if !strings.Contains(bad, change[0]) {
@@ -81,7 +83,7 @@ func TestTellsAllFaults(t *testing.T) {
 	}
 	for _, want := range []string{"line 2: environment: ", "line 4: site: it stands here twice", "line 5: pin: there is no such field here", "line 7: number: ",
 		"line 10: not_after: ", "line 12: token.pin_halves: ", "line 16: officers[2].role: ", "line 22: steps[1].colour: there is no such field here",
-		"line 29: steps[2].components[1].kcv: "} {
+		"line 31: steps[2].components[1].kcv: "} {
 		if !strings.Contains("\n"+err.Error(), "\n"+want) {
 			t.Errorf("nothing is said of %q in\n%v", want, err)
 		}
@@ -118,6 +120,8 @@ func TestRefuses(t *testing.T) {
 		"unknown operation":     {"do: generate", "do: export", `unknown operation "export"`},
 		"half by a stranger":    {"pin_halves: [c1, c2]", "pin_halves: [c1, c3]", "is no custodian"},
 		"PIN in the file":       {"label: tok", "label: tok, pin_value: 1234", "no such field"},
+		"no owner":              {"owner: site, ", "", "steps[1].owner: it is missing"},
+		"over before it begins": {"until: 2037-01-01", "until: 2027-03-01", "steps[1].until: the key's time"},
 		"two lines in a person": {"person: First Keeper", `person: "First\nKeeper"`, "on one line"},
 	} {
 		text := strings.Replace(good, c.old, c.other, 1)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,6 +15,10 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/statement/transcript"
 )
+
+// remindBefore is how long before the end of a cryptoperiod the list reminds of it: a successor needs a ceremony, for a
+// certificate key also the CI.
+const remindBefore = 90 * 24 * time.Hour
 
 // listedKeys is the result of "key list".
 type listedKeys struct {
@@ -34,6 +39,8 @@ type listedKey struct {
 	Check    string       `json:"check"`
 	Origin   string       `json:"origin"`
 	Backup   string       `json:"backup"`
+	Owner    string       `json:"owner"`
+	Until    string       `json:"until"`
 	Ceremony uint64       `json:"ceremony"`
 	Copies   []listedCopy `json:"copies"`
 }
@@ -93,6 +100,11 @@ func listKeys(ctx context.Context, env *Env, path string, flags ceremonyFlags, h
 	if err := env.Emit(l, l.write); err != nil {
 		return err
 	}
+	for _, e := range chain.Inventory.Keys() {
+		if e.State.OnToken() && e.Until.Before(env.Now().Add(remindBefore)) {
+			env.Advise("the cryptoperiod of %s ends %s: plan its successor", e.Key, e.Until.Format(time.DateOnly))
+		}
+	}
 	if head == "" {
 		env.Advise("nothing says that this is the newest inventory: compare the head with paper, or give it as --head")
 	}
@@ -144,6 +156,7 @@ func listedKeysOf(c census.Census, chain *transcript.Chain) listedKeys {
 }
 
 func (k *listedKey) fill(e *transcript.Entry) {
+	k.Owner, k.Until = e.Owner, e.Until.Format(time.DateOnly)
 	k.State, k.Check, k.Origin, k.Backup, k.Ceremony, k.Copies = string(e.State), e.Check, string(e.Origin), string(e.Backup), e.Ceremony, []listedCopy{}
 	for _, h := range e.Copies {
 		k.Copies = append(k.Copies, listedCopy{Holder: h.Holder, Place: h.Place, Gone: !h.Gone.IsZero(), By: append([]perso.Name{}, h.By...)})
@@ -153,7 +166,7 @@ func (k *listedKey) fill(e *transcript.Entry) {
 func (l listedKeys) write(w io.Writer) {
 	fmt.Fprintf(w, "environment %s, site %s, token %q, %d ceremonies, head %s\n\n", l.Environment, l.Site, l.Token, l.Number, l.Head)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "KEY\tSTATE\tBACKUP\tCOPIES\tKNOWN BY\tTOKEN")
+	fmt.Fprintln(t, "KEY\tSTATE\tOWNER\tUNTIL\tBACKUP\tCOPIES\tKNOWN BY\tTOKEN")
 	for _, k := range l.Keys {
 		left := 0
 		for _, c := range k.Copies {
@@ -165,7 +178,7 @@ func (l listedKeys) write(w io.Writer) {
 		if v := census.Verdict(k.Verdict); v != census.OK && v != census.Gone {
 			verdict = "ALARM " + verdict + ": " + k.What
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%d of %d\t%s\t%s\n", k.Key, k.State, k.Backup, left, len(k.Copies), short(k.Check), verdict)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d of %d\t%s\t%s\n", k.Key, k.State, k.Owner, k.Until, k.Backup, left, len(k.Copies), short(k.Check), verdict)
 	}
 	_ = t.Flush() // into memory
 }

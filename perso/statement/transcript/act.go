@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/record"
@@ -126,9 +127,11 @@ type Act struct {
 	Op     Op
 	Key    Label // empty when OnOfficers
 	Backup Backup
-	Bytes  uint64 // of an imported key
-	KCV    string // of an imported key, when its sender stated one
-	Reason string // of suspend, resume, retire, destroy, revoke
+	Bytes  uint64    // of an imported key
+	KCV    string    // of an imported key, when its sender stated one
+	Owner  string    // whose key it is, of a new key: the site, a chip maker, an operator
+	Until  time.Time // end of its cryptoperiod, of a new key
+	Reason string    // of suspend, resume, retire, destroy, revoke
 	// Copies are those that exist once the act is done; of a sign-off, the one that is gone.
 	Copies []Copy
 	By     []perso.Name        // sign-off: the two persons who saw it
@@ -149,6 +152,8 @@ func (a Act) Check() error {
 		return fmt.Errorf("%s of %d bytes", a.Op, a.Bytes)
 	case (a.Op == OpSealOP) != (!a.Op.OnOfficers() && a.Key.Class() == ClassOP && a.Op.Creates()):
 		return fmt.Errorf("%s of %q: operator keys, and nothing else, are sealed", a.Op, a.Key)
+	case a.Op.Creates() != (a.Owner != "") || a.Op.Creates() == a.Until.IsZero():
+		return fmt.Errorf("%s: an owner and the end of the cryptoperiod belong to new keys, and to each of them", a.Op)
 	case a.KCV != "" && !a.Op.ByComponents():
 		return fmt.Errorf("%s with a key check value", a.Op)
 	case (a.Op == OpSuspend || a.Op == OpResume || a.Op == OpRetire || a.Op == OpDestroy || a.Op == OpRevoke) != (a.Reason != ""):
@@ -163,7 +168,7 @@ func (a Act) checkText() error {
 			return fmt.Errorf("key check value %q is not 6 digits of lower-case hex", kcv)
 		}
 	}
-	for _, text := range append([]string{a.Reason}, places(a.Copies)...) {
+	for _, text := range append([]string{a.Reason, a.Owner}, places(a.Copies)...) {
 		if n := len([]rune(text)); n > MaxTextChars || strings.TrimSpace(text) != text || text == record.None {
 			return fmt.Errorf("text %q has %d characters, at most %d, without blanks around it", text, n, MaxTextChars)
 		}
@@ -223,7 +228,12 @@ func (a Act) Subject() string {
 }
 
 func (a Act) write(w *record.Writer) {
-	w.Str("act", string(a.Op)).Str("key", string(a.Key)).Str("backup", string(a.Backup)).Uint("bytes", a.Bytes).Str("kcv", a.KCV).Str("reason", a.Reason)
+	w.Str("act", string(a.Op)).Str("key", string(a.Key)).Str("backup", string(a.Backup)).Uint("bytes", a.Bytes).Str("kcv", a.KCV).Str("owner", a.Owner).Str("reason", a.Reason)
+	if a.Until.IsZero() {
+		w.Str("until", "")
+	} else {
+		w.Str("until", a.Until.UTC().Format(time.DateOnly))
+	}
 	w.Uint("copies", uint64(len(a.Copies)))
 	for _, c := range a.Copies {
 		w.Str("holder", string(c.Holder)).Str("place", c.Place).Str("component", c.KCV)
@@ -250,7 +260,11 @@ func readAct(r *record.Reader) (a Act) {
 		a.Backup, err = ParseBackup(v)
 		r.Check(err)
 	}
-	a.Bytes, a.KCV, a.Reason = r.Uint("bytes", 16), r.Str("kcv"), r.Str("reason")
+	a.Bytes, a.KCV, a.Owner, a.Reason = r.Uint("bytes", 16), r.Str("kcv"), r.Str("owner"), r.Str("reason")
+	if v := r.Str("until"); v != "" {
+		a.Until, err = time.Parse(time.DateOnly, v)
+		r.Check(err)
+	}
 	for range count(r, "copies", MaxCopies) {
 		a.Copies = append(a.Copies, Copy{Holder: readName(r, "holder"), Place: r.Raw("place"), KCV: r.Str("component")})
 	}

@@ -37,6 +37,8 @@ type Entry struct {
 	Origin Op // how it came into being
 	Backup Backup
 	Bytes  uint64 // of an imported key
+	Owner  string
+	Until  time.Time // end of its cryptoperiod; it is to be retired by then
 	State  State
 	Check  string // what its value or public half is known by; see Step.Result
 	Born   time.Time
@@ -93,7 +95,7 @@ func (v *Inventory) Apply(a Act, d Done) error {
 		if e != nil {
 			return fmt.Errorf("%s of %q: there was such a key, it is %s; a label is used once", a.Op, a.Key, e.State)
 		}
-		e = &Entry{Key: a.Key, Origin: a.Op, Backup: a.Backup, Bytes: a.Bytes, State: StateActive, Check: d.Result, Born: d.At, Since: d.At, Ceremony: d.Ceremony}
+		e = &Entry{Key: a.Key, Origin: a.Op, Backup: a.Backup, Bytes: a.Bytes, Owner: a.Owner, Until: a.Until, State: StateActive, Check: d.Result, Born: d.At, Since: d.At, Ceremony: d.Ceremony}
 		for _, c := range a.Copies {
 			e.Copies = append(e.Copies, Held{Copy: c})
 		}

@@ -13,6 +13,8 @@ import (
 	tt "github.com/persoline/persoline/perso/statement/transcript/transcripttest"
 )
 
+var until = time.Date(2037, 1, 1, 0, 0, 0, 0, time.UTC)
+
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -87,7 +89,7 @@ func TestLifeOfAKey(t *testing.T) {
 	t.Parallel()
 	key := Label("persoline/test/kmc/m")
 	ops := map[Op]Act{
-		OpGenerate: {Op: OpGenerate, Key: key, Backup: BackupCluster, Copies: []Copy{{Holder: "hsm-2", Place: "there"}}},
+		OpGenerate: {Op: OpGenerate, Key: key, Backup: BackupCluster, Owner: "site", Until: until, Copies: []Copy{{Holder: "hsm-2", Place: "there"}}},
 		OpSuspend:  tt.Word(OpSuspend, "kmc/m"), OpResume: tt.Word(OpResume, "kmc/m"), OpRetire: tt.Word(OpRetire, "kmc/m"), OpDestroy: tt.Word(OpDestroy, "kmc/m"),
 		OpSignOff: {Op: OpSignOff, Key: key, Copies: []Copy{{Holder: "hsm-2", Place: "there"}}, By: []perso.Name{"ann", "bob"}},
 	}
@@ -117,12 +119,12 @@ func TestLifeOfAKey(t *testing.T) {
 func TestActsThatMakeNoSense(t *testing.T) {
 	t.Parallel()
 	two := []Copy{{Holder: "c1", Place: "p", KCV: "010203"}, {Holder: "c2", Place: "p", KCV: "010203"}}
-	good := Act{Op: OpImport, Key: "persoline/test/kmc/m", Backup: BackupMedia, Bytes: 16, Copies: two}
+	good := Act{Op: OpImport, Key: "persoline/test/kmc/m", Backup: BackupMedia, Owner: "maker", Until: until, Bytes: 16, Copies: two}
 	if err := good.Check(); err != nil {
 		t.Fatal(err)
 	}
 	for name, bend := range map[string]func(a *Act){
-		"no key": func(a *Act) { a.Key = "" }, "no length": func(a *Act) { a.Bytes = 0 }, "one component": func(a *Act) { a.Copies = two[:1] },
+		"no owner": func(a *Act) { a.Owner = "" }, "no end": func(a *Act) { a.Until = time.Time{} }, "no key": func(a *Act) { a.Key = "" }, "no length": func(a *Act) { a.Bytes = 0 }, "one component": func(a *Act) { a.Copies = two[:1] },
 		"made inside on media": func(a *Act) { a.Op, a.Bytes, a.Copies = OpGenerate, 0, nil }, "no component value": func(a *Act) { a.Copies = []Copy{two[0], {Holder: "c2", Place: "p"}} },
 		"no place": func(a *Act) { a.Copies = []Copy{two[0], {Holder: "c2", KCV: "010203"}} }, "one holder": func(a *Act) { a.Copies = []Copy{two[0], two[0]} },
 		"a reason": func(a *Act) { a.Reason = "why" }, "an officer": func(a *Act) { a.Person = []statement.Officer{tt.Officer("x", statement.RoleQuality)} },
@@ -131,7 +133,7 @@ func TestActsThatMakeNoSense(t *testing.T) {
 		"sign-off by one": func(a *Act) {
 			*a = Act{Op: OpSignOff, Key: a.Key, Copies: []Copy{{Holder: "c1", Place: "p"}}, By: []perso.Name{"a", "a"}}
 		},
-		"retire without reason": func(a *Act) { *a = Act{Op: OpRetire, Key: a.Key} },
+		"retire without reason": func(a *Act) { *a = Act{Op: OpRetire, Key: a.Key} }, "retire with an owner": func(a *Act) { *a = tt.Word(OpRetire, "kmc/m"); a.Owner = "me" },
 	} {
 		a := good
 		bend(&a)

@@ -100,7 +100,8 @@ func (s *Site) End(f transcript.File, o transcript.Order) transcript.End {
 
 // Generate makes a key of the test environment.
 func Generate(key string) transcript.Act {
-	return transcript.Act{Op: transcript.OpGenerate, Key: transcript.Label("persoline/test/" + key), Backup: transcript.BackupCluster}
+	return transcript.Act{Op: transcript.OpGenerate, Key: transcript.Label("persoline/test/" + key), Backup: transcript.BackupCluster, Owner: "site",
+		Until: time.Date(2037, 1, 1, 0, 0, 0, 0, time.UTC)}
 }
 
 // Word is an act that needs a reason.
