@@ -207,15 +207,7 @@ func (r *ceremonyRoom) lots() (census.Lots, error) {
 	if err != nil {
 		return nil, err
 	}
-	known, err := m.Recall()
-	if err != nil {
-		return nil, err
-	}
-	lots := census.Lots{}
-	for lot := range known.Lots {
-		lots[lot] = false
-	}
-	return lots, nil
+	return census.LotsOf(m)
 }
 
 func (s *source) is(kind string) bool {

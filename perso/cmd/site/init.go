@@ -173,12 +173,11 @@ func (s *Site) tokenDir() string { return s.path("vault", "token") }
 
 // openToken logs in to the vault's token with the PIN from its file.
 func (s *Site) openToken(ctx context.Context, log *slog.Logger) (*hsm.Token, error) {
-	raw, err := os.ReadFile(s.path("vault", "pin"))
+	pin, err := s.readPIN()
+	defer pin.Wipe()
 	if err != nil {
 		return nil, fmt.Errorf("reading the token's PIN: %w", err)
 	}
-	pin := secret.New(raw)
-	defer pin.Wipe()
 	if err := softhsm.Use(s.tokenDir()); err != nil {
 		return nil, err
 	}

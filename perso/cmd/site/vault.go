@@ -31,7 +31,10 @@ func (s *Site) ServeVault(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	cfg.Token, cfg.Shredder = token, token
+	cfg.Shredder = token
+	if cfg.Token, err = s.guarded(ctx, token, log); err != nil {
+		return err
+	}
 	receipts, err := journal.Open(s.keysPath(ceremony.FolderJournal))
 	if err != nil {
 		return err
