@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"time"
 
+	"github.com/persoline/persoline/perso/cert"
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/tlv"
 )
@@ -70,6 +71,25 @@ func (v *Vault) certify(ctx context.Context, eid id.EID, point []byte, at time.T
 		return nil, fmt.Errorf("signing certificate of %s: it has %d bytes, not %d", eid, len(cert), CertBytes)
 	}
 	return cert, nil
+}
+
+// outlives refuses a release that the site's certificates do not outlive by the margin: eUICCs would be made under an EUM
+// that nobody believes any more when they are delivered.
+func (c Config) outlives(expires time.Time) error {
+	margin := c.CertMargin
+	if margin == 0 {
+		margin = DefaultCertMargin
+	}
+	for _, der := range [][]byte{c.EUMCert, c.EISCert} {
+		own, err := cert.Parse(der)
+		if err != nil {
+			return err
+		}
+		if err := own.Outlives(expires, margin); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // bcdDate is YYYYMMDD, two digits a byte.

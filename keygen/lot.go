@@ -104,6 +104,9 @@ func (v *Vault) mayOpen(r statement.Release, hash [32]byte, chain []statement.Si
 	case !v.cfg.Now().Before(r.Expires):
 		return false, bus.Refuse(bus.FaultRefused, "release of lot %q has expired", r.Lot)
 	}
+	if err := v.cfg.outlives(r.Expires); err != nil {
+		return false, bus.Refuse(bus.FaultRefused, "release of lot %q: %v", r.Lot, err)
+	}
 	return true, v.memory.mayIssue(r.Lot, issued(r, hash, chain), chain)
 }
 

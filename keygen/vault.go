@@ -28,6 +28,10 @@ const MaxOpenLots = 32
 // CAIDBytes is the length of the CA identifier (tag 42) in certificates: the maker's IIN, 8 digits in BCD.
 const CAIDBytes = 4
 
+// DefaultCertMargin is how much longer than a release the site's certificates must be valid: the time in which what was made
+// is delivered, and a receiver who looks at it late still finds them valid.
+const DefaultCertMargin = 30 * 24 * time.Hour
+
 // Config is what a vault is made of.
 type Config struct {
 	Env  perso.Env
@@ -47,8 +51,9 @@ type Config struct {
 
 	// RegisterPin is the hash of the officer register's genesis, written down in the ceremony. Zero is refused.
 	RegisterPin [32]byte
-	EUMCert     []byte // DER, of Keys.EUM
-	EISCert     []byte // DER, of Keys.EIS
+	EUMCert     []byte        // DER, of Keys.EUM
+	EISCert     []byte        // DER, of Keys.EIS
+	CertMargin  time.Duration // both must outlive a release by this; 0 means DefaultCertMargin
 	CAID        [CAIDBytes]byte
 
 	Now func() time.Time
@@ -117,6 +122,8 @@ func (c Config) check() error {
 		return errors.New("a part is missing")
 	case c.RegisterPin == [32]byte{}:
 		return errors.New("no officer register is pinned")
+	case c.CertMargin < 0:
+		return fmt.Errorf("certificate margin %v is negative", c.CertMargin)
 	}
 	for _, k := range []hsm.Key{c.Keys.Log, c.Keys.Statement, c.Keys.Receipt, c.Keys.EUM, c.Keys.EIS, c.Keys.Seal} {
 		if k.Env() != string(c.Env) {

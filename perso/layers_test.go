@@ -40,7 +40,7 @@ var exceptions = map[string]string{}
 var coreFolders = []string{
 	"perso", "perso/id", "perso/secret", "perso/tlv", "perso/record", "perso/entry", "perso/statement", "perso/statement/transcript", "perso/checkpoint",
 	"perso/bus", "perso/scp", "perso/aka", "perso/apdu", "perso/script", "perso/order", "perso/order/form", "perso/product",
-	"perso/eis", "keygen", "lineside", "lineside/cardsim", "ledger", "ledger/internal/tree",
+	"perso/eis", "perso/cert", "keygen", "keygen/certify", "lineside", "lineside/cardsim", "ledger", "ledger/internal/tree",
 }
 
 // shells are files in core folders that carry out what the state machines beside them decide, on real time and in goroutines.
@@ -52,7 +52,7 @@ var revealers = []string{"perso/secret", "hsm", "keygen", "lineside/chipfarm"}
 // doubles are made for tests and the simulator; the product must not be able to reach one.
 var doubles = []string{
 	"testing", module + "/hsm/hsmfake", module + "/hsm/hsmtest", module + "/perso/bus/membus", module + "/perso/bus/bustest",
-	module + "/ledger/ledgertest", module + "/perso/sim", module + "/perso/statement/transcript/transcripttest",
+	module + "/ledger/ledgertest", module + "/perso/sim", module + "/perso/statement/transcript/transcripttest", module + "/perso/cert/certtest",
 }
 
 // offline must not be reachable from the audit: it trusts nothing but public keys.
@@ -98,6 +98,7 @@ var importRules = []importRule{
 	only("github.com/mattn", "ledger/internal/sqldb"),
 	only("github.com/cockroachdb", "ledger/internal/sqldb"),
 	only("github.com/spf13", "perso/cmd"),
+	only("github.com/ProtonMail", "perso/cert"),
 	{"testscript is for tests", func(e edge) bool {
 		return in(e.to, "github.com/rogpeppe") && !e.test
 	}, edge{from: "perso/cmd/perso", to: "github.com/rogpeppe/go-internal/testscript"}},

@@ -53,6 +53,8 @@ type Config struct {
 	// them, which only a test site may be, the vault uses every key on its token.
 	Inventory string `json:"key_inventory,omitempty"`
 	Head      string `json:"key_inventory_head,omitempty"`
+	// CertMargin is by how many days the EUM's certificates must outlive a release; 0 or nothing means the vault's own margin.
+	CertMargin uint16 `json:"certificate_margin_days,omitempty"`
 }
 
 // Site is an open site folder.

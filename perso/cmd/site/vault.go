@@ -64,7 +64,8 @@ func (s *Site) ServeVault(ctx context.Context, log *slog.Logger) (err error) {
 // vaultConfig is everything but token and journal.
 func (s *Site) vaultConfig(log *slog.Logger) (c keygen.Config, err error) {
 	c = keygen.Config{Env: s.Config.Env, Site: s.Config.Site, Name: vaultName, Origin: s.Config.Origin, Now: time.Now, Log: log,
-		OPs: journal.OPFolder(s.keysPath(ceremony.FolderOPs))}
+		CertMargin: time.Duration(s.Config.CertMargin) * 24 * time.Hour,
+		OPs:        journal.OPFolder(s.keysPath(ceremony.FolderOPs))}
 	if c.Keys, err = keygen.SiteKeys(s.Config.Env, s.Config.Site); err != nil {
 		return c, err
 	}
