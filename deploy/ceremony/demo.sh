@@ -78,7 +78,7 @@ if grep -q "import.*intent" away.err; then
 	echo "two components of three left an intent" >&2
 	exit 1
 fi
-row "third custodian away" "refused; $(grep -c ': done' away.err) keys of the site made, nothing of the import"
+row "third custodian away" "refused; $(grep -c ': done' away.err) acts done for the site, nothing of the import"
 
 "$perso" key run first.yaml $people $pins $parts --json >last.json 2>first.err
 cp last.json first.json

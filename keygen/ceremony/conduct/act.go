@@ -72,6 +72,8 @@ func (r *run) deed(ctx context.Context, a transcript.Act, whole secret.Bytes, tr
 		return r.importKey(ctx, a, whole, tried)
 	case transcript.OpSealOP:
 		return r.sealOP(ctx, a, whole, tried)
+	case transcript.OpRequest:
+		return r.request(ctx, a)
 	case transcript.OpDestroy:
 		return "", r.destroy(ctx, a, tried)
 	case transcript.OpAdd, transcript.OpRevoke:

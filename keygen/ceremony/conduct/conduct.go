@@ -25,6 +25,7 @@ type Token interface {
 	Generate(ctx context.Context, k hsm.Key) error
 	Import(ctx context.Context, k hsm.Key, value secret.Bytes) error
 	Destroy(ctx context.Context, k hsm.Key) error
+	SignDigest(ctx context.Context, k hsm.Key, digest []byte) ([]byte, error)
 	Seal(ctx context.Context, k hsm.Key, plaintext secret.Bytes, aad []byte) ([]byte, error)
 	Unseal(ctx context.Context, k hsm.Key, sealed, aad []byte) (secret.Bytes, error)
 }

@@ -43,7 +43,7 @@ func TestLifeOfASite(t *testing.T) {
 	for _, env := range []perso.Env{perso.EnvTest, perso.EnvProduction} {
 		s := newSite(t, env)
 		first := s.mustRun(s.planText("first-keys", "", firstSteps()))
-		if first.Number() != 1 || len(first.Steps) != 18 || len(first.Public) != 6 {
+		if first.Number() != 1 || len(first.Steps) != 24 || len(first.Public) != 9 {
 			t.Errorf("number %d, %d steps, public %q", first.Number(), len(first.Steps), first.Public)
 		}
 		s.consistent()

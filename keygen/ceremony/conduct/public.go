@@ -2,13 +2,21 @@ package conduct
 
 import (
 	"context"
+	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/keygen/ceremony/census"
+	"github.com/persoline/persoline/keygen/ceremony/plan"
+	"github.com/persoline/persoline/keygen/certify"
+	"github.com/persoline/persoline/perso/cert"
 	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/statement/transcript"
 )
@@ -79,6 +87,9 @@ func (r *run) made() (out []transcript.Act) {
 // publicNames lists what a finished ceremony published.
 func (r *run) publicNames(t transcript.Told) (names []string) {
 	for _, a := range t.Order.Acts {
+		if a.Op == transcript.OpRequest {
+			names = append(names, publicName(t.Order.Number, requestName(a.Key)))
+		}
 		if a.Op != transcript.OpGenerate {
 			continue
 		}
@@ -92,6 +103,56 @@ func (r *run) publicNames(t transcript.Told) (names []string) {
 		}
 	}
 	return names
+}
+
+// request signs a certificate request, once: a signature of ECDSA is another each time, so the one on disk is the one.
+func (r *run) request(ctx context.Context, a transcript.Act) (string, error) {
+	name := publicName(r.Plan.Number, requestName(a.Key))
+	der, err := r.Store.Get(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		if der, err = r.signRequest(ctx, a); err == nil {
+			err = r.Store.Put(name, der)
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("request:%x", sha256.Sum256(der)), nil
+}
+
+func (r *run) signRequest(ctx context.Context, a transcript.Act) ([]byte, error) {
+	k, err := hsm.ParseKey(string(a.Key))
+	if err != nil {
+		return nil, err
+	}
+	pub, err := r.Token.Public(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	key, err := certKey(pub)
+	if err != nil {
+		return nil, err
+	}
+	q, err := plan.CertRequest(a.Asked[0], key)
+	if err != nil {
+		return nil, err
+	}
+	return certify.SignRequest(ctx, certify.SignerOf(r.Token, k), q)
+}
+
+// certKey is a token's public key as certificates know it.
+func certKey(pub crypto.PublicKey) (cert.PublicKey, error) {
+	switch k := pub.(type) {
+	case *ecdsa.PublicKey:
+		return cert.FromECDSA(k)
+	case hsm.BrainpoolKey:
+		return cert.NewPublicKey(cert.BrainpoolP256r1, k[:])
+	}
+	return cert.PublicKey{}, fmt.Errorf("a %T is no key of certificates", pub)
+}
+
+func requestName(l transcript.Label) string {
+	return printable(l.Class()+"/"+string(l.ID())) + ".csr.der"
 }
 
 func pemName(l transcript.Label) string { return printable(l.Class()+"/"+string(l.ID())) + ".pub.pem" }

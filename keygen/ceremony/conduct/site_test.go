@@ -187,6 +187,9 @@ const generateSite = `  - {do: generate, key: log/S1, backup: cluster-only, owne
   - {do: generate, key: receipt/S1, backup: cluster-only, owner: site, until: 2037-01-01, copies: [{holder: hsm-2, place: second room}]}
   - {do: generate, key: eum/S1, backup: cluster-only, owner: site, until: 2037-01-01}
   - {do: generate, key: eis/S1, backup: cluster-only, owner: site, until: 2037-01-01}
+  - {do: generate, key: eum-brainpool/S1, backup: cluster-only, owner: site, until: 2037-01-01}
+  - {do: request, key: eum/S1, scheme: sgp02, country: CH, organization: Example EUM, common_name: EUM, oid: 2.999.5}
+  - {do: request, key: eum-brainpool/S1, scheme: sgp22, organization: Example EUM, common_name: EUM 2, oid: 2.999.5, issuer_numbers: [89049032]}
   - {do: generate, key: seal/S1, backup: cluster-only, owner: site, until: 2037-01-01}
 `
 

@@ -40,6 +40,8 @@ func (p *Plan) readAct(m *mapping) transcript.Act {
 			a.Copies = append(a.Copies, transcript.Copy{Holder: value(c, "custodian", perso.ParseName), Place: value(c, "place", text), KCV: value(c, "kcv", kcv)})
 			c.end()
 		}
+	case transcript.OpRequest:
+		a.Asked = []transcript.Request{readRequest(m)}
 	case transcript.OpSuspend, transcript.OpResume, transcript.OpRetire, transcript.OpDestroy:
 		a.Reason = value(m, "reason", text)
 	case transcript.OpSignOff:

@@ -230,6 +230,11 @@ func (p *Plan) checkAct(m *mapping, a transcript.Act) {
 	if a.Op == transcript.OpDestroy && a.Key.Class() == transcript.ClassOP {
 		m.fault("key", "an operator key is no object of the token: retire it; it is destroyed with the seal key that it rests under")
 	}
+	if a.Op == transcript.OpRequest {
+		if err := checkRequest(a); err != nil {
+			m.fault("key", "%v", err)
+		}
+	}
 	if !a.Op.Creates() || a.Op == transcript.OpSealOP {
 		return
 	}

@@ -122,6 +122,8 @@ func TestRefuses(t *testing.T) {
 		"PIN in the file":       {"label: tok", "label: tok, pin_value: 1234", "no such field"},
 		"no owner":              {"owner: site, ", "", "steps[1].owner: it is missing"},
 		"over before it begins": {"until: 2037-01-01", "until: 2027-03-01", "steps[1].until: the key's time"},
+		"request for a log key": {"  - do: import", "  - {do: request, key: log/S1, scheme: sgp02, organization: O, common_name: C, oid: 2.999.5}\n  - do: import", "have no certificate"},
+		"request by nobody":     {"  - do: import", "  - {do: request, key: eum/S1, scheme: sgp22, organization: O, common_name: C, oid: 2.999.5}\n  - do: import", "0 issuer numbers"},
 		"two lines in a person": {"person: First Keeper", `person: "First\nKeeper"`, "on one line"},
 	} {
 		text := strings.Replace(good, c.old, c.other, 1)

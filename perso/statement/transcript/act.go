@@ -37,6 +37,7 @@ const (
 	OpGenerate Op = "generate"       // make a key inside the token
 	OpImport   Op = "import"         // join components to a key on the token
 	OpSealOP   Op = "seal-op"        // join components to an operator key, kept sealed under the site's seal key
+	OpRequest  Op = "request"        // sign a request for a certificate of a key pair
 	OpSuspend  Op = "suspend"        // no use until resumed
 	OpResume   Op = "resume"         // use again
 	OpRetire   Op = "retire"         // no use any more, never again
@@ -49,7 +50,7 @@ const (
 // ParseOp accepts the closed set.
 func ParseOp(s string) (Op, error) {
 	switch o := Op(s); o {
-	case OpGenerate, OpImport, OpSealOP, OpSuspend, OpResume, OpRetire, OpDestroy, OpSignOff, OpAdd, OpRevoke:
+	case OpGenerate, OpImport, OpSealOP, OpRequest, OpSuspend, OpResume, OpRetire, OpDestroy, OpSignOff, OpAdd, OpRevoke:
 		return o, nil
 	}
 	return "", fmt.Errorf("unknown operation %q", s)
@@ -136,6 +137,17 @@ type Act struct {
 	Copies []Copy
 	By     []perso.Name        // sign-off: the two persons who saw it
 	Person []statement.Officer // add and revoke: exactly one
+	Asked  []Request           // request: exactly one
+}
+
+// Request is what is asked of a certificate issuer, as keygen/certify writes it.
+type Request struct {
+	Scheme       string // sgp02 or sgp22
+	Country      string // may be empty
+	Organization string
+	CommonName   string
+	OID          string // dotted, the maker's own
+	Issuers      string // issuer numbers with commas between; empty under SGP.02
 }
 
 var kcvForm = regexp.MustCompile(`^[0-9a-f]{6}$`)
@@ -148,6 +160,8 @@ func (a Act) Check() error {
 	switch {
 	case a.Op.OnOfficers() != (a.Key == "") || a.Op.OnOfficers() != (len(a.Person) == 1):
 		return fmt.Errorf("%s names the wrong kind of thing", a.Op)
+	case (a.Op == OpRequest) != (len(a.Asked) == 1):
+		return fmt.Errorf("%s of %q: what is asked of an issuer belongs to a request, and to each", a.Op, a.Key)
 	case a.Op.ByComponents() != (a.Bytes > 0):
 		return fmt.Errorf("%s of %d bytes", a.Op, a.Bytes)
 	case (a.Op == OpSealOP) != (!a.Op.OnOfficers() && a.Key.Class() == ClassOP && a.Op.Creates()):
@@ -246,6 +260,10 @@ func (a Act) write(w *record.Writer) {
 	for _, o := range a.Person {
 		w.Str("officer", string(o.ID)).Str("name", o.Person).Str("role", string(o.Role)).Hex("public", o.Key)
 	}
+	w.Uint("requests", uint64(len(a.Asked)))
+	for _, q := range a.Asked {
+		w.Str("scheme", q.Scheme).Str("country", q.Country).Str("organization", q.Organization).Str("common_name", q.CommonName).Str("oid", q.OID).Str("issuers", q.Issuers)
+	}
 }
 
 func readAct(r *record.Reader) (a Act) {
@@ -277,6 +295,10 @@ func readAct(r *record.Reader) (a Act) {
 		r.Check(err)
 		o.Key = r.Hex("public")
 		a.Person = append(a.Person, o)
+	}
+	for range count(r, "requests", 1) {
+		a.Asked = append(a.Asked, Request{Scheme: r.Raw("scheme"), Country: r.Str("country"), Organization: r.Raw("organization"),
+			CommonName: r.Raw("common_name"), OID: r.Raw("oid"), Issuers: r.Str("issuers")})
 	}
 	r.Check(a.Check())
 	return a

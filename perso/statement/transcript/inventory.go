@@ -108,6 +108,9 @@ func (v *Inventory) Apply(a Act, d Done) error {
 	if a.Op == OpSignOff {
 		return e.signOff(a, d)
 	}
+	if a.Op == OpRequest && e.State == StateActive {
+		return nil
+	}
 	next, ok := nextState(e.State, a.Op)
 	if !ok {
 		return fmt.Errorf("%s of %q: it is %s", a.Op, a.Key, e.State)
