@@ -52,6 +52,13 @@ func TestFollowsOnlyWhatHolds(t *testing.T) {
 			f.Steps = f.Steps[:len(f.Steps)-1]
 			return f
 		}, "end", "a step was changed, added or left out"},
+		"the last step altered": {func(s *tt.Site, o Order) File {
+			f := s.Hold(o)
+			last := must(ParseStep(f.Steps[len(f.Steps)-1]))
+			last.Note = "nothing happened"
+			f.Steps[len(f.Steps)-1] = must(last.Encode())
+			return f
+		}, "end", "a step was changed, added or left out"},
 		"a step cut off and signed": {func(s *tt.Site, o Order) File {
 			f := s.Hold(o)
 			f.Steps = f.Steps[:len(f.Steps)-1]
@@ -63,7 +70,14 @@ func TestFollowsOnlyWhatHolds(t *testing.T) {
 			return resign(s, f, o)
 		}, "end", "it says complete"},
 		"a state not allowed": {func(s *tt.Site, o Order) File { o.Acts = append(o.Acts, tt.Word(OpResume, "log/S1")); return s.Hold(o) }, "step 6", "it is retired"},
-		"another register":    {func(s *tt.Site, o Order) File { f := s.Hold(o); f.Register = tt.New().Register[:0]; return f }, "register", "there were 1 before"},
+		"time goes back":      {func(s *tt.Site, o Order) File { s.Now = s.Now.Add(-30 * time.Second); return s.Hold(o) }, "step 1", "before that of the record before it"},
+		"an officer added outside of ceremonies": {func(s *tt.Site, o Order) File {
+			c := statement.Change{Kind: statement.KindAdd, Prev: o.Register, At: o.At, Nonce: [32]byte{4}, Officer: tt.Officer("dee", statement.RoleSecurity)}
+			s.Register = append(s.Register, tt.Sign(must(c.Encode()), "ann", "bob"))
+			o.Register = s.Register[1].Hash()
+			return s.Hold(o)
+		}, "order", "changed between two ceremonies"},
+		"another register": {func(s *tt.Site, o Order) File { f := s.Hold(o); f.Register = tt.New().Register[:0]; return f }, "register", "there were 1 before"},
 	} {
 		s := tt.New()
 		chain := NewChain(s.Register[0].Hash())
