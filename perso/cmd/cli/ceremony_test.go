@@ -6,9 +6,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/persoline/persoline/hsm/hsmtest"
 )
@@ -132,6 +135,108 @@ func TestSecretSources(t *testing.T) {
 	} {
 		if _, err := parseSources("--from", pairs); exitCode(err) != ExitUsage {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestTerminal: what a custodian types on his own terminal is read, and not shown.
+func TestTerminal(t *testing.T) {
+	t.Parallel()
+	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
+	if err != nil {
+		t.Skipf("SKIP: no pseudo terminals here: %v", err)
+	}
+	defer master.Close()
+	if err := unix.IoctlSetPointerInt(int(master.Fd()), unix.TIOCSPTLCK, 0); err != nil {
+		t.Fatal(err)
+	}
+	n, err := unix.IoctlGetInt(int(master.Fd()), unix.TIOCGPTN)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := parseSource("tty:/dev/pts/" + strconv.Itoa(n))
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := make(chan string)
+	go func() {
+		var all strings.Builder
+		typed := false
+		b := make([]byte, 256)
+		for {
+			n, err := master.Read(b)
+			all.Write(b[:n])
+			if !typed && strings.Contains(all.String(), "nothing is shown") {
+				typed = true
+				time.Sleep(50 * time.Millisecond) // the echo goes off after the prompt
+				_, _ = master.WriteString("0011 2233\n")
+			}
+			if err != nil || typed && strings.HasSuffix(all.String(), "\r\n") {
+				shown <- all.String()
+				return
+			}
+		}
+	}()
+	line, err := s.line("your component")
+	if err != nil || string(line) != "0011 2233" {
+		t.Errorf("read %q, %v", line, err)
+	}
+	if screen := <-shown; strings.Contains(screen, "0011") || !strings.Contains(screen, "your component") {
+		t.Errorf("the screen shows %q", screen)
+	}
+}
+
+// TestDescriptor: a TPM's tool hands the PIN over in a pipe.
+func TestDescriptor(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	fd, err := unix.Dup(int(r.Fd())) // the source closes its own
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = w.WriteString("1234\n")
+	if err := errors.Join(err, w.Close(), r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s, err := parseSource("fd:" + strconv.Itoa(fd))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line, err := s.line(""); err != nil || string(line) != "1234" {
+		t.Errorf("read %q, %v", line, err)
+	}
+}
+
+// TestPINOnlyFromThePlan: no other source than the plan's is taken, whatever the command line says.
+func TestPINOnlyFromThePlan(t *testing.T) {
+	t.Parallel()
+	sample, err := os.ReadFile(deploy + "/ceremony/first.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	pinFile := filepath.Join(dir, "pin")
+	if err := os.WriteFile(pinFile, []byte("1234"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct{ old, other, pin string }{
+		"a file for a TPM": {"pin: custodians\n  pin_halves: [keeper-1, keeper-2]", "pin: tpm", "file:" + pinFile},
+		"a value":          {"pin: custodians\n  pin_halves: [keeper-1, keeper-2]", "pin: file", "1234"},
+		"a TPM for a file": {"pin: custodians\n  pin_halves: [keeper-1, keeper-2]", "pin: file", "fd:9"},
+	} {
+		path := filepath.Join(dir, "plan.yaml")
+		text := strings.Replace(string(sample), c.old, c.other, 1)
+		if text == string(sample) {
+			t.Fatalf("%s: nothing was changed", name)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r := run(t, nil, nil, "key", "token", path, "--pin", c.pin); r.code != ExitUsage {
+			t.Errorf("%s: %+v", name, r)
 		}
 	}
 }
