@@ -20,9 +20,9 @@ const (
 )
 
 // ErrTripped: the token failed so often that it is left alone for breakerRest
-// (10 s). The error also unwraps to the last failure. After the rest one
-// operation tries it; if that one succeeds, all may.
-var ErrTripped = errors.New("hsm left alone after repeated failures")
+// (10 s). It is one way of being busy, and unwraps to the last failure, too.
+// After the rest one operation tries the token; if that one succeeds, all may.
+var ErrTripped = fmt.Errorf("%w: left alone after repeated failures", ErrBusy)
 
 // An outcome is what an operation says of the token.
 type outcome uint8

@@ -25,6 +25,15 @@
 //     session or the login is lost, the token is reopened once and the verb
 //     tried once more, unless repeating it could do harm (Generate, Import,
 //     Destroy): those report [ErrSessionLost] and the caller asks [Token.Has].
+//   - When operations fail in a row for the device's sake, a circuit breaker
+//     leaves the token alone for ten seconds ([ErrTripped]); then one operation
+//     tries it. Nothing hangs: a caller waits Config.WaitLimit at most for a
+//     session, and as long again for a recovery, unless it holds the session that
+//     a call of the module does not return.
+//   - After a loss only the same token is taken back, by its serial number.
+//   - A module that does not keep all of KEYS.md is used only with its gaps
+//     declared ([Gap], Config.Gaps); each is logged when it is opened. [Token.Survey]
+//     tells what a module has.
 //   - Objects are searched for when the token is opened and at the first use of
 //     a label, never per operation.
 //
@@ -36,10 +45,14 @@
 //
 // The binding (miekg/pkcs11) copies arguments and results through C memory and
 // frees it without clearing. All calls that take or return a secret therefore
-// go past it, through a shim of our own (shim.c) that works in locked memory
-// which is cleared after each use. What is handed to the caller is the caller's
-// to clear; what the module keeps in its own memory is the module's. InitToken
-// alone hands PINs to the binding: it is for tokens of tests.
+// go past it, through a shim of our own (shim.c) that works in locked memory,
+// and clears it and the stack that the module ran on. A test looks through the
+// process's memory for what tokens returned. It does not look at Go's memory:
+// results are handed to the caller by value or as slices, and his copies are his
+// to clear; a stack that Go has moved or a register that it has saved may keep
+// the last of them until it is reused. What a module keeps in its own memory is
+// the module's. InitToken alone hands PINs to the binding: it is for tokens of
+// tests. Run the vault with core dumps off and no swap.
 //
 // Specifications: PKCS #11 Cryptographic Token Interface v2.40 (base
 // specification and current mechanisms) and, for Ed25519, v3.0 section 2.3.

@@ -55,10 +55,23 @@ type Error struct {
 // Error names function and code, never an argument.
 func (e Error) Error() string {
 	name := strings.TrimPrefix(pkcs11.Error(e.CKR).Error(), "pkcs11: ")
-	if e.CKR == pkcs11.CKR_ACTION_PROHIBITED {
-		name += "CKR_ACTION_PROHIBITED" // v2.40; the binding has the code but not its name
+	if strings.HasSuffix(name, ": ") { // not known to the binding
+		name += e.name()
 	}
 	return fmt.Sprintf("%s: %s", e.Op, name)
+}
+
+// name is the name of a code that the binding has none for.
+func (e Error) name() string {
+	switch {
+	case e.CKR == pkcs11.CKR_ACTION_PROHIBITED:
+		return "CKR_ACTION_PROHIBITED"
+	case e.CKR == ckrCurveNotSupported:
+		return "CKR_CURVE_NOT_SUPPORTED"
+	case e.CKR >= pkcs11.CKR_VENDOR_DEFINED:
+		return "defined by the vendor of the module"
+	}
+	return "not in PKCS #11 v2.40"
 }
 
 // Unwrap returns the meaning of the code, nil if it has none here.
@@ -86,7 +99,8 @@ func (e Error) Unwrap() error {
 		return ErrSealBroken
 	case pkcs11.CKR_KEY_FUNCTION_NOT_PERMITTED, pkcs11.CKR_KEY_TYPE_INCONSISTENT,
 		pkcs11.CKR_KEY_SIZE_RANGE, pkcs11.CKR_KEY_NOT_WRAPPABLE, pkcs11.CKR_KEY_UNEXTRACTABLE,
-		pkcs11.CKR_ATTRIBUTE_READ_ONLY, pkcs11.CKR_TOKEN_WRITE_PROTECTED,
+		pkcs11.CKR_ATTRIBUTE_READ_ONLY, pkcs11.CKR_TOKEN_WRITE_PROTECTED, pkcs11.CKR_SESSION_READ_ONLY,
+		pkcs11.CKR_FUNCTION_REJECTED, pkcs11.CKR_USER_ANOTHER_ALREADY_LOGGED_IN,
 		pkcs11.CKR_DATA_INVALID, pkcs11.CKR_DATA_LEN_RANGE,
 		pkcs11.CKR_WRAPPING_KEY_TYPE_INCONSISTENT, pkcs11.CKR_WRAPPING_KEY_SIZE_RANGE,
 		pkcs11.CKR_ATTRIBUTE_SENSITIVE, pkcs11.CKR_ATTRIBUTE_TYPE_INVALID,

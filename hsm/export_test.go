@@ -15,6 +15,9 @@ func (t *Token) Do(ctx context.Context, again bool, f func() error) error {
 	return t.do(ctx, retry(again), func(*session) error { return f() })
 }
 
+// Fault turns an error of the binding into an Error.
+func Fault(op string, err error) error { return fault(op, err) }
+
 // Recoveries counts them.
 func (t *Token) Recoveries() uint64 { return t.epoch }
 
@@ -72,13 +75,13 @@ type Expected struct {
 
 // KeyObject is what policy.go wants of a class's secret or private key.
 func KeyObject(c Class, hasEdDSA bool, gaps ...Gap) []Expected {
-	return expected(ruleOf(c).on(support{hasEdDSA, gaps}).keyObject())
+	return expected(ruleOf(c).on(support{eddsa: hasEdDSA, gaps: gaps}).keyObject())
 }
 
 // PublicObject is what policy.go wants of a class's public key, nil if it has
 // none.
 func PublicObject(c Class, hasEdDSA bool, gaps ...Gap) []Expected {
-	r := ruleOf(c).on(support{hasEdDSA, gaps})
+	r := ruleOf(c).on(support{eddsa: hasEdDSA, gaps: gaps})
 	if !r.isPair() {
 		return nil
 	}
@@ -133,4 +136,39 @@ func (t *Token) Bare(ctx context.Context, k Key, msg []byte, n int, during time.
 	}
 	err = all.Wait()
 	return float64(done.Load()) / time.Since(began).Seconds(), err
+}
+
+// CardObjects are the objects of CardPair, made and left in a session: private,
+// public and carrier, with what policy.go wants of them.
+func (t *Token) CardObjects(ctx context.Context, f func(*pkcs11.Ctx, pkcs11.SessionHandle, pkcs11.ObjectHandle, []Expected)) error {
+	return t.do(ctx, once, func(s *session) error {
+		private, public, carrier := cardKeyObject(t.support), cardPublicObject(t.support), carrierObject(t.support)
+		how := []*pkcs11.Mechanism{pkcs11.NewMechanism(pkcs11.CKM_EC_KEY_PAIR_GEN, nil)}
+		pub, priv, err := s.module.GenerateKeyPair(s.handle, how, template(public), template(private))
+		if err != nil {
+			return err
+		}
+		wrapping, err := s.module.CreateSecret(s.handle, template(carrier), make([]byte, carrierBytes))
+		if err != nil {
+			return err
+		}
+		f(t.binding(), s.handle, priv, expected(private))
+		f(t.binding(), s.handle, pub, expected(public))
+		f(t.binding(), s.handle, wrapping, expected(carrier))
+		return s.destroy(priv, pub, wrapping)
+	})
+}
+
+// PagesAreClear reports that no answer is left in a session's locked memory.
+func (t *Token) PagesAreClear() (clear bool, pages int) {
+	held, err := t.pool.gather(context.Background(), t.cfg.WaitLimit)
+	defer t.pool.scatter(held)
+	clear = err == nil
+	for _, s := range held {
+		if s != nil {
+			pages++
+			clear = clear && blank(s.answer)
+		}
+	}
+	return clear, pages
 }

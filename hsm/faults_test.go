@@ -34,12 +34,14 @@ func onFaulty(t *testing.T, change func(*hsm.Config), test func(*testing.T, *hsm
 				if err != nil {
 					t.Fatal(err)
 				}
+				defer func() {
+					f.Before(nil)
+					f.After(nil)
+					if err := tok.Close(); err != nil {
+						t.Error(err)
+					}
+				}()
 				test(t, tok, &f)
-				f.Before(nil)
-				f.After(nil)
-				if err := tok.Close(); err != nil {
-					t.Error(err)
-				}
 			})
 		})
 	}
@@ -275,12 +277,14 @@ func TestMuteDevice(t *testing.T) {
 			"EncryptECB": func() error { _, err := tok.EncryptECB(t.Context(), kmc, make([]byte, 16)); return err },
 			"SignDigest": func() error { _, err := tok.SignDigest(t.Context(), eum, make([]byte, 32)); return err },
 			"Random":     func() error { _, err := tok.Random(t.Context(), 16); return err },
+			"CardPair":   func() error { _, err := tok.CardPair(t.Context()); return err },
 		} {
 			if err := call(); !errors.Is(err, hsm.ErrDevice) {
 				t.Errorf("%s: %v", verb, err)
 			}
 		}
 		f.Mute(false)
+		time.Sleep(hsm.BreakerRest)
 		mac(t, tok, lot)
 	})
 }

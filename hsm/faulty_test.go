@@ -169,3 +169,7 @@ func (f *Faulty) GCMInto(s pkcs11.SessionHandle, key pkcs11.ObjectHandle, g gcm,
 	}
 	return f.secret(op, out, func() (int, error) { return f.module.GCMInto(s, key, g, out) })
 }
+
+func (f *Faulty) WrapInto(s pkcs11.SessionHandle, mechanism uint, wrapping, key pkcs11.ObjectHandle, out []byte) (int, error) {
+	return f.secret("C_WrapKey", out, func() (int, error) { return f.module.WrapInto(s, mechanism, wrapping, key, out) })
+}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/persoline/persoline/perso"
 )
 
 // A Gap is something that policy.go asks of every key and that a module does
@@ -74,7 +76,7 @@ func (g Gap) Cost() string {
 	case GapAllowedMechanisms:
 		return "the token lets a logged-in client use a key with any mechanism of its kind; only this program's verbs narrow it"
 	case GapCopyable:
-		return "a logged-in client may copy a key with a softer template, and wrap the copy out; no such module for live keys"
+		return "a logged-in client may copy a key with a softer template, and wrap the copy out: refused for live keys"
 	case GapDestroyable:
 		return "nothing: keys can be destroyed, the module only does not say so"
 	case GapLocal:
@@ -82,10 +84,31 @@ func (g Gap) Cost() string {
 	case GapPrivatePublic:
 		return "public keys can be read, and replaced, without login; the verbs read them once after login"
 	case GapUnextractable:
-		return "a logged-in client can wrap every key out and read it; no such module for live keys"
+		return "a logged-in client can wrap every key out and read it: refused for live keys"
 	default:
 		return ""
 	}
+}
+
+// liveEnv is the environment of keys for live cards, as it stands in labels.
+const liveEnv = string(perso.EnvProduction)
+
+// TestOnly reports that whoever is logged in can take keys out of a module with
+// this gap. Keys for live cards are refused there.
+func (g Gap) TestOnly() bool { return g == GapCopyable || g == GapUnextractable }
+
+// admit refuses a key for live cards on a token that keys can be taken out of.
+// It can be destroyed there.
+func (s support) admit(k Key, v Verb) error {
+	if k.Env() != liveEnv || v == VerbDestroy {
+		return nil
+	}
+	for _, g := range s.gaps {
+		if g.TestOnly() {
+			return fmt.Errorf("%w: %s with a key for live cards on a module with gap %s: %s", ErrRefused, v, g, g.Cost())
+		}
+	}
+	return nil
 }
 
 // MarshalText returns the name.
@@ -95,6 +118,7 @@ func (g Gap) MarshalText() ([]byte, error) { return []byte(g.String()), nil }
 type support struct {
 	eddsa bool
 	gaps  []Gap
+	wrap  uint // the mechanism that wraps as RFC 5649 says, 0 if there is none
 }
 
 func (s support) lacks(g Gap) bool { return slices.Contains(s.gaps, g) }

@@ -7,8 +7,10 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"encoding/asn1"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -76,7 +78,7 @@ func TestConfigValidate(t *testing.T) {
 		"module":   func(c *Config) { c.Module = "" },
 		"label":    func(c *Config) { c.TokenLabel = "" },
 		"PIN":      func(c *Config) { c.PIN = secret.Bytes{} },
-		"sessions": func(c *Config) { c.MaxSessions = maxSessions + 1 },
+		"sessions": func(c *Config) { c.MaxSessions = MaxSessions + 1 },
 		"negative": func(c *Config) { c.MaxSessions = -1 },
 		"wait":     func(c *Config) { c.WaitLimit = maxWait + 1 },
 	} {
@@ -99,10 +101,43 @@ func TestErrorText(t *testing.T) {
 	}{
 		{Error{"C_Sign", 0x82}, "C_Sign: 0x82: CKR_OBJECT_HANDLE_INVALID"},
 		{Error{"C_DestroyObject", 0x1B}, "C_DestroyObject: 0x1B: CKR_ACTION_PROHIBITED"},
-		{Error{"C_Login", 0x80000001}, "C_Login: 0x80000001: "},
+		{Error{"C_Login", 0x80000001}, "C_Login: 0x80000001: defined by the vendor of the module"},
+		{Error{"C_GenerateKeyPair", 0x140}, "C_GenerateKeyPair: 0x140: CKR_CURVE_NOT_SUPPORTED"},
+		{Error{"C_Sign", 0x7777}, "C_Sign: 0x7777: not in PKCS #11 v2.40"},
 	} {
 		if got := test.err.Error(); got != test.want {
 			t.Errorf("got %q, want %q", got, test.want)
+		}
+	}
+}
+
+// TestErrorMeaning goes through the return values of PKCS #11 v2.40 (3.6.3) that
+// the functions in use can give: each means something to a caller, or is in the
+// last line because nothing can be done about it but to read it.
+func TestErrorMeaning(t *testing.T) {
+	t.Parallel()
+	meanings := []error{ErrSessionLost, ErrTokenGone, ErrBusy, ErrDevice, ErrSealBroken, ErrUnsupported, ErrRefused}
+	for _, test := range []struct {
+		want  []error
+		codes []uint
+	}{
+		{[]error{ErrSessionLost}, []uint{0x60, 0x82, 0xB0, 0xB3, 0x101, 0x113, 0x190}},
+		{[]error{ErrTokenGone}, []uint{0x03, 0x30, 0x32, 0xE0, 0xE1}},
+		{[]error{ErrBusy}, []uint{0xB1, 0x191}},
+		{[]error{ErrDevice}, []uint{0x02, 0x05, 0x06, 0x0A, 0x31, 0x50, 0x90, 0x91, 0x121, 0x150}},
+		{[]error{ErrSealBroken}, []uint{0x40, 0x41}},
+		{[]error{ErrUnsupported, ErrRefused}, []uint{0x54, 0x70, 0x71, 0x130, 0x140}},
+		{[]error{ErrRefused}, []uint{0x10, 0x11, 0x12, 0x13, 0x1B, 0x20, 0x21, 0x62, 0x63, 0x68, 0x69, 0x6A, 0xA0, 0xA1, 0xA2, 0xA3, 0xA4,
+			0xB5, 0xD0, 0xD1, 0xE2, 0x102, 0x104, 0x114, 0x115, 0x200}},
+		{nil, []uint{0x07, 0x08, 0x09, 0xB4, 0xB6, 0xB7, 0xB8, 0x100, 0x103, 0x105, 0x80000001}},
+	} {
+		for _, ckr := range test.codes {
+			err := fmt.Errorf("doing it: %w", Error{Op: "C_Any", CKR: ckr})
+			for _, meaning := range meanings {
+				if errors.Is(err, meaning) != slices.Contains(test.want, meaning) {
+					t.Errorf("%v: is %q: %v", err, meaning, errors.Is(err, meaning))
+				}
+			}
 		}
 	}
 }
@@ -239,6 +274,88 @@ func FuzzPoints(f *testing.F) {
 		}
 		if pub, err := parseEd25519Point(b); err == nil && !bytes.HasSuffix(b, pub) {
 			t.Errorf("%x read as %x", b, pub)
+		}
+		if pub, err := parseBrainpoolPoint(b); err == nil && !bytes.HasSuffix(b, pub[:]) {
+			t.Errorf("%x read as %x", b, pub)
+		}
+	})
+}
+
+func TestTurnstile(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ts := newTurnstile(2)
+		for range 2 {
+			if err := ts.share(t.Context(), 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := ts.enter(t.Context(), time.Second); !errors.Is(err, ErrBusy) {
+			t.Errorf("alone among two: %v", err)
+		}
+		ts.unshare()
+		if err := ts.enter(t.Context(), time.Second); !errors.Is(err, ErrBusy) {
+			t.Errorf("alone beside one: %v", err)
+		}
+		if err := ts.share(t.Context(), time.Second); err != nil {
+			t.Errorf("a place was not given back: %v", err)
+		}
+		ts.unshare()
+		time.AfterFunc(time.Second, ts.unshare)
+		if err := ts.enter(t.Context(), time.Minute); err != nil {
+			t.Error(err)
+		}
+		if err := ts.share(t.Context(), time.Second); !errors.Is(err, ErrBusy) {
+			t.Errorf("sharing with one who is alone: %v", err)
+		}
+		if err := ts.enter(t.Context(), time.Second); !errors.Is(err, ErrBusy) {
+			t.Errorf("two alone: %v", err)
+		}
+		ts.leave()
+		if err := ts.share(t.Context(), 0); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestUnwrapKey: the vectors of RFC 5649, section 6 (the first; the second is
+// too short for us), and nothing that differs from it.
+func TestUnwrapKey(t *testing.T) {
+	t.Parallel()
+	unhex := func(s string) []byte {
+		b, err := hex.DecodeString(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	kek := unhex("5840df6e29b02af1ab493b705bf16ea1ae8338f4dcc176a8")
+	wrapped := unhex("138bdeaa9b8fa7fc61f97742e72248ee5ae6ae5360d1ae6a5f54f373fa543b6a")
+	want := unhex("c37b7e6492584340bed12207808941155068f738")
+	got, err := unwrapKey(kek, bytes.Clone(wrapped), make([]byte, 32))
+	if err != nil || !bytes.Equal(got, want) {
+		t.Errorf("got %x, %v", got, err)
+	}
+	for i := range wrapped {
+		bad := bytes.Clone(wrapped)
+		bad[i] ^= 1
+		if _, err := unwrapKey(kek, bad, make([]byte, 32)); !errors.Is(err, ErrDevice) {
+			t.Errorf("byte %d changed: %v", i, err)
+		}
+	}
+	for _, n := range []int{0, 8, 16, 23, 31} {
+		if _, err := unwrapKey(kek, bytes.Clone(wrapped[:n]), make([]byte, 32)); !errors.Is(err, ErrDevice) {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+	}
+}
+
+func FuzzP256Scalar(f *testing.F) {
+	f.Add([]byte{})
+	f.Add([]byte{0x30, 2, 4, 0})
+	f.Fuzz(func(t *testing.T, der []byte) {
+		if s, err := p256Scalar(der); err == nil && (len(s) != scalarBytes || !bytes.Contains(der, s)) {
+			t.Errorf("%x of %x", s, der)
 		}
 	})
 }

@@ -34,10 +34,12 @@ func TestKeysPage(t *testing.T) {
 const keysIntro = `# Keys on the token
 
 This page is written from policy.go by ` + "`go test ./hsm -run TestKeysPage -update`" + `; a test fails when the two differ, and
-another reads every attribute of every class back from SoftHSM and from NSS softoken. The same table is checked against the token before a key
-is used: a key that differs in one attribute is refused, whoever made it.
+another reads every attribute of every class back from SoftHSM and from NSS softoken. The same table is checked against the
+token before a key is used: a key that differs in one attribute is refused, whoever made it.
 
-A key's label is ` + "`persoline/<environment>/<class>/<id>`" + `, once per token; CKA_ID is 16 random bytes of the token. Modules must
+A key's label is ` + "`persoline/<environment>/<class>/<id>`" + `, once per token; CKA_ID is 16 random bytes of the token. The environments
+"check" and "bench" are those of ` + "`perso hsm check --probe` and `perso hsm bench`" + `: their keys live for seconds, and one that a crash
+left may be destroyed. Modules must
 know PKCS#11 v2.40: one that does not keep an attribute below is refused when a key is made, unless whoever opens it has
 declared that gap (see Gaps).
 
@@ -60,18 +62,41 @@ func keysPage() string {
 	table(&b, "Secret keys", "SENSITIVE and not EXTRACTABLE from birth: a key made inside (CKA_LOCAL) must also read ALWAYS_SENSITIVE and NEVER_EXTRACTABLE.", secret.keyObject())
 	table(&b, "Private keys", "Always made inside: CKA_LOCAL, ALWAYS_SENSITIVE and NEVER_EXTRACTABLE must read true.", private.keyObject())
 	table(&b, "Public keys", "One beside each private key, under the same label.", private.publicObject())
+	card := support{eddsa: true, wrap: ckmAESKeyWrapKWP}
+	tableWith(&b, "Card key pairs", "Where a chip makes no pair of its own (key_origin hsm), CardPair makes one, takes it out and destroys it, all in one session:\n"+
+		"P-256, CKM_EC_KEY_PAIR_GEN. It leaves once, wrapped (RFC 5649) under a carrier that is made for it alone.", cardKeyObject(card), oneText)
+	tableWith(&b, "Carriers of card key pairs", "AES-256, 32 bytes of C_GenerateRandom brought in by C_CreateObject: the vault undoes the wrapping itself, since a key that could\n"+
+		"wrap and decrypt would be the classic way to read any key out. Allowed: CKM_AES_KEY_WRAP_KWP, or CKM_AES_KEY_WRAP_PAD where the\nmodule has only that.", carrierObject(card), oneText)
 	b.WriteString("\n## Gaps\n\nWhat a module may lack, when it is opened with the gap declared. The log names each gap at every start, `perso hsm check`\n" +
-		"compares the declared ones with those that it finds, and tests assert that they are there. SoftHSM has none, NSS softoken all.\n\n| gap | without it |\n|---|---|\n")
+		"compares the declared ones with those that it finds, and tests assert that they are there. SoftHSM has none, NSS softoken all.\n" +
+		"Where keys can be taken out (test only), keys of the environment `production` are neither made nor used.\n\n| gap | test only | without it |\n|---|---|---|\n")
 	for _, g := range Gaps() {
-		fmt.Fprintf(&b, "| %s | %s |\n", g, g.Cost())
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", g, map[bool]string{true: "yes"}[g.TestOnly()], g.Cost())
 	}
 	return b.String()
 }
 
 func table(b *strings.Builder, title, note string, list []attribute) {
+	tableWith(b, title, note, list, valueText)
+}
+
+// oneText shows a value of a template that is not by class.
+func oneText(a attribute) string {
+	switch a.typ {
+	case pkcs11.CKA_KEY_TYPE:
+		return map[uint]string{pkcs11.CKK_EC: "CKK_EC", pkcs11.CKK_AES: "CKK_AES"}[a.value.(uint)]
+	case pkcs11.CKA_ALLOWED_MECHANISMS:
+		return name(uint(binary.NativeEndian.Uint64(a.value.([]byte))))
+	case pkcs11.CKA_SIGN, pkcs11.CKA_ENCRYPT, pkcs11.CKA_DECRYPT:
+		return fmt.Sprint(a.value)
+	}
+	return valueText(a)
+}
+
+func tableWith(b *strings.Builder, title, note string, list []attribute, text func(attribute) string) {
 	fmt.Fprintf(b, "\n## %s\n\n%s\n\n| attribute | value | why |\n|---|---|---|\n", title, note)
 	for _, a := range list {
-		fmt.Fprintf(b, "| %s | %s | %s |\n", a.name, valueText(a), a.why)
+		fmt.Fprintf(b, "| %s | %s | %s |\n", a.name, text(a), a.why)
 	}
 }
 
@@ -122,15 +147,15 @@ func names(list []uint) string {
 }
 
 func name(code uint) string {
-	known := map[uint]string{
-		pkcs11.CKM_GENERIC_SECRET_KEY_GEN: "CKM_GENERIC_SECRET_KEY_GEN", pkcs11.CKM_AES_KEY_GEN: "CKM_AES_KEY_GEN",
-		pkcs11.CKM_EC_KEY_PAIR_GEN: "CKM_EC_KEY_PAIR_GEN", ckmECEdwardsKeyPairGen: "CKM_EC_EDWARDS_KEY_PAIR_GEN",
-		pkcs11.CKM_SHA256_HMAC: "CKM_SHA256_HMAC", pkcs11.CKM_AES_ECB: "CKM_AES_ECB", pkcs11.CKM_AES_GCM: "CKM_AES_GCM",
-		pkcs11.CKM_ECDSA: "CKM_ECDSA", ckmEdDSA: "CKM_EDDSA",
-		pkcs11.CKM_DES3_KEY_GEN: "CKM_DES3_KEY_GEN", pkcs11.CKM_DES3_ECB: "CKM_DES3_ECB",
-		pkcs11.CKA_SIGN: "SIGN", pkcs11.CKA_ENCRYPT: "ENCRYPT", pkcs11.CKA_DECRYPT: "DECRYPT",
+	switch code {
+	case pkcs11.CKA_SIGN:
+		return "SIGN"
+	case pkcs11.CKA_ENCRYPT:
+		return "ENCRYPT"
+	case pkcs11.CKA_DECRYPT:
+		return "DECRYPT"
 	}
-	return known[code]
+	return mechanismName(code)
 }
 
 // TestPolicyIsClosed: every class has a whole rule, and no rule lets a key out

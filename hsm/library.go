@@ -82,6 +82,13 @@ func (l *library) EncryptInto(s pkcs11.SessionHandle, mechanism uint, key pkcs11
 	return int(n), returned(opName(op, "C_EncryptInit", "C_Encrypt"), rv)
 }
 
+// WrapInto is C_WrapKey with a mechanism without parameter.
+func (l *library) WrapInto(s pkcs11.SessionHandle, mechanism uint, wrapping, key pkcs11.ObjectHandle, out []byte) (int, error) {
+	n := C.size_t(len(out))
+	rv := C.shim_wrap(l.list, C.ulong(s), C.ulong(mechanism), C.ulong(wrapping), C.ulong(key), bytesOf(out), &n)
+	return int(n), returned("C_WrapKey", rv)
+}
+
 // GCMInto seals or opens with CKM_AES_GCM. The module may change the nonce when
 // it seals.
 func (l *library) GCMInto(s pkcs11.SessionHandle, key pkcs11.ObjectHandle, g gcm, out []byte) (int, error) {

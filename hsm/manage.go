@@ -225,7 +225,7 @@ func (t *Token) Public(ctx context.Context, k Key) (pub crypto.PublicKey, err er
 
 // manage runs a verb that searches or changes objects, one at a time.
 func (t *Token) manage(ctx context.Context, k Key, v Verb, size int, may retry, f func(*session) error) error {
-	if err := k.Admit(v, size); err != nil {
+	if err := errors.Join(k.Admit(v, size), t.support.admit(k, v)); err != nil {
 		return fmt.Errorf("%s of %q: %w", v, k, err)
 	}
 	t.counter.Add(v)

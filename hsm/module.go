@@ -44,7 +44,6 @@ type objects interface {
 	GetAttributeValue(s pkcs11.SessionHandle, o pkcs11.ObjectHandle, a []*pkcs11.Attribute) ([]*pkcs11.Attribute, error)
 	GenerateKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, key []*pkcs11.Attribute) (pkcs11.ObjectHandle, error)
 	GenerateKeyPair(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, public, private []*pkcs11.Attribute) (pub, priv pkcs11.ObjectHandle, err error)
-	WrapKey(s pkcs11.SessionHandle, m []*pkcs11.Mechanism, wrapping, key pkcs11.ObjectHandle) ([]byte, error)
 	DestroyObject(s pkcs11.SessionHandle, o pkcs11.ObjectHandle) error
 }
 
@@ -56,6 +55,7 @@ type secrets interface {
 	RandomInto(s pkcs11.SessionHandle, out []byte) error
 	SignInto(s pkcs11.SessionHandle, mechanism uint, key pkcs11.ObjectHandle, msg, out []byte) (int, error)
 	EncryptInto(s pkcs11.SessionHandle, mechanism uint, key pkcs11.ObjectHandle, plain, out []byte) (int, error)
+	WrapInto(s pkcs11.SessionHandle, mechanism uint, wrapping, key pkcs11.ObjectHandle, out []byte) (int, error)
 	GCMInto(s pkcs11.SessionHandle, key pkcs11.ObjectHandle, g gcm, out []byte) (int, error)
 }
 

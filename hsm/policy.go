@@ -7,8 +7,9 @@ import (
 	"github.com/miekg/pkcs11"
 )
 
-// Ed25519 came with PKCS #11 v3.0; the binding stops at v2.40.
+// What came with PKCS #11 v3.0; the binding stops at v2.40.
 const (
+	ckmAESKeyWrapKWP       = 0x210B
 	ckkECEdwards           = 0x40
 	ckmECEdwardsKeyPairGen = 0x1055
 	ckmEdDSA               = 0x1057

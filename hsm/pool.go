@@ -106,6 +106,11 @@ func newGate() gate { return make(gate, 1) }
 
 // enter waits: ErrBusy after limit, the context's error if it ends first.
 func (g gate) enter(ctx context.Context, limit time.Duration) error {
+	select {
+	case g <- struct{}{}:
+		return nil
+	default:
+	}
 	wait := time.NewTimer(limit)
 	defer wait.Stop()
 	select {
@@ -119,6 +124,49 @@ func (g gate) enter(ctx context.Context, limit time.Duration) error {
 }
 
 func (g gate) leave() { <-g }
+
+// A turnstile lets one at a time search, make and destroy objects of the token,
+// or many at once make objects of their own session: SoftHSM before 2.7 may
+// crash when a search meets a creation.
+type turnstile struct {
+	alone  gate
+	places chan struct{} // taken by those who share; all of them by the one alone
+}
+
+func newTurnstile(n int) turnstile {
+	return turnstile{alone: newGate(), places: make(chan struct{}, n)}
+}
+
+// enter waits to be alone; limits are those of gate.
+func (ts turnstile) enter(ctx context.Context, limit time.Duration) error {
+	if err := ts.alone.enter(ctx, limit); err != nil {
+		return err
+	}
+	for taken := range cap(ts.places) {
+		if err := gate(ts.places).enter(ctx, limit); err != nil {
+			for range taken {
+				<-ts.places
+			}
+			ts.alone.leave()
+			return err
+		}
+	}
+	return nil
+}
+
+func (ts turnstile) leave() {
+	for range cap(ts.places) {
+		<-ts.places
+	}
+	ts.alone.leave()
+}
+
+// share waits for whoever is alone, and keeps others from being so.
+func (ts turnstile) share(ctx context.Context, limit time.Duration) error {
+	return gate(ts.places).enter(ctx, limit)
+}
+
+func (ts turnstile) unshare() { <-ts.places }
 
 // retry says whether a verb may be done twice.
 type retry bool

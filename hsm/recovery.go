@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/miekg/pkcs11"
 )
@@ -17,7 +18,7 @@ func (t *Token) connect() error {
 		return err
 	}
 	t.slot = slot
-	if t.support.eddsa, err = t.offers(ckmEdDSA); err != nil {
+	if err := t.learn(); err != nil {
 		return err
 	}
 	anchor, err := t.openSession()
@@ -63,18 +64,24 @@ func (t *Token) findSlot() (uint, error) {
 	}
 }
 
-// offers reports whether the token has a mechanism.
-func (t *Token) offers(mechanism uint) (bool, error) {
+// learn asks which of the mechanisms that not all modules have are there.
+func (t *Token) learn() error {
 	list, err := t.module.GetMechanismList(t.slot)
 	if err != nil {
-		return false, fault("C_GetMechanismList", err)
+		return fault("C_GetMechanismList", err)
 	}
-	for _, m := range list {
-		if m.Mechanism == mechanism {
-			return true, nil
+	offered := func(mechanism uint) bool {
+		return slices.ContainsFunc(list, func(m *pkcs11.Mechanism) bool { return m.Mechanism == mechanism })
+	}
+	t.support.eddsa, t.support.wrap = offered(ckmEdDSA), 0
+	for _, m := range []uint{ckmAESKeyWrapKWP, pkcs11.CKM_AES_KEY_WRAP_PAD} {
+		if offered(m) && t.support.wrap == 0 {
+			// The older number is not always RFC 5649 (softoken pads otherwise), but
+			// where it stands alone it is; unwrapKey would find out.
+			t.support.wrap = m
 		}
 	}
-	return false, nil
+	return nil
 }
 
 // login logs the whole process in. A refused PIN bars every later login: the

@@ -28,14 +28,9 @@ func recovery(t *testing.T, on under) {
 		t.Fatal(err)
 	}
 	for name, harm := range map[string]func(*pkcs11.Ctx, uint, pkcs11.SessionHandle) error{
-		"session closed":  func(m *pkcs11.Ctx, _ uint, s pkcs11.SessionHandle) error { return m.CloseSession(s) },
-		"sessions closed": func(m *pkcs11.Ctx, slot uint, _ pkcs11.SessionHandle) error { return m.CloseAllSessions(slot) },
-		"logged out": func(m *pkcs11.Ctx, _ uint, s pkcs11.SessionHandle) error {
-			if err := m.Logout(s); err != pkcs11.Error(pkcs11.CKR_USER_NOT_LOGGED_IN) { // Random did not notice the last time
-				return err
-			}
-			return nil
-		},
+		"session closed":   func(m *pkcs11.Ctx, _ uint, s pkcs11.SessionHandle) error { return m.CloseSession(s) },
+		"sessions closed":  func(m *pkcs11.Ctx, slot uint, _ pkcs11.SessionHandle) error { return m.CloseAllSessions(slot) },
+		"logged out":       func(m *pkcs11.Ctx, _ uint, s pkcs11.SessionHandle) error { return m.Logout(s) },
 		"module finalized": func(m *pkcs11.Ctx, _ uint, _ pkcs11.SessionHandle) error { return m.Finalize() },
 	} {
 		for verb, call := range map[string]func() error{
@@ -50,7 +45,13 @@ func recovery(t *testing.T, on under) {
 				t.Log("softoken crashes in C_SignInit with an HMAC key after C_Logout; nobody but this test logs out")
 				continue
 			}
-			breakToken(t, tok, harm)
+			breakToken(t, tok, func(m *pkcs11.Ctx, slot uint, s pkcs11.SessionHandle) error {
+				err := harm(m, slot, s)
+				if errors.Is(hsm.Fault("C_Any", err), hsm.ErrSessionLost) {
+					return nil // Random, the last time, did not notice: softoken's needs no session
+				}
+				return err
+			})
 			count := tok.Recoveries()
 			for range 9 { // more than there are sessions
 				if err := call(); err != nil {
@@ -62,8 +63,10 @@ func recovery(t *testing.T, on under) {
 			}
 		}
 	}
-	if err := has(t, tok, lot); err != nil { // and back, if Random was the last
-		t.Error(err)
+	for range 9 { // each session notices, if Random was the last
+		if err := has(t, tok, lot); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package hsm
 import (
 	"bytes"
 	"fmt"
+	"runtime"
 
 	"github.com/miekg/pkcs11"
 )
@@ -122,6 +123,7 @@ func (s *session) into(n int, operation func(out []byte) (int, error), use func(
 		}
 		defer out.free()
 	}
+	defer scrub()
 	defer clear(out[:n])
 	written, err := operation(out[:n])
 	if err != nil {
@@ -153,4 +155,18 @@ func (s *session) destroy(list ...pkcs11.ObjectHandle) error {
 		}
 	}
 	return nil
+}
+
+// scrubBytes is deeper than the frames between a verb and its call of the
+// module.
+const scrubBytes = 4096
+
+// scrub overwrites the goroutine's stack below its caller, where the frames that
+// handled an answer lay.
+//
+//go:noinline
+func scrub() {
+	var frame [scrubBytes]byte
+	clear(frame[:])
+	runtime.KeepAlive(&frame)
 }

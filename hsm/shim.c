@@ -1,6 +1,7 @@
 #include "shim.h"
 
 #include <dlfcn.h>
+#include <string.h>
 
 /* The binding (miekg/pkcs11) has the rest of PKCS#11. It copies arguments and results through memory that it frees without
  * clearing, and does not lend its function list, so this file looks the list up again. Layouts: PKCS #11 v2.40, base
@@ -43,7 +44,9 @@ struct shim_list {
   any_fn digests[7]; /* C_DecryptUpdate .. C_DigestFinal */
   init_fn sign_init;
   use_fn sign;
-  any_fn rest[20]; /* C_SignUpdate .. C_SeedRandom */
+  any_fn signs[16]; /* C_SignUpdate .. C_GenerateKeyPair */
+  ulong_t (*wrap_key)(ulong_t session, mechanism_t *m, ulong_t wrapping, ulong_t key, unsigned char *out, ulong_t *out_len);
+  any_fn keys[3]; /* C_UnwrapKey .. C_SeedRandom */
   ulong_t (*generate_random)(ulong_t session, unsigned char *out, ulong_t len);
 };
 
@@ -52,6 +55,7 @@ _Static_assert(offsetof(struct shim_list, create_object) == sizeof(any_fn) * (1 
 _Static_assert(offsetof(struct shim_list, encrypt) == sizeof(any_fn) * (1 + 30), "C_Encrypt is function 30");
 _Static_assert(offsetof(struct shim_list, decrypt) == sizeof(any_fn) * (1 + 34), "C_Decrypt is function 34");
 _Static_assert(offsetof(struct shim_list, sign) == sizeof(any_fn) * (1 + 43), "C_Sign is function 43");
+_Static_assert(offsetof(struct shim_list, wrap_key) == sizeof(any_fn) * (1 + 60), "C_WrapKey is function 60");
 _Static_assert(offsetof(struct shim_list, generate_random) == sizeof(any_fn) * (1 + 64), "C_GenerateRandom is function 64");
 
 shim_list *shim_open(const char *path, void **handle) {
@@ -72,16 +76,32 @@ shim_list *shim_open(const char *path, void **handle) {
 
 void shim_close(void *handle) { dlclose(handle); }
 
+/* scrub_bytes is deeper than the modules that we know go below a call of theirs. */
+enum { scrub_bytes = 32 * 1024 };
+
+/* scrub overwrites the stack below its caller: the frames that a module left there hold pieces of what it computed. */
+static __attribute__((noinline)) void scrub(void) {
+  unsigned char frame[scrub_bytes];
+  memset(frame, 0, sizeof frame);
+  __asm__ __volatile__("" : : "r"(frame) : "memory"); /* keeps the memset */
+}
+
 unsigned long shim_login(shim_list *f, unsigned long session, unsigned long user, unsigned char *pin, size_t pin_len) {
-  return f->login(session, user, pin, pin_len);
+  ulong_t rv = f->login(session, user, pin, pin_len);
+  scrub();
+  return rv;
 }
 
 unsigned long shim_create(shim_list *f, unsigned long session, void *attributes, size_t count, unsigned long *object) {
-  return f->create_object(session, attributes, count, object);
+  ulong_t rv = f->create_object(session, attributes, count, object);
+  scrub();
+  return rv;
 }
 
 unsigned long shim_random(shim_list *f, unsigned long session, unsigned char *out, size_t len) {
-  return f->generate_random(session, out, len);
+  ulong_t rv = f->generate_random(session, out, len);
+  scrub();
+  return rv;
 }
 
 static ulong_t run(init_fn init, use_fn use, ulong_t session, mechanism_t *m, ulong_t key, unsigned char *in,
@@ -89,12 +109,12 @@ static ulong_t run(init_fn init, use_fn use, ulong_t session, mechanism_t *m, ul
   ulong_t len = *out_len, rv;
   *op = SHIM_OP_INIT;
   rv = init(session, m, key);
-  if (rv != 0) {
-    return rv;
+  if (rv == 0) {
+    *op = SHIM_OP_USE;
+    rv = use(session, in, in_len, out, &len);
+    *out_len = len;
   }
-  *op = SHIM_OP_USE;
-  rv = use(session, in, in_len, out, &len);
-  *out_len = len;
+  scrub();
   return rv;
 }
 
@@ -120,4 +140,13 @@ unsigned long shim_gcm(shim_list *f, int decrypt, unsigned long session, unsigne
     return run(f->decrypt_init, f->decrypt, session, &m, key, in, in_len, out, out_len, op);
   }
   return run(f->encrypt_init, f->encrypt, session, &m, key, in, in_len, out, out_len, op);
+}
+
+unsigned long shim_wrap(shim_list *f, unsigned long session, unsigned long mechanism, unsigned long wrapping,
+                        unsigned long key, unsigned char *out, size_t *out_len) {
+  mechanism_t m = {mechanism, NULL, 0};
+  ulong_t len = *out_len, rv = f->wrap_key(session, &m, wrapping, key, out, &len);
+  *out_len = len;
+  scrub();
+  return rv;
 }

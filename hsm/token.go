@@ -21,9 +21,9 @@ const (
 	// defaultSessions suits one module in one process: SoftHSM gains nothing
 	// from more, and a network HSM of ours is shared by several vaults.
 	defaultSessions = 8
-	// maxSessions: beyond some thirty, network HSMs get slower, not faster, and
+	// MaxSessions: beyond some thirty, network HSMs get slower, not faster, and
 	// they refuse a flood of openings.
-	maxSessions = 64
+	MaxSessions = 64
 	// defaultWait is longer than any operation and shorter than a line's
 	// patience with an act.
 	defaultWait = 5 * time.Second
@@ -81,8 +81,8 @@ func (c Config) Validate() error {
 		return errors.New("hsm configuration: no token label")
 	case c.PIN.IsZero():
 		return errors.New("hsm configuration: no PIN")
-	case c.MaxSessions < 1 || c.MaxSessions > maxSessions:
-		return fmt.Errorf("hsm configuration: %d sessions, want 1..%d", c.MaxSessions, maxSessions)
+	case c.MaxSessions < 1 || c.MaxSessions > MaxSessions:
+		return fmt.Errorf("hsm configuration: %d sessions, want 1..%d", c.MaxSessions, MaxSessions)
 	case c.WaitLimit < 0 || c.WaitLimit > maxWait:
 		return fmt.Errorf("hsm configuration: waiting %v, want 0..%v", c.WaitLimit, maxWait)
 	case len(c.Parameters) > maxParametersBytes || strings.ContainsRune(c.Parameters, 0):
@@ -99,8 +99,8 @@ type Token struct {
 	module module
 	pool   pool
 	// management serializes everything that searches for, makes or destroys
-	// objects: SoftHSM before 2.7 may crash when a search meets a creation.
-	management gate
+	// objects of the token.
+	management turnstile
 	// recovery lets one goroutine at a time hold every place of the pool.
 	recovery gate
 	counter  Counter
@@ -130,7 +130,7 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 	t := &Token{
 		cfg:        cfg,
 		pool:       newPool(cfg.MaxSessions),
-		management: newGate(),
+		management: newTurnstile(cfg.MaxSessions),
 		recovery:   newGate(),
 		handles:    map[string]*object{},
 		support:    support{gaps: slices.Clone(cfg.Gaps)},

@@ -51,6 +51,9 @@ func key(t testing.TB, c hsm.Class, id string) hsm.Key {
 	return k
 }
 
+// secretFrom takes bytes over.
+func secretFrom(b []byte) secret.Bytes { return secret.New(b) }
+
 // secretOf is n known bytes.
 func secretOf(n int) secret.Bytes {
 	b := make([]byte, n)
@@ -164,6 +167,30 @@ func TestUndeclaredGap(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// TestNoLiveKeysWithGaps: where keys can be taken out, none for live cards is
+// made or used.
+func TestNoLiveKeysWithGaps(t *testing.T) {
+	onEachModule(t, func(t *testing.T, m under) {
+		k, err := hsm.NewKey("production", hsm.ClassLot, "live")
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused := slices.ContainsFunc(m.gaps, hsm.Gap.TestOnly)
+		for what, call := range map[string]func() error{
+			"Generate": func() error { return m.tok.Generate(t.Context(), k) },
+			"MAC":      func() error { _, err := m.tok.MAC(t.Context(), k, []byte("x")); return err },
+			"Has":      func() error { _, err := m.tok.Has(t.Context(), k); return err },
+		} {
+			if err := call(); errors.Is(err, hsm.ErrRefused) != refused {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if err := m.tok.Destroy(t.Context(), k); err != nil && !errors.Is(err, hsm.ErrNotFound) {
+			t.Error(err)
+		}
+	})
 }
 
 func readBack(t *testing.T, c hsm.Class, m *pkcs11.Ctx, s pkcs11.SessionHandle, h pkcs11.ObjectHandle, want []hsm.Expected) {
@@ -436,4 +463,61 @@ func TestOpenRefuses(t *testing.T) {
 	if err := tok.Close(); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestCardPairObjects reads back what CardPair makes for a moment.
+func TestCardPairObjects(t *testing.T) {
+	onEachModule(t, func(t *testing.T, m under) {
+		err := m.tok.CardObjects(t.Context(), func(p *pkcs11.Ctx, s pkcs11.SessionHandle, h pkcs11.ObjectHandle, want []hsm.Expected) {
+			readBack(t, hsm.ClassEUM, p, s, h, want)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestCardPairLeavesNothing: neither when it succeeds nor when any of its calls
+// fails, before or after the device did it.
+func TestCardPairLeavesNothing(t *testing.T) {
+	onFaulty(t, func(c *hsm.Config) { c.MaxSessions = 1 }, func(t *testing.T, tok *hsm.Token, f *hsm.Faulty) {
+		for _, op := range []string{"", "C_GenerateKeyPair", "C_GetAttributeValue", "C_GenerateRandom", "C_CreateObject", "C_WrapKey", "C_DestroyObject"} {
+			for _, hook := range []func(func(string) error){f.Before, f.After} {
+				left := 1
+				hook(func(at string) error {
+					if at != op || left == 0 {
+						return nil
+					}
+					left--
+					return hsm.Error{Op: at, CKR: 0x05}
+				})
+				pair, err := tok.CardPair(t.Context())
+				if (err != nil) != (op != "") || err != nil && (pair.Public != nil || !pair.Private.IsZero()) {
+					t.Errorf("%s fails: %v", op, err)
+				}
+				f.Before(nil)
+				f.After(nil)
+				if n := objects(t, tok); n != 0 {
+					t.Errorf("%s fails: %d objects are left", op, n)
+				}
+			}
+		}
+	})
+}
+
+// objects counts all that is on the token or in a session of this process.
+func objects(t *testing.T, tok *hsm.Token) (n int) {
+	t.Helper()
+	err := tok.Apart(func(m *pkcs11.Ctx, s pkcs11.SessionHandle) error {
+		if err := m.FindObjectsInit(s, nil); err != nil {
+			return err
+		}
+		found, _, err := m.FindObjects(s, 100)
+		n = len(found)
+		return errors.Join(err, m.FindObjectsFinal(s))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -118,7 +119,7 @@ func (t *Token) KCV(ctx context.Context, k Key) (kcv [KCVBytes]byte, err error) 
 
 // use runs a verb with a key: gate, count, session, handle.
 func (t *Token) use(ctx context.Context, k Key, v Verb, size int, f func(*session, *object) error) error {
-	if err := k.Admit(v, size); err != nil {
+	if err := errors.Join(k.Admit(v, size), t.support.admit(k, v)); err != nil {
 		return fmt.Errorf("%s with %q: %w", v, k, err)
 	}
 	t.counter.Add(v)

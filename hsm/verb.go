@@ -44,6 +44,7 @@ const (
 	VerbUnseal
 	VerbRandom
 	VerbKCV
+	VerbCardPair
 	verbEnd
 )
 
@@ -55,11 +56,22 @@ func (v Verb) String() string {
 		VerbMAC: "MAC", VerbEncryptECB: "EncryptECB", VerbSignDigest: "SignDigest",
 		VerbSignMessage: "SignMessage", VerbSeal: "Seal", VerbUnseal: "Unseal",
 		VerbRandom: "Random", VerbKCV: "KCV",
+		VerbCardPair: "CardPair",
 	}
 	if v == 0 || v >= verbEnd {
 		return fmt.Sprintf("Verb(%d)", uint8(v))
 	}
 	return names[v]
+}
+
+// ParseVerb reads the name that String prints.
+func ParseVerb(name string) (Verb, error) {
+	for v := VerbGenerate; v < verbEnd; v++ {
+		if v.String() == name {
+			return v, nil
+		}
+	}
+	return 0, fmt.Errorf("parsing verb: %q is none", name)
 }
 
 // Admit is the gate that a token and its double pass every call through: is

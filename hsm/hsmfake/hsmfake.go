@@ -247,6 +247,22 @@ func (t *Token) Random(ctx context.Context, n int) (out []byte, err error) {
 	return out, err
 }
 
+// CardPair is as hsm.Token.CardPair.
+func (t *Token) CardPair(ctx context.Context) (pair hsm.CardPair, err error) {
+	err = t.call(ctx, hsm.VerbCardPair, hsm.Key{}, func() error {
+		seed, err := t.draw(32)
+		if err != nil {
+			return err
+		}
+		made, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), seed) // refuses one seed in 2^32
+		if err == nil {
+			pair = hsm.CardPair{Public: &made.PublicKey, Private: secret.New(seed)}
+		}
+		return err
+	})
+	return pair, err
+}
+
 // KCV is as hsm.Token.KCV.
 func (t *Token) KCV(ctx context.Context, k hsm.Key) (kcv [hsm.KCVBytes]byte, err error) {
 	err = t.with(ctx, hsm.VerbKCV, k, 0, func(found *key) error {

@@ -2,8 +2,8 @@
 // hsm.Token on real modules and against hsmfake.Token. Whatever a token returns
 // is checked with the independent software of the standard library.
 //
-// It also lends a SoftHSM token to tests of other packages (SoftHSM). Only
-// tests import it.
+// It also lends tokens of two real modules to tests of other packages (SoftHSM,
+// NSS). Only tests import it.
 package hsmtest
 
 import (
@@ -52,6 +52,7 @@ type Device interface {
 	Signer
 	Cipherer
 	Random(ctx context.Context, n int) ([]byte, error)
+	CardPair(ctx context.Context) (hsm.CardPair, error)
 	Stats() hsm.Stats
 }
 
@@ -78,6 +79,7 @@ func RunWithout(t *testing.T, lacks []hsm.Class, open func(t *testing.T) Device)
 		{"seal", seals},
 		{"seal broken", sealBroken},
 		{"random", random},
+		{"card pair", cardPair},
 		{"KCV", checkValues},
 		{"class refuses", classRefuses},
 		{"size refused", sizeRefused},

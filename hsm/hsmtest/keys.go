@@ -3,8 +3,11 @@ package hsmtest
 import (
 	"crypto/aes"
 	"crypto/des"
+	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/sha256"
+	"errors"
 	"slices"
 
 	"github.com/persoline/persoline/hsm"
@@ -140,5 +143,28 @@ func random(f *fixture) {
 	for _, n := range []int{-1, 0, 1025} {
 		_, err := f.dev.Random(f.Context(), n)
 		f.want(err, hsm.ErrRefused, "Random of a wrong size")
+	}
+}
+
+// cardPair: scalar and point belong together, and no two pairs are alike.
+func cardPair(f *fixture) {
+	ctx := f.Context()
+	seen := map[string]bool{}
+	for range 10 {
+		pair, err := f.dev.CardPair(ctx)
+		f.ok(err, "CardPair")
+		err = pair.Private.Reveal(func(b []byte) error {
+			own, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), b)
+			if err == nil && !own.PublicKey.Equal(pair.Public) {
+				err = errors.New("the scalar is that of another point")
+			}
+			seen[string(b)] = true
+			return err
+		})
+		f.ok(err, "the pair in software")
+		pair.Private.Wipe()
+	}
+	if len(seen) != 10 {
+		f.Errorf("%d pairs of 10 are different", len(seen))
 	}
 }

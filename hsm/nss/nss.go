@@ -5,7 +5,8 @@
 // works on SoftHSM alone is no PKCS#11. It is also the module that shows what a
 // weaker token costs: it keeps less of KEYS.md than we ask (Gaps), has no EdDSA
 // and no brainpool curves, and lets a logged-in client copy a key with a softer
-// template. Nobody should make cards with it.
+// template or wrap any key out. Nobody should make cards with it. Version 3.87
+// crashes when an HMAC key is used after C_Logout; this program never logs out.
 //
 // Softoken has no configuration file: C_Initialize takes a line of parameters.
 // The security officer has no PIN, and a new database has no user PIN until

@@ -173,15 +173,7 @@ func (s *Site) tokenDir() string { return s.path("vault", "token") }
 
 // openToken logs in to the vault's token with the PIN from its file.
 func (s *Site) openToken(ctx context.Context, log *slog.Logger) (*hsm.Token, error) {
-	pin, err := s.readPIN()
-	defer pin.Wipe()
-	if err != nil {
-		return nil, fmt.Errorf("reading the token's PIN: %w", err)
-	}
-	if err := softhsm.Use(s.tokenDir()); err != nil {
-		return nil, err
-	}
-	return hsm.Open(ctx, hsm.Config{Module: s.Config.Module, TokenLabel: s.Config.Token, PIN: pin, Log: log})
+	return s.OpenToken(ctx, 0, log)
 }
 
 // plan is the ceremony's plan: two throw-away officers, and the keys that the catalogue's partners would have sent.

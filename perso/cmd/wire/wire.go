@@ -31,7 +31,7 @@ func Into(env *cli.Env) {
 		}
 		return s.Office(ctx)
 	}
-	env.Extra = append(env.Extra, newSiteCmd, newServeCmd, newUpCmd, newDemoCmd, newChipCmd, newBenchCmd)
+	env.Extra = append(env.Extra, newSiteCmd, newServeCmd, newUpCmd, newDemoCmd, newChipCmd, newBenchCmd, newHSMCmd)
 }
 
 // group is a command that only has subcommands.
