@@ -52,7 +52,11 @@ type card struct {
 }
 
 func newCard(t testing.TB, kmc []byte, number byte) *card {
-	c := &card{t: t, kdd: [10]byte{0x47, 0x90, 0x6D, 0x20, 0, 1, 0x0A, 0x0B, 0x0C, number}, life: map[string]byte{}, tags: map[string]map[uint32][]byte{}}
+	return newCardAs(t, kmc, [10]byte{0x47, 0x90, 0x6D, 0x20, 0, 1, 0x0A, 0x0B, 0x0C, number})
+}
+
+func newCardAs(t testing.TB, kmc []byte, kdd [10]byte) *card {
+	c := &card{t: t, kdd: kdd, life: map[string]byte{}, tags: map[string]map[uint32][]byte{}}
 	factory, err := scp.DiversifyKDF3(kmc, c.kdd)
 	if err != nil {
 		t.Fatal(err)

@@ -6,8 +6,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"math/big"
+	"sync"
 	"time"
 
 	"github.com/persoline/persoline/perso/cert"
@@ -70,6 +72,10 @@ func (v *Vault) certify(ctx context.Context, eid id.EID, point []byte, at time.T
 	if len(cert) != CertBytes || !bytes.HasPrefix(cert, certHeader) {
 		return nil, fmt.Errorf("signing certificate of %s: it has %d bytes, not %d", eid, len(cert), CertBytes)
 	}
+	if !verifies(v.eum, body, sig) {
+		return nil, fmt.Errorf("signing certificate of %s: the signature does not verify", eid)
+	}
+	v.certs.remember(cert)
 	return cert, nil
 }
 
@@ -118,12 +124,17 @@ func possession(answer, challenge []byte) []byte {
 	if err != nil || len(sig) != signatureBytes {
 		return nil
 	}
-	digest := sha256.Sum256(bytes.Join([][]byte{[]byte(possessionLabel), challenge, point}, nil))
-	r, s := new(big.Int).SetBytes(sig[:signatureBytes/2]), new(big.Int).SetBytes(sig[signatureBytes/2:])
-	if !ecdsa.Verify(pub, digest[:], r, s) {
+	if !verifies(pub, bytes.Join([][]byte{[]byte(possessionLabel), challenge, point}, nil), sig) {
 		return nil
 	}
 	return bytes.Clone(point)
+}
+
+// verifies checks a raw signature, r ‖ s, over SHA-256 of the message.
+func verifies(key *ecdsa.PublicKey, message, sig []byte) bool {
+	digest := sha256.Sum256(message)
+	r, s := new(big.Int).SetBytes(sig[:signatureBytes/2]), new(big.Int).SetBytes(sig[signatureBytes/2:])
+	return ecdsa.Verify(key, digest[:], r, s)
 }
 
 // Places in the signed body, which has one length.
@@ -132,8 +143,38 @@ const (
 	certPointAt = certBodyBytes - 3 - pointBytes
 )
 
+// certificates remembers which ones this process found well signed, first of all those that it made: acts that follow need
+// not verify them again.
+// Each has one place, by its hash; the next one with this place takes it. They are compared whole, since a ledger may look
+// for two with one place.
+type certificates struct {
+	mu   sync.Mutex
+	seen [rememberedCertificates][sha256.Size]byte
+}
+
+// rememberedCertificates is some minutes of the fastest factory, in 128 KiB.
+const rememberedCertificates = 4096
+
+func (c *certificates) place(hash [sha256.Size]byte) *[sha256.Size]byte {
+	return &c.seen[binary.BigEndian.Uint16(hash[:])%rememberedCertificates]
+}
+
+func (c *certificates) remember(cert []byte) {
+	hash := sha256.Sum256(cert)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	*c.place(hash) = hash
+}
+
+func (c *certificates) has(cert []byte) bool {
+	hash := sha256.Sum256(cert)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return *c.place(hash) == hash
+}
+
 // checkCertificate verifies that a certificate from the ledger is one that this site signed for the EID and the key.
-func checkCertificate(eum *ecdsa.PublicKey, cert []byte, eid id.EID, point []byte) error {
+func (v *Vault) checkCertificate(cert []byte, eid id.EID, point []byte) error {
 	if len(cert) != CertBytes || !bytes.HasPrefix(cert, certHeader) {
 		return refuse("certificate on record has not the form of one")
 	}
@@ -142,10 +183,12 @@ func checkCertificate(eum *ecdsa.PublicKey, cert []byte, eid id.EID, point []byt
 	if !bytes.Equal(body[certEIDAt:certEIDAt+eidBytes], e[:]) || !bytes.Equal(body[certPointAt:certPointAt+pointBytes], point) {
 		return refuse("certificate on record is for another EID or key")
 	}
-	digest := sha256.Sum256(body)
-	r, s := new(big.Int).SetBytes(sig[:signatureBytes/2]), new(big.Int).SetBytes(sig[signatureBytes/2:])
-	if !ecdsa.Verify(eum, digest[:], r, s) {
+	if v.certs.has(cert) {
+		return nil
+	}
+	if !verifies(v.eum, body, sig) {
 		return refuse("certificate on record was not signed here")
 	}
+	v.certs.remember(cert)
 	return nil
 }

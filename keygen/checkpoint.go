@@ -51,6 +51,9 @@ func (v *Vault) Checkpoint(ctx context.Context, q bus.CheckpointRequest) (bus.Ch
 	if err != nil {
 		return bus.CheckpointReply{}, err
 	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.hold(note, next)
 	return bus.CheckpointReply{Note: note, Last: next.Size}, nil
 }
 
@@ -76,18 +79,26 @@ func (v *Vault) advance(last, next checkpoint.Checkpoint, proof [][32]byte) erro
 	return nil
 }
 
-// openCheckpoint verifies a checkpoint by the vault's own log key. Batches come against the same one: it is kept.
+// hold keeps a note that this vault signed, for the batches that come against it. v.mu is held.
+func (v *Vault) hold(note []byte, cp checkpoint.Checkpoint) {
+	v.notes[v.noted%heldNotes] = heldNote{note: slices.Clone(note), cp: cp}
+	v.noted++
+}
+
+// openCheckpoint reads a checkpoint that this vault signed just now, or verifies that it once did, by its log key.
 func (v *Vault) openCheckpoint(note []byte) (checkpoint.Checkpoint, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if v.note != nil && bytes.Equal(v.note, note) {
-		return v.cp, nil
+	for i := range v.notes {
+		if held := &v.notes[i]; held.note != nil && bytes.Equal(held.note, note) {
+			return held.cp, nil
+		}
 	}
 	cp, err := checkpoint.Open(note, v.cfg.Origin, v.log)
 	if err != nil {
 		return cp, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
-	v.note, v.cp = slices.Clone(note), cp
+	v.hold(note, cp)
 	return cp, nil
 }
 

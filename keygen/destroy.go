@@ -43,7 +43,7 @@ func (v *Vault) DestroyLot(ctx context.Context, q bus.DestroyLotRequest) (bus.De
 	}
 	v.opening.Lock() // no lot is opened meanwhile
 	defer v.opening.Unlock()
-	d, hash, err := v.mayDestroy(q)
+	d, hash, keys, err := v.mayDestroy(q)
 	if err != nil {
 		v.cfg.Log.Error("refused to destroy a lot's key", "err", err)
 		return bus.DestroyLotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
@@ -62,26 +62,25 @@ func (v *Vault) DestroyLot(ctx context.Context, q bus.DestroyLotRequest) (bus.De
 		}
 	}
 	v.forgetLot(d.Lot)
-	return v.shred(ctx, d.Lot, grave)
+	return v.shred(ctx, d.Lot, grave, keys)
 }
 
-// shred takes the key off the token, sees that it is gone, and says so.
-func (v *Vault) shred(ctx context.Context, lot perso.Name, g Grave) (bus.DestroyLotReply, error) {
-	k, err := hsm.NewKey(string(v.cfg.Env), hsm.ClassLot, string(lot))
-	if err != nil {
-		return bus.DestroyLotReply{}, err
+// shred takes the lot's keys off the token, sees that they are gone, and says so.
+func (v *Vault) shred(ctx context.Context, lot perso.Name, g Grave, keys []hsm.Key) (bus.DestroyLotReply, error) {
+	c := statement.Destroyed{Env: v.cfg.Env, Vault: v.cfg.Name, Lot: lot, Destroy: g.Statement, Copies: g.Copies, At: g.At}
+	for _, k := range keys {
+		if err := v.cfg.Shredder.Destroy(ctx, k); err != nil && !errors.Is(err, hsm.ErrNotFound) {
+			return bus.DestroyLotReply{}, fmt.Errorf("destroying a key of lot %q: %w", lot, err)
+		}
+		has, err := v.cfg.Token.Has(ctx, k)
+		if err == nil && has {
+			err = fmt.Errorf("%q is still there", k)
+		}
+		if err != nil {
+			return bus.DestroyLotReply{}, fmt.Errorf("destroying a key of lot %q: %w", lot, err)
+		}
+		c.Keys = append(c.Keys, k.Label)
 	}
-	if err := v.cfg.Shredder.Destroy(ctx, k); err != nil && !errors.Is(err, hsm.ErrNotFound) {
-		return bus.DestroyLotReply{}, fmt.Errorf("destroying key of lot %q: %w", lot, err)
-	}
-	has, err := v.cfg.Token.Has(ctx, k)
-	if err == nil && has {
-		err = errors.New("it is still there")
-	}
-	if err != nil {
-		return bus.DestroyLotReply{}, fmt.Errorf("destroying key of lot %q: %w", lot, err)
-	}
-	c := statement.Destroyed{Env: v.cfg.Env, Vault: v.cfg.Name, Lot: lot, Key: k.Label, Destroy: g.Statement, Copies: g.Copies, At: g.At}
 	body, err := c.Encode()
 	if err != nil {
 		return bus.DestroyLotReply{}, err
@@ -99,37 +98,40 @@ func (v *Vault) shred(ctx context.Context, lot perso.Name, g Grave) (bus.Destroy
 }
 
 // mayDestroy checks the officers' words, from the pinned register on, and their places in the log.
-func (v *Vault) mayDestroy(q bus.DestroyLotRequest) (d statement.Destroy, hash [32]byte, err error) {
+func (v *Vault) mayDestroy(q bus.DestroyLotRequest) (d statement.Destroy, hash [32]byte, keys []hsm.Key, err error) {
 	chain, register, err := v.registerOf(q.Register)
 	if err != nil {
-		return d, hash, err
+		return d, hash, nil, err
 	}
 	var signed [3]statement.Signed
 	for i, b := range [][]byte{q.Release, q.Close, q.Destroy} {
 		if signed[i], err = statement.DecodeSigned(b); err != nil {
-			return d, hash, err
+			return d, hash, nil, err
 		}
 	}
 	// The release is of its own time: its officers may have left since. This vault opened the lot under it.
 	for _, s := range signed[1:] {
 		if err := register.Authorize(s); err != nil {
-			return d, hash, err
+			return d, hash, nil, err
 		}
 	}
 	c, err := statement.ParseClose(signed[1].Body)
 	if err != nil {
-		return d, hash, err
+		return d, hash, nil, err
 	}
 	if d, err = statement.ParseDestroy(signed[2].Body); err != nil {
-		return d, hash, err
+		return d, hash, nil, err
 	}
 	hash = signed[2].Hash()
+	if keys, err = v.lotKeys(signed[0].Body); err != nil {
+		return d, hash, nil, err
+	}
 	if err := v.agrees(d, c, signed, chain); err != nil {
-		return d, hash, fmt.Errorf("destroying key of lot %q: %w", d.Lot, err)
+		return d, hash, nil, fmt.Errorf("destroying key of lot %q: %w", d.Lot, err)
 	}
 	cp, err := v.openCheckpoint(q.Checkpoint)
 	if err != nil {
-		return d, hash, err
+		return d, hash, nil, err
 	}
 	for _, p := range []struct {
 		entry bus.Proven
@@ -137,10 +139,26 @@ func (v *Vault) mayDestroy(q bus.DestroyLotRequest) (d statement.Destroy, hash [
 		hash  [32]byte
 	}{{q.Closed, statement.KindClose, signed[1].Hash()}, {q.Ordered, statement.KindDestroy, hash}} {
 		if err := proveStatement(cp, p.entry, p.kind, p.hash, d.Lot); err != nil {
-			return d, hash, fmt.Errorf("destroying key of lot %q: %w", d.Lot, err)
+			return d, hash, nil, fmt.Errorf("destroying key of lot %q: %w", d.Lot, err)
 		}
 	}
-	return d, hash, nil
+	return d, hash, keys, nil
+}
+
+// lotKeys are those that the vault made for a lot: its own, and of random Ki the key that they are sealed under.
+func (v *Vault) lotKeys(released []byte) ([]hsm.Key, error) {
+	r, err := statement.ParseRelease(released)
+	if err != nil {
+		return nil, err
+	}
+	l := &lot{release: r}
+	if err := l.nameKeys(v.cfg.Env); err != nil {
+		return nil, err
+	}
+	if l.randomKi() {
+		return []hsm.Key{l.key, l.seal}, nil
+	}
+	return []hsm.Key{l.key}, nil
 }
 
 // agrees holds the statements against one another, the vault's memory and the clock.
@@ -250,8 +268,21 @@ func (v *Vault) readRemains(ctx context.Context, name perso.Name) (*lot, error) 
 		return nil, fmt.Errorf("deriving the receipt key of lot %q: %w", name, err)
 	}
 	l := &lot{release: statement.Release{Lot: name}, receipts: secret.New(mac[:])}
-	_, err = v.replay(l)
-	l.receipts.Wipe()
-	l.seen = nil
-	return l, err
+	defer l.receipts.Wipe()
+	err = v.cfg.Journal.Read(name, 0, func(b []byte) (bool, error) {
+		r, err := parseRendered(b)
+		if err != nil {
+			return false, err
+		}
+		e := r.receipt
+		if e.Vault != v.cfg.Name || e.Lot != name || e.Seq != l.next || e.Prev != l.head {
+			return false, fmt.Errorf("receipt %d does not continue the chain", l.next)
+		}
+		l.head, l.next = entry.Hash(r.Receipt), l.next+1
+		return true, l.verifyReceipt(e)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading receipts of destroyed lot %q: %w", name, err)
+	}
+	return l, nil
 }

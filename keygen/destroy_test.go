@@ -11,6 +11,7 @@ import (
 	"github.com/persoline/persoline/hsm/hsmfake"
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/keygen/journal"
+	"github.com/persoline/persoline/keygen/kisource"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
@@ -26,8 +27,12 @@ type grave struct {
 	logged  bool // the destruction stands in the log
 }
 
-func newGrave(t *testing.T) *grave {
+func newGrave(t *testing.T) *grave { return newGraveOf(t, func(*statement.Release) {}) }
+
+func newGraveOf(t *testing.T, change func(*statement.Release)) *grave {
 	r := newRig(t)
+	change(&r.release)
+	r.signed = r.sign(r.release, "ann", "bob")
 	memory, err := journal.OpenMemory(r.made.MemoryDir)
 	if err != nil {
 		t.Fatal(err)
@@ -103,7 +108,7 @@ func TestDestroyLot(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, err := statement.ParseDestroyed(s.Body)
-	if err != nil || c.Lot != testLot || c.Copies != 1 || c.Key != g.key().Label || c.Vault != "V1" || !ed25519.Verify(g.made.StmtKey, s.Body, s.Signatures[0].Sig[:]) {
+	if err != nil || c.Lot != testLot || c.Copies != 1 || len(c.Keys) != 1 || c.Keys[0] != g.key().Label || c.Vault != "V1" || !ed25519.Verify(g.made.StmtKey, s.Body, s.Signatures[0].Sig[:]) {
 		t.Errorf("certificate %+v, %v", c, err)
 	}
 	g.now = g.now.Add(time.Hour)
@@ -124,6 +129,34 @@ func TestDestroyLot(t *testing.T) {
 	g.reopenVault()
 	if _, err := g.vault.OpenLot(ctx, g.openRequest()); code(err) != bus.FaultRefused {
 		t.Errorf("opened with a key that came back: %v", err)
+	}
+}
+
+// TestDestroyRandomKi: the key that a lot's random Ki are sealed under goes with the lot's own.
+func TestDestroyRandomKi(t *testing.T) {
+	t.Parallel()
+	h := newGraveOf(t, func(r *statement.Release) { r.KiSource = "random" })
+	seal, err := kisource.LotSealKey(perso.EnvTest, testLot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := h.token.(*hsmfake.Token)
+	if has, err := token.Has(ctx, seal); !has || err != nil {
+		t.Fatalf("no seal key before: %v", err)
+	}
+	a, err := h.vault.DestroyLot(ctx, h.request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if has, err := token.Has(ctx, seal); has || err != nil || h.there() {
+		t.Errorf("seal key there %v, lot key there %v, %v", has, h.there(), err)
+	}
+	s, err := statement.DecodeSigned(a.Certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c, err := statement.ParseDestroyed(s.Body); err != nil || len(c.Keys) != 2 || c.Keys[1] != seal.Label {
+		t.Errorf("certificate of %q, %v", c.Keys, err)
 	}
 }
 

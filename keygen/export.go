@@ -3,15 +3,17 @@ package keygen
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 
-	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/keygen/transport"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/eis"
 	"github.com/persoline/persoline/perso/entry"
-	"github.com/persoline/persoline/perso/scp"
+	"github.com/persoline/persoline/perso/order/k4"
+	"github.com/persoline/persoline/perso/secret"
 )
 
 // Export gives the keys or signatures of good units to the receiver that the release names. An item shows that its unit
@@ -102,14 +104,13 @@ func (l *lot) proveGood(cp checkpoint.Checkpoint, item bus.ExportItem) (entry.Cl
 	case o.Verdict != perso.VerdictGood || o.Receipt == [32]byte{}:
 		return c, refuse("unit %d generation %d ended %q", c.Unit, c.Gen, o.Verdict)
 	}
-	cert, good := l.seen.proven(c, entry.Hash(item.Claim.Entry))
-	switch {
+	switch good, withCert := l.seen.proven(c, entry.Hash(item.Claim.Entry), o.Cert); {
 	case !good:
 		return c, refuse("unit %d generation %d is good in the log, but did not prove it here", c.Unit, c.Gen)
-	case o.Cert != cert:
+	case !withCert:
 		return c, refuse("outcome names another certificate than the one that unit %d proved itself with", c.Unit)
 	}
-	return c, signedFacts(c, cert, item.Signed)
+	return c, errors.Join(l.proveKi(c, item.Ki), signedFacts(c, o.Cert, item.Signed))
 }
 
 // signedFacts checks that what is to be signed speaks of the unit: its EID and the certificate on its chip.
@@ -131,22 +132,20 @@ func (v *Vault) exportUnit(ctx context.Context, l *lot, kind bus.ExportKind, c e
 	if kind == bus.ExportSign {
 		return v.signEIS(ctx, item.Signed)
 	}
-	x := &variables{ctx: ctx, v: v, l: l, claim: c}
+	x := &variables{ctx: ctx, v: v, l: l, claim: c, ki: func() ([]byte, secret.Bytes, error) { return item.Ki, secret.Bytes{}, nil }}
 	defer x.wipe()
 	keys, err := x.secrets()
 	if err != nil {
 		return bus.ExportResult{}, err
 	}
 	if kind == bus.ExportEIS {
-		return v.wrapped(ctx, l.wrap, []exported{
-			{"OTA.KIC", keys.OTAKic, true}, {"OTA.KID", keys.OTAKid, true}, {"OTA.KIK", keys.OTAKik, true},
-		})
+		return v.wrapped(ctx, l.wrap, k4.AESECB, keyValue("OTA.KIC", keys.OTAKic), keyValue("OTA.KID", keys.OTAKid), keyValue("OTA.KIK", keys.OTAKik))
 	}
-	return v.wrapped(ctx, l.out, []exported{
-		{"KI", keys.KI, true}, {"OPC", x.opc, true},
-		{"PIN1", padCode(keys.PIN1), false}, {"PUK1", padCode(keys.PUK1), false},
-		{"PIN2", padCode(keys.PIN2), false}, {"PUK2", padCode(keys.PUK2), false}, {"ADM1", padCode(keys.ADM1), false},
-	})
+	code := func(name string, field [pinBytes]byte) transport.Value {
+		return transport.CodeValue(l.layout, name, field)
+	}
+	return v.wrapped(ctx, l.out, l.layout, keyValue("KI", keys.KI), keyValue("OPC", x.opc),
+		code("PIN1", keys.PIN1), code("PUK1", keys.PUK1), code("PIN2", keys.PIN2), code("PUK2", keys.PUK2), code("ADM1", keys.ADM1))
 }
 
 // signEIS signs the SignedInfo that belongs to an EumSignedInfo.
@@ -157,42 +156,4 @@ func (v *Vault) signEIS(ctx context.Context, signed []byte) (bus.ExportResult, e
 	digest := sha256.Sum256(eis.SignedInfo(sha256.Sum256(signed)))
 	sig, err := v.cfg.Token.SignDigest(ctx, v.cfg.Keys.EIS, digest[:])
 	return bus.ExportResult{Signature: sig}, err
-}
-
-// exported is one block that leaves under a receiver's key.
-type exported struct {
-	name  string
-	value [keyBytes]byte
-	isKey bool // a check value goes with it
-}
-
-// padCode fills a code, ASCII with FF behind it, to one block.
-func padCode(code [pinBytes]byte) (block [keyBytes]byte) {
-	for i := copy(block[:], code[:]); i < len(block); i++ {
-		block[i] = 0xFF
-	}
-	return block
-}
-
-// wrapped encrypts all blocks in one HSM operation: AES-ECB, which for single blocks of keys is what receivers use.
-func (v *Vault) wrapped(ctx context.Context, under hsm.Key, blocks []exported) (bus.ExportResult, error) {
-	plain := make([]byte, 0, len(blocks)*keyBytes)
-	defer func() { clear(plain[:cap(plain)]); clear(blocks) }()
-	for _, b := range blocks {
-		plain = append(plain, b.value[:]...)
-	}
-	sealed, err := v.cfg.Token.EncryptECB(ctx, under, plain)
-	if err != nil {
-		return bus.ExportResult{}, fmt.Errorf("wrapping under %q: %w", under, err)
-	}
-	var result bus.ExportResult
-	for i, b := range blocks {
-		w := bus.WrappedKey{Name: b.name, Value: sealed[i*keyBytes : (i+1)*keyBytes : (i+1)*keyBytes]}
-		if b.isKey {
-			kcv := scp.KCV(b.value[:])
-			w.KCV = kcv[:]
-		}
-		result.Keys = append(result.Keys, w)
-	}
-	return result, nil
 }

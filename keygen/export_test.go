@@ -34,7 +34,7 @@ func exportRig(t *testing.T) (*rig, *unit, bus.ExportRequest) {
 }
 
 // decrypt undoes ECB with a key the receiver has.
-func decrypt(t *testing.T, key, value []byte) []byte {
+func decrypt(t testing.TB, key, value []byte) []byte {
 	t.Helper()
 	block, err := aes.NewCipher(key)
 	if err != nil {

@@ -1,9 +1,11 @@
 package keygen
 
 import (
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"hash"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
@@ -11,7 +13,7 @@ import (
 )
 
 // MaxRememberedSessions bounds the sessions of a lot of which each act is remembered, about ten hours of eight fast lines.
-// A session whose challenge is older than the oldest remembered one is refused if it is not remembered itself.
+// A challenge is not taken when one was used whose serial number is higher by this many, or by a multiple of it.
 const MaxRememberedSessions = 65_536
 
 // rendered is one journal record: the receipt, and what the index and a repeated act need beside it.
@@ -22,9 +24,9 @@ type rendered struct {
 	Secrets bool   `cbor:"4,keyasint,omitempty"` // the window held a secret of the card
 	Cert    []byte `cbor:"5,keyasint,omitempty"` // signed in this act, or what its verdict was proven with
 	Key     []byte `cbor:"6,keyasint,omitempty"`
-	// Unwritten says that the session broke off before the chip confirmed the claim's stamp: a chip without one may
-	// still be the claim's.
-	Unwritten bool `cbor:"7,keyasint,omitempty"`
+	// Stamp is the serial number of the session whose stamp the chip is to show.
+	Stamp uint64 `cbor:"9,keyasint,omitempty"`
+	Ki    []byte `cbor:"8,keyasint,omitempty"` // sealed: drawn in this act, or what its verdict was proven with
 
 	receipt entry.Receipt
 }
@@ -42,111 +44,122 @@ func parseRendered(b []byte) (rendered, error) {
 
 const resultScript, resultGood = "script", "good"
 
-// servedAct is an act that has a receipt.
-type servedAct struct {
-	responses [32]byte
-	seq       uint64 // of its last receipt
-	known     bool
-}
-
-type seenSession struct {
-	serial uint64
-	acts   [perso.MaxActs]servedAct
-}
-
-// bound is what a unit was last served as. Claims are told apart by their whole hash: who owns the ledger chooses their
-// content, and could make two that agree in half of it.
-type bound struct {
-	claim   [32]byte
-	cert    [32]byte // hash of the certificate that it was proven good with
-	session uint64   // first bytes of the first session that wrote
-	gen     perso.Generation
-	wrote   bool // a window after act 0 left
-	secrets bool // a secret may have left
-	good    bool
-}
-
 // index is what a lot's receipts say, in memory: it finds replays, second claims and repeated acts. It is rebuilt from the
 // journal and knows only what this vault served; other vaults of the site have their own.
+//
+// A lot has up to a million units, so it keeps 32 bytes of each and not what can be read in the journal. Claims, sessions
+// and certificates are in it as tags: 64 bits of an HMAC. Who owns the ledger chooses the content of claims, and a line
+// that of sessions; but the key never leaves the vault, so nobody can look for two with one tag: all that is left is to
+// ask the vault 2^63 times, each time with another entry in the log.
 type index struct {
-	sessions map[perso.Session]*seenSession
-	serials  map[uint64]perso.Session
-	queue    []perso.Session // in order of their first act
-	low      uint64          // highest serial number that was forgotten
-	forgot   bool
-
-	units map[perso.Unit]*bound
-	eids  map[uint32][32]byte
-	goods uint64
+	mac      hash.Hash // HMAC-SHA-256 under the index key of the lot
+	units    pages[seenUnit]
+	sessions pages[seenSession]
+	kis      *pages[uint64] // tags of the sealed Ki that units were found good with; of a lot with random Ki
+	goods    uint64
 }
 
-func newIndex() *index {
-	return &index{sessions: map[perso.Session]*seenSession{}, serials: map[uint64]perso.Session{}, units: map[perso.Unit]*bound{}, eids: map[uint32][32]byte{}}
+// seenUnit is what a unit was last served as, and by whom the EID of the same number is used.
+type seenUnit struct {
+	claim   uint64 // tag of the claim's hash
+	session uint64 // serial number of the session that wrote first; until one did, of the last that was opened
+	cert    uint64 // tag of the hash of the certificate that it was proven good with
+	eidOf   uint32 // 1 + the unit that claimed the EID of this number; 0 when none did
+	gen     perso.Generation
+	is      unitMarks
+}
+
+type unitMarks uint8
+
+const (
+	unitSeen    unitMarks = 1 << iota
+	unitWrote             // a window after act 0 left
+	unitSecrets           // a secret may have left
+	unitGood
+)
+
+// seenSession is the place of one session; the next one in it has a higher serial number.
+type seenSession struct {
+	serial uint64
+	tag    uint64
+	acts   [perso.MaxActs]uint32 // 1 + number of the act's last receipt; 0 when it has none
+	used   bool
+}
+
+// maxReceipts bounds the receipts of a lot: a million units of a thousand acts each.
+const maxReceipts = 1<<32 - 2
+
+func newIndex(key []byte, units uint64, sessions int) *index {
+	return &index{mac: hmac.New(sha256.New, key), units: newPages[seenUnit](units), sessions: newPages[seenSession](uint64(sessions))}
+}
+
+// What a tag is of.
+const (
+	tagClaim   = 'c'
+	tagSession = 's'
+	tagCert    = 'x'
+)
+
+func (x *index) tag(of byte, b [32]byte) uint64 {
+	var sum [sha256.Size]byte
+	x.mac.Reset()
+	x.mac.Write([]byte{of})
+	x.mac.Write(b[:])
+	return binary.BigEndian.Uint64(x.mac.Sum(sum[:0]))
 }
 
 // add takes one receipt into the index.
-func (x *index) add(r rendered) {
+func (x *index) add(r rendered) error {
 	e := r.receipt
-	s := x.sessions[e.Session]
-	if s == nil {
-		x.forgetOldest()
-		s = &seenSession{serial: r.Serial}
-		x.sessions[e.Session], x.serials[r.Serial] = s, e.Session
-		x.queue = append(x.queue, e.Session)
+	if uint64(e.Unit) >= x.units.len || uint64(r.Index) >= x.units.len || int(e.N) >= perso.MaxActs || e.Seq > maxReceipts {
+		return fmt.Errorf("receipt %d is of unit %d, act %d, which the lot does not have", e.Seq, e.Unit, e.N)
 	}
-	s.acts[e.N] = servedAct{responses: e.Responses, seq: e.Seq, known: true}
-	u := x.units[e.Unit]
-	if u == nil || u.claim != e.Claim {
-		u = &bound{claim: e.Claim, gen: e.Gen}
-		x.units[e.Unit] = u
+	s, tag := x.sessions.at(r.Serial%x.sessions.len), x.tag(tagSession, e.Session)
+	if !s.used || s.serial != r.Serial || s.tag != tag {
+		*s = seenSession{serial: r.Serial, tag: tag, used: true}
 	}
-	x.eids[r.Index] = e.Claim
-	if e.Result == resultScript && e.N > 0 && !u.wrote {
-		u.wrote, u.session = true, shortSession(e.Session)
+	s.acts[e.N] = uint32(e.Seq) + 1
+	u, claim := x.units.at(uint64(e.Unit)), x.tag(tagClaim, e.Claim)
+	if u.is&unitSeen == 0 || u.claim != claim {
+		u.claim, u.gen, u.is, u.session, u.cert = claim, e.Gen, unitSeen, 0, 0
 	}
-	if r.Unwritten && u.session == shortSession(e.Session) {
-		u.wrote = false
+	x.units.at(uint64(r.Index)).eidOf = uint32(e.Unit) + 1
+	if e.Result == resultScript && u.is&unitWrote == 0 {
+		u.session = r.Serial
+		if e.N > 0 {
+			u.is |= unitWrote
+		}
 	}
-	u.secrets = u.secrets || r.Secrets
-	if e.Result == resultGood && !u.good {
-		u.good, u.cert = true, sha256.Sum256(r.Cert)
+	if r.Secrets {
+		u.is |= unitSecrets
+	}
+	if e.Result == resultGood && u.is&unitGood == 0 {
+		u.is |= unitGood
+		u.cert = x.tag(tagCert, sha256.Sum256(r.Cert))
+		x.addKi(e.Unit, r.Ki)
 		x.goods++
 	}
+	return nil
 }
 
-func (x *index) forgetOldest() {
-	if len(x.queue) < MaxRememberedSessions {
-		return
+// act gives the number of an act's last receipt.
+func (x *index) act(s perso.Session, serial uint64, n uint8) (seq uint64, known bool) {
+	seen := x.sessions.peek(serial % x.sessions.len)
+	if !seen.used || seen.serial != serial || int(n) >= len(seen.acts) || seen.acts[n] == 0 || seen.tag != x.tag(tagSession, s) {
+		return 0, false
 	}
-	oldest := x.queue[0]
-	x.queue = x.queue[1:]
-	serial := x.sessions[oldest].serial
-	delete(x.sessions, oldest)
-	delete(x.serials, serial)
-	x.low, x.forgot = max(x.low, serial), true
-}
-
-// act gives what is known of an act.
-func (x *index) act(s perso.Session, n uint8) servedAct {
-	if seen := x.sessions[s]; seen != nil && int(n) < len(seen.acts) {
-		return seen.acts[n]
-	}
-	return servedAct{}
+	return uint64(seen.acts[n]) - 1, true
 }
 
 // admitSession refuses a challenge that was used by another session, or that is too old to know.
 func (x *index) admitSession(s perso.Session, serial uint64) error {
-	if seen := x.sessions[s]; seen != nil {
-		if seen.serial != serial {
-			return refuse("session %s was opened with challenge %d, not %d", s, seen.serial, serial)
-		}
+	switch seen := x.sessions.peek(serial % x.sessions.len); {
+	case !seen.used || seen.serial < serial:
 		return nil
-	}
-	if other, used := x.serials[serial]; used {
-		return refuse("challenge %d was used by session %s", serial, other)
-	}
-	if x.forgot && serial <= x.low {
+	case seen.serial > serial:
 		return refuse("challenge %d is older than the sessions that are remembered", serial)
+	case seen.tag != x.tag(tagSession, s):
+		return refuse("challenge %d was used by another session than %s", serial, s)
 	}
 	return nil
 }
@@ -154,37 +167,76 @@ func (x *index) admitSession(s perso.Session, serial uint64) error {
 // admitClaim refuses a claim that contradicts one that was served: another chip for the unit or EID, or a generation that
 // was superseded (I1).
 func (x *index) admitClaim(c entry.Claim, hash [32]byte) error {
-	if other, used := x.eids[uint32(c.Index)]; used && other != hash {
+	u := x.units.peek(uint64(c.Unit))
+	same := u.is&unitSeen != 0 && u.claim == x.tag(tagClaim, hash)
+	switch of := x.units.peek(uint64(c.Index)).eidOf; {
+	case same:
+		return nil
+	case of != 0:
 		return refuse("EID index %d was claimed otherwise", c.Index)
-	}
-	u := x.units[c.Unit]
-	switch {
-	case u == nil || u.claim == hash:
+	case u.is&unitSeen == 0:
 		return nil
 	case u.gen >= c.Gen:
 		return refuse("unit %d generation %d was claimed otherwise, in generation %d", c.Unit, c.Gen, u.gen)
-	case u.good:
+	case u.is&unitGood != 0:
 		return refuse("unit %d is good in generation %d", c.Unit, u.gen)
 	}
 	return nil
 }
 
-// history of a claim: whether secrets may have reached its chip, and whether an earlier session began to write.
-func (x *index) history(c entry.Claim, hash [32]byte, s perso.Session) (secrets, wrote, good bool) {
-	u := x.units[c.Unit]
-	if u == nil || u.claim != hash {
-		return false, false, false
-	}
-	return u.secrets, u.wrote && u.session != shortSession(s), u.good
+// history is what earlier acts of a claim came to.
+type history struct {
+	wrote   bool   // a window after act 0 left
+	secrets bool   // secrets may have reached its chip
+	good    bool   // the chip proved itself
+	session uint64 // serial number of the session that wrote first; until one did, of the last that was opened
 }
 
-// proven gives the hash of the certificate that a claim was found good with. No word of the log stands in for that.
-func (x *index) proven(c entry.Claim, hash [32]byte) (cert [32]byte, good bool) {
-	u := x.units[c.Unit]
-	if u == nil || u.claim != hash || !u.good {
-		return cert, false
+// wroteBefore says whether another session than this one began to write.
+func (h history) wroteBefore(serial uint64) bool { return h.wrote && h.session != serial }
+
+func (x *index) history(c entry.Claim, hash [32]byte) history {
+	u := x.units.peek(uint64(c.Unit))
+	if u.is&unitSeen == 0 || u.claim != x.tag(tagClaim, hash) {
+		return history{}
 	}
-	return u.cert, true
+	return history{wrote: u.is&unitWrote != 0, secrets: u.is&unitSecrets != 0, good: u.is&unitGood != 0, session: u.session}
 }
 
-func shortSession(s perso.Session) uint64 { return binary.BigEndian.Uint64(s[:8]) }
+// proven says whether a claim was found good, and with the certificate of this hash. No word of the log stands in for that.
+func (x *index) proven(c entry.Claim, hash, cert [32]byte) (good, withCert bool) {
+	if !x.history(c, hash).good {
+		return false, false
+	}
+	return true, x.units.peek(uint64(c.Unit)).cert == x.tag(tagCert, cert)
+}
+
+// pageItems are made at once: a lot that has just begun costs little.
+const pageItems = 512
+
+// pages is an array of a known length of which pages that nobody touched do not exist.
+type pages[T any] struct {
+	len  uint64
+	made []*[pageItems]T
+}
+
+func newPages[T any](n uint64) pages[T] {
+	return pages[T]{len: n, made: make([]*[pageItems]T, (n+pageItems-1)/pageItems)}
+}
+
+// at gives an item to change.
+func (p *pages[T]) at(i uint64) *T {
+	page := &p.made[i/pageItems]
+	if *page == nil {
+		*page = new([pageItems]T)
+	}
+	return &(*page)[i%pageItems]
+}
+
+// peek gives an item to read; the zero one where there is none.
+func (p *pages[T]) peek(i uint64) (item T) {
+	if i < p.len && p.made[i/pageItems] != nil {
+		item = p.made[i/pageItems][i%pageItems]
+	}
+	return item
+}

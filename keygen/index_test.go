@@ -1,7 +1,11 @@
 package keygen
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -9,27 +13,225 @@ import (
 	"github.com/persoline/persoline/perso/entry"
 )
 
-// The oldest session is forgotten, and a challenge from before it is not taken any more.
+// A challenge is taken once. Of two in one place of the index the lower one is not taken any more.
 func TestIndexForgetsTheOldest(t *testing.T) {
 	t.Parallel()
-	x := newIndex()
+	const places = 1000
+	x := newIndex([]byte("key"), 2*places, places)
 	session := func(i uint64) (s perso.Session) { binary.BigEndian.PutUint64(s[:], i+1); return s }
-	for i := range uint64(MaxRememberedSessions + 2) {
-		x.add(rendered{Serial: 10 + i, Index: uint32(i), receipt: entry.Receipt{Unit: perso.Unit(i), Session: session(i), Result: resultScript}})
+	for i := range uint64(places + 2) {
+		err := x.add(rendered{Serial: 10 + i, Index: uint32(i), receipt: entry.Receipt{Unit: perso.Unit(i), Session: session(i), Result: resultScript}})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
-	if len(x.sessions) != MaxRememberedSessions || len(x.serials) != MaxRememberedSessions || len(x.queue) != MaxRememberedSessions {
-		t.Fatalf("%d sessions, %d serial numbers", len(x.sessions), len(x.serials))
-	}
-	for serial, want := range map[uint64]string{9: "older", 11: "older", 12: "was used", 10 + MaxRememberedSessions + 1: "was used", 1 << 40: ""} {
+	for serial, want := range map[uint64]string{10: "older", 11: "older", 12: "was used", 10 + places + 1: "was used", 1 << 40: ""} {
 		err := x.admitSession(session(1<<50), serial)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("challenge %d for a new session: %v", serial, err)
 		}
 	}
-	if err := x.admitSession(session(5), 15); err != nil || !x.act(session(5), 0).known || x.act(session(0), 0).known {
-		t.Errorf("a remembered session: %v", err)
+	_, known := x.act(session(5), 15, 0)
+	_, forgotten := x.act(session(0), 10, 0)
+	if err := x.admitSession(session(5), 15); err != nil || !known || forgotten {
+		t.Errorf("a remembered session: %v, %v, %v", err, known, forgotten)
 	}
 	if err := x.admitSession(session(5), 16); err == nil {
 		t.Error("a session under another challenge")
 	}
+}
+
+func TestIndexRefusesReceiptsOfNoUnit(t *testing.T) {
+	t.Parallel()
+	x := newIndex([]byte("key"), 3, 10)
+	for name, r := range map[string]rendered{
+		"unit": {receipt: entry.Receipt{Unit: 3}}, "EID": {Index: 3}, "act": {receipt: entry.Receipt{N: perso.MaxActs}},
+		"number": {receipt: entry.Receipt{Seq: maxReceipts + 1}},
+	} {
+		if err := x.add(r); err == nil {
+			t.Errorf("%s out of range was taken", name)
+		}
+	}
+}
+
+// plainIndex is the index without any economy: maps of whole values.
+type plainIndex struct {
+	places   uint64
+	units    map[perso.Unit]*plainUnit
+	eids     map[perso.EIDIndex][32]byte
+	serials  map[uint64]perso.Session
+	highest  map[uint64]uint64 // by place
+	acts     map[plainAct]uint64
+	goods    uint64
+	anything map[uint64]bool // places that were used
+}
+
+type plainUnit struct {
+	claim, cert          [32]byte
+	gen                  perso.Generation
+	session              uint64
+	wrote, secrets, good bool
+}
+
+type plainAct struct {
+	session perso.Session
+	serial  uint64
+	n       uint8
+}
+
+func (p *plainIndex) add(r rendered) {
+	e := r.receipt
+	p.serials[r.Serial], p.highest[r.Serial%p.places], p.anything[r.Serial%p.places] = e.Session, r.Serial, true
+	p.acts[plainAct{e.Session, r.Serial, e.N}] = e.Seq
+	u := p.units[e.Unit]
+	if u == nil || u.claim != e.Claim {
+		u = &plainUnit{claim: e.Claim, gen: e.Gen}
+		p.units[e.Unit] = u
+	}
+	p.eids[perso.EIDIndex(r.Index)] = e.Claim
+	if e.Result == resultScript && !u.wrote {
+		u.session, u.wrote = r.Serial, e.N > 0
+	}
+	u.secrets = u.secrets || r.Secrets
+	if e.Result == resultGood && !u.good {
+		u.good, u.cert = true, sha256.Sum256(r.Cert)
+		p.goods++
+	}
+}
+
+func (p *plainIndex) act(s perso.Session, serial uint64, n uint8) (uint64, bool) {
+	seq, known := p.acts[plainAct{s, serial, n}]
+	return seq, known && p.highest[serial%p.places] == serial
+}
+
+func (p *plainIndex) admitsSession(s perso.Session, serial uint64) bool {
+	if !p.anything[serial%p.places] || p.highest[serial%p.places] < serial {
+		return true
+	}
+	return p.highest[serial%p.places] == serial && p.serials[serial] == s
+}
+
+func (p *plainIndex) admitsClaim(c entry.Claim, hash [32]byte) bool {
+	if other, used := p.eids[c.Index]; used && other != hash {
+		return false
+	}
+	u := p.units[c.Unit]
+	return u == nil || u.claim == hash || u.gen < c.Gen && !u.good
+}
+
+func (p *plainIndex) history(c entry.Claim, hash [32]byte) history {
+	u := p.units[c.Unit]
+	if u == nil || u.claim != hash {
+		return history{}
+	}
+	return history{wrote: u.wrote, secrets: u.secrets, good: u.good, session: u.session}
+}
+
+// drawnAct is one request as a ledger could make it.
+type drawnAct struct {
+	claim entry.Claim
+	hash  [32]byte
+	r     rendered
+}
+
+// draw makes an act from few values, so that all collisions come about.
+func draw(rng *rand.Rand, units, serials uint64, seq uint64) drawnAct {
+	c := entry.Claim{Unit: perso.Unit(rng.Uint64N(units)), Gen: perso.Generation(rng.Uint64N(3))}
+	c.Index = perso.EIDIndex((uint64(c.Unit) + 5*uint64(c.Gen)) % units)
+	if rng.Uint64N(5) == 0 {
+		c.Index = perso.EIDIndex(rng.Uint64N(units))
+	}
+	variant := rng.Uint64N(2) // two chips
+	hash := sha256.Sum256([]byte{byte(c.Unit), byte(c.Gen), byte(c.Index), byte(variant)})
+	serial := rng.Uint64N(serials)
+	session := perso.Session(sha256.Sum256([]byte{byte(serial), byte(serial >> 8), byte(rng.Uint64N(20) / 19)}))
+	result := []string{resultScript, resultScript, resultScript, "status", resultGood}[rng.Uint64N(5)]
+	return drawnAct{c, hash, rendered{Serial: serial, Index: uint32(c.Index), Secrets: rng.Uint64N(4) == 0, Cert: []byte{byte(rng.Uint64N(3))},
+		receipt: entry.Receipt{Unit: c.Unit, Gen: c.Gen, Claim: hash, Session: session, N: uint8(rng.Uint64N(perso.MaxActs)), Seq: seq, Result: result}}}
+}
+
+// The index answers as maps of whole values would, whatever comes in whatever order.
+func TestIndexIsLikeAPlainOne(t *testing.T) {
+	t.Parallel()
+	const units, places, serials = 12, 64, 300
+	var refused, taken, replayed int
+	for seed := range uint64(60) {
+		rng := rand.New(rand.NewPCG(seed, 1))
+		x := newIndex([]byte{byte(seed)}, units, places)
+		p := &plainIndex{places: places, units: map[perso.Unit]*plainUnit{}, eids: map[perso.EIDIndex][32]byte{}, serials: map[uint64]perso.Session{},
+			highest: map[uint64]uint64{}, acts: map[plainAct]uint64{}, anything: map[uint64]bool{}}
+		for seq := range uint64(600) {
+			d := draw(rng, units, serials, seq)
+			e := d.r.receipt
+			admitted := errors.Join(x.admitClaim(d.claim, d.hash), x.admitSession(e.Session, d.r.Serial))
+			if want := p.admitsClaim(d.claim, d.hash) && p.admitsSession(e.Session, d.r.Serial); (admitted == nil) != want {
+				t.Fatalf("seed %d, act %d: %v, the plain index says %v", seed, seq, admitted, want)
+			}
+			if admitted != nil {
+				refused++
+				continue
+			}
+			had, known := x.act(e.Session, d.r.Serial, e.N)
+			if wantSeq, wantKnown := p.act(e.Session, d.r.Serial, e.N); known != wantKnown || known && had != wantSeq {
+				t.Fatalf("seed %d, act %d: known %v as %d, the plain index has %v as %d", seed, seq, known, had, wantKnown, wantSeq)
+			}
+			if known {
+				replayed++
+			}
+			if err := x.add(d.r); err != nil {
+				t.Fatal(err)
+			}
+			p.add(d.r)
+			taken++
+			cert := sha256.Sum256([]byte{byte(rng.Uint64N(3))})
+			got, want := x.history(d.claim, d.hash), p.history(d.claim, d.hash)
+			good, withCert := x.proven(d.claim, d.hash, cert)
+			if got != want || x.goods != p.goods || good != want.good || withCert != (good && p.units[d.claim.Unit].cert == cert) {
+				t.Fatalf("seed %d, act %d: %+v, %d good, proven %v %v; the plain index has %+v, %d", seed, seq, got, x.goods, good, withCert, want, p.goods)
+			}
+		}
+	}
+	if refused < 1000 || taken < 1000 || replayed < 20 {
+		t.Errorf("%d refused, %d taken, %d of them again: the draw is too tame", refused, taken, replayed)
+	}
+}
+
+// What the vault keeps in memory of a lot that is being made: not more than 48 bytes of each unit, and of its sessions a
+// fixed amount.
+func TestIndexIsSmall(t *testing.T) { // not parallel: it reads the heap of the process
+	const units, perUnit, fixed = 100_000, 48, 4 << 20
+	before := heap()
+	x := newIndex([]byte("key"), units, MaxRememberedSessions)
+	for u := range uint64(units) {
+		d := rendered{Serial: u, Index: uint32(u), Cert: []byte{1}}
+		binary.BigEndian.PutUint64(d.receipt.Claim[:], u)
+		binary.BigEndian.PutUint64(d.receipt.Session[:], u)
+		d.receipt.Unit = perso.Unit(u)
+		for n := range uint8(4) {
+			d.receipt.N, d.receipt.Seq, d.receipt.Result = n, 4*u+uint64(n), resultScript
+			if n == 3 {
+				d.receipt.Result = resultGood
+			}
+			if err := x.add(d); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	used := int64(heap()) - int64(before)
+	t.Logf("%d units: %.2f MiB, %.1f bytes a unit", units, float64(used)/(1<<20), float64(used)/units)
+	if used > units*perUnit+fixed {
+		t.Errorf("the index has %d bytes, want at most %d", used, units*perUnit+fixed)
+	}
+	if x.goods != units {
+		t.Errorf("%d good", x.goods)
+	}
+}
+
+// heap is how many bytes are in use after everything else was swept.
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
 }

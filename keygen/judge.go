@@ -29,8 +29,7 @@ func (r *run) judge() error {
 		}
 		answers = answers[1:]
 	}
-	marks := r.state.Marks
-	r.stamped = r.showsStamp()
+	rest := r.state.Marks
 	for i := range r.l.script.Acts[act] {
 		if r.state.Skip[i] {
 			continue
@@ -40,17 +39,16 @@ func (r *run) judge() error {
 			if len(answers) == 0 {
 				return failure{Reason: perso.ReasonContact, Step: st.Label, Again: true}
 			}
-			var m mark
+			var m scp.Mark
 			if st.Secure {
-				if len(marks) == 0 {
+				var ok bool
+				if m, rest, ok = rest.take(); !ok {
 					return fmt.Errorf("judging step %q: the state has no mark for it", st.Label)
 				}
-				m, marks = marks[0], marks[1:]
 			}
 			if err := r.step(st, m, answers[0]); err != nil {
 				return err
 			}
-			r.stamped = r.stamped || holdsStamp(st)
 			answers = answers[1:]
 		}
 	}
@@ -61,7 +59,7 @@ func (r *run) judge() error {
 }
 
 // step judges one answer.
-func (r *run) step(st *script.Step, m mark, answer []byte) error {
+func (r *run) step(st *script.Step, m scp.Mark, answer []byte) error {
 	data, sw, err := r.unwrap(st, m, answer)
 	if err != nil {
 		return err
@@ -102,7 +100,7 @@ func reasonOf(p script.Purpose) perso.Reason {
 
 // unwrap opens an answer. An error status is never protected: it is taken where the script accepts it, since all it can
 // do is to make a section run that need not.
-func (r *run) unwrap(st *script.Step, m mark, answer []byte) ([]byte, apdu.SW, error) {
+func (r *run) unwrap(st *script.Step, m scp.Mark, answer []byte) ([]byte, apdu.SW, error) {
 	if !st.Secure {
 		data, sw, err := apdu.SWOf(answer)
 		if err != nil {
@@ -110,7 +108,7 @@ func (r *run) unwrap(st *script.Step, m mark, answer []byte) ([]byte, apdu.SW, e
 		}
 		return data, sw, nil
 	}
-	data, sw, err := r.host.UnwrapAt(m.scp(), answer)
+	data, sw, err := r.host.UnwrapAt(m, answer)
 	if errors.Is(err, scp.ErrUnprotected) {
 		return nil, sw, nil
 	}
@@ -197,7 +195,7 @@ func (r *run) verdict() error {
 	if r.stored != nil {
 		return refuse("certificate of the chip's key is not on record")
 	}
-	if _, _, good := r.l.seen.history(r.claim, r.vars.stamp, r.act.Session); !good && r.l.seen.goods >= r.l.release.Good {
+	if !r.past.good && r.l.seen.goods >= r.l.release.Good {
 		return refuse("%d units are good, no more were released", r.l.seen.goods)
 	}
 	r.proven = true

@@ -1,14 +1,15 @@
 package keygen
 
 import (
-	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
 
+	"github.com/persoline/persoline/keygen/carddata"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/codes"
 	"github.com/persoline/persoline/perso/scp"
 )
 
@@ -18,7 +19,7 @@ const (
 	labelSeed      = "persoline/1 seed"
 	labelChallenge = "persoline/1 challenge"
 	labelReceipts  = "persoline/1 receipts"
-	labelCard      = "persoline/1 card "
+	labelIndex     = "persoline/1 index"
 )
 
 const (
@@ -54,9 +55,9 @@ type cardKeys struct {
 
 func (k *cardKeys) wipe() { *k = cardKeys{} }
 
-// deriveCard expands the seed into the card's secrets.
-func deriveCard(seed *[seedBytes]byte) (*cardKeys, error) {
-	k := new(cardKeys)
+// deriveCard expands the seed into the card's secrets, its codes by the lot's policy.
+func deriveCard(seed *[seedBytes]byte, policy codes.Policy) (*cardKeys, error) {
+	k, x := new(cardKeys), carddata.NewExpander(seed)
 	for _, key := range []struct {
 		label string
 		to    *[keyBytes]byte
@@ -64,16 +65,16 @@ func deriveCard(seed *[seedBytes]byte) (*cardKeys, error) {
 		{"KI", &k.KI}, {"ISD.ENC", &k.ISDEnc}, {"ISD.MAC", &k.ISDMac}, {"ISD.DEK", &k.ISDDek},
 		{"OTA.KIC", &k.OTAKic}, {"OTA.KID", &k.OTAKid}, {"OTA.KIK", &k.OTAKik},
 	} {
-		if err := deriveKey(seed, key.label, key.to); err != nil {
+		if err := deriveKey(x, key.label, key.to); err != nil {
 			return nil, err
 		}
 	}
 	for _, code := range []struct {
-		label  string
-		digits int
-		to     *[pinBytes]byte
-	}{{"PIN1", 4, &k.PIN1}, {"PIN2", 4, &k.PIN2}, {"PUK1", 8, &k.PUK1}, {"PUK2", 8, &k.PUK2}, {"ADM1", 8, &k.ADM1}} {
-		if err := deriveCode(seed, code.label, code.digits, code.to); err != nil {
+		name codes.Code
+		to   *[pinBytes]byte
+	}{{codes.PIN1, &k.PIN1}, {codes.PIN2, &k.PIN2}, {codes.PUK1, &k.PUK1}, {codes.PUK2, &k.PUK2}, {codes.ADM1, &k.ADM1}} {
+		rule, _ := policy.Rule(code.name)
+		if err := carddata.DeriveCode(x, code.name, rule, code.to); err != nil {
 			return nil, err
 		}
 	}
@@ -84,47 +85,13 @@ func deriveCard(seed *[seedBytes]byte) (*cardKeys, error) {
 const keyStreamBytes = 4 * keyBytes
 
 // deriveKey takes the first 16 bytes of the label's stream that are not weak: not all equal.
-func deriveKey(seed *[seedBytes]byte, label string, to *[keyBytes]byte) error {
-	stream, err := hkdf.Expand(sha256.New, seed[:], labelCard+label, keyStreamBytes)
-	defer clear(stream)
-	if err != nil {
-		return fmt.Errorf("deriving %s: %w", label, err)
-	}
-	for rest := stream; len(rest) > 0; rest = rest[keyBytes:] {
-		if copy(to[:], rest); !allEqual(to[:]) {
+func deriveKey(x *carddata.Expander, label string, to *[keyBytes]byte) error {
+	s := x.Stream(label, keyStreamBytes)
+	defer s.Wipe()
+	for s.Fill(to[:]) {
+		if !allEqual(to[:]) {
 			return nil
 		}
-	}
-	return fmt.Errorf("deriving %s: only weak values", label)
-}
-
-// codeStreamBytes is the stream of a code: 256 bytes are fewer than the 8 digits it needs once in more than 2^1000 seeds.
-const codeStreamBytes = 256
-
-// deriveCode draws decimal digits without bias (bytes from 250 on are passed over) until they are no weak code, and fills
-// the field with FF. Weak are codes of one digit, and those that count up or down by one.
-func deriveCode(seed *[seedBytes]byte, label string, digits int, to *[pinBytes]byte) error {
-	stream, err := hkdf.Expand(sha256.New, seed[:], labelCard+label, codeStreamBytes)
-	defer clear(stream)
-	if err != nil {
-		return fmt.Errorf("deriving %s: %w", label, err)
-	}
-	for i := range to {
-		to[i] = 0xFF
-	}
-	n := 0
-	for _, b := range stream {
-		if b >= 250 {
-			continue
-		}
-		to[n] = '0' + b%10
-		if n++; n < digits {
-			continue
-		}
-		if !weakCode(to[:digits]) {
-			return nil
-		}
-		n = 0
 	}
 	return fmt.Errorf("deriving %s: only weak values", label)
 }
@@ -132,19 +99,6 @@ func deriveCode(seed *[seedBytes]byte, label string, digits int, to *[pinBytes]b
 func allEqual(b []byte) bool {
 	for _, x := range b[1:] {
 		if x != b[0] {
-			return false
-		}
-	}
-	return true
-}
-
-func weakCode(digits []byte) bool {
-	step := digits[1] - digits[0]
-	if step != 0 && step != 1 && step != 0xFF {
-		return false
-	}
-	for i := 2; i < len(digits); i++ {
-		if digits[i]-digits[i-1] != step {
 			return false
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/codes"
 )
 
 // The vectors of KEYTREE.md, read from the page itself.
@@ -49,14 +50,15 @@ func treeOf(t *testing.T) map[string]string {
 	}
 	const lot = "LOT-2026-0001"
 	seed := [32]byte(mac(lotKey[:], kdfInput(labelSeed, seedContext(lot, 41, 1, chip))))
-	k, err := deriveCard(&seed)
+	k, err := deriveCard(&seed, codes.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
 	key := mac(lotKey[:], kdfInput(labelChallenge, []byte(lot)))
 	check := k.pinCheck()
 	out := map[string]string{"seed": hex.EncodeToString(seed[:]), "challenge key": hex.EncodeToString(key), "PINCHECK": hex.EncodeToString(check[:]),
-		"receipt key": hex.EncodeToString(mac(receiptKey[:], kdfInput(labelReceipts, []byte(lot))))}
+		"receipt key": hex.EncodeToString(mac(receiptKey[:], kdfInput(labelReceipts, []byte(lot)))),
+		"index key":   hex.EncodeToString(mac(receiptKey[:], kdfInput(labelIndex, []byte(lot))))}
 	for name, b := range map[string][keyBytes]byte{"KI": k.KI, "ISD.ENC": k.ISDEnc, "ISD.MAC": k.ISDMac, "ISD.DEK": k.ISDDek,
 		"OTA.KIC": k.OTAKic, "OTA.KID": k.OTAKid, "OTA.KIK": k.OTAKik} {
 		out[name] = hex.EncodeToString(b[:])
@@ -94,39 +96,5 @@ func TestSeedContextIsInjective(t *testing.T) {
 			t.Errorf("contexts %d and %d are equal", i, j)
 		}
 		seen[string(c)] = i
-	}
-}
-
-func TestWeakCodes(t *testing.T) {
-	t.Parallel()
-	for code, weak := range map[string]bool{
-		"0000": true, "1111": true, "1234": true, "4321": true, "6789": true, "9876": true, "12345678": true, "77777777": true,
-		"0001": false, "1235": false, "1357": false, "9012": false, "1233": false, "12345679": false, "2002": false,
-	} {
-		if weakCode([]byte(code)) != weak {
-			t.Errorf("%s: weak is %v", code, !weak)
-		}
-	}
-}
-
-// Over many cards every digit is as frequent as it should be, and no code is weak.
-func TestCodesAreUnbiased(t *testing.T) {
-	t.Parallel()
-	var count [10]int
-	const cards = 4000
-	for i := range cards {
-		seed := sha256.Sum256([]byte{byte(i >> 8), byte(i)})
-		var code [pinBytes]byte
-		if err := deriveCode(&seed, "PUK1", 8, &code); err != nil || weakCode(code[:]) {
-			t.Fatalf("%s, %v", code, err)
-		}
-		for _, d := range code {
-			count[d-'0']++
-		}
-	}
-	for d, n := range count {
-		if mean := cards * 8 / 10; n < mean*95/100 || n > mean*105/100 { // five percent are three deviations
-			t.Errorf("digit %d comes %d times of %d", d, n, mean)
-		}
 	}
 }

@@ -10,8 +10,10 @@ import (
 	"sync"
 
 	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/keygen/kisource"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/secret"
@@ -23,14 +25,18 @@ type lot struct {
 	release statement.Release
 	hash    [32]byte // of the release
 	script  *script.Script
+	unfit   error // why the script makes no more chips: it is from before a rule of today
 	plan    plan
+	choices
 
 	key, kmc  hsm.Key
 	wrap, out hsm.Key  // SM-SR wrap key, transport key
+	seal      hsm.Key  // of random Ki; made only for a lot that has them
 	subkey    [16]byte // K1 of the maker's key: worthless without it
 	op        secret.Bytes
 	challenge secret.Bytes // parent of all challenges of the lot
 	receipts  secret.Bytes // MAC key of its receipts
+	indexing  secret.Bytes // key of the tags in its index
 
 	constants map[string][]byte // the release's
 
@@ -49,14 +55,14 @@ func (r refusal) Error() string { return string(r) }
 func refuse(format string, a ...any) error { return refusal(fmt.Sprintf(format, a...)) }
 
 // OpenLot checks the officers' word and makes the lot ready: its key, made once and for one release only, its OP, and
-// what its earlier receipts say. A release that has expired still opens a lot that was opened before, for its exports;
-// Serve takes no new session under it.
+// what its earlier receipts say. A release that has expired, or a script that is not good enough any more, still opens a lot
+// that was opened before, for its exports; Serve takes no new session under it.
 func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotReply, error) {
 	release, hash, chain, err := v.authorized(q)
 	if err != nil {
 		return bus.OpenLotReply{}, err
 	}
-	compiled, err := releasedScript(release, q.Script)
+	compiled, unfit, err := releasedScript(release, q.Script)
 	if err != nil {
 		return bus.OpenLotReply{}, err
 	}
@@ -70,11 +76,17 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 		v.cfg.Log.Error("refused a release", "lot", release.Lot, "err", err)
 		return bus.OpenLotReply{}, err
 	}
+	if isNew && unfit != nil {
+		return bus.OpenLotReply{}, unfit
+	}
 	if l, err := v.take(release.Lot); err == nil {
 		l.mu.Unlock()
 		return bus.OpenLotReply{Lot: release.Lot}, nil
 	}
-	l := &lot{release: release, hash: hash, script: compiled, plan: planOf(compiled), constants: constantsOf(release)}
+	l := &lot{release: release, hash: hash, script: compiled, unfit: unfit, plan: planOf(compiled), constants: constantsOf(release)}
+	if l.choices, err = choicesOf(release); err != nil {
+		return bus.OpenLotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
+	}
 	if isNew {
 		if err := v.issue(ctx, l, issued(release, hash, chain)); err != nil {
 			return bus.OpenLotReply{}, err
@@ -154,7 +166,7 @@ func (v *Vault) makeable(r statement.Release) error {
 		return fmt.Errorf("it is for environment %q, this vault is %q", r.Env, v.cfg.Env)
 	case r.Site != v.cfg.Site:
 		return fmt.Errorf("it is for site %q", r.Site)
-	case r.KiSource != "derived":
+	case r.KiSource != string(order.KiDerived) && r.KiSource != string(order.KiRandom):
 		return fmt.Errorf("ki source %q", r.KiSource)
 	case r.KeyOrigin != "card":
 		return fmt.Errorf("key origin %q", r.KeyOrigin)
@@ -167,22 +179,22 @@ func (v *Vault) makeable(r statement.Release) error {
 	case r.FactoryKVN == r.CardKVN || r.CardKVN == 0:
 		return fmt.Errorf("factory key version %02X and card key version %02X", r.FactoryKVN, r.CardKVN)
 	}
-	return nil
+	_, err := choicesOf(r)
+	return err
 }
 
-// releasedScript decodes the script whose hash was released, and demands the proofs that make a unit good.
-func releasedScript(r statement.Release, encoded []byte) (*script.Script, error) {
+// releasedScript decodes the script whose hash was released, and says whether it is fit: it has the proofs that make a unit good.
+func releasedScript(r statement.Release, encoded []byte) (s *script.Script, unfit, err error) {
 	if sha256.Sum256(encoded) != r.ScriptHash {
-		return nil, bus.Refuse(bus.FaultRefused, "script is not the one released for lot %q", r.Lot)
+		return nil, nil, bus.Refuse(bus.FaultRefused, "script is not the one released for lot %q", r.Lot)
 	}
-	s, err := script.Decode(encoded)
-	if err != nil {
-		return nil, bus.Refuse(bus.FaultRefused, "%v", err)
+	if s, err = script.Decode(encoded); err != nil {
+		return nil, nil, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
 	if err := errors.Join(provable(s), bindable(s, constantsOf(r))); err != nil {
-		return nil, bus.Refuse(bus.FaultRefused, "script %q: %v", s.Name, err)
+		unfit = bus.Refuse(bus.FaultRefused, "script %q: %v", s.Name, err)
 	}
-	return s, nil
+	return s, unfit, nil
 }
 
 func constantsOf(r statement.Release) map[string][]byte {
@@ -230,6 +242,9 @@ func (v *Vault) prepare(ctx context.Context, l *lot) (created bool, err error) {
 		if n, err := v.replay(l); err != nil || n > 0 {
 			return false, errors.Join(err, bus.Refuse(bus.FaultRefused, "key of lot %q was destroyed", l.release.Lot))
 		}
+		if err := v.prepareSeal(ctx, l); err != nil {
+			return false, err
+		}
 		if err := v.cfg.Token.Generate(ctx, l.key); err != nil && !errors.Is(err, hsm.ErrExists) {
 			return false, fmt.Errorf("making key of lot %q: %w", l.release.Lot, err)
 		}
@@ -254,6 +269,9 @@ func (l *lot) nameKeys(env perso.Env) (err error) {
 			return fmt.Errorf("naming keys of lot %q: %w", l.release.Lot, err)
 		}
 	}
+	if l.seal, err = kisource.LotSealKey(env, l.release.Lot); err != nil {
+		return fmt.Errorf("naming keys of lot %q: %w", l.release.Lot, err)
+	}
 	return nil
 }
 
@@ -273,7 +291,7 @@ func (v *Vault) openSecrets(ctx context.Context, l *lot) error {
 		key   hsm.Key
 		label string
 		to    *secret.Bytes
-	}{{l.key, labelChallenge, &l.challenge}, {v.cfg.Keys.Receipt, labelReceipts, &l.receipts}} {
+	}{{l.key, labelChallenge, &l.challenge}, {v.cfg.Keys.Receipt, labelReceipts, &l.receipts}, {v.cfg.Keys.Receipt, labelIndex, &l.indexing}} {
 		mac, err := v.cfg.Token.MAC(ctx, d.key, kdfInput(d.label, []byte(l.release.Lot)))
 		if err != nil {
 			return fmt.Errorf("deriving keys of lot %q: %w", l.release.Lot, err)
@@ -315,6 +333,7 @@ func (l *lot) close() {
 	l.op.Wipe()
 	l.challenge.Wipe()
 	l.receipts.Wipe()
+	l.indexing.Wipe()
 }
 
 // take locks an open lot. The caller unlocks it, and takes v.mu not before that.

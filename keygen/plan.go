@@ -15,20 +15,6 @@ type plan struct {
 	// state when the seed is at hand, so that later acts do without the seed.
 	carry []script.Use
 	proof map[script.Purpose]bool // purposes that the script has a command for
-	stamp int                     // the act that writes the claim's stamp; 0 when none does
-}
-
-// nameStamp is the variable that holds the claim's stamp.
-const nameStamp = "STAMP"
-
-// holdsStamp says whether a step sends the claim's stamp.
-func holdsStamp(st *script.Step) bool {
-	for _, g := range st.Body {
-		if g.Var != nil && g.Var.Name == nameStamp {
-			return true
-		}
-	}
-	return false
 }
 
 func planOf(s *script.Script) plan {
@@ -43,13 +29,10 @@ func planOf(s *script.Script) plan {
 		return slices.Compare([]string{a.Name, string(a.Form)}, []string{b.Name, string(b.Form)})
 	})
 	p.carry = slices.Compact(p.carry)
-	for n, act := range s.Acts {
+	for _, act := range s.Acts {
 		for i := range act {
 			for _, st := range act[i].Steps {
 				p.proof[st.Purpose] = true
-				if p.stamp == 0 && holdsStamp(&st) {
-					p.stamp = n
-				}
 			}
 		}
 	}
@@ -62,12 +45,17 @@ func carryName(form script.Form, name string) string { return string(form) + ":"
 // derivedPublic says that a public variable follows from the card's secrets.
 func derivedPublic(name string) bool { return name == "AUTH.AUTN" || name == "PINCHECK" }
 
-// whenECKA is the one decision that a script may ask of the vault: must the chip make a new key pair? It need not when
-// the certificate on record is for the pair it reports.
-const whenECKA = "ecka"
+// The decisions that a script may ask of the vault.
+const (
+	// whenECKA: must the chip make a new key pair? It need not when the certificate on record is for the pair it reports.
+	whenECKA = "ecka"
+	// whenStamp: must the chip be stamped? Not when its claim was written for already (stamp.go). Asked in act 0 only.
+	whenStamp = "stamp"
+)
 
 // provable demands what makes a unit good: answers bound to the chip, the card cryptogram under the new keys, the
-// authentication answer under the new Ki, and a proof of possession for the key to be certified.
+// authentication answer under the new Ki, and a proof of possession for the key to be certified; and the stamp in act 0,
+// so that no chip gets a secret that cannot be told from another one of its id.
 func provable(s *script.Script) error {
 	p := planOf(s)
 	switch {
@@ -81,9 +69,12 @@ func provable(s *script.Script) error {
 			return fmt.Errorf("no command gives the proof %q", want)
 		}
 	}
-	for _, act := range s.Acts {
+	if i, ok := s.StampSection(); !ok || s.Acts[0][i].When != whenStamp {
+		return fmt.Errorf("act 0 does not end with a section WHEN=%s that stores {%s}", whenStamp, script.VarStamp)
+	}
+	for n, act := range s.Acts {
 		for i := range act {
-			if w := act[i].When; w != "" && w != whenECKA {
+			if w := act[i].When; w != "" && w != whenECKA && (w != whenStamp || n > 0) {
 				return fmt.Errorf("section %q asks for a decision %q that is unknown", act[i].Name, w)
 			}
 		}

@@ -51,7 +51,13 @@ func (l *lot) receiptMAC(body []byte) (mac [32]byte, err error) {
 // replay reads the lot's receipts into a new index and checks that they are one unbroken chain with right MACs. Before
 // the lot's secrets are open it only counts.
 func (v *Vault) replay(l *lot) (count uint64, err error) {
-	seen, head := newIndex(), [32]byte{}
+	head := [32]byte{}
+	var seen *index
+	if opened := !l.receipts.IsZero(); opened {
+		if seen, err = l.newIndex(); err != nil {
+			return 0, err
+		}
+	}
 	err = v.cfg.Journal.Read(l.release.Lot, 0, func(b []byte) (bool, error) {
 		r, err := parseRendered(b)
 		if err != nil {
@@ -61,11 +67,10 @@ func (v *Vault) replay(l *lot) (count uint64, err error) {
 		if e.Vault != v.cfg.Name || e.Lot != l.release.Lot || e.Seq != count || e.Prev != head {
 			return false, fmt.Errorf("receipt %d does not continue the chain", count)
 		}
-		if !l.receipts.IsZero() {
-			if err := l.verifyReceipt(e); err != nil {
+		if seen != nil {
+			if err := errors.Join(l.verifyReceipt(e), seen.add(r)); err != nil {
 				return false, err
 			}
-			seen.add(r)
 		}
 		head, count = entry.Hash(r.Receipt), count+1
 		return true, nil
@@ -75,6 +80,14 @@ func (v *Vault) replay(l *lot) (count uint64, err error) {
 	}
 	l.seen, l.next, l.head = seen, count, head
 	return count, nil
+}
+
+func (l *lot) newIndex() (x *index, err error) {
+	err = l.indexing.Reveal(func(key []byte) error {
+		x = newIndex(key, l.release.Units(), MaxRememberedSessions)
+		return nil
+	})
+	return x, err
 }
 
 func (l *lot) verifyReceipt(e entry.Receipt) error {

@@ -135,12 +135,18 @@ func (r *rig) reopenVault() {
 	r.vault = v
 }
 
-func (r *rig) compile() {
+// source is the script of the first product.
+func (r *rig) source() string {
 	src, err := os.ReadFile("../deploy/products/m2m-200s.script")
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if r.script, err = script.Compile(src, script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes)); err != nil {
+	return string(src)
+}
+
+func (r *rig) compile() {
+	var err error
+	if r.script, err = script.Compile([]byte(r.source()), script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes)); err != nil {
 		r.t.Fatal(err)
 	}
 }
@@ -326,13 +332,21 @@ func (u *unit) session() bus.ServeResult {
 	item := u.begin()
 	for {
 		result := u.serve(item)
-		if result.Stored != nil {
-			u.stored = *result.Stored
-		}
+		u.keep(result.Stored)
 		if len(result.Window) == 0 {
 			return result
 		}
 		item = u.next(item, result)
+	}
+}
+
+// keep does as the ledger: each part that is new goes into the claim.
+func (u *unit) keep(s *bus.Stored) {
+	if s != nil && s.Cert != nil {
+		u.stored.Cert, u.stored.Key = s.Cert, s.Key
+	}
+	if s != nil && s.Ki != nil {
+		u.stored.Ki = s.Ki
 	}
 }
 

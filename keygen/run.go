@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
+	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/tlv"
 )
 
@@ -39,16 +40,18 @@ type run struct {
 	act      entry.Act
 	previous *rendered // what was served for this act before, if anything
 
-	proven      bool // the verdict is good
-	wroteBefore bool // an earlier session began to write
-	wasGood     bool // the chip proved itself before
-	stamped     bool // the chip confirmed in this act that it took the claim's stamp, or had it already
-	vars        *variables
-	host        *scp.Host
-	onCard      bool // the session runs on the card's own keys
-	state       state
+	proven bool    // the verdict is good
+	past   history // what other acts of the claim came to
+	vars   *variables
+	host   *scp.Host
+	onCard bool // the session runs on the card's own keys
 
-	cert   []byte // chosen or signed, whole
+	binding *stateKey
+	state   state
+
+	cert   []byte       // chosen or signed, whole
+	ki     []byte       // chosen or drawn, sealed; of a lot with random Ki
+	drawn  secret.Bytes // the same in clear, when it was drawn in this act
 	window []bus.Play
 	stored *bus.Stored
 }
@@ -62,13 +65,18 @@ func (r *run) play() error {
 		return r.first()
 	}
 	var err error
-	if r.state, err = openState(r.host, r.act.Session, r.vars.stamp, r.act.N, r.item.State); err != nil {
+	if r.state, err = openState(r.binding, r.act.N, r.item.State); err != nil {
 		return err
 	}
+	r.vars.stamp = stampOf(r.vars.hash, r.state.Stamp)
 	for name, value := range r.state.Carried {
 		r.vars.carried[name] = value
 	}
-	if err := r.host.Resume(scp.LevelAll, r.state.Last.scp()); err != nil {
+	last, _, ok := r.state.Last.take()
+	if !ok {
+		return fmt.Errorf("resuming session %s: the state has no place in it", r.act.Session)
+	}
+	if err := r.host.Resume(scp.LevelAll, last); err != nil {
 		return fmt.Errorf("resuming session %s: %w", r.act.Session, err)
 	}
 	if err := r.judge(); err != nil {
@@ -109,7 +117,8 @@ func (r *run) open() error {
 		return fmt.Errorf("opening session %s: %w", r.act.Session, err)
 	}
 	r.vars.host = r.host
-	return nil
+	r.binding, err = newStateKey(r.host, r.act.Session, r.vars.hash)
+	return err
 }
 
 // sameChip compares the chip's own word with the claim: in INITIALIZE UPDATE, and where the product is identified by CPLC
@@ -144,7 +153,7 @@ func (r *run) sameChip(iu scp.InitUpdate) error {
 func (r *run) staticKeys(iu scp.InitUpdate) (scp.StaticKeys, error) {
 	switch iu.KVN {
 	case r.l.release.FactoryKVN:
-		if r.wasGood && r.previous == nil { // its keys were replaced: this is a second chip of that name, and it would become a clone
+		if r.past.good && r.previous == nil { // its keys were replaced: this is a second chip of that name, and it would become a clone
 			return scp.StaticKeys{}, refuse("%s: chip %s is good and shows the maker's keys", perso.ReasonTwin, r.claim.Chip)
 		}
 		in := scp.KDF3ECBInputs(iu.KDD, r.l.subkey)
@@ -172,7 +181,8 @@ func (r *run) first() error {
 		return failure{Reason: perso.ReasonData, Step: stepInitialize, SW: uint16(apdu.SWOK)} // a chip without this level
 	}
 	r.window = []bus.Play{{APDU: command, SW: apdu.ExactMask(apdu.SWOK).String()}}
-	r.state = state{Captures: map[string][]byte{}}
+	r.state = state{Captures: map[string][]byte{}, Stamp: r.chooseStamp()}
+	r.vars.stamp = stampOf(r.vars.hash, r.state.Stamp)
 	return r.render(0)
 }
 
@@ -186,7 +196,7 @@ func (r *run) render(n int) error {
 		if len(r.window) == 0 {
 			continue
 		}
-		r.state.Last = markOf(r.host.Mark())
+		r.state.Last = marks(nil).add(r.host.Mark())
 		if err := r.vars.carry(); err != nil {
 			return err
 		}
@@ -218,7 +228,7 @@ func (r *run) renderAct(n int) error {
 		if err != nil {
 			return fmt.Errorf("wrapping step %q: %w", c.Step.Label, err)
 		}
-		r.state.Marks = append(r.state.Marks, markOf(m))
+		r.state.Marks = r.state.Marks.add(m)
 		r.window = append(r.window, bus.Play{APDU: wrapped, SW: mask})
 		r.state.Secrets = r.state.Secrets || holdsSecret(c.Step)
 	}
@@ -229,30 +239,22 @@ func (r *run) renderAct(n int) error {
 func (r *run) decide(n int) ([]bool, error) {
 	r.vars.deciding = true
 	defer func() { r.vars.deciding = false }()
-	skip, err := r.l.script.Skip(n, r.state.Captures, map[string]bool{whenECKA: r.needsKey()}, r.vars)
+	if n > 0 {
+		if err := r.mayWrite(); err != nil {
+			return nil, err
+		}
+	}
+	skip, err := r.l.script.Skip(n, r.state.Captures, map[string]bool{whenECKA: r.needsKey(), whenStamp: r.stampsHere()}, r.vars)
 	if err != nil {
 		return nil, err
 	}
-	if n == r.l.plan.stamp && n > 0 && r.wroteBefore && !r.onCard && !r.showsStamp() {
-		return nil, failure{Reason: perso.ReasonTwin, Step: "stamp"} // another chip with this id has it (I1)
-	}
 	for i := range skip {
 		// What an earlier session may have begun, and what is never done twice, cannot be mended.
-		if sec := &r.l.script.Acts[n][i]; sec.Redo == script.RedoNever && !skip[i] && (r.wroteBefore || r.act.Present != r.claim.Present) {
+		if sec := &r.l.script.Acts[n][i]; sec.Redo == script.RedoNever && !skip[i] && (r.past.wroteBefore(r.act.Serial) || r.act.Present != r.claim.Present) {
 			return nil, failure{Reason: perso.ReasonData, Step: sec.Name}
 		}
 	}
 	return skip, nil
-}
-
-// showsStamp says whether the chip reported the stamp of this claim: then it is the one that an earlier session wrote to.
-func (r *run) showsStamp() bool {
-	for _, answer := range r.state.Captures {
-		if bytes.Contains(answer, r.vars.stamp[:]) {
-			return true
-		}
-	}
-	return false
 }
 
 // tagChipKey is how the chip OS reports the public key of its ECASD pair.
@@ -294,7 +296,7 @@ func (r *run) certificate() ([]byte, error) {
 		key = stored.Key
 	}
 	if bytes.Equal(key, stored.Key) {
-		if err := checkCertificate(r.v.eum, stored.Cert, r.claim.EID, key); err != nil {
+		if err := r.v.checkCertificate(stored.Cert, r.claim.EID, key); err != nil {
 			return nil, err
 		}
 		r.cert = stored.Cert
@@ -311,7 +313,7 @@ func (r *run) certificate() ([]byte, error) {
 			return nil, err
 		}
 	}
-	r.stored = &bus.Stored{Cert: r.cert, Key: key}
+	r.keep().Cert, r.keep().Key = r.cert, key
 	return r.cert, nil
 }
 

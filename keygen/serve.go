@@ -36,6 +36,9 @@ func (v *Vault) Serve(ctx context.Context, q bus.ServeRequest) (bus.ServeReply, 
 		return bus.ServeReply{}, err
 	}
 	defer l.mu.Unlock()
+	if l.unfit != nil {
+		return bus.ServeReply{}, fmt.Errorf("serving lot %q: %w", q.Lot, l.unfit)
+	}
 	b := &batch{v: v, l: l, cp: cp, base: l.next}
 	reply := bus.ServeReply{Results: make([]bus.ServeResult, len(q.Items))}
 	for i := range q.Items {
@@ -76,6 +79,9 @@ func (b *batch) serve(ctx context.Context, item *bus.ServeItem) (bus.ServeResult
 	if err == nil {
 		err = r.play()
 	}
+	if err == nil {
+		err = r.bindKi()
+	}
 	if r != nil {
 		defer r.wipe()
 	}
@@ -86,8 +92,7 @@ func (b *batch) serve(ctx context.Context, item *bus.ServeItem) (bus.ServeResult
 		b.v.cfg.Log.Warn("act refused", "lot", b.l.release.Lot, "err", no)
 		return bus.ServeResult{Refused: string(no)}, nil
 	case errors.As(err, &failed):
-		secrets, _, _ := b.l.seen.history(r.claim, r.vars.stamp, r.act.Session)
-		failed.Secrets = secrets || r.onCard || r.state.Secrets
+		failed.Secrets = r.past.secrets || r.onCard || r.state.Secrets
 		out := bus.Failed(failed)
 		return b.receipted(r, bus.ServeResult{Failed: &out}, string(failed.Reason))
 	case err != nil:
@@ -95,11 +100,11 @@ func (b *batch) serve(ctx context.Context, item *bus.ServeItem) (bus.ServeResult
 	case r.proven:
 		return b.receipted(r, bus.ServeResult{Good: true}, resultGood)
 	}
-	sealed, err := r.state.seal(r.host, r.act.Session, r.vars.stamp)
+	sealed, err := r.state.seal(r.binding)
 	if err != nil {
 		return bus.ServeResult{}, err
 	}
-	return b.receipted(r, bus.ServeResult{Window: r.window, State: sealed, Stored: r.stored}, resultScript)
+	return b.receipted(r, bus.ServeResult{Window: r.window, State: sealed, Stored: r.stored, Final: int(r.state.Act)+1 == len(r.l.script.Acts)}, resultScript)
 }
 
 // admit proves an item and finds what is known of its act.
@@ -115,8 +120,8 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	stamp, seen := entry.Hash(item.Claim.Entry), b.l.seen
-	if err := errors.Join(seen.admitClaim(claim, stamp), seen.admitSession(act.Session, act.Serial)); err != nil {
+	hash, seen := entry.Hash(item.Claim.Entry), b.l.seen
+	if err := errors.Join(seen.admitClaim(claim, hash), seen.admitSession(act.Session, act.Serial)); err != nil {
 		return nil, err
 	}
 	r := &run{ctx: ctx, v: b.v, l: b.l, item: item, claim: claim, act: act}
@@ -128,30 +133,39 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 			return nil, err
 		}
 	}
-	_, r.wroteBefore, r.wasGood = seen.history(claim, stamp, act.Session)
-	r.vars = &variables{ctx: ctx, v: b.v, l: b.l, claim: claim, serial: act.Serial, stamp: stamp,
-		carried: map[string][]byte{}, cert: r.certificate}
+	r.past = seen.history(claim, hash)
+	r.vars = &variables{ctx: ctx, v: b.v, l: b.l, claim: claim, hash: hash, serial: act.Serial,
+		carried: map[string][]byte{}, cert: r.certificate, ki: r.sealedKi}
 	return r, nil
 }
 
 // servedBefore finds what this vault answered to the act; other answers of the chip under the same number are a replay.
 func (b *batch) servedBefore(a entry.Act) (*rendered, error) {
-	before := b.l.seen.act(a.Session, a.N)
-	switch {
-	case !before.known:
+	seq, known := b.l.seen.act(a.Session, a.Serial, a.N)
+	if !known {
 		return nil, nil
-	case before.responses != a.Responses:
-		return nil, refuse("%s: act %d of session %s was served for other answers", perso.ReasonReplay, a.N, a.Session)
-	case before.seq >= b.base:
-		return &b.fresh[before.seq-b.base], nil
 	}
-	r, err := b.v.recordAt(b.l, before.seq)
-	return &r, err
+	var r rendered
+	if seq >= b.base {
+		r = b.fresh[seq-b.base]
+	} else {
+		var err error
+		if r, err = b.v.recordAt(b.l, seq); err != nil {
+			return nil, err
+		}
+	}
+	if r.receipt.Session != a.Session || r.receipt.N != a.N {
+		return nil, fmt.Errorf("receipt %d is not of act %d of session %s", seq, a.N, a.Session)
+	}
+	if r.receipt.Responses != a.Responses {
+		return nil, refuse("%s: act %d of session %s was served for other answers", perso.ReasonReplay, a.N, a.Session)
+	}
+	return &r, nil
 }
 
 // receipted gives the result its receipt: the one of before when the same was answered before, else a new one.
 func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.ServeResult, error) {
-	e := entry.Receipt{Vault: b.v.cfg.Name, Lot: r.claim.Lot, Unit: r.claim.Unit, Gen: r.claim.Gen, Claim: r.vars.stamp,
+	e := entry.Receipt{Vault: b.v.cfg.Name, Lot: r.claim.Lot, Unit: r.claim.Unit, Gen: r.claim.Gen, Claim: r.vars.hash,
 		Session: r.act.Session, N: r.act.N, Responses: r.act.Responses, Result: word, At: r.act.At}
 	if len(result.Window) > 0 {
 		encoded, err := bus.Encode(result.Window)
@@ -168,16 +182,17 @@ func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.Serv
 	if err != nil {
 		return bus.ServeResult{}, err
 	}
-	record := rendered{Receipt: made, Serial: r.act.Serial, Index: uint32(r.claim.Index), Secrets: r.state.Secrets, receipt: e}
-	record.Unwritten = result.Failed != nil && int(r.act.N) == r.l.plan.stamp+1 && !r.stamped
+	record := rendered{Receipt: made, Serial: r.act.Serial, Index: uint32(r.claim.Index), Secrets: r.state.Secrets, Stamp: r.state.Stamp, receipt: e}
 	switch {
 	case r.stored != nil:
-		record.Cert, record.Key = r.stored.Cert, r.stored.Key
+		record.Cert, record.Key, record.Ki = r.stored.Cert, r.stored.Key, r.stored.Ki
 	case result.Good:
-		record.Cert = r.cert
+		record.Cert, record.Ki = r.cert, r.ki
 	}
 	b.fresh = append(b.fresh, record)
-	b.l.seen.add(record)
+	if err := b.l.seen.add(record); err != nil {
+		return bus.ServeResult{}, err
+	}
 	b.l.next, b.l.head = b.l.next+1, entry.Hash(made)
 	result.Receipt = made
 	return result, nil
@@ -185,6 +200,7 @@ func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.Serv
 
 // wipe clears what was derived for the act.
 func (r *run) wipe() {
+	r.drawn.Wipe()
 	if r.vars != nil {
 		r.vars.wipe()
 	}

@@ -46,8 +46,8 @@ func testMakesAUnit(t *testing.T, r *rig) {
 	if eid := u.claim.EID.Bytes(); !bytes.Equal(ecasd[0x5A], eid[:]) {
 		t.Errorf("EID on the chip %X", ecasd[0x5A])
 	}
-	if stamp := entry.Hash(r.log.entries[u.seq]); !bytes.Equal(c.tags[string(aidISD)][0xDF20], stamp[:]) {
-		t.Error("claim stamp is not on the chip")
+	if want := u.stampOf(u.serial); !bytes.Equal(c.stamp(), want) {
+		t.Errorf("stamp on the chip %X, want %X", c.stamp(), want)
 	}
 	if cert := tlv.Encode(0x7F21, ecasd[0x7F21]); !bytes.Equal(cert, u.stored.Cert) || len(cert) != keygen.CertBytes {
 		t.Errorf("certificate on the chip %X", cert)
@@ -387,7 +387,7 @@ func TestRefusesChallengesNotItsOwn(t *testing.T) {
 	}
 	u.card.contact()
 	item.Answer = u.card.transmit(item.Command) // the same challenge for a second session
-	if got := u.serve(u.logged(item, 0)); !strings.Contains(got.Refused, "was used by session") {
+	if got := u.serve(u.logged(item, 0)); !strings.Contains(got.Refused, "was used by another session") {
 		t.Errorf("challenge used twice: %+v", got)
 	}
 	r.now = r.now.Add(-time.Hour)
@@ -526,5 +526,29 @@ func TestBatchIsAnsweredWholeOrNotAtAll(t *testing.T) {
 	}
 	if again, err := r.vault.Serve(ctx, q); err != nil || !reflect.DeepEqual(again.Results, reply.Results[:2]) {
 		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestStateIsHidden: the state goes through the line, which sees no more of the chip than the channel shows it.
+func TestStateIsHidden(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.openLot()
+	u := r.claimUnit(newCard(t, testKMC, 1), 0, 0)
+	item := u.begin()
+	var before []byte
+	for n := range 3 {
+		result := u.serve(item)
+		for _, shown := range [][]byte{[]byte("p.isd"), []byte("AUTN"), []byte("kcv"), before} {
+			if len(result.State) == 0 || len(shown) > 0 && bytes.Contains(result.State, shown) {
+				t.Errorf("the state of act %d shows %q", n, shown)
+			}
+		}
+		if again := u.serve(item); !bytes.Equal(again.State, result.State) {
+			t.Errorf("act %d was sealed otherwise when it came again", n)
+		}
+		before = result.State[sha256.Size : sha256.Size+16]
+		u.keep(result.Stored)
+		item = u.next(item, result)
 	}
 }

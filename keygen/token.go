@@ -23,6 +23,12 @@ type Deriver interface {
 	Unseal(ctx context.Context, k hsm.Key, sealed, aad []byte) (secret.Bytes, error)
 }
 
+// Drawer makes Ki that are not derived: random of the token, sealed under a lot's key.
+type Drawer interface {
+	Random(ctx context.Context, n int) ([]byte, error)
+	Seal(ctx context.Context, k hsm.Key, plaintext secret.Bytes, aad []byte) ([]byte, error)
+}
+
 // Signer signs digests with certificate keys and messages with log and statement keys.
 type Signer interface {
 	SignDigest(ctx context.Context, k hsm.Key, digest []byte) ([]byte, error)
@@ -33,6 +39,7 @@ type Signer interface {
 type Token interface {
 	Keyring
 	Deriver
+	Drawer
 	Signer
 }
 

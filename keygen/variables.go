@@ -9,6 +9,7 @@ import (
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
+	"github.com/persoline/persoline/perso/secret"
 )
 
 // errNoCertificate says that a script wants the certificate before there is a key to certify.
@@ -24,8 +25,9 @@ type variables struct {
 	v      *Vault
 	l      *lot
 	claim  entry.Claim
+	hash   [32]byte // of the claim's entry
 	serial uint64
-	stamp  [32]byte
+	stamp  stamp
 	host   *scp.Host
 
 	carried map[string][]byte
@@ -33,6 +35,8 @@ type variables struct {
 	opc     [keyBytes]byte
 
 	cert func() ([]byte, error) // whole 7F21
+	// ki is of a lot with random Ki: sealed, and in clear when it was drawn in this act.
+	ki func() (sealed []byte, drawn secret.Bytes, err error)
 	// deciding: conditions are being compared. A certificate that does not exist yet is then one that nothing equals.
 	deciding bool
 }
@@ -55,9 +59,13 @@ func (x *variables) secrets() (*cardKeys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("deriving seed of unit %d: %w", c.Unit, err)
 	}
-	keys, err := deriveCard(&seed)
+	keys, err := deriveCard(&seed, x.l.codes)
 	if err != nil {
 		return nil, fmt.Errorf("deriving keys of unit %d: %w", c.Unit, err)
+	}
+	if err := x.openKi(&keys.KI); err != nil {
+		keys.wipe()
+		return nil, fmt.Errorf("opening Ki of unit %d: %w", c.Unit, err)
 	}
 	err = x.l.op.Reveal(func(op []byte) error {
 		x.opc, err = aka.OPc(keys.KI[:], op)
@@ -122,24 +130,37 @@ func (x *variables) Bind(dst []byte, form script.Form, name string) ([]byte, err
 
 // secret copies a secret variable; each has 16 bytes.
 func (x *variables) secret(to *[keyBytes]byte, k *cardKeys, name string) bool {
-	sets := k.pinSets()
-	defer clear(sets[:])
-	from := map[string]*[keyBytes]byte{
-		"KI": &k.KI, "OPC": &x.opc, "ISD.ENC": &k.ISDEnc, "ISD.MAC": &k.ISDMac, "ISD.DEK": &k.ISDDek,
-		"OTA.KIC": &k.OTAKic, "OTA.KID": &k.OTAKid, "OTA.KIK": &k.OTAKik,
-		"PINSET1": &sets[0], "PINSET2": &sets[1], "ADMSET": &sets[2],
-	}[name]
-	if from == nil {
+	switch name {
+	case "KI":
+		*to = k.KI
+	case "OPC":
+		*to = x.opc
+	case "ISD.ENC":
+		*to = k.ISDEnc
+	case "ISD.MAC":
+		*to = k.ISDMac
+	case "ISD.DEK":
+		*to = k.ISDDek
+	case "OTA.KIC":
+		*to = k.OTAKic
+	case "OTA.KID":
+		*to = k.OTAKid
+	case "OTA.KIK":
+		*to = k.OTAKik
+	case "PINSET1", "PINSET2", "ADMSET":
+		sets := k.pinSets()
+		*to = sets[map[string]int{"PINSET1": 0, "PINSET2": 1, "ADMSET": 2}[name]]
+		clear(sets[:])
+	default:
 		return false
 	}
-	*to = *from
 	return true
 }
 
 // ownVariable says that the vault gives the variable itself, whatever the release's constants say.
 func ownVariable(name string) bool {
 	switch name {
-	case "EID", "EID.IIN", "CIN", "ICCID", "IMSI", "ACC", "STAMP", "CERT",
+	case "EID", "EID.IIN", "CIN", "ICCID", "IMSI", "ACC", script.VarStamp, "CERT",
 		"CHALLENGE2", "POP.CHALLENGE", "AUTH.RAND", "AUTH.AUTN", "PINCHECK":
 		return true
 	}
@@ -157,7 +178,7 @@ func (x *variables) public(dst []byte, name string) ([]byte, error) {
 		return append(dst, eid[:]...), nil
 	case "ICCID", "IMSI", "ACC":
 		return x.subscription(dst, name)
-	case "STAMP":
+	case script.VarStamp:
 		return append(dst, x.stamp[:]...), nil
 	case "CHALLENGE2":
 		return x.challenge(dst, challengeBytes, useReopen)

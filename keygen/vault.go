@@ -68,6 +68,7 @@ type Vault struct {
 	stmt    ed25519.PublicKey
 	eum     *ecdsa.PublicKey
 	eumSKI  [skiBytes]byte
+	certs   certificates
 	signing sync.Mutex // one checkpoint at a time
 	opening sync.Mutex // one lot at a time; taken before the mutex of a lot, that before mu
 
@@ -76,8 +77,16 @@ type Vault struct {
 	lots   map[perso.Name]*lot
 	order  []perso.Name // open lots, longest open first
 	remain *lot         // the destroyed lot whose receipts were asked for last; under opening
-	note   []byte       // the checkpoint that was verified last
-	cp     checkpoint.Checkpoint
+	notes  [heldNotes]heldNote
+	noted  int // notes that were ever held
+}
+
+// heldNotes are the checkpoints that were signed or verified last: batches in flight come against the newest few.
+const heldNotes = 4
+
+type heldNote struct {
+	note []byte
+	cp   checkpoint.Checkpoint
 }
 
 // New checks that the parts belong together: the certificates to the keys, the memory to this vault.

@@ -82,9 +82,9 @@ func (l *Ledger) Act(ctx context.Context, q bus.ActRequest) (bus.ActReply, error
 			return bus.ActReply{}, bus.Refuse(bus.FaultBusy, "act %d of %s: the stored certificate keeps changing", q.N, q.Present)
 		}
 		if err := l.serves.do(ctx, a); err != nil {
-			return bus.ActReply{}, fmt.Errorf("serving act %d of %s: %w", q.N, q.Present, err)
+			return bus.ActReply{}, fmt.Errorf("serving act %d of %s: %w", q.N, q.Present, &servingError{err})
 		}
-		// COMMIT POINT 2: certificate, state and outcome are durable before the line hears of them (I4).
+		// COMMIT POINT 2: certificate and outcome are durable before the line hears of them (I4).
 		if err := l.commit(ctx, a.settle); err != nil {
 			return bus.ActReply{}, fmt.Errorf("settling act %d of %s: %w", q.N, q.Present, err)
 		}
@@ -96,8 +96,12 @@ func (l *Ledger) Act(ctx context.Context, q bus.ActRequest) (bus.ActReply, error
 func (l *Ledger) answer(ctx context.Context, d decision) (bus.ActReply, error) {
 	switch {
 	case d.before != nil:
-		if err := l.finish(ctx, *d.before); err != nil {
+		stop, err := l.finish(ctx, *d.before)
+		if err != nil {
 			return bus.ActReply{}, fmt.Errorf("settling act %d of %s before: %w", d.before.N, d.before.Present, err)
+		}
+		if stop != nil {
+			return *stop, nil
 		}
 		return *d.reply, nil
 	case d.fault != nil:
@@ -125,6 +129,9 @@ func (a *act) read() error {
 	}
 	if n := size(a.answers()); n > maxAnswerBytes {
 		return fmt.Errorf("answers of %d bytes exceed %d", n, maxAnswerBytes)
+	}
+	if len(q.State) > maxStateBytes {
+		return fmt.Errorf("state of %d bytes exceeds %d", len(q.State), maxStateBytes)
 	}
 	if q.N > 0 {
 		a.hash = entry.ResponsesHash(q.Responses)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -43,7 +44,7 @@ func TestMakesAUnit(t *testing.T) {
 	if k := b.kinds(); k[entry.KindClaim] != 1 || k[entry.KindAct] != 2 || k[entry.KindCertificate] != 1 || k[entry.KindOutcome] != 1 || k[entry.KindAlarm] != 0 {
 		t.Errorf("log %v", k)
 	}
-	if n := b.raw(`SELECT COUNT(*) FROM act WHERE responses IS NOT NULL OR state IS NOT NULL`); n != 0 {
+	if n := b.raw(`SELECT COUNT(*) FROM verdict_due`); n != 0 {
 		t.Errorf("answers of %d acts are kept after the end", n)
 	}
 	s := b.status()
@@ -421,6 +422,37 @@ func TestANewKeySupersedesTheCertificate(t *testing.T) {
 		t.Errorf("certificates %+v", certs)
 	}
 	b.check()
+}
+
+// A sealed Ki goes into the claim once: whoever comes with another one is served again with the first, and a certificate
+// that comes without a Ki leaves it alone.
+func TestTheFirstKiStays(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 2})
+	c := b.one()
+	first, second := []byte("sealed Ki"), []byte("another sealed Ki")
+	window := []bus.Play{{APDU: first, SW: "9000"}}
+	b.vault.say(c, bus.ServeResult{Window: window, State: []byte("s"), Stored: &bus.Stored{Ki: first}})
+	b.act(b.begin(c, b.at(0)))
+	b.vault.say(c, bus.ServeResult{Window: window, State: []byte("s"), Stored: &bus.Stored{Cert: []byte("cert"), Key: []byte("key")}})
+	b.act(b.begin(c, b.at(0)))
+	var asked [][]byte
+	b.vault.asked = func(item bus.ServeItem) { asked = append(asked, item.Stored.Ki) }
+	b.vault.say(c, bus.ServeResult{Window: window, State: []byte("s"), Stored: &bus.Stored{Ki: second}})
+	if _, err := b.l.Act(t.Context(), b.begin(c, b.at(0))); err == nil || !strings.Contains(err.Error(), "keeps changing") {
+		t.Errorf("a vault that insists on another Ki: %v", err)
+	}
+	for _, ki := range asked {
+		if string(ki) != string(first) {
+			t.Errorf("the vault was given %q", ki)
+		}
+	}
+	if len(asked) != maxServeTries {
+		t.Errorf("the vault was asked %d times", len(asked))
+	}
+	if kinds := b.kinds(); kinds[entry.KindCertificate] != 1 {
+		t.Errorf("%d certificates in the log", kinds[entry.KindCertificate])
+	}
 }
 
 func TestPresentationNumbersAreNotUsedTwice(t *testing.T) {

@@ -1,7 +1,9 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"strings"
@@ -48,18 +50,22 @@ func (a *act) inSession(ctx context.Context, b *Batch, s sessionRow) error {
 		// A good chip that came back shows its keys in act 0, and that is all it is asked for.
 		a.fault = bus.Refuse(bus.FaultRefused, "session %s has no act %d: its chip is %s already", a.q.Session, a.q.N, c.state)
 		return nil
-	}
-	sv := a.toServe(s, before)
-	if a.fault != nil {
+	case a.q.N > 0 && !servedWith(before, a.q.State):
+		a.fault = bus.Refuse(bus.FaultRefused, "act %d of session %s was not served, or not with this state", a.q.N-1, a.q.Session)
 		return nil
 	}
 	if !row.found {
-		if row, err = a.next(ctx, b, s); err != nil || a.fault != nil {
+		if row, err = a.next(ctx, b, s, before.final); err != nil || a.fault != nil {
 			return err
 		}
 	}
-	a.serve = sv
-	return a.l.lean(ctx, b, sv, row)
+	return a.toServe(ctx, b, s, row)
+}
+
+// servedWith says whether an act's window went out with this state. The vault finds out whether it is the session's own.
+func servedWith(before actRow, state []byte) bool {
+	hash := sha256.Sum256(state)
+	return bytes.Equal(before.served, hash[:])
 }
 
 // afterEnd answers an act whose session has ended: with the verdict that ended it, or by sending the head back to the
@@ -77,7 +83,7 @@ func (a *act) afterEnd(ctx context.Context, b *Batch) error {
 }
 
 // next records act n > 0: the compare-and-set of (session, n, hash of responses).
-func (a *act) next(ctx context.Context, b *Batch, s sessionRow) (actRow, error) {
+func (a *act) next(ctx context.Context, b *Batch, s sessionRow, final bool) (actRow, error) {
 	if a.q.N != s.lastN+1 || a.q.Present != s.at {
 		a.fault = bus.Refuse(bus.FaultRefused, "session %s is at act %d of %s, not at act %d of %s", a.q.Session, s.lastN, s.at, a.q.N, a.q.Present)
 		return actRow{}, nil
@@ -86,26 +92,40 @@ func (a *act) next(ctx context.Context, b *Batch, s sessionRow) (actRow, error) 
 	if err != nil || n != 1 {
 		return actRow{}, errors.Join(err, missing(n == 1, "the session to move on", a.q.Session))
 	}
-	return a.record(ctx, b, s.serial)
+	row, err := a.record(ctx, b, s.serial)
+	if err == nil && final {
+		err = a.keepForVerdict(ctx, b, s.serial)
+	}
+	return row, err
+}
+
+// keepForVerdict keeps the answers that bring the verdict until it is on record: the vault may have found the chip good, and
+// the line may have lost the chip since.
+func (a *act) keepForVerdict(ctx context.Context, b *Batch, serial uint64) error {
+	responses, err := bus.Encode(a.answers())
+	if err != nil {
+		return err
+	}
+	_, err = b.Exec(ctx, sqlAddDue, string(a.lot.name), int64(serial), int64(a.q.N), responses, a.q.State)
+	if err != nil {
+		return fmt.Errorf("keeping act %d of session %s for its verdict: %w", a.q.N, a.q.Session, err)
+	}
+	return nil
 }
 
 // record writes the act's row and log entry.
 func (a *act) record(ctx context.Context, b *Batch, serial uint64) (actRow, error) {
-	responses, err := bus.Encode(a.answers())
-	if err != nil {
-		return actRow{}, err
-	}
 	e := entry.Act{Lot: a.lot.name, Unit: a.claim.unit, Gen: a.claim.gen, Session: a.q.Session, N: a.q.N, Responses: a.hash,
 		Serial: serial, Present: a.q.Present, At: b.At}
 	seq, _, err := b.append(entry.KindAct, unitSubject(a.lot.name, a.claim.unit), e)
 	if err != nil {
 		return actRow{}, err
 	}
-	_, err = b.Exec(ctx, sqlAddAct, string(a.lot.name), int64(serial), int64(a.q.N), a.hash[:], responses, seq, b.At.UnixMicro())
+	_, err = b.Exec(ctx, sqlAddAct, string(a.lot.name), int64(serial), int64(a.q.N), a.hash[:], seq, b.At.UnixMicro())
 	if err != nil {
 		return actRow{}, fmt.Errorf("recording act %d of session %s: %w", a.q.N, a.q.Session, err)
 	}
-	return actRow{found: true, hash: a.hash, responses: responses, seq: seq, at: b.At}, nil
+	return actRow{found: true, hash: a.hash, seq: seq, at: b.At}, nil
 }
 
 func (a *act) answers() [][]byte {
@@ -115,14 +135,11 @@ func (a *act) answers() [][]byte {
 	return a.q.Responses
 }
 
-// toServe gathers what the vault needs but for the act itself. An act can only follow one that was served.
-func (a *act) toServe(s sessionRow, before actRow) *toServe {
-	sv := &toServe{serial: s.serial, claimSeq: a.claim.seq, lossSeq: a.claim.lossSeq, command: s.command, answer: s.answer, responses: a.answers(),
-		state: before.state, stored: a.claim.stored}
-	if a.q.N > 0 && before.state == nil {
-		a.fault = bus.Refuse(bus.FaultRefused, "act %d of session %s was not served", a.q.N-1, a.q.Session)
-	}
-	return sv
+// toServe gathers what the vault needs.
+func (a *act) toServe(ctx context.Context, b *Batch, s sessionRow, row actRow) error {
+	a.serve = &toServe{serial: s.serial, claimSeq: a.claim.seq, lossSeq: a.claim.lossSeq, command: s.command, answer: s.answer, responses: a.answers(),
+		state: a.q.State, stored: a.claim.stored}
+	return a.l.lean(ctx, b, a.serve, row)
 }
 
 // lean completes it with the act's row and the log entries that all of it leans on, some of which this batch may be about

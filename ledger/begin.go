@@ -345,6 +345,5 @@ func (a *act) recordSession(ctx context.Context, b *Batch) error {
 	if err != nil {
 		return err
 	}
-	a.serve = a.toServe(sessionRow{serial: a.q.Serial, command: a.q.Command, answer: a.q.Answer}, actRow{})
-	return a.l.lean(ctx, b, a.serve, row)
+	return a.toServe(ctx, b, sessionRow{serial: a.q.Serial, command: a.q.Command, answer: a.q.Answer}, row)
 }

@@ -288,7 +288,7 @@ func (b *bench) begin(c *chip, p perso.Presentation) bus.ActRequest {
 
 // next makes the following act of a session.
 func next(q bus.ActRequest, responses ...string) bus.ActRequest {
-	n := bus.ActRequest{Lot: q.Lot, Present: q.Present, N: q.N + 1, Session: q.Session}
+	n := bus.ActRequest{Lot: q.Lot, Present: q.Present, N: q.N + 1, Session: q.Session, State: stateOf(q.Session, q.N)}
 	for _, r := range responses {
 		n.Responses = append(n.Responses, []byte(r))
 	}

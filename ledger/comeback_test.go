@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"reflect"
 	"testing"
 	"time"
@@ -122,6 +123,33 @@ func TestTakenOverWhileServed(t *testing.T) {
 	}
 }
 
+// TestTakenOverBeforeTheVerdict: a chip changes heads while the vault works on its last act. The other head waits, and both
+// hear that the chip is good.
+func TestTakenOverBeforeTheVerdict(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 2})
+	b.l.serves.flights = 2
+	c := b.one()
+	old := b.begin(c, b.at(0))
+	b.act(old)
+	c.kvn = cardKVN
+	taken := b.begin(c, b.at(1))
+	started := false
+	b.vault.serving = func(_ entry.Claim, a entry.Act) {
+		if a.Session == old.Session && a.N == 1 && !started {
+			started = true
+			b.pass(2 * sessionLease)
+			b.want(b.act(taken), perso.VerdictHold, perso.ReasonSessionElse)
+		}
+	}
+	b.want(b.act(next(old, "late")), perso.VerdictGood, perso.ReasonNone)
+	b.want(b.act(taken), perso.VerdictGood, perso.ReasonAlreadyGood)
+	if s := b.status(); s.Good != 1 || s.Open != 0 {
+		t.Errorf("status %+v", s)
+	}
+	b.check()
+}
+
 func TestTooManySessions(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, spec{good: 2, spares: 2})
@@ -167,4 +195,65 @@ func TestFailuresRecontactThenReject(t *testing.T) {
 		t.Errorf("log %v", k)
 	}
 	b.check()
+}
+
+// TestAVerdictThatWasLost: the vault found the chip good and the ledger never heard. Whatever comes of the chip then, it is
+// good: the vault will not make its unit again.
+func TestAVerdictThatWasLost(t *testing.T) {
+	t.Parallel()
+	for name, comeBack := range map[string]func(b *bench, c *chip){
+		"mute": func(b *bench, _ *chip) {
+			p := b.at(0)
+			b.want(b.mute(p, maxPlainTries), perso.VerdictHold, perso.ReasonSessionElse)
+			b.want(b.mute(p, maxPlainTries), perso.VerdictStop, perso.ReasonMute)
+		},
+		"contacted again": func(b *bench, c *chip) {
+			q := b.begin(c, b.at(0))
+			b.want(b.act(q), perso.VerdictHold, perso.ReasonSessionElse)
+			b.want(b.act(q), perso.VerdictGood, perso.ReasonAlreadyGood)
+		},
+		"vault that refuses the lot": func(b *bench, _ *chip) {
+			b.vault.restart()
+			b.vault.fail = failOn("open", bus.Refuse(bus.FaultRefused, "script rule"))
+			p := b.at(0)
+			for range 2 {
+				if a, err := b.l.Present(b.t.Context(), bus.PresentRequest{Lot: b.lot, Present: p, Reason: perso.ReasonMute, Tries: maxPlainTries}); err == nil {
+					b.t.Errorf("judged while the vault refuses the lot: %+v", a.Verdict)
+				}
+			}
+			b.vault.fail = nil
+			b.want(b.mute(p, maxPlainTries), perso.VerdictHold, perso.ReasonSessionElse)
+		},
+		"vault that refuses the act": func(b *bench, c *chip) {
+			b.vault.refuseNext(c, "for a while")
+			p := b.at(0)
+			b.want(b.mute(p, maxPlainTries), perso.VerdictStop, perso.ReasonVaultRefused)
+			b.want(b.mute(p, maxPlainTries), perso.VerdictHold, perso.ReasonSessionElse)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, spec{good: 2})
+			c := b.one()
+			q := b.begin(c, b.at(0))
+			b.act(q)
+			b.vault.acts = 3
+			q = next(q, "x")
+			b.act(q)
+			c.kvn = cardKVN
+			b.vault.fail = failOn("served", errors.New("the answer is lost"))
+			if _, err := b.l.Act(t.Context(), next(q, "x")); err == nil {
+				t.Fatal("the last act was answered")
+			}
+			if s := b.status(); s.Good != 0 || s.Open != 1 {
+				t.Fatalf("status %+v", s)
+			}
+			b.vault.fail = nil
+			comeBack(b, c)
+			if s := b.status(); s.Good != 1 || s.Open != 0 || s.Lost != 0 {
+				t.Errorf("status %+v", s)
+			}
+			b.check()
+		})
+	}
 }

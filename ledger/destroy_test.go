@@ -31,7 +31,7 @@ func (v *vaultDouble) DestroyLot(_ context.Context, q bus.DestroyLotRequest) (bu
 			return bus.DestroyLotReply{}, errors.New("the entry shown is another")
 		}
 	}
-	s := statement.Signed{Body: must(statement.Destroyed{Env: d.Env, Vault: "V1", Lot: d.Lot, Key: "persoline/test/lot/" + string(d.Lot), Destroy: signed.Hash(),
+	s := statement.Signed{Body: must(statement.Destroyed{Env: d.Env, Vault: "V1", Lot: d.Lot, Keys: []string{"persoline/test/lot/" + string(d.Lot)}, Destroy: signed.Hash(),
 		Copies: uint64(len(d.Copies)), At: d.At}.Encode())}
 	s.Sign("V1", v.key)
 	return bus.DestroyLotReply{Lot: d.Lot, Certificate: s.Encode()}, v.failing("destroyed")

@@ -90,6 +90,8 @@ const (
 	holdFor = 100 * time.Millisecond
 	// maxAnswerBytes bounds the answers of one act: a window of 80 read-backs, so that 32 acts fit one message to the vault.
 	maxAnswerBytes = 20 << 10
+	// maxStateBytes bounds what the line brings back of the vault's, which makes no more of it.
+	maxStateBytes = 32 << 10
 	// defaultAtVault keeps a group of two vaults busy.
 	defaultAtVault = 2
 	// maxLots bounds the lots kept in memory.

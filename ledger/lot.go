@@ -10,7 +10,6 @@ import (
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
-	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -21,7 +20,6 @@ type lot struct {
 	signed  []byte
 	hash    [32]byte // of the release
 	script  [32]byte
-	last    uint8 // the act with which a session asks for the verdict
 	order   string
 }
 
@@ -51,9 +49,9 @@ func (l *Ledger) lot(ctx context.Context, name perso.Name) (*lot, error) {
 }
 
 func (l *Ledger) readLot(ctx context.Context, tx sqldb.Tx, name perso.Name) (*lot, error) {
-	var releaseHash, hash []byte
+	var releaseHash, script []byte
 	out := &lot{name: name}
-	err := tx.QueryRow(ctx, sqlLot, string(name)).Scan(&releaseHash, &out.order, &hash)
+	err := tx.QueryRow(ctx, sqlLot, string(name)).Scan(&releaseHash, &out.order, &script)
 	if errors.Is(err, sqldb.ErrNoRows) {
 		return nil, unknown("no lot %q", name)
 	} else if err != nil {
@@ -70,15 +68,6 @@ func (l *Ledger) readLot(ctx context.Context, tx sqldb.Tx, name perso.Name) (*lo
 		return nil, err
 	}
 	out.hash, out.script = signed.Hash(), out.release.ScriptHash
-	var compiled []byte
-	if err := tx.QueryRow(ctx, sqlScript, out.script[:]).Scan(&compiled); err != nil {
-		return nil, fmt.Errorf("reading the compiled script: %w", err)
-	}
-	s, err := script.Decode(compiled)
-	if err != nil {
-		return nil, err
-	}
-	out.last = uint8(len(s.Acts))
 	return out, nil
 }
 

@@ -35,16 +35,17 @@ const (
 	sqlAddReel = `INSERT INTO reel (reel, file_hash, product, count, created) VALUES ($1, $2, $3, $4, $5)`
 	sqlAddChip = `INSERT INTO chip (chip, reel, twin) VALUES ($1, $2, FALSE) ON CONFLICT DO NOTHING`
 
-	claimColumns    = `lot, unit, gen, eid_index, eid, chip, state, seq, loss_seq, outcome_seq, cert, cert_key, sessions, failures, last_counter, line, head, number`
+	claimColumns    = `lot, unit, gen, eid_index, eid, chip, state, seq, loss_seq, outcome_seq, cert, cert_key, ki, sessions, failures, last_counter, line, head, number`
 	sqlClaimOfChip  = `SELECT ` + claimColumns + ` FROM claim WHERE chip = $1`
 	sqlClaim        = `SELECT ` + claimColumns + ` FROM claim WHERE lot = $1 AND unit = $2 AND gen = $3`
 	sqlClaimsByEID  = `SELECT ` + claimColumns + ` FROM claim WHERE eid = $1`
 	sqlClaimsOfUnit = `SELECT ` + claimColumns + ` FROM claim WHERE lot = $1 AND unit = $2 ORDER BY gen`
-	sqlAddClaim     = `INSERT INTO claim (` + claimColumns + `) VALUES ($1, $2, $3, $4, $5, $6, 'open', $7, $8, 0, NULL, NULL, 1, 0, 0, $9, $10, $11)`
+	sqlAddClaim     = `INSERT INTO claim (` + claimColumns + `) VALUES ($1, $2, $3, $4, $5, $6, 'open', $7, $8, 0, NULL, NULL, NULL, 1, 0, 0, $9, $10, $11)`
 	sqlClaimSession = `UPDATE claim SET sessions = sessions + 1, line = $4, head = $5, number = $6 WHERE lot = $1 AND unit = $2 AND gen = $3`
 	sqlClaimCounter = `UPDATE claim SET last_counter = $4 WHERE lot = $1 AND unit = $2 AND gen = $3 AND last_counter < $4`
 	sqlClaimFailed  = `UPDATE claim SET failures = failures + 1 WHERE lot = $1 AND unit = $2 AND gen = $3`
 	sqlClaimCert    = `UPDATE claim SET cert = $4, cert_key = $5 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'open' AND (cert_key IS NULL OR cert_key <> $5)`
+	sqlClaimKi      = `UPDATE claim SET ki = $4 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'open' AND ki IS NULL`
 	sqlClaimEnd     = `UPDATE claim SET state = $4, outcome_seq = $5 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'open'`
 
 	sqlAddLost  = `INSERT INTO lost_unit (lot, unit, gen) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
@@ -56,15 +57,17 @@ const (
 	sqlSessionNext   = `UPDATE session SET last_n = $3, at = $4 WHERE lot = $1 AND serial = $2 AND last_n = $3 - 1 AND ended = FALSE`
 	sqlSessionsEnd   = `UPDATE session SET ended = TRUE WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
 	sqlLastSession   = `SELECT line, head, number, at FROM session WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
-	sqlUnsettled     = `SELECT s.session, s.line, s.head, s.number, t.responses FROM session s, act t WHERE s.lot = $1 AND s.unit = $2 AND s.gen = $3 AND s.ended = FALSE AND t.lot = s.lot AND t.serial = s.serial AND t.n = $4`
+	sqlUnsettled     = `SELECT session, serial, line, head, number, last_n FROM session WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
 	sqlSessionEnd    = `UPDATE session SET ended = TRUE WHERE session = $1`
 	sqlSerialUsed    = `SELECT session FROM session WHERE lot = $1 AND serial = $2`
 	sqlSessionsOfPut = `SELECT COUNT(*) FROM session WHERE line = $1 AND head = $2 AND number = $3`
 
-	sqlActs       = `SELECT n, responses_hash, responses, state, seq, at FROM act WHERE lot = $1 AND serial = $2 AND n >= $3 AND n <= $4`
-	sqlAddAct     = `INSERT INTO act (lot, serial, n, responses_hash, responses, state, seq, at) VALUES ($1, $2, $3, $4, $5, NULL, $6, $7)`
-	sqlActState   = `UPDATE act SET state = $4 WHERE lot = $1 AND serial = $2 AND n = $3`
-	sqlActsForget = `UPDATE act SET responses = NULL, state = NULL WHERE lot = $1 AND serial IN (SELECT serial FROM session WHERE lot = $1 AND unit = $2 AND gen = $3)`
+	sqlActs      = `SELECT n, responses_hash, served, final, seq, at FROM act WHERE lot = $1 AND serial = $2 AND n >= $3 AND n <= $4`
+	sqlAddAct    = `INSERT INTO act (lot, serial, n, responses_hash, served, final, seq, at) VALUES ($1, $2, $3, $4, NULL, FALSE, $5, $6)`
+	sqlActServed = `UPDATE act SET served = $4, final = $5 WHERE lot = $1 AND serial = $2 AND n = $3`
+	sqlAddDue    = `INSERT INTO verdict_due (lot, serial, n, responses, state) VALUES ($1, $2, $3, $4, $5)`
+	sqlDue       = `SELECT responses, state FROM verdict_due WHERE lot = $1 AND serial = $2 AND n = $3`
+	sqlForgetDue = `DELETE FROM verdict_due WHERE lot = $1 AND serial IN (SELECT serial FROM session WHERE lot = $1 AND unit = $2 AND gen = $3)`
 
 	sqlPresentation    = `SELECT lot, chip, verdict, reason, bin, seq FROM presentation WHERE line = $1 AND head = $2 AND number = $3`
 	sqlAddPresentation = `INSERT INTO presentation (line, head, number, lot, chip, verdict, reason, bin, seq) VALUES ($1, $2, $3, $4, $5, '', '', '', 0) ON CONFLICT DO NOTHING`

@@ -34,7 +34,7 @@ type claimRow struct {
 func scanClaim(row sqldb.Row) (c claimRow, err error) {
 	var eid, chip []byte
 	err = row.Scan((*string)(&c.lot), (*uint32)(&c.unit), (*uint8)(&c.gen), (*uint32)(&c.index), &eid, &chip, (*string)(&c.state), &c.seq, &c.lossSeq, &c.outcome,
-		&c.stored.Cert, &c.stored.Key, &c.sessions, &c.failures, &c.counter, (*string)(&c.at.Line), &c.at.Head, &c.at.Number)
+		&c.stored.Cert, &c.stored.Key, &c.stored.Ki, &c.sessions, &c.failures, &c.counter, (*string)(&c.at.Line), &c.at.Head, &c.at.Number)
 	if err != nil {
 		return c, err
 	}
@@ -91,12 +91,12 @@ func findSession(ctx context.Context, tx sqldb.Tx, s perso.Session) (r sessionRo
 
 // actRow is one act of a session.
 type actRow struct {
-	found     bool
-	hash      [32]byte
-	responses []byte
-	state     []byte
-	seq       int64
-	at        time.Time
+	found  bool
+	hash   [32]byte
+	served []byte // hash of the state that went out with its window; nil while none did
+	final  bool   // the vault said that the answers to the window bring the verdict
+	seq    int64
+	at     time.Time
 }
 
 // findActs reads act n of a session and the one before.
@@ -106,7 +106,7 @@ func findActs(ctx context.Context, tx sqldb.Tx, lot perso.Name, serial uint64, n
 		var number uint8
 		var hash []byte
 		r := actRow{found: true}
-		if err := row.Scan(&number, &hash, &r.responses, &r.state, &r.seq, &at); err != nil {
+		if err := row.Scan(&number, &hash, &r.served, &r.final, &r.seq, &at); err != nil {
 			return err
 		}
 		copy(r.hash[:], hash)

@@ -60,19 +60,46 @@ func (a *act) window(ctx context.Context, b *Batch) error {
 			return err
 		}
 		if !kept {
-			a.serve.stored, a.again = a.claim.stored, true // another certificate for this key was first: serve with that one
+			a.serve.stored, a.again = a.claim.stored, true // another certificate for this key, or another Ki, was first: serve with that one
 			return nil
 		}
 	}
-	if _, err := b.Exec(ctx, sqlActState, string(a.claim.lot), int64(a.serve.serial), int64(a.q.N), a.result.State); err != nil {
-		return fmt.Errorf("keeping the state of session %s: %w", a.q.Session, err)
+	served := sha256.Sum256(a.result.State)
+	if _, err := b.Exec(ctx, sqlActServed, string(a.claim.lot), int64(a.serve.serial), int64(a.q.N), served[:], a.result.Final); err != nil {
+		return fmt.Errorf("noting that act %d of session %s was served: %w", a.q.N, a.q.Session, err)
 	}
-	a.reply = &bus.ActReply{Window: a.result.Window}
+	a.reply = &bus.ActReply{Window: a.result.Window, State: a.result.State}
 	return nil
 }
 
-// store puts a certificate into the claim by compare-and-set on its key, and logs it with what it supersedes.
-func (a *act) store(ctx context.Context, b *Batch, s bus.Stored) (bool, error) {
+// store puts what is new into the claim: each part that the vault made.
+func (a *act) store(ctx context.Context, b *Batch, s bus.Stored) (kept bool, err error) {
+	if len(s.Ki) > 0 {
+		if kept, err := a.storeKi(ctx, b, s.Ki); err != nil || !kept {
+			return kept, err
+		}
+	}
+	if len(s.Cert) == 0 {
+		return true, nil
+	}
+	return a.storeCertificate(ctx, b, s)
+}
+
+// storeKi puts a sealed Ki into the claim if it has none: once for ever, because a script with it may have left.
+func (a *act) storeKi(ctx context.Context, b *Batch, ki []byte) (bool, error) {
+	c := &a.claim
+	n, err := b.Exec(ctx, sqlClaimKi, string(c.lot), int64(c.unit), int64(c.gen), ki)
+	if err != nil {
+		return false, fmt.Errorf("storing the sealed Ki of chip %s: %w", c.chip, err)
+	}
+	if n > 0 {
+		c.stored.Ki = ki
+	}
+	return string(c.stored.Ki) == string(ki), nil
+}
+
+// storeCertificate puts a certificate into the claim by compare-and-set on its key, and logs it with what it supersedes.
+func (a *act) storeCertificate(ctx context.Context, b *Batch, s bus.Stored) (bool, error) {
 	c := a.claim
 	n, err := b.Exec(ctx, sqlClaimCert, string(c.lot), int64(c.unit), int64(c.gen), s.Cert, s.Key)
 	if err != nil {
@@ -167,7 +194,7 @@ func (a *act) end(ctx context.Context, b *Batch, e entry.Outcome, state perso.Un
 	if err := endSessions(ctx, b, c); err != nil {
 		return err
 	}
-	if _, err := b.Exec(ctx, sqlActsForget, string(c.lot), int64(c.unit), int64(c.gen)); err != nil {
+	if _, err := b.Exec(ctx, sqlForgetDue, string(c.lot), int64(c.unit), int64(c.gen)); err != nil {
 		return fmt.Errorf("forgetting the answers of chip %s: %w", c.chip, err)
 	}
 	if err := count(ctx, b, sqlAddReasonCount, sqlReasonCount, string(c.lot), string(e.Verdict), string(e.Reason)); err != nil {

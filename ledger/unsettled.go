@@ -15,13 +15,17 @@ import (
 // claim. It reports true when the head is to ask again.
 func (a *act) unsettled(ctx context.Context, b *Batch) (bool, error) {
 	c := a.claim
-	if c.state != perso.UnitOpen || a.lot.last == 0 {
+	if c.state != perso.UnitOpen {
 		return false, nil
 	}
-	q := bus.ActRequest{Lot: c.lot, N: a.lot.last}
+	q := bus.ActRequest{Lot: c.lot}
 	var session, responses []byte
-	err := b.QueryRow(ctx, sqlUnsettled, string(c.lot), int64(c.unit), int64(c.gen), int64(q.N)).
-		Scan(&session, (*string)(&q.Present.Line), &q.Present.Head, &q.Present.Number, &responses)
+	var serial int64
+	err := b.QueryRow(ctx, sqlUnsettled, string(c.lot), int64(c.unit), int64(c.gen)).
+		Scan(&session, &serial, (*string)(&q.Present.Line), &q.Present.Head, &q.Present.Number, &q.N)
+	if err == nil {
+		err = b.QueryRow(ctx, sqlDue, string(c.lot), serial, int64(q.N)).Scan(&responses, &q.State)
+	}
 	if errors.Is(err, sqldb.ErrNoRows) {
 		return false, nil
 	}
@@ -36,14 +40,25 @@ func (a *act) unsettled(ctx context.Context, b *Batch) (bool, error) {
 	return true, nil
 }
 
-// finish settles an act whose answer was lost, and ends its session whatever came of it.
-func (l *Ledger) finish(ctx context.Context, q bus.ActRequest) error {
-	var fault *bus.Fault
-	if _, err := l.Act(ctx, q); err != nil && !(errors.As(err, &fault) && fault.Code == bus.FaultRefused) {
-		return err // the vault is away: the head asks again
+// finish settles an act whose answer was lost, then ends its session. While the vault does not serve the act, the session
+// stays as it is: a refusal of the lot, or of this act, says nothing about the chip. Then the head hears what stands in the
+// way; a refusal of the act stops it, and an officer must look.
+func (l *Ledger) finish(ctx context.Context, q bus.ActRequest) (stop *bus.ActReply, err error) {
+	reply, err := l.Act(ctx, q)
+	var unserved *servingError
+	switch {
+	case errors.As(err, &unserved), err != nil && !isRefusal(err):
+		return nil, err
+	case err == nil && reply.Verdict != nil && reply.Verdict.Verdict == perso.VerdictStop:
+		return &reply, nil
 	}
-	return l.commit(ctx, func(ctx context.Context, b *Batch) error {
+	return nil, l.commit(ctx, func(ctx context.Context, b *Batch) error {
 		_, err := b.Exec(ctx, sqlSessionEnd, q.Session[:])
 		return err
 	})
 }
+
+// servingError is a failure at the vault, which may refuse in words like the ledger's own.
+type servingError struct{ error }
+
+func (e *servingError) Unwrap() error { return e.error }

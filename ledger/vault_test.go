@@ -30,9 +30,11 @@ type vaultDouble struct {
 	last     checkpoint.Checkpoint
 	open     map[perso.Name]statement.Release
 	scripted map[id.ChipID][]bus.ServeResult
+	refusals map[id.ChipID]string
 	given    map[[33]byte]bus.ServeResult // scripted answers that were given: they are given again
 	fail     func(verb string) error      // of the next calls, when set
 	serving  func(entry.Claim, entry.Act) // called while an act is served, without the lock
+	asked    func(bus.ServeItem)          // called for each item, with the lock
 	chips    map[id.ChipID]id.EID         // I1: one chip, one EID
 	owners   map[id.EID]id.ChipID         // and the other way round
 	units    map[string]id.ChipID         // lot, unit and generation
@@ -47,7 +49,7 @@ func newVault(t testing.TB, pin [32]byte) *vaultDouble {
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{9}, 32))
 	return &vaultDouble{t: t, pin: pin, key: key, pub: key.Public().(ed25519.PublicKey), acts: 2,
 		last: checkpoint.Checkpoint{Origin: testOrigin, Root: checkpoint.EmptyRoot()},
-		open: map[perso.Name]statement.Release{}, scripted: map[id.ChipID][]bus.ServeResult{}, given: map[[33]byte]bus.ServeResult{}, chips: map[id.ChipID]id.EID{},
+		open: map[perso.Name]statement.Release{}, scripted: map[id.ChipID][]bus.ServeResult{}, refusals: map[id.ChipID]string{}, given: map[[33]byte]bus.ServeResult{}, chips: map[id.ChipID]id.EID{},
 		owners: map[id.EID]id.ChipID{}, units: map[string]id.ChipID{}, states: map[[33]byte][]byte{}}
 }
 
@@ -63,6 +65,13 @@ func (v *vaultDouble) restart() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	clear(v.open)
+}
+
+// refuseNext has the vault refuse a chip's next act once, and forget that it did.
+func (v *vaultDouble) refuseNext(c *chip, why string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.refusals[c.id()] = why
 }
 
 func (v *vaultDouble) failing(verb string) error {
@@ -207,6 +216,9 @@ func (v *vaultDouble) serve(r statement.Release, note []byte, item bus.ServeItem
 	return result, nil
 }
 
+// stateOf is what goes out with a window.
+func stateOf(s perso.Session, n uint8) []byte { return fmt.Appendf(nil, "state %s %d", s, n) }
+
 func stateKey(s perso.Session, n uint8) (k [33]byte) {
 	copy(k[:], s[:])
 	k[32] = n
@@ -266,8 +278,15 @@ func (v *vaultDouble) alone(c entry.Claim) error {
 // result is the scripted answer, else a window for each act and good after the last. Rendering is a function of the item,
 // but for the certificate, which a new signature makes another one each time.
 func (v *vaultDouble) result(c entry.Claim, a entry.Act, item bus.ServeItem) bus.ServeResult {
+	if v.asked != nil {
+		v.asked(item)
+	}
 	receipt := fmt.Appendf(nil, "receipt %s %d", a.Session, a.N)
 	key := stateKey(a.Session, a.N)
+	if why, refused := v.refusals[c.Chip]; refused {
+		delete(v.refusals, c.Chip)
+		return bus.ServeResult{Refused: why}
+	}
 	if r, before := v.given[key]; before {
 		return r
 	}
@@ -281,7 +300,7 @@ func (v *vaultDouble) result(c entry.Claim, a entry.Act, item bus.ServeItem) bus
 		return bus.ServeResult{Good: true, Receipt: receipt}
 	}
 	cert := item.Stored
-	out := bus.ServeResult{State: fmt.Appendf(nil, "state %s %d", a.Session, a.N), Receipt: receipt}
+	out := bus.ServeResult{State: stateOf(a.Session, a.N), Final: a.N+2 >= v.acts, Receipt: receipt}
 	if len(cert.Cert) == 0 {
 		v.serials++
 		cert = bus.Stored{Cert: fmt.Appendf(nil, "cert %d of %s", v.serials, c.EID), Key: []byte("key of " + c.Chip.String())}

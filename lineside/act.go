@@ -32,6 +32,7 @@ func (h *Head) replied(r bus.ActReply) {
 			h.stop(CauseReply, perso.ReasonNone, err.Error())
 			return
 		}
+		h.at.state = r.State
 		h.become(StatePlaying)
 		h.emit(Play{h.wait(), r.Window})
 	}
@@ -40,7 +41,7 @@ func (h *Head) replied(r bus.ActReply) {
 // answerAct sends what the chip answered, to the first refusal or to the end of contact: the ledger tells which.
 func (h *Head) answerAct(responses [][]byte) {
 	h.at.act++
-	h.at.asked = &bus.ActRequest{Lot: h.job.Lot, Present: h.at.present, N: h.at.act, Session: h.at.session, Responses: responses}
+	h.at.asked = &bus.ActRequest{Lot: h.job.Lot, Present: h.at.present, N: h.at.act, Session: h.at.session, Responses: responses, State: h.at.state}
 	h.ask()
 }
 

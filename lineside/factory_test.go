@@ -243,12 +243,28 @@ func (b *book) present(_ context.Context, q bus.PresentRequest) (bus.ActReply, e
 	if q.Tries < 3 {
 		return bus.ActReply{Verdict: &bus.Verdict{Verdict: perso.VerdictRecontact, Reason: q.Reason}}, nil
 	}
-	if len(q.Chip) > 0 {
-		if chip := mustDo(id.ChipIDFromBytes(q.Chip)); b.claims[chip] != nil {
-			return b.failed(b.claims[chip], chip, q.Present), nil
-		}
+	if chip := b.underHead(q); b.claims[chip] != nil {
+		return b.failed(b.claims[chip], chip, q.Present), nil
 	}
 	return b.final(q.Present, b.log.present(perso.VerdictRejectBlank, q.Reason, id.ChipID{}, q.Present)), nil
+}
+
+// underHead is the chip that was read, or else the one read last at this head unless it was binned: a line that restarted does
+// not know what lies there.
+func (b *book) underHead(q bus.PresentRequest) (chip id.ChipID) {
+	if len(q.Chip) > 0 {
+		return mustDo(id.ChipIDFromBytes(q.Chip))
+	}
+	var last perso.Presentation
+	for p, read := range b.chips {
+		if p.Head == q.Present.Head && p.Number >= last.Number {
+			last, chip = p, read
+		}
+	}
+	if b.binned[last] != "" {
+		return id.ChipID{}
+	}
+	return chip
 }
 
 func (b *book) bin(_ context.Context, q bus.BinRequest) (bus.Empty, error) {
@@ -265,7 +281,9 @@ func (b *book) bin(_ context.Context, q bus.BinRequest) (bus.Empty, error) {
 func (b *book) count(_ context.Context, q bus.CountRequest) (bus.Empty, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.counts = append(b.counts, q)
+	if n := len(b.counts); n == 0 || b.counts[n-1] != q { // else the answer was lost, and this is the same count again
+		b.counts = append(b.counts, q)
+	}
 	return bus.Empty{}, nil
 }
 

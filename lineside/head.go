@@ -95,7 +95,8 @@ type place struct {
 	serial   uint64
 	command  []byte
 	session  perso.Session
-	act      uint8 // the act last asked
+	act      uint8  // the act last asked
+	state    []byte // that came with the window, and goes back with its answers
 
 	asked   *bus.ActRequest     // the question in hand, one of the two
 	told    *bus.PresentRequest //

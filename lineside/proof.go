@@ -1,6 +1,7 @@
 package lineside
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
@@ -19,6 +20,25 @@ var ErrUnproven = errors.New("verdict is not proven")
 type Trust struct {
 	Origin string
 	Key    ed25519.PublicKey
+
+	last *opened // shared by the heads of a station; nil keeps nothing
+}
+
+// opened is the checkpoint verified last: the verdicts of several heads often rest on the same one.
+type opened struct {
+	note []byte
+	cp   checkpoint.Checkpoint
+}
+
+func (t Trust) open(note []byte) (checkpoint.Checkpoint, error) {
+	if t.last != nil && t.last.note != nil && bytes.Equal(t.last.note, note) {
+		return t.last.cp, nil
+	}
+	cp, err := checkpoint.Open(note, t.Origin, t.Key)
+	if err == nil && t.last != nil {
+		*t.last = opened{note: bytes.Clone(note), cp: cp}
+	}
+	return cp, err
 }
 
 // subject is what a verdict must be about.
@@ -43,7 +63,7 @@ func (t Trust) check(v bus.Verdict, s subject) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnproven, err)
 	}
-	c, err := checkpoint.Open(v.Checkpoint, t.Origin, t.Key)
+	c, err := t.open(v.Checkpoint)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnproven, err)
 	}

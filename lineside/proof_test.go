@@ -1,6 +1,7 @@
 package lineside
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 
@@ -33,11 +34,17 @@ func TestProof(t *testing.T) {
 		change(&v)
 		return v
 	}
+	keeping := log.trust()
+	keeping.last = &opened{}
 	for name, c := range map[string]struct {
 		v     bus.Verdict
 		about subject
 		ok    bool
 	}{
+		"checkpoint with a bent signature": {changed(good(here), func(v *bus.Verdict) {
+			v.Checkpoint = bytes.Clone(v.Checkpoint)
+			v.Checkpoint[len(v.Checkpoint)-8] ^= 1
+		}), read, false},
 		"good":                                  {good(here), read, true},
 		"good since an earlier contact":         {good(elsewhere), read, true},
 		"good, but not read now":                {good(here), subject{lot: testLot, present: here, chip: chipNo(1)}, false},
@@ -67,9 +74,13 @@ func TestProof(t *testing.T) {
 		"checkpoint from before":                {changed(good(here), func(v *bus.Verdict) { v.Checkpoint = log.outcome(perso.VerdictGood, "-", chipNo(3), here).Checkpoint }), read, false},
 		"checkpoint of another log":             {newLog(2).outcome(perso.VerdictGood, perso.ReasonNone, chipNo(1), here), read, false},
 	} {
-		err := log.trust().check(c.v, c.about)
-		if (err == nil) != c.ok || err != nil && !errors.Is(err, ErrUnproven) {
-			t.Errorf("%s: %v", name, err)
+		for range 2 { // the second time with a checkpoint that is known
+			for _, trust := range []Trust{log.trust(), keeping} {
+				err := trust.check(c.v, c.about)
+				if (err == nil) != c.ok || err != nil && !errors.Is(err, ErrUnproven) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
 		}
 	}
 	other := Trust{Origin: "log.other", Key: log.trust().Key}

@@ -62,6 +62,7 @@ func NewStation(line perso.Name, heads uint16, trust Trust) (*Station, error) {
 	if heads == 0 || heads > MaxHeads {
 		return nil, fmt.Errorf("making station %q: %d heads are not within 1 to %d", line, heads, MaxHeads)
 	}
+	trust.last = &opened{}
 	s := &Station{line: line, phase: phaseStarting}
 	for i := range heads {
 		s.heads = append(s.heads, NewHead(line, i, trust))

@@ -39,8 +39,10 @@ var exceptions = map[string]string{}
 // so that the simulator can replay them and a test can put them at any point in time.
 var coreFolders = []string{
 	"perso", "perso/id", "perso/secret", "perso/tlv", "perso/record", "perso/entry", "perso/statement", "perso/statement/transcript", "perso/checkpoint",
-	"perso/bus", "perso/scp", "perso/aka", "perso/apdu", "perso/script", "perso/order", "perso/order/form", "perso/product",
-	"perso/eis", "perso/cert", "keygen", "keygen/certify", "lineside", "lineside/cardsim", "ledger", "ledger/internal/tree",
+	"perso/bus", "perso/scp", "perso/scp/scp02", "perso/scp/scp80", "perso/scp/tdes", "perso/aka", "perso/aka/suci", "perso/apdu",
+	"perso/script", "perso/order", "perso/order/codes", "perso/order/form", "perso/order/k4", "perso/order/kifile", "perso/product",
+	"perso/eis", "perso/cert", "keygen", "keygen/carddata", "keygen/certify", "keygen/kisource", "keygen/transport", "lineside",
+	"lineside/cardsim", "ledger", "ledger/internal/tree",
 }
 
 // shells are files in core folders that carry out what the state machines beside them decide, on real time and in goroutines.

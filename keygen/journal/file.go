@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"sort"
 	"sync"
 )
 
@@ -15,8 +16,9 @@ const (
 	headerBytes = 12
 	// maxBodyBytes bounds one frame: 256 receipts with a certificate each have 400 KiB.
 	maxBodyBytes = 4 << 20
-	// stride is how many records lie between two remembered places: a page of receipts costs one short scan.
-	stride = 1024
+	// stride is how many records lie between two remembered places: one record again costs one short scan, and the places
+	// one byte for each unit.
+	stride = 64
 )
 
 // file is one lot's journal.
@@ -158,10 +160,8 @@ func (f *file) undo(cause error) error {
 func (f *file) read(from uint64, each func([]byte) (bool, error)) error {
 	f.mu.Lock()
 	at, end, dead := place{}, f.end, f.dead
-	for _, m := range f.marks {
-		if m.first <= from {
-			at = m
-		}
+	if n := sort.Search(len(f.marks), func(i int) bool { return f.marks[i].first > from }); n > 0 {
+		at = f.marks[n-1]
 	}
 	f.mu.Unlock()
 	if dead != nil {

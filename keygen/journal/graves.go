@@ -39,12 +39,19 @@ func (m *Memory) Destroyed(lot perso.Name) (g keygen.Grave, found bool, err erro
 	if _, err := perso.ParseName(string(lot)); err != nil {
 		return g, false, err
 	}
-	r, err := m.readRecord(filepath.Join(folderDestroyed, string(lot)), kindDestroyed)
+	b, err := os.ReadFile(filepath.Join(m.dir, folderDestroyed, string(lot)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return g, false, nil
 	}
+	if err == nil && len(b) > maxMemoryBytes {
+		err = ErrCorrupt
+	}
 	if err != nil {
-		return g, false, err
+		return g, false, fmt.Errorf("reading vault memory: %w", err)
+	}
+	r, err := record.Parse(b, kindDestroyed)
+	if err != nil {
+		return g, false, fmt.Errorf("reading vault memory of destroyed lot %q: %w", lot, err)
 	}
 	name := r.Raw("lot")
 	g.Statement, g.Copies, g.At = r.Hash("statement"), r.Uint("copies", 16), r.Time("at")

@@ -295,10 +295,8 @@ func TestMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A crash before a rename leaves the new file beside the old one.
-	for _, name := range []string{"checkpoint.new", "lots/C.new"} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte("torn"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	if err := os.WriteFile(filepath.Join(dir, "lots/C.new"), []byte("torn"), 0o600); err != nil {
+		t.Fatal(err)
 	}
 	want := keygen.Recollection{Size: 7, Root: [32]byte{7}, Lots: map[perso.Name]keygen.Issued{"A": issuedLot(t, 1), "B": issuedLot(t, 2)}}
 	m, err = OpenMemory(dir)
@@ -308,7 +306,7 @@ func TestMemory(t *testing.T) {
 	if r, err := m.Recall(); err != nil || !reflect.DeepEqual(r, want) {
 		t.Errorf("%+v, %v", r, err)
 	}
-	// The two files of a checkpoint take turns: of sizes that get longer and shorter, the last one is read.
+	// Of sizes that get longer and shorter, the last one is read.
 	for _, size := range []int64{123_456, 123_457, 8} {
 		if err := m.RememberCheckpoint(size, [32]byte{9}); err != nil {
 			t.Fatal(err)
@@ -324,6 +322,107 @@ func TestMemory(t *testing.T) {
 		if _, err := OpenMemory(dir); err == nil {
 			t.Errorf("opened with a broken %s", name)
 		}
+	}
+}
+
+// Whatever a crash leaves of a checkpoint that was being written, or a disk of one that was: the last one that was
+// promised is there, or the one after it; and afterwards the memory bears the next crash as well.
+func TestCheckpointIsTorn(t *testing.T) {
+	t.Parallel()
+	before, after := slotOf(t, 7), slotOf(t, 123)
+	torn := func(n int) (s slot) { s = before; copy(s[:n], after[:n]); return s }
+	for n := range slotBytes + 1 {
+		inFirst, inSecond := torn(n), torn(n)
+		checkSlots(t, fmt.Sprintf("first slot torn at %d", n), inFirst, before, map[bool]int64{false: 7, true: 123}[inFirst == after])
+		checkSlots(t, fmt.Sprintf("second slot torn at %d", n), after, inSecond, 123)
+	}
+	rotten := after
+	rotten[30] ^= 1
+	checkSlots(t, "first slot rotten", rotten, after, 123)
+	checkSlots(t, "second slot rotten", after, rotten, 123)
+	path := filepath.Join(memoryWith(t, rotten, rotten), fileCheckpoint)
+	for name, do := range map[string]func() error{
+		"both rotten": func() error { return nil },
+		"cut short":   func() error { return os.Truncate(path, slotBytes) },
+		"gone":        func() error { return os.Remove(path) },
+	} {
+		if err := do(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := OpenMemory(filepath.Dir(path)); err == nil {
+			t.Errorf("%s: opened", name)
+		}
+	}
+}
+
+// Whatever lies in one block with what was being written may be lost with it.
+func TestCheckpointLosesABlock(t *testing.T) {
+	t.Parallel()
+	for block := 4 << 10; block <= 32<<10; block *= 2 {
+		for at := 0; at < slotsSize; at += block {
+			dir := memoryWith(t, slotOf(t, 7), slotOf(t, 7))
+			path := filepath.Join(dir, fileCheckpoint)
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			clear(b[at:min(at+block, len(b))])
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			m, err := OpenMemory(dir)
+			if err != nil {
+				t.Errorf("without %d bytes at %d: %v", block, at, err)
+				continue
+			}
+			if r, err := m.Recall(); err != nil || r.Size != 7 {
+				t.Errorf("without %d bytes at %d it recalls %+v, %v", block, at, r, err)
+			}
+		}
+	}
+}
+
+func slotOf(t *testing.T, size int64) slot {
+	t.Helper()
+	s, err := makeSlot(size, [32]byte{byte(size)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func memoryWith(t *testing.T, first, second slot) (dir string) {
+	t.Helper()
+	dir = filepath.Join(t.TempDir(), "memory")
+	if _, err := CreateMemory(dir); err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, slotsSize)
+	copy(b, first[:])
+	copy(b[slotGap:], second[:])
+	if err := os.WriteFile(filepath.Join(dir, fileCheckpoint), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// checkSlots opens a memory with these slots, and tears its next checkpoint.
+func checkSlots(t *testing.T, name string, first, second slot, want int64) {
+	t.Helper()
+	dir := memoryWith(t, first, second)
+	m, err := OpenMemory(dir)
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
+		return
+	}
+	if r, err := m.Recall(); err != nil || r.Size != want || r.Root != [32]byte{byte(want)} {
+		t.Errorf("%s: recalls %+v, %v, want %d", name, r, err, want)
+	}
+	if err := overwrite(filepath.Join(dir, fileCheckpoint), slot{}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := m.Recall(); err != nil || r.Size != want {
+		t.Errorf("%s: with the next one torn it recalls %+v, %v, want %d", name, r, err, want)
 	}
 }
 

@@ -6,15 +6,13 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/record"
 )
 
-// Kinds of the memory's files, which are canonical records that a person can read.
+// Kinds of the memory's records, which a person can read.
 const (
 	kindCheckpoint = "vault-checkpoint"
 	kindLot        = "vault-lot"
@@ -22,10 +20,10 @@ const (
 	fileCheckpoint = "checkpoint"
 	folderLots     = "lots"
 
-	maxMemoryBytes = 1024 // of one file: a dozen short fields
+	maxMemoryBytes = 1024 // of a lot's file: a dozen short fields
 )
 
-// Memory is a folder: the file checkpoint, replaced by rename, and lots, one file for each, never replaced.
+// Memory is a folder: the file checkpoint, written over in place, and lots, one file for each, never replaced.
 type Memory struct{ dir string }
 
 // CreateMemory makes the folder of a vault that has signed nothing yet. It is a step of the ceremony; a folder that is
@@ -35,29 +33,29 @@ func CreateMemory(dir string) (*Memory, error) {
 		return nil, fmt.Errorf("making vault memory %q: %w", dir, err)
 	}
 	m := &Memory{dir: dir}
-	if err := errors.Join(m.RememberCheckpoint(0, [32]byte{}), syncDir(filepath.Dir(dir))); err != nil {
+	if err := errors.Join(createSlots(m.checkpoint()), syncDir(dir), syncDir(filepath.Dir(dir))); err != nil {
 		return nil, fmt.Errorf("making vault memory %q: %w", dir, err)
 	}
 	return m, nil
 }
 
-// OpenMemory opens a folder that CreateMemory made.
+// OpenMemory opens a folder that CreateMemory made, and mends what a crash left of a checkpoint.
 func OpenMemory(dir string) (*Memory, error) {
 	m := &Memory{dir: dir}
+	if err := mendSlots(m.checkpoint()); err != nil {
+		return nil, err
+	}
 	_, err := m.Recall()
 	return m, err
 }
 
+func (m *Memory) checkpoint() string { return filepath.Join(m.dir, fileCheckpoint) }
+
 // Recall reads everything.
 func (m *Memory) Recall() (r keygen.Recollection, err error) {
 	r.Lots = map[perso.Name]keygen.Issued{}
-	rd, err := m.readRecord(fileCheckpoint, kindCheckpoint)
-	if err != nil {
+	if r.Size, r.Root, err = readSlots(m.checkpoint()); err != nil {
 		return r, err
-	}
-	r.Size, r.Root = int64(rd.Uint("size", 63)), rd.OptHash("root")
-	if err := rd.Done(); err != nil {
-		return r, fmt.Errorf("reading vault memory %q: %w", m.dir, err)
 	}
 	lots, err := os.ReadDir(filepath.Join(m.dir, folderLots))
 	if err != nil {
@@ -67,7 +65,7 @@ func (m *Memory) Recall() (r keygen.Recollection, err error) {
 		if filepath.Ext(l.Name()) == tempSuffix {
 			continue // a crash came between its writing and its naming: the lot was never opened
 		}
-		rd, err := m.readRecord(filepath.Join(folderLots, l.Name()), kindLot)
+		rd, err := m.readLot(l.Name())
 		if err != nil {
 			return r, err
 		}
@@ -81,28 +79,28 @@ func (m *Memory) Recall() (r keygen.Recollection, err error) {
 	return r, nil
 }
 
-func (m *Memory) readRecord(name, kind string) (*record.Reader, error) {
-	b, err := os.ReadFile(filepath.Join(m.dir, name))
+func (m *Memory) readLot(name string) (*record.Reader, error) {
+	b, err := os.ReadFile(filepath.Join(m.dir, folderLots, name))
 	if err == nil && len(b) > maxMemoryBytes {
 		err = ErrCorrupt
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading vault memory: %w", err)
 	}
-	r, err := record.Parse(b, kind)
+	r, err := record.Parse(b, kindLot)
 	if err != nil {
-		return nil, fmt.Errorf("reading vault memory %q: %w", name, err)
+		return nil, fmt.Errorf("reading vault memory of lot %q: %w", name, err)
 	}
 	return r, nil
 }
 
-// RememberCheckpoint replaces the checkpoint: written beside it, synced, named, the folder synced.
+// RememberCheckpoint writes over the checkpoint.
 func (m *Memory) RememberCheckpoint(size int64, root [32]byte) error {
-	w := record.New(kindCheckpoint).Uint("size", uint64(size))
-	if root == [32]byte{} {
-		return m.put(fileCheckpoint, w.Hex("root", nil))
+	slot, err := makeSlot(size, root)
+	if err != nil {
+		return err
 	}
-	return m.put(fileCheckpoint, w.Hex("root", root[:]))
+	return writeSlots(m.checkpoint(), slot)
 }
 
 // RememberLot adds a lot.
@@ -146,26 +144,8 @@ func (m *Memory) put(name string, w *record.Writer) error {
 	if err := writeSynced(path+tempSuffix, os.O_TRUNC, b); err != nil {
 		return fmt.Errorf("writing vault memory %q: %w", name, err)
 	}
-	if err := giveName(path+tempSuffix, path); err != nil {
+	if err := errors.Join(os.Rename(path+tempSuffix, path), syncDir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("writing vault memory %q: %w", name, err)
-	}
-	return nil
-}
-
-// giveName gives a written file its name, durably. A file that has it already takes the other name, to be written over the
-// next time: some hundred checkpoints a second, each in a new file, make ext4 search long for an inode that was not freed
-// just now.
-func giveName(from, to string) error {
-	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_EXCHANGE)
-	if err != nil { // nothing to exchange with, or a file system that cannot
-		err = os.Rename(from, to)
-	}
-	if err != nil {
-		return err
-	}
-	if err = syncDir(filepath.Dir(to)); err != nil {
-		// On the disk the names may be as they were: what has the name there must not be written over.
-		return errors.Join(err, os.Remove(from))
 	}
 	return nil
 }

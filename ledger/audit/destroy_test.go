@@ -30,7 +30,7 @@ func (e *ending) tell(w *world, bend func(*ending)) {
 	*e = ending{delivered: []string{"eis", "output"}, signers: []perso.Name{"prod", "sec"}, key: w.StmtKey,
 		order: statement.Destroy{Env: perso.EnvTest, Site: SiteName, Lot: "L1", Release: w.lot.Hash, Close: closed.Hash(), Retained: c.At, At: w.Tick(), Nonce: Hash("end"),
 			Copies: []statement.LotCopy{{Holder: "hsm-2", Place: "there", By: [2]string{"A", "B"}}}},
-		done: statement.Destroyed{Env: perso.EnvTest, Vault: Vault, Lot: "L1", Key: "persoline/test/lot/L1", Copies: 1, At: w.Tick()}}
+		done: statement.Destroyed{Env: perso.EnvTest, Vault: Vault, Lot: "L1", Keys: []string{"persoline/test/lot/L1"}, Copies: 1, At: w.Tick()}}
 	bend(e)
 	if !e.open {
 		w.lot.CloseAs(c, "prod", "sec")

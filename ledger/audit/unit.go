@@ -12,7 +12,7 @@ type claim struct {
 	gen     perso.Generation
 	eid     id.EID
 	chip    id.ChipID
-	hash    [32]byte // of its entry: the stamp on the chip
+	hash    [32]byte // of its entry, as receipts repeat it
 	ended   uint64   // number of its outcome, 0 while it is open
 	verdict perso.Verdict
 	session perso.Session // the latest

@@ -2,6 +2,7 @@ package export
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"github.com/persoline/persoline/ledger/bundle/folder"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/order/k4"
 )
 
 // Columns of the output file, in order. Those of codes and keys are one AES block each under the transport key.
@@ -46,7 +48,7 @@ func (w *outputWriter) header() {
 	for _, l := range [][2]string{
 		{"Format", "persoline-output/1"}, {"Environment", string(r.Env)}, {"Customer", o.Customer}, {"Order", r.Order}, {"Lot", string(r.Lot)},
 		{"Product", r.Product}, {"Completed", second(w.lot.completed).Format("2006-01-02T15:04:05Z")}, {"Quantity", fmt.Sprint(w.lot.good)},
-		{"Algorithm", r.Algorithm}, {"OP_key", string(r.OP)}, {"Transport_key", string(r.TransportKey)}, {"Transport_mode", "AES-ECB"},
+		{"Algorithm", r.Algorithm}, {"OP_key", string(r.OP)}, {"Transport_key", string(r.TransportKey)}, {"Transport_mode", cmp.Or(r.TransportMode, string(k4.AESECB))},
 	} {
 		fmt.Fprintf(w.text, "%-16s: %s\n", l[0], l[1])
 	}

@@ -24,7 +24,7 @@ const pageUnits = 128
 // The SQL of exports.
 const (
 	sqlLot      = `SELECT l.state, l.good_count, l.completed, s.signed, o.resolved FROM lot l, statement s, customer_order o WHERE l.lot = $1 AND s.hash = l.release_hash AND o.order_id = l.order_id`
-	sqlGood     = `SELECT unit, seq, outcome_seq, cert, eis_sig FROM claim WHERE lot = $1 AND state = 'good' AND unit > $2 ORDER BY unit LIMIT $3`
+	sqlGood     = `SELECT unit, seq, outcome_seq, cert, eis_sig, ki FROM claim WHERE lot = $1 AND state = 'good' AND unit > $2 ORDER BY unit LIMIT $3`
 	sqlKeepSig  = `UPDATE claim SET eis_sig = $4 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'good' AND eis_sig IS NULL`
 	sqlSig      = `SELECT eis_sig FROM claim WHERE lot = $1 AND unit = $2 AND gen = $3`
 	sqlExported = `SELECT hash FROM export WHERE lot = $1 AND what = $2`
@@ -119,13 +119,13 @@ func (j *job) goodUnits(ctx context.Context, after int64) (units []unit, err err
 
 type goodRow struct {
 	unit, seq, outcome int64
-	cert, sig          []byte
+	cert, sig, ki      []byte
 }
 
 func goodRows(ctx context.Context, tx sqldb.Tx, lot perso.Name, after int64) (rows []goodRow, err error) {
 	err = tx.Each(ctx, func(row sqldb.Row) error {
 		var r goodRow
-		err := row.Scan(&r.unit, &r.seq, &r.outcome, &r.cert, &r.sig)
+		err := row.Scan(&r.unit, &r.seq, &r.outcome, &r.cert, &r.sig, &r.ki)
 		rows = append(rows, r)
 		return err
 	}, sqlGood, string(lot), after, int64(pageUnits))
@@ -137,7 +137,7 @@ func goodRows(ctx context.Context, tx sqldb.Tx, lot perso.Name, after int64) (ro
 
 // unit goes by the log: the row only says where to look.
 func (j *job) unit(ctx context.Context, tx sqldb.Tx, row goodRow) (u unit, err error) {
-	u.cert, u.sig = row.cert, row.sig
+	u.cert, u.sig, u.item.Ki = row.cert, row.sig, row.ki
 	if u.item.Claim, err = j.prove(ctx, tx, row.seq); err != nil {
 		return u, err
 	}

@@ -45,7 +45,7 @@ func New(p Personality, nvm NVM, random io.Reader) (*Chip, error) {
 	if err := p.Keys.Valid(); err != nil {
 		return nil, fmt.Errorf("making virtual chip: %w", err)
 	}
-	c := &Chip{p: p, mem: store{nvm: nvm}, rand: random, faulty: true}
+	c := &Chip{p: p, mem: store{nvm: nvm, cells: make([]entry, 0, usualCells)}, rand: random, faulty: true}
 	for _, change := range p.image() {
 		c.mem.apply(change)
 	}

@@ -52,6 +52,11 @@ const (
 	maxCellBytes = maxStoreBytes
 	// pageBytes is the unit in which memory writes are counted; a usual page of a secure microcontroller's flash.
 	pageBytes = 64
+
+	// usualChanges and usualCells are what most commands and a chip at the end of its personalization stay below: room to
+	// begin with, no limits.
+	usualChanges = 6
+	usualCells   = 48
 )
 
 // cell names one value in the chip's memory: domain, kind, number.
@@ -124,6 +129,9 @@ type change struct {
 }
 
 func (c *changes) put(at cell, value ...byte) {
+	if *c == nil {
+		*c = make(changes, 0, usualChanges)
+	}
 	*c = append(*c, change{at: at, value: bytes.Clone(value)})
 }
 
@@ -178,7 +186,8 @@ func (s *store) commit(all changes) error {
 }
 
 // needed leaves out what a later change of the same command overrides, and then what changes nothing.
-func (s *store) needed(all changes) (needed changes) {
+func (s *store) needed(all changes) changes {
+	needed := make(changes, 0, len(all))
 	for i, c := range all {
 		if slices.ContainsFunc(all[i+1:], func(later change) bool { return later.at == c.at }) {
 			continue

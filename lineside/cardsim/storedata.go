@@ -195,6 +195,7 @@ func readTag(b []byte) (tag uint32, n int) {
 
 // splitLV reads exactly count fields of length and value.
 func splitLV(b []byte, count int) (fields [][]byte, ok bool) {
+	fields = make([][]byte, 0, count)
 	for range count {
 		if len(b) == 0 || len(b) < 1+int(b[0]) {
 			return nil, false

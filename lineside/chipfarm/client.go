@@ -76,7 +76,7 @@ func (c *Client) Transmit(ctx context.Context, head uint16, apdu []byte) ([]byte
 
 // Play sends a window in one message; see card.PlayVia for its rules.
 func (c *Client) Play(ctx context.Context, head uint16, window []bus.Play) (responses [][]byte, err error) {
-	a, err := c.call(ctx, request{Op: opPlay, Head: head, Window: window})
+	a, err := c.call(ctx, windowRequest(head, window))
 	return a.Responses, err
 }
 
@@ -182,20 +182,21 @@ func (c *Client) connect(ctx context.Context) (*link, error) {
 		return nil, fmt.Errorf("connecting to chip farm: %w: %w", ErrLost, err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // a farm that does not greet is no reason to hang
-	err = shakeHands(conn)
+	in := bufio.NewReaderSize(conn, receiveBytes)
+	err = shakeHands(in, conn)
 	if !stop() || err != nil {
 		_ = conn.Close() // the connection was never used
 		return nil, fmt.Errorf("connecting to chip farm: %w: %w", ErrLost, err)
 	}
 	c.link = &link{conn: conn, waiting: map[uint32]chan reply{}, over: make(chan struct{})}
-	go c.link.receive()
+	go c.link.receive(in)
 	return c.link, nil
 }
 
 // link is one connection with its requests under way.
 type link struct {
 	conn net.Conn
-	send sync.Mutex // one frame at a time
+	out  sender
 
 	mu      sync.Mutex
 	last    uint32
@@ -215,14 +216,9 @@ func (l *link) call(ctx context.Context, q request) (reply, error) {
 		delete(l.waiting, q.ID)
 		l.mu.Unlock()
 	}()
-	frame, err := encodeFrame(q)
-	if err != nil {
+	if err := l.out.send(l.conn, q); errors.Is(err, errUnsent) {
 		return reply{}, err
-	}
-	l.send.Lock()
-	_, err = l.conn.Write(frame)
-	l.send.Unlock()
-	if err != nil {
+	} else if err != nil {
 		_ = l.conn.Close() // half a frame may be out: nothing can follow it
 		return reply{}, fmt.Errorf("%w: %w", ErrLost, err)
 	}
@@ -242,10 +238,9 @@ func (l *link) call(ctx context.Context, q request) (reply, error) {
 }
 
 // receive hands replies to those who wait for them, until the connection ends.
-func (l *link) receive() {
+func (l *link) receive(in *bufio.Reader) {
 	defer close(l.over)
 	defer func() { _ = l.conn.Close() }()
-	in := bufio.NewReader(l.conn)
 	for {
 		a, err := readFrame[reply](in, bus.MaxMessageBytes)
 		if err != nil {

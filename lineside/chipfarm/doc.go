@@ -7,9 +7,10 @@
 // Contract. Create makes the folder and gives the chip maker's goods-in lists; Serve offers it on a socket (PROTOCOL.md);
 // Client is the machine that a line works with. What a chip or the handler did is written before it is told. Files are
 // not synced: they survive the death of the process, which is what is simulated, not that of the computer. Nobody else
-// reads the folder; it holds the maker's master key and every key that the chips hold.
+// reads the folder; it holds the maker's master key and every key that the chips hold. A thousand chips share one file: a
+// file each costs more than all that a chip does, and damage to one takes its thousand chips out of use.
 //
-// Callers: perso/cmd for the process, lineside for Client, tests.
+// Callers: perso/cmd for the process, lineside for Client, tests; tests alone for Records.
 package chipfarm
 
 import "errors"
@@ -33,6 +34,8 @@ var (
 	ErrLocked = errors.New("chip farm in use")
 	// ErrCorrupt says that a file of the farm was damaged otherwise than by a torn last write.
 	ErrCorrupt = errors.New("damaged chip farm file")
+	// ErrVersion says that the folder is written in another way than this program's.
+	ErrVersion = errors.New("chip farm of another version")
 	// ErrRefused says that the handler does not do that: no such head or chip, no chip there, another client's head.
 	ErrRefused = errors.New("refused by chip farm")
 	// ErrLost says that the connection to the farm broke. What the last request did is unknown.

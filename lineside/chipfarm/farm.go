@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"syscall"
 
@@ -22,14 +21,16 @@ import (
 	"github.com/persoline/persoline/perso/secret"
 )
 
-// Names in the farm's folder. Chips lie in folders of a thousand.
+// Names in the farm's folder.
 const (
 	specFile    = "farm.json"
 	keyFile     = "kmc"
 	lockFile    = "lock"
 	handlerFile = "handler"
 	chipFolder  = "chips"
-	folderChips = 1000
+
+	// folderVersion says how the files of the folder are written: 1, which did not say so, had a file for each chip.
+	folderVersion = 2
 
 	ownerOnly   = 0o600
 	ownerFolder = 0o700
@@ -41,12 +42,19 @@ type Farm struct {
 	maker  *maker
 	random io.Reader
 	lock   *os.File
+	packs  *packs
 
 	mu      sync.Mutex
 	handler *handler
 	heads   map[uint16]*head
 
 	reader sync.Mutex // the test reader has room for one chip
+}
+
+// folder is the specification as it lies in the folder.
+type folder struct {
+	Version int `json:"version"`
+	Spec
 }
 
 // Create makes the folder of a new farm and gives the goods-in lists of its reels. Chips are made when they are loaded.
@@ -58,7 +66,7 @@ func Create(dir string, s Spec) ([]GoodsIn, error) {
 	if err := os.MkdirAll(dir, ownerFolder); err != nil {
 		return nil, fmt.Errorf("creating chip farm: %w", err)
 	}
-	text, err := json.MarshalIndent(s, "", "  ")
+	text, err := json.MarshalIndent(folder{Version: folderVersion, Spec: s}, "", "  ")
 	if err == nil {
 		err = s.MasterKey.Reveal(func(key []byte) error { return writeNew(filepath.Join(dir, keyFile), key) })
 	}
@@ -80,7 +88,7 @@ func Open(dir string, random io.Reader) (*Farm, error) {
 	if random == nil {
 		random = rand.Reader
 	}
-	f := &Farm{dir: dir, random: random, heads: map[uint16]*head{}}
+	f := &Farm{dir: dir, random: random, packs: newPacks(dir), heads: map[uint16]*head{}}
 	if err := f.open(); err != nil {
 		return nil, fmt.Errorf("opening chip farm: %w", errors.Join(err, f.release()))
 	}
@@ -88,15 +96,9 @@ func Open(dir string, random io.Reader) (*Farm, error) {
 }
 
 func (f *Farm) open() error {
-	text, err := os.ReadFile(filepath.Join(f.dir, specFile))
+	s, err := readSpec(filepath.Join(f.dir, specFile))
 	if err != nil {
 		return err
-	}
-	var s Spec
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields() // a farm of a later release has chips that this one would make wrongly
-	if err := d.Decode(&s); err != nil {
-		return fmt.Errorf("reading %q: %w", specFile, err)
 	}
 	key, err := os.ReadFile(filepath.Join(f.dir, keyFile))
 	if err != nil {
@@ -119,6 +121,30 @@ func (f *Farm) open() error {
 	return err
 }
 
+func readSpec(path string) (Spec, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Spec{}, err
+	}
+	var made struct {
+		Version int `json:"version"`
+	}
+	if err := json.Unmarshal(text, &made); err != nil {
+		return Spec{}, fmt.Errorf("reading %q: %w", path, err)
+	}
+	if made.Version != folderVersion {
+		return Spec{}, fmt.Errorf("reading %q: folder version %d, this program reads and writes %d; go on with the program that made the farm, or make a new one in another folder: %w",
+			path, max(made.Version, 1), folderVersion, ErrVersion)
+	}
+	var all folder
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields() // a farm of a later release has chips that this one would make wrongly
+	if err := d.Decode(&all); err != nil {
+		return Spec{}, fmt.Errorf("reading %q: %w", path, err)
+	}
+	return all.Spec, nil
+}
+
 // GoodsIn gives the lists that Create gave.
 func (f *Farm) GoodsIn() []GoodsIn { return f.maker.goodsIn() }
 
@@ -130,7 +156,7 @@ func (f *Farm) Close() error {
 	for _, h := range f.heads {
 		errs = append(errs, h.empty())
 	}
-	errs = append(errs, f.handler.log.Close(), f.release())
+	errs = append(errs, f.packs.Close(), f.handler.log.Close(), f.release())
 	return errors.Join(errs...)
 }
 
@@ -143,17 +169,19 @@ func (f *Farm) release() error {
 	return err
 }
 
-// chip makes a chip, or takes it up where its file says. The file is to be closed by the caller.
-func (f *Farm) chip(index uint32) (*cardsim.Chip, *logFile, error) {
+// chip makes a chip, or takes it up where its memory says. The memory is to be closed by the caller.
+func (f *Farm) chip(index uint32) (*cardsim.Chip, *chipMemory, error) {
 	p, err := f.maker.personality(index)
 	if err != nil {
 		return nil, nil, fmt.Errorf("making chip %d: %w", index, err)
 	}
-	folder := filepath.Join(f.dir, chipFolder, strconv.Itoa(int(index/folderChips)))
-	nvm := &logFile{path: filepath.Join(folder, strconv.Itoa(int(index)))}
-	c, err := cardsim.New(p, nvm, f.random)
+	nvm, err := f.packs.memory(index)
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening chip %d: %w", index, err)
+	}
+	c, err := cardsim.New(p, nvm, f.random)
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening chip %d: %w", index, errors.Join(err, nvm.Close()))
 	}
 	return c, nvm, nil
 }

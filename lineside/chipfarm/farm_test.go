@@ -249,7 +249,7 @@ func TestClientLost(t *testing.T) {
 		over <- err
 	}()
 	waitFor(t, func() bool { // something of the window has been written
-		info, err := os.Stat(filepath.Join(f.dir, chipFolder, "0", "0"))
+		info, err := os.Stat(packPath(f.dir, 0))
 		return err == nil && info.Size() > 100
 	})
 	if err := doomed.Close(); err != nil {
@@ -434,7 +434,7 @@ func TestChipMemoryWithoutRoom(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.heads[0].nvm.file.Close(); err != nil { // what is written now fails
+	if err := f.heads[0].nvm.pack.log.file.Close(); err != nil { // what is written now fails
 		t.Fatal(err)
 	}
 	if _, err := update(); err == nil || errors.Is(err, card.ErrMute) || errors.Is(err, ErrRefused) {

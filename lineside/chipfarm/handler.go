@@ -2,6 +2,7 @@ package chipfarm
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/persoline/persoline/perso"
@@ -32,7 +33,7 @@ const (
 func openHandler(path string, chips uint32) (*handler, error) {
 	h := &handler{log: &logFile{path: path}, chips: chips, heads: map[uint16]uint32{},
 		bins: map[perso.Verdict][]uint32{}, place: map[uint32]perso.Verdict{}}
-	err := h.log.Replay(func(b []byte) error {
+	err := h.log.Replay(func(_ int64, b []byte) error {
 		if len(b) != movementBytes {
 			return fmt.Errorf("movement of %d bytes: %w", len(b), ErrCorrupt)
 		}
@@ -49,7 +50,7 @@ func openHandler(path string, chips uint32) (*handler, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("opening handler: %w", err)
+		return nil, fmt.Errorf("opening handler: %w", errors.Join(err, h.log.Close()))
 	}
 	return h, nil
 }
@@ -82,7 +83,8 @@ func (h *handler) put(head uint16, bin perso.Verdict) error {
 
 func (h *handler) move(what byte, head uint16, index uint32) error {
 	b := binary.BigEndian.AppendUint16([]byte{what}, head)
-	return h.log.Append(binary.BigEndian.AppendUint32(b, index))
+	_, err := h.log.Append(binary.BigEndian.AppendUint32(b, index))
+	return err
 }
 
 // apply does a movement; without a bin it is a load.

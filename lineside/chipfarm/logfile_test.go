@@ -1,6 +1,7 @@
 package chipfarm
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -11,8 +12,8 @@ import (
 	"github.com/persoline/persoline/perso"
 )
 
-func replay(l *logFile) (records []string, err error) {
-	err = l.Replay(func(r []byte) error {
+func recordsOf(l *logFile) (records []string, err error) {
+	err = l.Replay(func(_ int64, r []byte) error {
 		records = append(records, string(r))
 		return nil
 	})
@@ -26,7 +27,7 @@ func TestTornTail(t *testing.T) {
 	whole := &logFile{path: filepath.Join(dir, "whole")}
 	ends := []int64{0}
 	for i := range 3 {
-		if err := whole.Append(bytes.Repeat([]byte{'a' + byte(i)}, 5*i)); err != nil {
+		if _, err := whole.Append(bytes.Repeat([]byte{'a' + byte(i)}, 5*i)); err != nil {
 			t.Fatal(err)
 		}
 		ends = append(ends, whole.size)
@@ -47,13 +48,13 @@ func TestTornTail(t *testing.T) {
 		for kept+1 < len(ends) && ends[kept+1] <= int64(cut) {
 			kept++
 		}
-		if records, err := replay(l); err != nil || len(records) != kept {
+		if records, err := recordsOf(l); err != nil || len(records) != kept {
 			t.Fatalf("cut at %d: %q, %v, expected %d records", cut, records, err, kept)
 		}
-		if err := l.Append([]byte("new")); err != nil {
+		if _, err := l.Append([]byte("new")); err != nil {
 			t.Fatal(err)
 		}
-		if records, err := replay(l); err != nil || len(records) != kept+1 || records[kept] != "new" {
+		if records, err := recordsOf(l); err != nil || len(records) != kept+1 || records[kept] != "new" {
 			t.Fatalf("after a cut at %d: %q, %v", cut, records, err)
 		}
 		if err := l.Close(); err != nil {
@@ -67,7 +68,7 @@ func TestDamageIsNoTornTail(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	l := &logFile{path: path}
 	for range 2 {
-		if err := l.Append([]byte("record")); err != nil {
+		if _, err := l.Append([]byte("record")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -81,11 +82,11 @@ func TestDamageIsNoTornTail(t *testing.T) {
 		if err := os.WriteFile(path, damaged, ownerOnly); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := replay(&logFile{path: path}); !errors.Is(err, want) {
+		if _, err := recordsOf(&logFile{path: path}); !errors.Is(err, want) {
 			t.Errorf("damage at byte %d: %v", at, err)
 		}
 	}
-	if err := l.Append(make([]byte, maxRecordBytes+1)); err == nil {
+	if _, err := l.Append(make([]byte, maxRecordBytes+1)); err == nil {
 		t.Error("a record beyond the limit is written")
 	}
 }
@@ -103,7 +104,7 @@ func TestHandlerRefusesImpossibleMovements(t *testing.T) {
 	} {
 		l := &logFile{path: filepath.Join(t.TempDir(), "handler")}
 		for _, m := range movements {
-			if err := l.Append(m); err != nil {
+			if _, err := l.Append(m); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -130,7 +131,7 @@ func TestBinsHaveMovements(t *testing.T) {
 func FuzzLog(f *testing.F) {
 	l := &logFile{path: filepath.Join(f.TempDir(), "seed")}
 	for _, r := range []string{"", "a", "record"} {
-		if err := l.Append([]byte(r)); err != nil {
+		if _, err := l.Append([]byte(r)); err != nil {
 			f.Fatal(err)
 		}
 	}
@@ -141,13 +142,14 @@ func FuzzLog(f *testing.F) {
 	f.Add(data)
 	f.Add(data[:len(data)-1])
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for rest := data; len(rest) > 0; {
-			record, n, err := nextRecord(rest)
+		in := bufio.NewReaderSize(bytes.NewReader(data), readAheadBytes)
+		for rest := data; ; {
+			record, n, err := nextRecord(in)
 			if n == 0 || err != nil {
 				return
 			}
-			if len(record) != n-prefixBytes || n > len(rest) {
-				t.Fatalf("record of %d bytes in %d of %d", len(record), n, len(rest))
+			if n > len(rest) || !bytes.Equal(record, rest[prefixBytes:n]) {
+				t.Fatalf("record %X of %d bytes with its prefix in %d", record, n, len(rest))
 			}
 			rest = rest[n:]
 		}

@@ -1,6 +1,7 @@
 package chipfarm
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -110,9 +111,9 @@ func playUntilLost(c *Client) error {
 	}
 }
 
-// fileSize is the size of the first chip's file.
+// fileSize is the size of the first chips' pack.
 func fileSize(dir string) int64 {
-	info, err := os.Stat(filepath.Join(dir, chipFolder, "0", "0"))
+	info, err := os.Stat(packPath(dir, 0))
 	if err != nil {
 		return 0
 	}
@@ -144,18 +145,19 @@ func TestAddresses(t *testing.T) {
 
 // FuzzConnection sends anything to a farm after the greeting, or instead of it.
 func FuzzConnection(f *testing.F) {
-	greeting, err := encodeFrame(hello{Name: protocolName, Version: protocolVersion})
-	if err != nil {
-		f.Fatal(err)
-	}
-	stream := append([]byte(nil), greeting...)
-	for _, q := range []request{{Op: opLoad}, {Op: opContact}, {Op: opTransmit, APDUs: [][]byte{unhex(selectISD)}},
-		{Op: opPlay, Window: []bus.Play{{APDU: unhex(readCPLC), SW: "9000"}}}, {Op: opLift}, {Op: opBin, Bin: perso.VerdictGood},
-		{Op: opCounters}, {Op: opInspect, Chip: make([]byte, 10)}, {Op: opBins, Bin: perso.VerdictGood, Index: 1 << 31}} {
-		frame, err := encodeFrame(q)
-		if err != nil {
+	frameOf := func(message any) []byte {
+		var out bytes.Buffer
+		if err := new(sender).send(&out, message); err != nil {
 			f.Fatal(err)
 		}
+		return out.Bytes()
+	}
+	greeting := frameOf(hello{Name: protocolName, Version: protocolVersion})
+	stream := append([]byte(nil), greeting...)
+	for _, q := range []request{{Op: opLoad}, {Op: opContact}, {Op: opTransmit, APDUs: [][]byte{unhex(selectISD)}},
+		windowRequest(0, []bus.Play{{APDU: unhex(readCPLC), SW: "9000"}}), {Op: opLift}, {Op: opBin, Bin: perso.VerdictGood},
+		{Op: opCounters}, {Op: opInspect, Chip: make([]byte, 10)}, {Op: opBins, Bin: perso.VerdictGood, Index: 1 << 31}} {
+		frame := frameOf(q)
 		f.Add(append(append([]byte(nil), greeting...), frame...))
 		stream = append(stream, frame...)
 	}

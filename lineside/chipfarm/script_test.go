@@ -97,8 +97,15 @@ func (c *claim) certify(point []byte) {
 	}
 }
 
+// line is what a claim needs of a machine.
+type line interface {
+	Contact(ctx context.Context, head uint16) ([]byte, error)
+	Transmit(ctx context.Context, head uint16, apdu []byte) ([]byte, error)
+	Play(ctx context.Context, head uint16, window []bus.Play) ([][]byte, error)
+}
+
 // present takes the chip under the head through the script once. A lost contact is card.ErrMute.
-func (c *claim) present(ctx context.Context, client *Client, head uint16) error {
+func (c *claim) present(ctx context.Context, client line, head uint16) error {
 	c.probes = map[string][]byte{}
 	if atr, err := client.Contact(ctx, head); err != nil || len(atr) == 0 {
 		return errors.Join(err, card.ErrMute)
@@ -138,8 +145,8 @@ func (c *claim) present(ctx context.Context, client *Client, head uint16) error 
 }
 
 // play renders an act, plays it and checks every answer.
-func (c *claim) play(ctx context.Context, client *Client, head uint16, act int) error {
-	skip, err := c.script.Skip(act, c.probes, map[string]bool{"ecka": c.point == nil || !bytes.Contains(c.probes["p.eca"], c.point)}, c)
+func (c *claim) play(ctx context.Context, client line, head uint16, act int) error {
+	skip, err := c.script.Skip(act, c.probes, map[string]bool{"ecka": c.point == nil || !bytes.Contains(c.probes["p.eca"], c.point), "stamp": true}, c)
 	if err != nil {
 		return err
 	}

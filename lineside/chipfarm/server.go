@@ -68,8 +68,12 @@ func (f *Farm) Serve(ctx context.Context, l net.Listener, log *slog.Logger) erro
 // client is one connection.
 type client struct {
 	session *Session
-	mu      sync.Mutex // one frame at a time
 	conn    net.Conn
+	out     sender
+
+	work    chan request // to a worker that waits
+	workers int
+	working sync.WaitGroup
 }
 
 // serveClient carries out requests side by side until the connection ends. Its end is the loss of power, at once for
@@ -77,15 +81,14 @@ type client struct {
 func (f *Farm) serveClient(ctx context.Context, conn net.Conn) error {
 	defer func() { _ = conn.Close() }() // nothing is lost with it that was not lost before
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
-	if err := shakeHands(conn); err != nil {
+	in := bufio.NewReaderSize(conn, receiveBytes)
+	if err := shakeHands(in, conn); err != nil {
 		return err
 	}
-	c := &client{session: f.Session(), conn: conn}
-	var working sync.WaitGroup
-	defer working.Wait()
+	c := &client{session: f.Session(), conn: conn, work: make(chan request)}
+	defer c.working.Wait()
+	defer close(c.work)
 	defer c.session.Close()
-	room := make(chan struct{}, maxInFlight)
-	in := bufio.NewReader(conn)
 	for {
 		q, err := readFrame[request](in, bus.MaxMessageBytes)
 		if errors.Is(err, io.EOF) {
@@ -94,12 +97,29 @@ func (f *Farm) serveClient(ctx context.Context, conn net.Conn) error {
 		if err != nil {
 			return fmt.Errorf("reading request: %w", err)
 		}
-		room <- struct{}{}
-		working.Go(func() {
-			defer func() { <-room }()
-			c.answer(q)
-		})
+		c.assign(q)
 	}
+}
+
+// assign gives a request to a worker that waits, or else to a new one, up to the limit. Workers stay until the connection
+// ends: a chip's work is deep, and a new goroutine would grow its stack anew for each request.
+func (c *client) assign(q request) {
+	select {
+	case c.work <- q:
+		return
+	default:
+	}
+	if c.workers == maxInFlight {
+		c.work <- q
+		return
+	}
+	c.workers++
+	c.working.Go(func() {
+		c.answer(q)
+		for q := range c.work {
+			c.answer(q)
+		}
+	})
 }
 
 func (c *client) answer(q request) {
@@ -115,20 +135,14 @@ func (c *client) answer(q request) {
 			a.Outcome = outcomeFailed
 		}
 	}
-	frame, err := encodeFrame(a)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err == nil {
-		_, err = c.conn.Write(frame)
-	}
-	if err != nil {
+	if err := c.out.send(c.conn, a); err != nil {
 		_ = c.conn.Close() // the reader sees it and ends the session
 	}
 }
 
 // carryOut does one request. Its context is the session's own: a client that gives up closes the connection.
 func (c *client) carryOut(q request, a *reply) (err error) {
-	s, ctx := c.session, context.Background()
+	s, ctx := c.session, c.session.ctx
 	switch q.Op {
 	case opLoad:
 		a.Loaded, err = s.Load(ctx, q.Head)
@@ -143,7 +157,10 @@ func (c *client) carryOut(q request, a *reply) (err error) {
 			a.Responses = [][]byte{resp}
 		}
 	case opPlay:
-		a.Responses, err = s.Play(ctx, q.Head, q.Window)
+		var window []bus.Play
+		if window, err = q.window(); err == nil {
+			a.Responses, err = s.Play(ctx, q.Head, window)
+		}
 	case opLift:
 		err = s.Lift(ctx, q.Head)
 	case opBin:

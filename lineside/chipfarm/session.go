@@ -35,7 +35,7 @@ type head struct {
 	number uint16
 	turn   chan struct{} // holds one token: whoever has it works with the head
 	chip   *cardsim.Chip // nil until it is contacted
-	nvm    *logFile
+	nvm    *chipMemory
 	atr    []byte
 	owner  *Session // who powered the chip
 	due    time.Time
@@ -188,9 +188,12 @@ func (s *Session) with(ctx context.Context, number uint16, do func(context.Conte
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(s.ctx, cancel)()
+	if ctx != s.ctx {
+		both, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.ctx, cancel)()
+		ctx = both
+	}
 	for {
 		select {
 		case <-h.turn:
@@ -317,7 +320,7 @@ func (h *head) empty() error {
 }
 
 // stored says whether the chip's memory took what the chip wrote. If not, it is the machine that fails and not the chip:
-// the chip is left as its file says, and taken up from there at the next contact.
+// the chip is left as its pack says, and taken up from there at the next contact.
 func (h *head) stored() error {
 	failed := h.nvm.failed
 	if failed == nil {

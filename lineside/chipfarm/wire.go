@@ -1,6 +1,8 @@
 package chipfarm
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,6 +11,9 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
+
+	"github.com/fxamacker/cbor/v2"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
@@ -16,9 +21,11 @@ import (
 
 const (
 	protocolName    = "persoline chip farm"
-	protocolVersion = 1
+	protocolVersion = 2
 
 	lengthBytes = 4
+	// receiveBytes holds several frames, and nearly each of them whole: a window has some 3 kB.
+	receiveBytes = 64 << 10
 	// maxHelloBytes keeps a stranger on the socket from making us read much.
 	maxHelloBytes = 64
 	// maxInFlight bounds the requests of one client that are being carried out: one for each head, and some questions.
@@ -50,14 +57,14 @@ const (
 )
 
 type request struct {
-	ID     uint32        `cbor:"1,keyasint"`
-	Op     op            `cbor:"2,keyasint"`
-	Head   uint16        `cbor:"3,keyasint,omitempty"`
-	Bin    perso.Verdict `cbor:"4,keyasint,omitempty"` // bin, bins
-	Window []bus.Play    `cbor:"5,keyasint,omitempty"` // play
-	APDUs  [][]byte      `cbor:"6,keyasint,omitempty"` // transmit (one), inspect
-	Index  uint32        `cbor:"7,keyasint,omitempty"` // inspect: the chip; bins: the first place
-	Chip   []byte        `cbor:"8,keyasint,omitempty"` // inspect: the chip's id, instead of Index
+	ID    uint32        `cbor:"1,keyasint"`
+	Op    op            `cbor:"2,keyasint"`
+	Head  uint16        `cbor:"3,keyasint,omitempty"`
+	Bin   perso.Verdict `cbor:"4,keyasint,omitempty"` // bin, bins
+	SWs   []string      `cbor:"5,keyasint,omitempty"` // play: the status mask for each command
+	APDUs [][]byte      `cbor:"6,keyasint,omitempty"` // transmit (one), play, inspect
+	Index uint32        `cbor:"7,keyasint,omitempty"` // inspect: the chip; bins: the first place
+	Chip  []byte        `cbor:"8,keyasint,omitempty"` // inspect: the chip's id, instead of Index
 }
 
 type outcome uint8
@@ -81,44 +88,106 @@ type reply struct {
 	Total     uint32    `cbor:"9,keyasint,omitempty"` // bins: chips in the bin
 }
 
-// encodeFrame is one message as it goes out, in one write.
-func encodeFrame(message any) ([]byte, error) {
-	body, err := bus.Encode(message)
-	if err != nil {
-		return nil, err
+// windowRequest asks to play a window.
+func windowRequest(head uint16, window []bus.Play) request {
+	q := request{Op: opPlay, Head: head, SWs: make([]string, len(window)), APDUs: make([][]byte, len(window))}
+	for i, p := range window {
+		q.SWs[i], q.APDUs[i] = p.SW, p.APDU
 	}
-	b := binary.BigEndian.AppendUint32(make([]byte, 0, lengthBytes+len(body)), uint32(len(body)))
-	return append(b, body...), nil
+	return q
+}
+
+func (q request) window() ([]bus.Play, error) {
+	if len(q.SWs) != len(q.APDUs) {
+		return nil, fmt.Errorf("playing %d commands with %d status masks: %w", len(q.APDUs), len(q.SWs), ErrRefused)
+	}
+	w := make([]bus.Play, len(q.APDUs))
+	for i := range w {
+		w[i] = bus.Play{APDU: q.APDUs[i], SW: q.SWs[i]}
+	}
+	return w, nil
+}
+
+// The codec is as strict as that of package bus, but does not ask for the one canonical form: nobody hashes or signs what
+// comes here, and to encode each frame once more in order to compare costs a third of reading it.
+var (
+	frameEncoding = must(cbor.CoreDetEncOptions().UserBufferEncMode())
+	frameDecoding = must(cbor.DecOptions{DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden,
+		TagsMd: cbor.TagsForbidden, ExtraReturnErrors: cbor.ExtraDecErrorUnknownField}.DecMode())
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err) // the options above are constants: a fault here is a fault in this file
+	}
+	return v
+}
+
+// errUnsent says that of a message nothing went out, so that the connection is as good as before.
+var errUnsent = errors.New("message not sent")
+
+// sender writes frames to a connection, each in one write.
+type sender struct {
+	mu    sync.Mutex
+	frame bytes.Buffer // the last one as it went out
+}
+
+func (s *sender) send(w io.Writer, message any) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.frame.Reset()
+	s.frame.Write(make([]byte, lengthBytes))
+	if err := frameEncoding.MarshalToBuffer(message, &s.frame); err != nil {
+		return fmt.Errorf("encoding %T: %w: %w", message, errUnsent, err)
+	}
+	b := s.frame.Bytes()
+	n := len(b) - lengthBytes
+	if n > bus.MaxMessageBytes {
+		return fmt.Errorf("sending frame of %d bytes, limit %d: %w", n, bus.MaxMessageBytes, errUnsent)
+	}
+	binary.BigEndian.PutUint32(b, uint32(n))
+	_, err := w.Write(b)
+	return err
 }
 
 // readFrame reads one message of at most limit bytes. io.EOF means that the other side ended between messages.
-func readFrame[T any](r io.Reader, limit int) (T, error) {
-	var none T
+func readFrame[T any](in *bufio.Reader, limit int) (message T, err error) {
 	var length [lengthBytes]byte
-	if _, err := io.ReadFull(r, length[:]); err != nil {
-		return none, err
+	if _, err := io.ReadFull(in, length[:]); err != nil {
+		return message, err
 	}
 	n := binary.BigEndian.Uint32(length[:])
 	if n > uint32(limit) {
-		return none, fmt.Errorf("reading frame of %d bytes, limit %d", n, limit)
+		return message, fmt.Errorf("reading frame of %d bytes, limit %d", n, limit)
 	}
-	body := make([]byte, n)
-	if _, err := io.ReadFull(r, body); err != nil {
+	var body []byte
+	if whole := int(n) <= in.Size(); whole {
+		body, err = in.Peek(int(n)) // decoding copies what it keeps
+		defer func() { _, _ = in.Discard(len(body)) }()
+	} else {
+		body = make([]byte, n)
+		_, err = io.ReadFull(in, body)
+	}
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err == nil {
+		err = frameDecoding.Unmarshal(body, &message)
+	}
+	if err != nil {
+		var none T
 		return none, fmt.Errorf("reading frame of %d bytes: %w", n, err)
 	}
-	return bus.Decode[T](body)
+	return message, nil
 }
 
 // shakeHands sends and expects a hello.
-func shakeHands(rw io.ReadWriter) error {
-	greeting, err := encodeFrame(hello{Name: protocolName, Version: protocolVersion})
-	if err == nil {
-		_, err = rw.Write(greeting)
-	}
-	if err != nil {
+func shakeHands(in *bufio.Reader, out io.Writer) error {
+	var s sender
+	if err := s.send(out, hello{Name: protocolName, Version: protocolVersion}); err != nil {
 		return fmt.Errorf("greeting: %w", err)
 	}
-	h, err := readFrame[hello](rw, maxHelloBytes)
+	h, err := readFrame[hello](in, maxHelloBytes)
 	if err != nil {
 		return fmt.Errorf("reading greeting: %w", err)
 	}

@@ -1,17 +1,19 @@
-// Package aka is the authentication of a subscriber: the Milenage functions, the authentication
-// vectors of the network, the card's answer to them, and the card's sequence number policy.
+// Package aka is the authentication of a subscriber: the Milenage and TUAK functions and the XOR test
+// algorithm, the authentication vectors of the network, the card's answer to them, and the card's
+// sequence number policy.
 //
 // It exists because the vault proves a finished card by AUTHENTICATE (RES or AUTS under the new Ki),
 // the virtual chip has to answer as a real USIM does, and the office exports OPc to the operator.
 //
 // Contract. Values have fixed sizes and cannot be malformed; MACs are compared in constant time; no
-// error carries a secret. A Milenage belongs to one goroutine: it works in its own scratch space so
-// that a function call allocates nothing. Nothing here reads a clock or randomness. Any package of
+// error carries a secret. A Milenage or Tuak belongs to one goroutine: it works in its own scratch space;
+// a call of Milenage's functions allocates nothing. Nothing here reads a clock or randomness. Any package of
 // the vault, the line's virtual chip and the office's tests may import it; it imports only the
 // standard library.
 //
-// Specifications: 3GPP TS 35.206 (Milenage), TS 55.205 (GSM use), TS 33.102 §6.3 and Annex C
-// (vectors, resynchronisation, sequence numbers), TS 31.102 §7.1.2 (AUTHENTICATE).
+// Specifications: 3GPP TS 35.206 (Milenage), TS 35.231 (TUAK), TS 34.108 §8.1.2 (XOR), TS 55.205 (GSM
+// use), TS 33.102 §6.3, §6.8 and Annex C (vectors, resynchronisation, GSM conversion, sequence numbers),
+// TS 31.102 §7.1.2 (AUTHENTICATE).
 package aka
 
 import (
@@ -21,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 )
 
 const (
@@ -31,7 +34,8 @@ const (
 var (
 	// ErrKeyLength says that K, OP or OPc is not 16 bytes.
 	ErrKeyLength = errors.New("wrong key length")
-	// ErrConstants says that rotations and constants are out of range or make two functions equal.
+	// ErrConstants says that rotations and constants are out of range, or that the inputs of two functions
+	// could be the same.
 	ErrConstants = errors.New("unusable Milenage constants")
 	// ErrMAC says that AUTN or AUTS was not made with this K; a card answers 9862 to such an AUTN.
 	ErrMAC = errors.New("wrong authentication MAC")
@@ -52,7 +56,11 @@ type Keys struct {
 }
 
 // Constants are the rotations, in bits 0..127, and the added constants of f1..f5* (TS 35.206 §4.1).
-// An operator may set his own; both ends must have the same.
+// An operator may set his own; both ends must have the same. Refused are constants with which the
+// functions would not be independent of one another: two equal pairs of rotation and constant make two
+// functions one; and the number of bits set must be even in c1 and odd in c2 to c5, as in the default
+// ones. A rotation keeps the parity of a block and IN1 is a block twice the same half, so with that
+// parity the block that f1 encrypts is never one that f2 to f5* encrypt, whatever SQN and AMF are.
 type Constants struct {
 	R [5]byte
 	C [5][16]byte
@@ -93,6 +101,16 @@ func OPc(k, op []byte) ([16]byte, error) {
 // New is NewWithConstants with DefaultConstants.
 func New(k, opc []byte) (*Milenage, error) {
 	return NewWithConstants(k, opc, DefaultConstants())
+}
+
+// NewFromOP is NewWithConstants with the operator's own OP, 16 bytes, of which it makes OPc.
+func NewFromOP(k, op []byte, con Constants) (*Milenage, error) {
+	opc, err := OPc(k, op)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(opc[:])
+	return NewWithConstants(k, opc[:], con)
 }
 
 // NewWithConstants takes K and OPc of 16 bytes; both are copied.
@@ -218,6 +236,9 @@ func (c Constants) check() error {
 		if r > 127 {
 			return fmt.Errorf("checking rotation r%d of %d bits: %w", i+1, r, ErrConstants)
 		}
+		if odd(c.C[i]) != (i > 0) {
+			return fmt.Errorf("checking constant c%d: its bits set must be even in number in c1, odd in c2 to c5: %w", i+1, ErrConstants)
+		}
 		for j := range i {
 			if c.R[j] == r && c.C[j] == c.C[i] {
 				return fmt.Errorf("checking constants %d and %d: %w", j+1, i+1, ErrConstants)
@@ -227,9 +248,18 @@ func (c Constants) check() error {
 	return nil
 }
 
-// rotateLeft rotates by bits towards the first byte, the most significant one.
-func rotateLeft(in [16]byte, bits byte) (out [16]byte) {
-	whole, part := int(bits/8), bits%8
+// odd says whether an odd number of bits is set.
+func odd(c [16]byte) bool {
+	n := 0
+	for _, b := range c {
+		n += bits.OnesCount8(b)
+	}
+	return n%2 == 1
+}
+
+// rotateLeft rotates by r bits towards the first byte, the most significant one.
+func rotateLeft(in [16]byte, r byte) (out [16]byte) {
+	whole, part := int(r/8), r%8
 	for i := range out {
 		a, b := in[(i+whole)%16], in[(i+whole+1)%16]
 		out[i] = a<<part | b>>(8-part)

@@ -200,6 +200,15 @@ func Decode[T any](b []byte) (T, error) {
 	return v, nil
 }
 
+// DecodeOwn reads what this program encoded itself, and has proven to be that: a second spelling is not looked for.
+func DecodeOwn[T any](b []byte) (T, error) {
+	var v T
+	if err := decMode.Unmarshal(b, &v); err != nil {
+		return v, fmt.Errorf("decoding %T: %w", v, err)
+	}
+	return v, nil
+}
+
 // Answer makes a Handler of a typed function: it decodes, calls, and wraps the answer or the fault.
 func Answer[Q, A any](f func(context.Context, Q) (A, error)) Handler {
 	return func(ctx context.Context, data []byte) ([]byte, error) {

@@ -48,8 +48,10 @@ type ActRequest struct {
 	Command  []byte `cbor:"8,keyasint,omitempty"` // the whole INITIALIZE UPDATE command
 	Answer   []byte `cbor:"9,keyasint,omitempty"` // its whole answer with status word
 
-	// Of acts above 0: the answers to the window of act n-1, up to and including the first that stopped it.
+	// Of acts above 0: the answers to the window of act n-1, up to and including the first that stopped it, and what came
+	// with that window.
 	Responses Chunks `cbor:"10,keyasint"`
+	State     []byte `cbor:"11,keyasint,omitempty"`
 }
 
 // Play is one command as the line sends it: opaque to the line but for the status words that let it go on.
@@ -58,10 +60,13 @@ type Play struct {
 	SW   string // mask, e.g. "9000|6A88"
 }
 
-// ActReply holds either the next window or a verdict.
+// ActReply holds either the next window or a verdict. State is the vault's, sealed for the session: the line gives it back with
+// the answers.
 type ActReply struct {
 	Window  Window   `cbor:"1,keyasint"`
 	Verdict *Verdict `cbor:"2,keyasint,omitempty"`
+	State   []byte   `cbor:"3,keyasint,omitempty"`
+	Final   bool     `cbor:"4,keyasint,omitempty"`
 }
 
 // Verdict tells the head what to do. A final verdict on a claimed chip carries its outcome entry with proof, so that the

@@ -13,6 +13,9 @@ import (
 // much: a window has at most 512 commands, a batch of challenges 256.
 const maxPacked = 4_096
 
+// MaxProofHashes bounds a proof: a tree of 2^63 entries is 63 high, and consistency takes one hash more.
+const MaxProofHashes = 64
+
 // Window is what the line plays in one act: for each command the length of the APDU (2 bytes), the APDU, the length of the
 // mask (1), the mask.
 type Window []Play
@@ -97,7 +100,10 @@ func (p Proof) MarshalBinary() ([]byte, error) {
 	for i := range p {
 		b = append(b, p[i][:]...)
 	}
-	return b, tooMany(len(p))
+	if len(p) > MaxProofHashes {
+		return nil, fmt.Errorf("packing a proof of %d hashes, at most %d", len(p), MaxProofHashes)
+	}
+	return b, nil
 }
 
 // UnmarshalBinary unpacks hashes.
@@ -106,8 +112,11 @@ func (p *Proof) UnmarshalBinary(b []byte) error {
 	if len(b)%32 != 0 {
 		return fmt.Errorf("unpacking hashes: %d bytes are no multiple of 32", len(b))
 	}
-	if err := tooMany(len(b) / 32); err != nil || len(b) == 0 {
-		return err
+	if len(b) > 32*MaxProofHashes {
+		return fmt.Errorf("unpacking a proof of %d hashes, at most %d", len(b)/32, MaxProofHashes)
+	}
+	if len(b) == 0 {
+		return nil
 	}
 	*p = make(Proof, len(b)/32)
 	for i := range *p {

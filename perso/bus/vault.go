@@ -70,6 +70,7 @@ type Proven struct {
 type Stored struct {
 	Cert []byte `cbor:"1,keyasint,omitempty"` // whole 7F21 of the current key pair
 	Key  []byte `cbor:"2,keyasint,omitempty"` // its public point, 65 bytes
+	Ki   []byte `cbor:"3,keyasint,omitempty"` // random Ki, sealed for this claim (keygen/KEYTREE.md)
 }
 
 // ServeItem is one act to serve. The answer is a function of it, of the release and of the HSM's keys.
@@ -95,12 +96,13 @@ type ServeRequest struct {
 // ServeResult is the vault's answer to one item: exactly one of Window, Good, Failed, Refused.
 type ServeResult struct {
 	Window  Window  `cbor:"1,keyasint"`
-	State   []byte  `cbor:"2,keyasint,omitempty"` // public, MACed by the session; the ledger keeps it for the next act
+	State   []byte  `cbor:"2,keyasint,omitempty"` // sealed for the session; the line brings it back with the next act
 	Stored  *Stored `cbor:"3,keyasint,omitempty"` // new: must be in the claim before the window leaves the ledger
 	Good    bool    `cbor:"4,keyasint,omitempty"` // the product's proof is verified
 	Failed  *Failed `cbor:"5,keyasint,omitempty"` // the chip's answers do not fit
 	Refused string  `cbor:"6,keyasint,omitempty"` // the vault will not serve this: an alarm
 	Receipt []byte  `cbor:"7,keyasint,omitempty"`
+	Final   bool    `cbor:"8,keyasint,omitempty"` // with a window: the next act brings the verdict
 }
 
 // Failed says where a chip went wrong. Secrets tells whether a secret of this claim may have reached it.
@@ -132,6 +134,7 @@ type ExportItem struct {
 	Claim   Proven `cbor:"1,keyasint"`
 	Outcome Proven `cbor:"2,keyasint"`
 	Signed  []byte `cbor:"3,keyasint,omitempty"` // for ExportSign: the canonical EumSignedInfo
+	Ki      []byte `cbor:"4,keyasint,omitempty"` // as the claim keeps it
 }
 
 // ExportRequest asks for one batch to the receiver that the release names; any other receiver is refused.

@@ -9,7 +9,7 @@ import (
 )
 
 // Claim binds one unit, in one generation, and one EID to one chip, before the first secret byte (I1).
-// The SHA-256 of the encoded claim is the stamp that the chip carries.
+// The chip carries the first 24 bytes of the SHA-256 of the encoded claim, in its stamp.
 type Claim struct {
 	Lot     perso.Name
 	Unit    perso.Unit

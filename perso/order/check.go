@@ -6,7 +6,9 @@ import (
 	"strings"
 
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/order/codes"
 	"github.com/persoline/persoline/perso/order/form"
+	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/product"
 )
 
@@ -61,11 +63,19 @@ func (c *checker) product() {
 
 // making refuses what the order form knows and this release of the vault does not make.
 func (c *checker) making() {
-	if s := c.order.KiSource; s != "" && s != KiDerived {
-		c.fault("ki_source", fmt.Sprintf("order %q", KiDerived), "this release of the vault does not make Ki of source %q", s)
+	if s := c.order.KiSource; s != "" && s != KiDerived && s != KiRandom {
+		c.fault("ki_source", fmt.Sprintf("order %q or %q", KiDerived, KiRandom), "this release of the vault does not make Ki of source %q", s)
 	}
 	if k := c.order.KeyOrigin; k != "" && k != KeyCard {
 		c.fault("key_origin", fmt.Sprintf("order %q", KeyCard), "this release of the vault does not make certificate keys of origin %q", k)
+	}
+	if l := c.order.TransportKey.Layout; l != "" && !l.AES() {
+		c.fault("transport_key", fmt.Sprintf("order %q or %q", k4.AESECB, k4.AESCBC), "this release of the vault holds no transport keys of layout %q", l)
+	}
+	for _, code := range codes.Codes() {
+		if _, ordered := c.order.Codes.Rule(code); ordered && code.Further() {
+			c.fault("codes", "leave it out", "no product of this release has a code %s", code)
+		}
 	}
 }
 
@@ -80,7 +90,7 @@ func (c *checker) provider() {
 		return
 	}
 	c.allowed("auth.op_key", "operator key", o.OPKey, p.OPKeys, p.ID)
-	c.allowed("transport_key", "transport key", o.TransportKey, p.TransportKeys, p.ID)
+	c.allowed("transport_key", "transport key", o.TransportKey.Name, p.TransportKeys, p.ID)
 
 	if imsi := o.IMSI.First(); !imsi.IsZero() && imsi.MNCDigits() != p.MNCDigits() {
 		c.fault("imsi.mnc_digits", "", "is %d, but the network of provider %q is %s with a code of %d digits", imsi.MNCDigits(), p.ID, p.PLMN, p.MNCDigits())

@@ -20,7 +20,9 @@ import (
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/codes"
 	"github.com/persoline/persoline/perso/order/form"
+	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/product"
 )
 
@@ -105,7 +107,8 @@ type Order struct {
 
 	Algorithm    Algorithm
 	OPKey        perso.Name // sealed operator key (OP) of the vault
-	TransportKey perso.Name // key that wraps Ki and OPc for the provider's AuC
+	TransportKey k4.Key     // key that wraps Ki and OPc for the provider's AuC, and the layout that the AuC reads
+	Codes        codes.Policy
 	SMSR         perso.Name // receiver of the EIS
 	Provider     perso.Name // provider of the bootstrap subscription
 	Delivery     perso.Name // receiver of the output files
@@ -123,7 +126,7 @@ func (o Order) Total() uint64 { return o.Quantity + o.Spares }
 func (o Order) Hash() [32]byte { return sha256.Sum256(o.Canonical()) }
 
 // Canonical is the content as an order file in the form of RFC 8785, with every default written out. Parse reads it back
-// as the same order. Two files with the same content, whatever their layout, have the same canonical form.
+// as the same order. What has no value in most orders is left out (codes of the default policy, no expiry). Two files with the same content, whatever their layout, have the same canonical form.
 func (o Order) Canonical() []byte {
 	content := map[string]any{
 		"version":            fileVersion,
@@ -136,13 +139,16 @@ func (o Order) Canonical() []byte {
 		"iccid":              writeNumbers(o.ICCID, nil),
 		"imsi":               writeNumbers(o.IMSI, map[string]any{"mnc_digits": o.IMSI.First().MNCDigits()}),
 		"auth":               map[string]any{"algorithm": o.Algorithm, "op_key": o.OPKey},
-		"transport_key":      o.TransportKey,
+		"transport_key":      o.TransportKey.String(),
 		"sm_sr":              o.SMSR,
 		"bootstrap_provider": o.Provider,
 		"delivery":           map[string]any{"target": o.Delivery},
 		"ki_source":          o.KiSource,
 		"key_origin":         o.KeyOrigin,
 		"remake":             o.Remake,
+	}
+	if o.Codes != codes.Default() && o.Codes != (codes.Policy{}) {
+		content["codes"] = o.Codes.String()
 	}
 	if !o.Expires.IsZero() {
 		content["expires"] = o.Expires.Format(time.RFC3339)

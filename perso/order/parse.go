@@ -8,7 +8,9 @@ import (
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/codes"
 	"github.com/persoline/persoline/perso/order/form"
+	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/product"
 )
 
@@ -89,7 +91,8 @@ func readRoles(top *form.Object, o *Order) {
 	o.Algorithm = form.Field(auth, "algorithm", form.OneOf(Milenage))
 	o.OPKey = form.Field(auth, "op_key", perso.ParseName)
 	auth.Close()
-	o.TransportKey = form.Field(top, "transport_key", perso.ParseName)
+	o.TransportKey = form.Field(top, "transport_key", k4.ParseKey)
+	o.Codes = form.FieldOr(top, "codes", codes.Default(), codes.ParsePolicy)
 	o.SMSR = form.Field(top, "sm_sr", perso.ParseName)
 	o.Provider = form.Field(top, "bootstrap_provider", perso.ParseName)
 	delivery := top.Object("delivery")

@@ -1,6 +1,7 @@
 package scp
 
 import (
+	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -24,6 +25,7 @@ const (
 type Host struct {
 	s         session
 	dek       [32]byte
+	dekBlock  cipher.Block // of dek, made at its first use
 	hostProof [16]byte
 	i         byte
 	open      bool // level and place are known: commands can be wrapped
@@ -222,14 +224,16 @@ func (h *Host) EncryptDEK(key []byte) ([]byte, error) {
 	if len(key) == 0 || len(key) > maxDEKBytes {
 		return nil, fmt.Errorf("encrypting %d bytes under DEK: %w", len(key), ErrTooLong)
 	}
-	block, err := newAES(h.dek[:h.s.keyBytes])
-	if err != nil {
-		return nil, fmt.Errorf("encrypting under DEK: %w", err)
+	if h.dekBlock == nil { // a card gets a dozen fields, and most sessions none
+		var err error
+		if h.dekBlock, err = newAES(h.dek[:h.s.keyBytes]); err != nil {
+			return nil, fmt.Errorf("encrypting under DEK: %w", err)
+		}
 	}
 	out := make([]byte, (len(key)+blockBytes-1)/blockBytes*blockBytes)
 	copy(out, key)
 	var iv [blockBytes]byte
-	cbcEncrypt(block, &iv, out)
+	cbcEncrypt(h.dekBlock, &iv, out)
 	return out, nil
 }
 

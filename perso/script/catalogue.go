@@ -16,6 +16,9 @@ type Var struct {
 // Catalogue is the variables a product offers, by name: upper-case letters and digits, parts joined by dots.
 type Catalogue map[string]Var
 
+// VarStamp is the variable that the one write of the phase open sends.
+const VarStamp = "STAMP"
+
 // StandardCatalogue is the variables of an SGP.02 eUICC with one operational profile. smsrAddrLen is the length of the
 // SM-SR addressing parameters of the lot, certLen that of the value field of the ECASD certificate (without 7F21 and
 // its length).
@@ -31,7 +34,7 @@ func StandardCatalogue(smsrAddrLen, certLen int) Catalogue {
 		"AD":      {Len: 4},
 		"SPN":     {Len: 17},
 
-		"STAMP":         {Len: 32}, // names the claim on the chip itself
+		VarStamp:        {Len: 32}, // marks the chip as the claim's own
 		"SMSR.ADDR":     {Len: smsrAddrLen},
 		"CERT":          {Len: certLen},
 		"POP.CHALLENGE": {Len: 16},

@@ -223,8 +223,8 @@ func (p Phase) orNothing() string {
 const sectionHint = "write .SECTION name REDO=safe|delete-first|never [WHEN=name] [DONE=label[data]]"
 
 func (c *compiler) sectionLine(t token, cur *cursor) *Fault {
-	if c.phase != PhaseWrite {
-		return faultAt(t.pos, "sections belong to the phase write", ".SECTION in phase %q", c.phase)
+	if c.phase != PhaseWrite && c.phase != PhaseOpen {
+		return faultAt(t.pos, "sections belong to the phase write, and one to the end of the phase open", ".SECTION in phase %q", c.phase)
 	}
 	name, fault := cur.expect(kindWord, sectionHint)
 	if fault != nil {

@@ -24,7 +24,7 @@ p.a: 80E29100 <5C <E0>> 00 (9000) => probe
 80E29100 <5C <42>> 00 [42 <01>] (9000)`
 
 func smallCatalogue() Catalogue {
-	return Catalogue{"AID": {Len: 16}, "PUB": {Len: 2}, "LONG": {Len: 240}, "KEY": {Len: 16, Secret: true}, "ODD": {Len: 5, Secret: true}}
+	return Catalogue{VarStamp: {Len: 32}, "AID": {Len: 16}, "PUB": {Len: 2}, "LONG": {Len: 240}, "KEY": {Len: 16, Secret: true}, "ODD": {Len: 5, Secret: true}}
 }
 
 // with replaces one line (or, with n beyond the end, appends).
@@ -66,7 +66,8 @@ func readingFaults() []faultCase {
 		{5, `.PHASE write`, `5:8: phase "write" after "identify"`},
 		{11, `.PHASE open`, `11:8: phase "open" after "write"`},
 		{11, `.PHASE wirte`, `11:8: unknown phase "wirte"`},
-		{6, `.SECTION x REDO=safe`, `6:1: .SECTION in phase "open"`},
+		{4, `.SECTION x REDO=safe`, `4:1: .SECTION in phase "identify"`},
+		{11, ".PHASE verify\n.SECTION x REDO=safe", `12:1: .SECTION in phase "verify"`},
 		{6, `.ACT`, `6:1: .ACT in phase "open"`},
 		{4, `.SECURE`, `4:1: .SECURE in phase "identify"`},
 		{8, `.SECTION one`, `8:1: section "one" without REDO`},
@@ -104,6 +105,25 @@ func readingFaults() []faultCase {
 	}
 }
 
+// stamped is the line of small that probes, and behind it a section of the phase open.
+func stamped(redo, write string) string {
+	return "p.a: 80E29100 <5C <E0>> 00 (9000) => probe\n.SECTION x REDO=" + redo + " WHEN=stamp\n80E62000 <0000 <{AID}> 000000> 00 (9000)\n" + write
+}
+
+func TestStampSection(t *testing.T) {
+	t.Parallel()
+	if _, ok := mustCompile(t, small, smallCatalogue()).StampSection(); ok {
+		t.Error("a stamp where there is none")
+	}
+	s := mustCompile(t, with(6, stamped("safe", `80E28800 <0070 <DF20 <{STAMP}>>> 00 (9000)`)), smallCatalogue())
+	if i, ok := s.StampSection(); !ok || i != 1 || s.Acts[0][i].Name != "x" {
+		t.Errorf("stamp in section %d, %v", i, ok)
+	}
+	if again, err := Decode(s.Encode()); err != nil || again.Hash() != s.Hash() {
+		t.Errorf("decoding it: %v", err)
+	}
+}
+
 func ruleFaults() []faultCase {
 	return []faultCase{
 		{1, `.SCRIPT T 1`, `1:1: script "T" version 1`},
@@ -114,6 +134,17 @@ func ruleFaults() []faultCase {
 		{6, `id: 80E29100 <5C <E0>> 00 (9000) => chip` + "\n" + `p.a: 80CA00E0 00 (9000) => probe`, `6:1: purpose "chip" in phase "open"`},
 		{6, `p.b: 80E29100 <5C <E0>> 00 (9000) => probe`, `8:29: DONE names an unknown label "p.a"`},
 		{6, `p.a: 80E29100 <5C <E0>> 00 (9000)`, `8:29: DONE names "p.a", which is no probe`},
+		{6, stamped("safe", "80E28800 <{STAMP}> 00 (9000)\n.SECTION y REDO=safe WHEN=z\n80E62000 <0000 <{AID}> 000000> 00 (9000)\n80E28800 <{STAMP}> 00 (9000)"),
+			`7:1: section "x" in phase open is not the only one`},
+		{6, stamped("never", `80E28800 <{STAMP}> 00 (9000)`), `7:1: section "x" in phase open with REDO=never`},
+		{6, stamped("safe", `80E28800 <{PUB}> 00 (9000)`), `9:1: 80E28800 changes the chip in phase "open"`},
+		{6, stamped("safe", `80E28800 <{STAMP}> 00 (9000|6A80)`), `9:1: 80E28800 changes the chip in phase "open"`},
+		{6, stamped("safe", `80E28800 <{STAMP}{dek:KEY}> 00 (9000)`), `9:1: 80E28800 changes the chip in phase "open"`},
+		{6, stamped("safe", `80D80000 <{STAMP}> 00 (9000)`), `9:1: 80D80000 changes the chip in phase "open"`},
+		{6, stamped("safe", "80E28800 <{STAMP}> 00 (9000)\n80E28801 <{STAMP}> 00 (9000)"), `10:1: 80E28801 changes the chip in phase "open"`},
+		{6, stamped("safe", "80E28800 <{STAMP}> 00 (9000)\np.b: 80CA00E0 00 (9000) => probe"), `10:1: purpose "probe" behind the chip's state`},
+		{6, stamped("safe", "80CA00E0 00 (9000)"), `7:1: section "x" in phase open writes nothing`},
+		{6, strings.Replace(stamped("safe", `80E28800 <{STAMP}> 00 (9000)`), "80E62000", "80CA0000 00 (9000) ; ", 1), `9:1: 80E28800 before this section chose`},
 		{8, `.SECTION one REDO=safe DONE=late[00]` + "\n" + `late: 80CA0000 00 (9000) => probe`, `8:29: DONE names "late", which is not answered yet`},
 		{8, `.SECTION one REDO=safe DONE=p.a[]`, `8:29: a condition of 0 bytes`},
 		{8, `.SECTION one REDO=safe DONE=p.a[{dek:KEY}]`, `8:33: {dek:KEY} in expected data`},

@@ -83,11 +83,12 @@ func (act Act) need(skip []bool) (steps, bytes int) {
 			continue
 		}
 		steps += len(act[i].Steps)
-		for _, st := range act[i].Steps {
-			bytes += size(st.Body)
-			for _, g := range st.Body {
-				if g.Var != nil {
-					spare = max(spare, g.Var.Size-g.size())
+		for j := range act[i].Steps {
+			body := act[i].Steps[j].Body
+			bytes += size(body)
+			for k := range body {
+				if v := body[k].Var; v != nil {
+					spare = max(spare, v.Size-body[k].size())
 				}
 			}
 		}
@@ -168,17 +169,17 @@ func (e *StepError) Error() string {
 // Check compares the unwrapped answer with what the step expects. A wrong answer is a *StepError; any other error is the
 // Binder's. Variables are bound one by one, and only as far as the answer is right.
 func (st *Step) Check(data []byte, sw apdu.SW, b Binder) error {
-	wrong := &StepError{Label: st.Label, Index: st.Index, SW: sw, Want: st.SW}
+	wrong := func(why Why, at int) error {
+		return &StepError{Label: st.Label, Index: st.Index, SW: sw, Want: st.SW, Why: why, At: at}
+	}
 	if !st.SW.Match(sw) {
-		wrong.Why = WhyStatus
-		return wrong
+		return wrong(WhyStatus, 0)
 	}
 	if st.Data == nil {
 		return nil
 	}
 	if len(data) != size(*st.Data) {
-		wrong.Why, wrong.At = WhyLength, len(data)
-		return wrong
+		return wrong(WhyLength, len(data))
 	}
 	at := 0
 	for i := range *st.Data {
@@ -188,8 +189,7 @@ func (st *Step) Check(data []byte, sw apdu.SW, b Binder) error {
 			return fmt.Errorf("checking step %q: %w", st.Label, err)
 		}
 		if !ok {
-			wrong.Why, wrong.At = WhyData, at
-			return wrong
+			return wrong(WhyData, at)
 		}
 		at += g.size()
 	}

@@ -172,11 +172,11 @@ func TestRenderRefusals(t *testing.T) {
 func TestSkipSectionsAreNotBound(t *testing.T) {
 	t.Parallel()
 	s, b := product(t), productBinder()
-	skip := none(s, 1)
+	skip := none(s, 0)
 	for i := range skip {
-		skip[i] = s.Acts[1][i].Name != "stamp"
+		skip[i] = s.Acts[0][i].Name != "stamp"
 	}
-	commands, err := s.Render(1, skip, b)
+	commands, err := s.Render(0, skip, b)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -94,7 +94,7 @@ func (act Act) pos() Pos {
 	return act[0].pos
 }
 
-// phases says that identify comes first, act 0 only reads, and write and verify exist.
+// phases says that identify comes first, act 0 is the open phase, and write and verify exist.
 func (r *rules) phases() {
 	s := r.script
 	if len(s.Identify) == 0 {
@@ -142,7 +142,8 @@ func (r *rules) step(act int, sec *Section, st *Step) {
 	if st.Le < apdu.NoLe || st.Le == 0 || st.Le > apdu.MaxLe {
 		r.bad(st.pos, "Le is one byte", "Le of %d", st.Le)
 	}
-	if p := phase; p != PhaseWrite && p != PhaseClose && !st.ReadOnly() {
+	stamping := phase == PhaseOpen && sec.Name != "" // openSection says what it may do
+	if p := phase; p != PhaseWrite && p != PhaseClose && !stamping && !st.ReadOnly() {
 		r.bad(st.pos, "writing belongs to the phase write", "%X changes the chip in phase %q", st.Header, p)
 	}
 	r.segments(st, st.Body, phase, false)

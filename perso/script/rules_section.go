@@ -1,5 +1,11 @@
 package script
 
+import (
+	"slices"
+
+	"github.com/persoline/persoline/perso/apdu"
+)
+
 // section checks one section: can it be skipped, repeated and run after any other was skipped?
 func (r *rules) section(act int, sec *Section) {
 	if sec.Name == "" {
@@ -9,17 +15,21 @@ func (r *rules) section(act int, sec *Section) {
 	} else {
 		r.named(act, sec)
 	}
-	if act > 0 {
+	if act > 0 || sec.Name != "" {
 		r.target(sec)
 	}
 }
 
 func (r *rules) named(act int, sec *Section) {
-	if sec.Phase != PhaseWrite || !name(labelForm, sec.Name) {
+	if sec.Phase != PhaseWrite && sec.Phase != PhaseOpen || !name(labelForm, sec.Name) {
 		r.bad(sec.pos, "sections belong to the phase write; names are a-z, 0-9, dot and hyphen", "section %q in phase %q", sec.Name, sec.Phase)
 	}
 	if sec.When != "" && !name(labelForm, sec.When) {
 		r.bad(sec.pos, "names are a-z, 0-9, dot and hyphen", "condition %q", sec.When)
+	}
+	if sec.Phase == PhaseOpen {
+		r.openSection(sec)
+		return
 	}
 	switch sec.Redo {
 	case RedoSafe:
@@ -45,6 +55,56 @@ func (r *rules) named(act int, sec *Section) {
 			r.condition(act, &all[i])
 		}
 	}
+}
+
+// openSection checks the one write of act 0: at its end, behind all probes, so that they show the chip as it came; in one
+// STORE DATA that sends the stamp and no secret, so that a chip that is not the one has learned nothing.
+func (r *rules) openSection(sec *Section) {
+	if act := r.script.Acts[0]; sec != &act[len(act)-1] {
+		r.bad(sec.pos, "put the stamp, and nothing else, at the end of the phase open", "section %q in phase open is not the only one and the last", sec.Name)
+	}
+	if sec.Redo != RedoSafe || len(sec.Done) > 0 {
+		r.bad(sec.pos, "write REDO=safe without DONE", "section %q in phase open with REDO=%s and %d conditions", sec.Name, sec.Redo, len(sec.Done))
+	}
+	writes := 0
+	for i := range sec.Steps {
+		st := &sec.Steps[i]
+		if st.Purpose != PurposeNone {
+			r.bad(st.pos, "probe before the section", "purpose %q behind the chip's state", st.Purpose)
+		}
+		if st.ReadOnly() {
+			continue
+		}
+		if writes++; writes > 1 || !st.stamps() {
+			r.bad(st.pos, "the phase open writes one thing: a STORE DATA inside the channel with {STAMP} and (9000)",
+				"%X changes the chip in phase %q", st.Header, PhaseOpen)
+		}
+	}
+	if writes == 0 {
+		r.bad(sec.pos, "store {STAMP} in it, or read outside a section", "section %q in phase open writes nothing", sec.Name)
+	}
+}
+
+// stamps says whether the step stores the stamp, sends no secret, and is confirmed by the chip inside the channel: an
+// error status, which is not, is not accepted.
+func (st *Step) stamps() bool {
+	sent := false
+	for _, g := range st.Body {
+		if g.Var != nil && g.Var.Form != Public {
+			return false
+		}
+		sent = sent || g.Var != nil && g.Var.Name == VarStamp
+	}
+	return sent && st.Secure && st.Header[1] == insStoreData && st.SW == apdu.ExactMask(apdu.SWOK)
+}
+
+// StampSection finds the section of act 0 that puts the stamp on the chip.
+func (s *Script) StampSection() (index int, ok bool) {
+	if len(s.Acts) == 0 || len(s.Acts[0]) == 0 {
+		return 0, false
+	}
+	last := len(s.Acts[0]) - 1
+	return last, s.Acts[0][last].Name != "" && slices.ContainsFunc(s.Acts[0][last].Steps, func(st Step) bool { return st.stamps() })
 }
 
 // deletesFirst wants a DELETE that tolerates absence as the first command that writes.

@@ -105,7 +105,7 @@ type Phase string
 // The phases.
 const (
 	PhaseIdentify Phase = "identify" // plain, read-only, run by the line alone
-	PhaseOpen     Phase = "open"     // act 0: reads inside the channel
+	PhaseOpen     Phase = "open"     // act 0: reads inside the channel, and the stamp
 	PhaseWrite    Phase = "write"    // act 1 and later
 	PhaseVerify   Phase = "verify"   // read-back under R-MAC
 	PhaseClose    Phase = "close"    // proofs that end the channel

@@ -37,7 +37,7 @@ func (c *checker) echo() {
 }
 
 // columns are what a person with the database could read and that came from elsewhere, two at a time.
-var columns = []string{`SELECT subject, body FROM log_entry`, `SELECT responses, state FROM act`, `SELECT command, answer FROM session`,
+var columns = []string{`SELECT subject, body FROM log_entry`, `SELECT responses, state FROM verdict_due`, `SELECT command, answer FROM session`,
 	`SELECT cert, cert_key FROM claim`, `SELECT canonical, resolved FROM customer_order`}
 
 // secrets looks for what the chips really hold in everything that was said and stored (I2).

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/hsm/hsmfake"
@@ -213,6 +214,31 @@ func TestQuiet(t *testing.T) {
 	if s.Good != 6 || s.Returned == 0 || !s.Closed || s.Short || s.Stops+s.RejectLive+s.RejectBlank+s.Reels+s.SetAside > 0 {
 		t.Errorf("%+v", s)
 	}
+}
+
+// TestKillsCostNoChip kills the line, and in some worlds vault and ledger as well, again and again while it works: chips that
+// were being written come back and are finished, each of them. There is no identity to spare.
+func TestKillsCostNoChip(t *testing.T) {
+	t.Parallel()
+	total := Stats{Verdicts: map[string]int{}}
+	for seed := range uint64(40) {
+		cfg := Config{Seed: seed, Units: 5, Heads: 3, Chips: 7, Remake: "same-identity", Faults: Faults{Until: 20 * time.Second, LineCrash: 3 * time.Second}}
+		if seed%2 == 1 {
+			cfg.Faults.VaultCrash, cfg.Faults.LedgerCrash = 4*time.Second, 4*time.Second
+		}
+		s, err := run(cfg, t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s.Good != 5 || s.RejectLive+s.RejectBlank > 0 || !s.Closed {
+			t.Errorf("seed %d: %+v", seed, s)
+		}
+		total.add(s)
+	}
+	if total.LineCrashes < 40 || total.VaultCrashes == 0 || total.LedgerCrashes == 0 {
+		t.Errorf("only %d kills of the line, %d of the vault, %d of the ledger", total.LineCrashes, total.VaultCrashes, total.LedgerCrashes)
+	}
+	t.Logf("%d kills of the line, %d of the vault, %d of the ledger", total.LineCrashes, total.VaultCrashes, total.LedgerCrashes)
 }
 
 // TestSameSeedSameTrace runs some seeds twice.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -156,7 +157,7 @@ func (w *World) genesis(ctx context.Context) error {
 // order takes an order in and releases it.
 func (w *World) order(ctx context.Context) error {
 	file, err := json.Marshal(map[string]any{"version": 1, "order": "SIM-1", "customer": "Demonstration Meters", "product": "m2m-200s-mff2",
-		"quantity": w.cfg.Units, "spares": w.cfg.Spares, "remake": w.cfg.Remake,
+		"quantity": w.cfg.Units, "spares": w.cfg.Spares, "remake": w.cfg.Remake, "ki_source": cmp.Or(w.cfg.KiSource, "derived"),
 		"eid": map[string]any{"first": "89049099002000000000000000000080"}, "iccid": map[string]any{"first": "8988001020001000004"},
 		"imsi": map[string]any{"first": "001010200100000", "mnc_digits": 2}, "auth": map[string]any{"algorithm": "milenage", "op_key": "op-demo-1"},
 		"transport_key": "tk-auc-demo", "sm_sr": "smsr-demo", "bootstrap_provider": "provider-demo", "delivery": map[string]any{"target": "auc-demo"}})

@@ -32,6 +32,7 @@ type Config struct {
 	Units    uint64 // ordered
 	Spares   uint64
 	Remake   string // same-identity or fresh-identity
+	KiSource string // derived when empty
 	Heads    uint16
 	Chips    int // on the first reel
 	Faults   Faults

@@ -20,6 +20,9 @@ const (
 // MaxLotCopies bounds the copies of a lot key: members of one cluster.
 const MaxLotCopies = 16
 
+// maxLotKeys bounds the keys of one lot.
+const maxLotKeys = 2
+
 // LotCopy is a copy of a lot's key outside the vault's own token, and who saw that it is gone.
 type LotCopy struct {
 	Holder perso.Name // a token of the cluster, or who kept it
@@ -84,7 +87,7 @@ type Destroyed struct {
 	Env     perso.Env
 	Vault   perso.Name
 	Lot     perso.Name
-	Key     string   // label
+	Keys    []string // labels: the lot's key, and of a lot with random Ki the key that they are sealed under
 	Destroy [32]byte // hash of the officers' statement
 	Copies  uint64   // that the officers signed off
 	At      time.Time
@@ -92,8 +95,12 @@ type Destroyed struct {
 
 // Encode gives the body to sign.
 func (d Destroyed) Encode() ([]byte, error) {
-	return record.New(KindDestroyed).Str("env", string(d.Env)).Str("vault", string(d.Vault)).Str("lot", string(d.Lot)).Str("key", d.Key).
-		Hex("destroy", d.Destroy[:]).Uint("copies", d.Copies).Time("at", d.At).Bytes()
+	w := record.New(KindDestroyed).Str("env", string(d.Env)).Str("vault", string(d.Vault)).Str("lot", string(d.Lot)).
+		Hex("destroy", d.Destroy[:]).Uint("copies", d.Copies).Time("at", d.At)
+	for _, k := range d.Keys {
+		w.Str("key", k)
+	}
+	return w.Bytes()
 }
 
 // ParseDestroyed reads the body.
@@ -107,7 +114,10 @@ func ParseDestroyed(body []byte) (Destroyed, error) {
 	r.Check(err)
 	name(r, "vault", &d.Vault)
 	name(r, "lot", &d.Lot)
-	d.Key, d.Destroy, d.Copies, d.At = r.Raw("key"), r.Hash("destroy"), r.Uint("copies", 16), r.Time("at")
+	d.Destroy, d.Copies, d.At = r.Hash("destroy"), r.Uint("copies", 16), r.Time("at")
+	for r.More() && len(d.Keys) < maxLotKeys {
+		d.Keys = append(d.Keys, r.Raw("key"))
+	}
 	if err := r.Done(); err != nil {
 		return Destroyed{}, fmt.Errorf("parsing certificate of deletion: %w", err)
 	}

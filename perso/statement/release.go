@@ -41,18 +41,20 @@ type Release struct {
 	KiSource  string
 	KeyOrigin string
 	Algorithm string
+	Codes     string // policy of PIN, PUK and ADM (perso/order/codes); empty for the default one
 
 	ChipID     string // product's chip_id
 	FactoryKVN byte
 	CardKVN    byte
 	AuthProof  string
 
-	KMC          perso.Name // chip maker's key
-	OP           perso.Name // sealed operator key
-	TransportKey perso.Name // K4
-	WrapKey      perso.Name // SM-SR wrap key
-	SMSR         perso.Name // receiver of the EIS batch
-	Delivery     perso.Name // receiver of the output file
+	KMC           perso.Name // chip maker's key
+	OP            perso.Name // sealed operator key
+	TransportKey  perso.Name // K4
+	TransportMode string     // layout of what is under it (perso/order/k4); empty for AES-ECB
+	WrapKey       perso.Name // SM-SR wrap key
+	SMSR          perso.Name // receiver of the EIS batch
+	Delivery      perso.Name // receiver of the output file
 
 	// Constants of the lot: values of the script's public variables that are equal on every card, by variable name.
 	Constants []Constant
@@ -79,9 +81,9 @@ func (r Release) Encode() ([]byte, error) {
 		Str("eid_first", r.EIDs.First().String()).Uint("eid_count", r.EIDs.Count()).
 		Str("iccid_first", r.ICCIDs.First().String()).Uint("iccid_count", r.ICCIDs.Count()).
 		Str("imsi_first", r.IMSIs.First().String()).Uint("imsi_mnc_digits", uint64(r.IMSIs.First().MNCDigits())).Uint("imsi_count", r.IMSIs.Count()).
-		Str("remake", r.Remake).Str("ki_source", r.KiSource).Str("key_origin", r.KeyOrigin).Str("algorithm", r.Algorithm).
+		Str("remake", r.Remake).Str("ki_source", r.KiSource).Str("key_origin", r.KeyOrigin).Str("algorithm", r.Algorithm).Str("codes", r.Codes).
 		Str("chip_id", r.ChipID).Uint("factory_kvn", uint64(r.FactoryKVN)).Uint("card_kvn", uint64(r.CardKVN)).Str("auth_proof", r.AuthProof).
-		Str("kmc", string(r.KMC)).Str("op", string(r.OP)).Str("transport_key", string(r.TransportKey)).Str("wrap_key", string(r.WrapKey)).
+		Str("kmc", string(r.KMC)).Str("op", string(r.OP)).Str("transport_key", string(r.TransportKey)).Str("transport_mode", r.TransportMode).Str("wrap_key", string(r.WrapKey)).
 		Str("smsr", string(r.SMSR)).Str("delivery", string(r.Delivery))
 	for _, c := range r.Constants {
 		w.Str("constant", c.Name).Hex("value", c.Value)
@@ -105,10 +107,12 @@ func ParseRelease(body []byte) (Release, error) {
 	r.Good, r.Spares = d.Uint("good", 32), d.Uint("spares", 32)
 	r.readRanges(d)
 	r.Remake, r.KiSource, r.KeyOrigin, r.Algorithm = d.Raw("remake"), d.Raw("ki_source"), d.Raw("key_origin"), d.Raw("algorithm")
+	r.Codes = d.Str("codes")
 	r.ChipID, r.FactoryKVN, r.CardKVN, r.AuthProof = d.Raw("chip_id"), byte(d.Uint("factory_kvn", 8)), byte(d.Uint("card_kvn", 8)), d.Raw("auth_proof")
 	name(d, "kmc", &r.KMC)
 	name(d, "op", &r.OP)
 	name(d, "transport_key", &r.TransportKey)
+	r.TransportMode = d.Str("transport_mode")
 	name(d, "wrap_key", &r.WrapKey)
 	name(d, "smsr", &r.SMSR)
 	name(d, "delivery", &r.Delivery)

@@ -23,6 +23,7 @@ import (
 	"strings"
 
 	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/keygen/kisource"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/statement/transcript"
 )
@@ -61,6 +62,7 @@ type Line struct {
 	Verdict Verdict
 	What    string
 	Entry   *transcript.Entry // nil when no ceremony made it
+	Lot     bool              // it is a lot's, made by the vault under a release
 }
 
 // Alarm reports that somebody must look.
@@ -112,8 +114,8 @@ func Take(ctx context.Context, t Token, inv *transcript.Inventory, env perso.Env
 // judge looks at one key that is on the token.
 func judge(ctx context.Context, t Token, inv *transcript.Inventory, env perso.Env, lots Lots, k hsm.Key) (Line, error) {
 	l := Line{Key: k.Label, Class: k.Class.String(), Verdict: OK}
-	if k.Class == hsm.ClassLot && k.Env() == string(env) {
-		return judgeLot(l, lots, perso.Name(k.ID())), nil
+	if lot, ok := lotOf(k); ok && k.Env() == string(env) {
+		return judgeLot(l, lots, lot), nil
 	}
 	l.Entry = inv.Find(transcript.Label(k.Label))
 	switch {
@@ -149,7 +151,21 @@ func judge(ctx context.Context, t Token, inv *transcript.Inventory, env perso.En
 	return l, nil
 }
 
+// lotOf tells the lot of a key that the vault makes under a release: the lot's own, and the one that seals its random Ki.
+func lotOf(k hsm.Key) (perso.Name, bool) {
+	if k.Class == hsm.ClassLot {
+		return perso.Name(k.ID()), true
+	}
+	sample, err := kisource.LotSealKey(perso.Env(k.Env()), "x")
+	if err != nil || k.Class != sample.Class {
+		return "", false
+	}
+	lot, ok := strings.CutPrefix(k.ID(), strings.TrimSuffix(sample.ID(), "x"))
+	return perso.Name(lot), ok
+}
+
 func judgeLot(l Line, lots Lots, lot perso.Name) Line {
+	l.Lot = true
 	switch destroyed, made := lots[lot]; {
 	case !made:
 		l.Verdict, l.What = Unknown, "key of a lot that this vault did not make"

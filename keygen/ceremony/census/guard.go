@@ -12,7 +12,7 @@ import (
 )
 
 // Guard is the token as the vault may use it: every key that is not active in the inventory, or about which the census
-// gave an alarm, is refused with hsm.ErrRefused, and nothing is made but lot keys. Lot keys pass, unless the census gave
+// gave an alarm, is refused with hsm.ErrRefused, and nothing is made but keys of lots. Those pass, unless the census gave
 // an alarm about one: their life is in the vault's own memory. It is taken once, at the vault's start; a ceremony is
 // followed by a new start.
 func Guard(t keygen.Token, c Census) keygen.Token {
@@ -21,7 +21,7 @@ func Guard(t keygen.Token, c Census) keygen.Token {
 		switch {
 		case l.Alarm():
 			g.why[l.Key] = fmt.Sprintf("%s: %s", l.Verdict, l.What)
-		case l.Class == hsm.ClassLot.String():
+		case l.Lot:
 		case l.Entry != nil && l.Entry.State == transcript.StateActive:
 			g.why[l.Key] = ""
 		case l.Entry != nil:
@@ -39,7 +39,7 @@ type guard struct {
 
 func (g *guard) admit(k hsm.Key) error {
 	why, known := g.why[k.Label]
-	if !known && k.Class != hsm.ClassLot {
+	if _, lots := lotOf(k); !known && !lots {
 		why = "no ceremony made it"
 	}
 	if why != "" {
@@ -48,9 +48,9 @@ func (g *guard) admit(k hsm.Key) error {
 	return nil
 }
 
-// Generate makes lot keys and no others: all others are made in ceremonies.
+// Generate makes lots' keys and no others: all others are made in ceremonies.
 func (g *guard) Generate(ctx context.Context, k hsm.Key) error {
-	if k.Class != hsm.ClassLot {
+	if _, lots := lotOf(k); !lots {
 		return fmt.Errorf("%w: key %q: it is made in a ceremony", hsm.ErrRefused, k)
 	}
 	if err := g.admit(k); err != nil {
@@ -89,6 +89,17 @@ func (g *guard) EncryptECB(ctx context.Context, k hsm.Key, blocks []byte) ([]byt
 		return nil, err
 	}
 	return g.token.EncryptECB(ctx, k, blocks)
+}
+
+// Random draws from the token; it takes no key.
+func (g *guard) Random(ctx context.Context, n int) ([]byte, error) { return g.token.Random(ctx, n) }
+
+// Seal uses a seal key.
+func (g *guard) Seal(ctx context.Context, k hsm.Key, plaintext secret.Bytes, aad []byte) ([]byte, error) {
+	if err := g.admit(k); err != nil {
+		return nil, err
+	}
+	return g.token.Seal(ctx, k, plaintext, aad)
 }
 
 // Unseal uses a seal key.

@@ -15,6 +15,7 @@ import (
 	"github.com/persoline/persoline/keygen/ceremony/census"
 	"github.com/persoline/persoline/keygen/ceremony/conduct"
 	"github.com/persoline/persoline/keygen/ceremony/share"
+	"github.com/persoline/persoline/keygen/kisource"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/statement/transcript"
@@ -292,16 +293,19 @@ func TestOldToken(t *testing.T) {
 	s.must(s.token.Import(ctx, key("persoline/test/kmc/planted"), secret.New(make([]byte, 16)))) // unknown
 	s.must(s.token.Destroy(ctx, key("persoline/test/eis/S1")))                                   // missing
 	s.must(s.token.Destroy(ctx, key("persoline/test/log/S1")))
-	s.must(s.token.Generate(ctx, key("persoline/test/log/S1")))        // changed
-	s.must(s.token.Generate(ctx, key("persoline/test/lot/L-1")))       // destroyed lot
-	s.must(s.token.Generate(ctx, key("persoline/test/lot/L-2")))       // fine
-	s.must(s.token.Generate(ctx, key("persoline/test/lot/L-3")))       // never made
-	s.must(s.token.Generate(ctx, key("persoline/production/lot/L-2"))) // of the other environment
+	s.must(s.token.Generate(ctx, key("persoline/test/log/S1")))  // changed
+	s.must(s.token.Generate(ctx, key("persoline/test/lot/L-1"))) // destroyed lot
+	s.must(s.token.Generate(ctx, key("persoline/test/lot/L-2"))) // fine
+	lotSeal := must(kisource.LotSealKey(s.env, "L-2"))
+	s.must(s.token.Generate(ctx, lotSeal))                                 // its seal key
+	s.must(s.token.Generate(ctx, must(kisource.LotSealKey(s.env, "L-1")))) // of a destroyed lot
+	s.must(s.token.Generate(ctx, key("persoline/test/lot/L-3")))           // never made
+	s.must(s.token.Generate(ctx, key("persoline/production/lot/L-2")))     // of the other environment
 	chain := must(conduct.Load(s.store, [32]byte{}))
 	c := must(census.Take(ctx, s.token, chain.Inventory, s.env, census.Lots{"L-1": true, "L-2": false}))
 	want := map[string]census.Verdict{
 		"persoline/test/kmc/maker-1": census.CameBack, "persoline/test/kmc/planted": census.Unknown, "persoline/test/eis/S1": census.Missing,
-		"persoline/test/log/S1": census.Changed, "persoline/test/lot/L-1": census.CameBack, "persoline/test/lot/L-3": census.Unknown,
+		"persoline/test/log/S1": census.Changed, "persoline/test/lot/L-1": census.CameBack, must(kisource.LotSealKey(s.env, "L-1")).Label: census.CameBack, "persoline/test/lot/L-3": census.Unknown,
 		"persoline/production/lot/L-2": census.Unknown,
 	}
 	for _, l := range c.Alarms() {
@@ -314,7 +318,10 @@ func TestOldToken(t *testing.T) {
 		t.Errorf("no alarm about %v", want)
 	}
 	g := census.Guard(s.token, c)
-	for label, fit := range map[string]bool{"persoline/test/lot/L-2": true, "persoline/test/lot/L-9": true, "persoline/test/lot/L-1": false, "persoline/test/kmc/maker-1": false,
+	if err := g.Generate(ctx, must(kisource.LotSealKey(s.env, "L-9"))); err != nil {
+		t.Errorf("a new lot's seal key: %v", err)
+	}
+	for label, fit := range map[string]bool{"persoline/test/lot/L-2": true, lotSeal.Label: true, "persoline/test/lot/L-9": true, "persoline/test/lot/L-1": false, "persoline/test/kmc/maker-1": false,
 		"persoline/test/kmc/planted": false, "persoline/test/log/S1": false, "persoline/test/eum/S1": true, "persoline/test/kmc/other": false} {
 		if _, err := g.Has(ctx, key(label)); (err == nil) != fit || err != nil && !errors.Is(err, hsm.ErrRefused) {
 			t.Errorf("%s: %v", label, err)
@@ -333,10 +340,11 @@ func refusesAll(t *testing.T, g keygen.Token, key func(string) hsm.Key) {
 	_, public := g.Public(ctx, log)
 	_, mac := g.MAC(ctx, key("persoline/test/lot/L-1"), []byte{1})
 	_, ecb := g.EncryptECB(ctx, kmc, make([]byte, 16))
+	_, sealing := g.Seal(ctx, seal, secret.New(make([]byte, 16)), nil)
 	_, unseal := g.Unseal(ctx, seal, make([]byte, 64), nil)
 	_, digest := g.SignDigest(ctx, key("persoline/test/eis/S1"), make([]byte, 32))
 	_, message := g.SignMessage(ctx, log, []byte{1})
-	for verb, err := range map[string]error{"Public": public, "MAC": mac, "EncryptECB": ecb, "Unseal": unseal, "SignDigest": digest, "SignMessage": message,
+	for verb, err := range map[string]error{"Public": public, "MAC": mac, "EncryptECB": ecb, "Seal": sealing, "Unseal": unseal, "SignDigest": digest, "SignMessage": message,
 		"Generate": g.Generate(ctx, key("persoline/test/kmc/new")), "Generate of a destroyed lot": g.Generate(ctx, key("persoline/test/lot/L-1"))} {
 		if !errors.Is(err, hsm.ErrRefused) {
 			t.Errorf("%s: %v", verb, err)

@@ -153,23 +153,22 @@ func (s *service) stop() error {
 	if !serving {
 		return nil
 	}
-	if err := s.micro.Stop(); err != nil {
-		return fmt.Errorf("stopping service %q: %w", s.subject, err)
-	}
+	errs := []error{s.micro.Stop()}
 	// The unsubscription has reached the server when this returns; without a connection there is nothing to reach.
-	var flushErr error
-	if c.nc.IsConnected() {
-		flushErr = c.nc.FlushTimeout(stopTimeout)
+	if errs[0] == nil && c.nc.IsConnected() {
+		if err := c.nc.FlushTimeout(stopTimeout); err != nil {
+			c.cfg.Log.Debug("bus service ended without connection", "step", s.subject, "err", err)
+		}
 	}
 	s.mu.Lock()
 	s.stopped = true
 	close(s.queue)
 	s.mu.Unlock()
 	if !within(stopTimeout, s.work.Wait) {
-		return fmt.Errorf("stopping service %q: a handler is still at work after %v", s.subject, stopTimeout)
+		errs = append(errs, fmt.Errorf("a handler is still at work after %v", stopTimeout))
 	}
-	if flushErr != nil {
-		c.cfg.Log.Debug("bus service ended without connection", "step", s.subject, "err", flushErr)
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("stopping service %q: %w", s.subject, err)
 	}
 	return nil
 }

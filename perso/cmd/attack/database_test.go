@@ -2,7 +2,9 @@ package attack
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -226,19 +228,25 @@ func TestDatabaseOfYesterday(t *testing.T) {
 	}
 }
 
-// TestOldSessionInNewRows (I4): the database is given the answers and the state of another session for the next act.
+// TestOldSessionInNewRows (I4): the line brings the state of another session with the next act, and the database says that
+// this is what went out.
 func TestOldSessionInNewRows(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	chip := newChip(t, 1)
-	s.must(discard(s.head(chip).tear(30).run()))
+	before := s.head(chip).tear(30)
+	s.must(discard(before.run()))
+	old := before.sent[len(before.sent)-1].State
+	if len(old) == 0 {
+		t.Fatal("the session before has no state")
+	}
 	h := s.head(chip)
 	q, err := h.open()
 	s.must(err)
 	a, err := h.ask(q)
 	s.must(err)
-	s.sql(`UPDATE act SET state = (SELECT state FROM act WHERE state IS NOT NULL ORDER BY seq LIMIT 1) WHERE seq = (SELECT MAX(seq) FROM act)`)
-	b, err := h.ask(bus.ActRequest{Lot: s.lot, Present: h.at, N: 1, Session: q.Session, Responses: h.play(a.Window)})
+	s.sql(fmt.Sprintf(`UPDATE act SET served = x'%x' WHERE seq = (SELECT MAX(seq) FROM act)`, sha256.Sum256(old)))
+	b, err := h.ask(bus.ActRequest{Lot: s.lot, Present: h.at, N: 1, Session: q.Session, Responses: h.play(a.Window), State: old})
 	if err != nil || b.Verdict == nil || b.Verdict.Reason != perso.ReasonVaultRefused || !strings.Contains(b.Verdict.Text, "state is not of session") {
 		t.Errorf("got %+v, %v", b.Verdict, err)
 	}

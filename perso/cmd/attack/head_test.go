@@ -116,7 +116,7 @@ func (h *head) run() (bus.Verdict, error) {
 		if a.Verdict != nil {
 			return *a.Verdict, nil
 		}
-		q = bus.ActRequest{Lot: h.lot, Present: h.at, N: q.N + 1, Session: q.Session, Responses: h.play(a.Window)}
+		q = bus.ActRequest{Lot: h.lot, Present: h.at, N: q.N + 1, Session: q.Session, Responses: h.play(a.Window), State: a.State}
 	}
 	return bus.Verdict{}, err
 }

@@ -111,14 +111,14 @@ func TestLies(t *testing.T) {
 			l.session(newChip(l.T, 1), a)
 			l.serial++
 			return l.serve(a, 0, bus.ServeItem{Command: l.item.Command, Answer: l.item.Answer})
-		}, "was opened with challenge"},
+		}, "host challenge is not number"},
 		"I4: a challenge used twice": {func(l *liar) bus.ServeResult {
 			c, seq := l.claim(1, 0, 0)
 			a, chip := attempt{claim: c, seq: seq, head: func(h *head) { h.tear(20) }}, newChip(l.T, 1)
 			l.session(chip, a)
 			l.serial--
 			return l.session(chip, a)
-		}, "was used by session"},
+		}, "was used by another session"},
 		"I4: a challenge that the attacker chose": {shown(func(n uint8, i *bus.ServeItem) {}, func(a *attempt) {
 			a.at = func(e *entry.Act) { e.Serial++ }
 		}), "host challenge is not number"},

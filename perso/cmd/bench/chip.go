@@ -205,7 +205,7 @@ func (p *player) open() error {
 
 // act renders an act, plays it, and takes in what later acts need.
 func (p *player) act(n int) error {
-	skip, err := p.script.Skip(n, p.probes, map[string]bool{"ecka": true}, p)
+	skip, err := p.script.Skip(n, p.probes, map[string]bool{"ecka": true, "stamp": true}, p)
 	if err != nil {
 		return err
 	}

@@ -14,10 +14,10 @@ import (
 const onward = 20
 
 // TestRestartEachZoneMidLot ends each zone once, in the middle of the lot. The others must not even notice beyond a pause:
-// they keep their processes, and the lot goes on without anybody's word.
+// they keep their processes, the lot goes on without anybody's word, and no chip is lost: there is no spare identity for one.
 func TestRestartEachZoneMidLot(t *testing.T) {
 	t.Parallel()
-	const units, spares, heads = 240, 40, 8
+	const units, spares, heads = 240, 0, 8
 	f := newFactory(t, heads, units+spares+2*heads)
 	sup, stop := f.supervise()
 	f.connect()
@@ -83,7 +83,7 @@ func TestRestartEachZoneMidLot(t *testing.T) {
 		})
 	}
 	l.complete()
-	if c := l.close(); c.In != c.Good+c.RejectBlank+c.RejectLive+c.Returned {
+	if c := l.close(); c.RejectBlank+c.RejectLive > 0 || c.In != c.Good+c.Returned {
 		t.Errorf("closed: %+v", c)
 	}
 	f.judge(l)

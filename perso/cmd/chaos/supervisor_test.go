@@ -69,10 +69,10 @@ func (f *factory) gone() {
 }
 
 // TestKillSupervisor ends "perso up" with kill -9: no zone stays behind without anybody who watches it, and the next start
-// goes on with the lot.
+// goes on with the lot, and loses no chip of it: there is no spare identity for one.
 func TestKillSupervisor(t *testing.T) {
 	t.Parallel()
-	const units, spares, heads = 150, 40, 8
+	const units, spares, heads = 150, 0, 8
 	f := newFactory(t, heads, units+spares+2*heads)
 	up, _ := f.upAlone()
 	f.connect()
@@ -92,7 +92,9 @@ func TestKillSupervisor(t *testing.T) {
 	if s := l.complete(); s.Good < before.Good {
 		t.Errorf("%d units were good, now %d", before.Good, s.Good)
 	}
-	l.close()
+	if c := l.close(); c.RejectBlank+c.RejectLive > 0 {
+		t.Errorf("closed: %+v", c)
+	}
 	f.judge(l)
 	l.audited()
 	if err := up.Process.Signal(syscall.SIGTERM); err != nil {

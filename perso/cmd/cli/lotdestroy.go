@@ -103,7 +103,7 @@ type destroyedLot struct {
 	Environment perso.Env  `json:"environment"`
 	Lot         perso.Name `json:"lot"`
 	Vault       perso.Name `json:"vault"`
-	Key         string     `json:"key"`
+	Keys        []string   `json:"keys"`
 	Copies      uint64     `json:"copies_signed_off"`
 	At          time.Time  `json:"at"`
 	Hash        digest     `json:"certificate_hash"`
@@ -160,9 +160,9 @@ func destroyKeys(ctx context.Context, env *Env, office bus.Requester, path, out 
 			return err
 		}
 	}
-	return env.Emit(destroyedLot{Environment: d.Env, Lot: d.Lot, Vault: d.Vault, Key: d.Key, Copies: d.Copies, At: d.At, Hash: certificate.Hash(),
+	return env.Emit(destroyedLot{Environment: d.Env, Lot: d.Lot, Vault: d.Vault, Keys: d.Keys, Copies: d.Copies, At: d.At, Hash: certificate.Hash(),
 		Certificate: string(r.Certificate)}, func(w io.Writer) {
 		fmt.Fprintf(w, "environment %s: key %s is off the token of vault %s since %s; %d copies were signed off\ncertificate %s\n",
-			d.Env, d.Key, d.Vault, clock(d.At), d.Copies, digest(certificate.Hash()))
+			d.Env, strings.Join(d.Keys, " and "), d.Vault, clock(d.At), d.Copies, digest(certificate.Hash()))
 	})
 }

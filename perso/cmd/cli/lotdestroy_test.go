@@ -27,7 +27,7 @@ func TestDestroyKeys(t *testing.T) {
 		bus.OfficeDestroy: answer(func(q bus.SignedRequest) (bus.DestroyReply, error) {
 			s := audittest.Must(statement.DecodeSigned(q.Signed))
 			d := audittest.Must(statement.ParseDestroy(s.Body))
-			c := statement.Signed{Body: audittest.Must(statement.Destroyed{Env: d.Env, Vault: "V1", Lot: d.Lot, Key: "persoline/test/lot/L1", Destroy: s.Hash(),
+			c := statement.Signed{Body: audittest.Must(statement.Destroyed{Env: d.Env, Vault: "V1", Lot: d.Lot, Keys: []string{"persoline/test/lot/L1"}, Destroy: s.Hash(),
 				Copies: uint64(len(d.Copies)), At: epoch}.Encode())}
 			c.Sign("V1", vault)
 			return bus.DestroyReply{Lot: d.Lot, Certificate: c.Encode()}, nil

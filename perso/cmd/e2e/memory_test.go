@@ -3,21 +3,17 @@ package e2e
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"path/filepath"
-	"strconv"
 	"testing"
+
+	"github.com/persoline/persoline/lineside/chipfarm"
 )
 
-// The chips' memory as a farm writes it down (lineside/chipfarm/logfile.go, lineside/cardsim/nvm.go): records of
-// changes, each change a cell and its value. A cell is domain, kind and number; the numbers never change.
+// The chips' memory as chips write it down (lineside/cardsim/nvm.go): records of changes, each change a cell and its
+// value. A cell is domain, kind and number; the numbers never change.
 const (
-	recordPrefixBytes = 8 // length and checksum
-	cellHeaderBytes   = 6 // cell and length
-	goneLength        = 0xFFFF
+	cellHeaderBytes = 6 // cell and length
+	goneLength      = 0xFFFF
 
 	domISD, domISDR, domECASD, domISDP = 0, 1, 2, 3
 
@@ -41,16 +37,10 @@ type memory struct {
 // memoryOf reads a chip's memory from the farm's folder, past the chip.
 func (f *factory) memoryOf(t *testing.T, index uint32) memory {
 	t.Helper()
-	const chipsInFolder = 1000
 	m := memory{cells: map[cell][]byte{}, secrets: map[string][]byte{}}
-	rest, err := os.ReadFile(filepath.Join(f.site.FarmDir(), "chips", strconv.Itoa(int(index/chipsInFolder)), strconv.Itoa(int(index))))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // one that was never written to has none
-		t.Fatal(err)
-	}
-	for n := 0; len(rest) > 0; n++ {
-		size := int(binary.BigEndian.Uint32(rest))
-		record := rest[recordPrefixBytes : recordPrefixBytes+size]
-		for b := record[1:]; len(b) > 0; { // behind the version
+	n := 0
+	err := chipfarm.Records(f.site.FarmDir(), index, func(record []byte) error {
+		for b := bytes.Clone(record[1:]); len(b) > 0; { // behind the version
 			at := cell{domain: b[0], kind: b[1], number: binary.BigEndian.Uint16(b[2:])}
 			length := int(binary.BigEndian.Uint16(b[4:]))
 			if b = b[cellHeaderBytes:]; length == goneLength {
@@ -61,7 +51,11 @@ func (f *factory) memoryOf(t *testing.T, index uint32) memory {
 			m.note(at, b[:length], fmt.Sprintf("chip %d record %d", index, n))
 			b = b[length:]
 		}
-		rest = rest[recordPrefixBytes+size:]
+		n++
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	return m
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/persoline/persoline/keygen"
@@ -16,11 +15,10 @@ import (
 	"github.com/persoline/persoline/perso/bus/natsbus"
 )
 
-// ServeVault runs the vault until the context ends. From then on the process leaves no core dump: one would keep for years
-// what is in memory for microseconds (I2).
+// ServeVault runs the vault until the context ends. From then on the process keeps its memory to itself.
 func (s *Site) ServeVault(ctx context.Context, log *slog.Logger) (err error) {
-	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
-		return fmt.Errorf("switching core dumps off: %w", err)
+	if err := harden(s.Config.Env, log); err != nil {
+		return err
 	}
 	token, err := s.openToken(ctx, log)
 	if err != nil {

@@ -25,7 +25,7 @@ func newBenchCmd(env *cli.Env) *cobra.Command {
 		},
 	}
 	c.Flags().IntVar(&o.Units, "units", 10_000, "units of the measured lot; a lot of a tenth is made before it")
-	c.Flags().IntVar(&o.Heads, "heads", 16, "heads of the line")
+	c.Flags().IntVar(&o.Heads, "heads", 64, "heads of the line: chips that take no time keep few of them waiting")
 	c.Flags().StringVar(&o.Catalogue, "catalogue", "deploy", "folder with products and partners")
 	return c
 }

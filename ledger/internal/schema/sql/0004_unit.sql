@@ -14,6 +14,7 @@ CREATE TABLE IF NOT EXISTS claim (
   outcome_seq  BIGINT NOT NULL CHECK ((outcome_seq > 0) = (state <> 'open')),
   cert         BYTEA,
   cert_key     BYTEA,
+  ki           BYTEA,
   eis_sig      BYTEA,
   sessions     BIGINT NOT NULL CHECK (sessions >= 0),
   failures     BIGINT NOT NULL CHECK (failures >= 0),
@@ -55,16 +56,27 @@ CREATE INDEX IF NOT EXISTS session_unit ON session (lot, unit, gen);
 
 CREATE INDEX IF NOT EXISTS session_place ON session (line, head, number);
 
--- state is what the vault sealed for the act that follows; responses and state are forgotten when the claim ends. A session
--- is named by its host challenge here: challenges count up, so that acts of the same time lie side by side.
+-- served is the hash of the state that went out with the window, which must come back with its answers; final says that these
+-- bring the verdict. A session is named by
+-- its host challenge here: challenges count up, so that acts of the same time lie side by side.
 CREATE TABLE IF NOT EXISTS act (
   lot            TEXT   NOT NULL,
   serial         BIGINT NOT NULL,
   n              BIGINT NOT NULL CHECK (n >= 0),
   responses_hash BYTEA  NOT NULL,
-  responses      BYTEA,
-  state          BYTEA,
+  served         BYTEA,
+  final          BOOLEAN NOT NULL,
   seq            BIGINT NOT NULL,
   at             BIGINT NOT NULL,
+  PRIMARY KEY (lot, serial, n)
+);
+
+-- What a session asked its verdict with, until the claim ends. Apart from the acts, because these rows are large and gone soon.
+CREATE TABLE IF NOT EXISTS verdict_due (
+  lot       TEXT   NOT NULL,
+  serial    BIGINT NOT NULL,
+  n         BIGINT NOT NULL,
+  responses BYTEA  NOT NULL,
+  state     BYTEA  NOT NULL,
   PRIMARY KEY (lot, serial, n)
 );

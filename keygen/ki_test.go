@@ -1,0 +1,155 @@
+package keygen_test
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+
+	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/keygen/kisource"
+	"github.com/persoline/persoline/perso/aka"
+	"github.com/persoline/persoline/perso/bus"
+)
+
+// newRandomRig has a lot whose Ki are drawn.
+func newRandomRig(t *testing.T) *rig {
+	t.Helper()
+	r := newRig(t)
+	r.release.KiSource = "random"
+	r.signed = r.sign(r.release, "ann", "bob")
+	r.openLot()
+	return r
+}
+
+// exported has the output of a good unit.
+func (u *unit) exported(outcome int64, ki []byte) (map[string][]byte, error) {
+	u.t.Helper()
+	q := bus.ExportRequest{Lot: testLot, Kind: bus.ExportOutput, Receiver: "auc-x", Checkpoint: u.note()}
+	q.Items = []bus.ExportItem{{Claim: u.log.prove(u.seq), Outcome: u.log.prove(outcome), Ki: ki}}
+	reply, err := u.vault.Export(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	got := map[string][]byte{}
+	for _, k := range reply.Results[0].Keys {
+		got[k.Name] = decrypt(u.t, testK4, k.Value)
+	}
+	return got, nil
+}
+
+// A drawn Ki is on the card, sealed in the claim before the first window that holds it, and what the operator gets; also
+// after the vault has started anew.
+func TestRandomKi(t *testing.T) {
+	t.Parallel()
+	r := newRandomRig(t)
+	u := r.claimUnit(newCard(t, testKMC, 1), 0, 0)
+	if got := u.session(); !got.Good {
+		t.Fatalf("%+v", got)
+	}
+	if err := kisource.CheckSealed(u.stored.Ki); err != nil || bytes.Contains(u.stored.Ki, u.card.ki) {
+		t.Fatalf("stored %x, %v", u.stored.Ki, err)
+	}
+	for n, result := range u.results {
+		if result.Stored != nil && result.Stored.Ki != nil && len(u.items[n].Stored.Ki) > 0 {
+			t.Errorf("act %d draws a Ki although one is on record", n)
+		}
+	}
+	if want := []uint64{1, 5, 2, 3}; !reflect.DeepEqual(u.ops, want) { // 3 to draw, 1 to open in a later act
+		t.Errorf("HSM operations per act %v, want %v", u.ops, want)
+	}
+	outcome := u.good()
+	for range 2 {
+		got, err := u.exported(outcome, u.stored.Ki)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opc, err := aka.OPc(got["KI"], testOP)
+		if err != nil || !bytes.Equal(got["KI"], u.card.ki) || !bytes.Equal(got["OPC"], opc[:]) || opc != u.card.opc {
+			t.Errorf("exported Ki is not the card's: %v", err)
+		}
+		r.reopenVault()
+		r.openLot()
+	}
+	second := r.claimUnit(newCard(t, testKMC, 2), 1, 1)
+	if got := second.session(); !got.Good || bytes.Equal(second.card.ki, u.card.ki) {
+		t.Fatalf("%+v, or the same Ki again", got)
+	}
+}
+
+// The same act asked twice draws once, and what is on record is used, whoever was first.
+func TestRandomKiIsDrawnOnce(t *testing.T) {
+	t.Parallel()
+	r := newRandomRig(t)
+	u := r.claimUnit(newCard(t, testKMC, 1), 0, 0)
+	item := u.begin()
+	result := u.serve(item)
+	for result.Stored == nil || result.Stored.Ki == nil {
+		item = u.next(item, result)
+		result = u.serve(item)
+	}
+	second := u.serve(item) // its answer was lost before the ledger stored anything
+	if !reflect.DeepEqual(result, second) {
+		t.Errorf("asked again: %x and %x", result.Stored.Ki, second.Stored.Ki)
+	}
+	other, _, err := kisource.NewRandom(ctx, r.token, mustSeal(t), u.claim, kisource.Short)
+	if err != nil {
+		t.Fatal(err)
+	}
+	item.Stored.Ki = other
+	if third := u.serve(item); len(third.Window) == 0 || third.Stored != nil && third.Stored.Ki != nil || reflect.DeepEqual(third.Window, result.Window) {
+		t.Errorf("with another Ki on record: %+v", third)
+	}
+}
+
+// Who owns the ledger can give the vault no other Ki than the claim's: not another claim's, and not another of the same
+// claim in the middle of a session or at the export.
+func TestRandomKiCannotBeExchanged(t *testing.T) {
+	t.Parallel()
+	r := newRandomRig(t)
+	first := r.claimUnit(newCard(t, testKMC, 1), 0, 0)
+	if got := first.session(); !got.Good {
+		t.Fatalf("%+v", got)
+	}
+	outcome := first.good()
+	another, _, err := kisource.NewRandom(ctx, r.token, mustSeal(t), first.claim, kisource.Short)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, ki := range map[string][]byte{"none": nil, "another of the claim": another} {
+		if got, err := first.exported(outcome, ki); code(err) != bus.FaultRefused {
+			t.Errorf("%s is exported: %x, %v", name, got["KI"], err)
+		}
+	}
+
+	u := r.claimUnit(newCard(t, testKMC, 2), 1, 1)
+	u.stored.Ki = first.stored.Ki
+	if got := u.session(); got.Refused == "" {
+		t.Errorf("another claim's Ki: %+v", got)
+	}
+	u.stored = bus.Stored{}
+	item := u.begin()
+	result := u.serve(item)
+	for result.Stored == nil || result.Stored.Ki == nil {
+		item = u.next(item, result)
+		result = u.serve(item)
+	}
+	if u.stored.Ki, _, err = kisource.NewRandom(ctx, r.token, mustSeal(t), u.claim, kisource.Short); err != nil {
+		t.Fatal(err)
+	}
+	for len(result.Window) > 0 {
+		item = u.next(item, result)
+		result = u.serve(item)
+	}
+	if result.Refused == "" {
+		t.Errorf("exchanged in the middle of a session: %+v", result)
+	}
+}
+
+func mustSeal(t *testing.T) hsm.Key {
+	t.Helper()
+	key, err := kisource.LotSealKey("test", testLot)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
