@@ -89,7 +89,7 @@ func (r *run) generate(ctx context.Context, a transcript.Act, tried bool) (strin
 	}
 	has := false
 	if tried { // made inside by the run before: the label was free when the order was signed
-		if has, err = r.Token.Has(ctx, k); err != nil {
+		if has, err = r.survived(ctx, k); err != nil {
 			return "", err
 		}
 	}
@@ -106,6 +106,16 @@ func (r *run) generate(ctx context.Context, a transcript.Act, tried bool) (strin
 		return "", fmt.Errorf("%w: key %q was not made inside the token", ErrToken, k)
 	}
 	return census.Check(ctx, r.Token, k)
+}
+
+// survived reports whether the run before made the key, and takes away what it made only half: a token that died between the
+// objects of a pair has a public key without a private one.
+func (r *run) survived(ctx context.Context, k hsm.Key) (bool, error) {
+	has, err := r.Token.Has(ctx, k)
+	if has || err != nil && !errors.Is(err, hsm.ErrRefused) {
+		return has, err
+	}
+	return false, r.erase(ctx, k)
 }
 
 func (r *run) importKey(ctx context.Context, a transcript.Act, whole secret.Bytes, tried bool) (string, error) {
@@ -325,6 +335,9 @@ func (r *run) settle(ctx context.Context) error {
 			return err
 		}
 		has, err := r.Token.Has(ctx, k)
+		if a.Op == transcript.OpGenerate {
+			has, err = r.survived(ctx, k)
+		}
 		if err != nil {
 			return err
 		}

@@ -43,6 +43,60 @@ func TestCeremonyDemo(t *testing.T) {
 		}
 	}
 	wipedOut(t, filepath.Join(dir, "demo"))
+	killed(t, program, filepath.Join(dir, "demo"), filepath.Join(dir, "killed"))
+}
+
+// killed holds the demonstration's first ceremony anew, in a process that is killed later each time, until one comes through.
+// What then is on the token must be what the transcript says.
+func killed(t *testing.T, program, demo, dir string) {
+	t.Helper()
+	perso := func(args ...string) *exec.Cmd {
+		c := exec.CommandContext(t.Context(), program, args...)
+		c.Dir = dir
+		return c
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), "cp", "-a", demo+"/first.yaml", demo+"/prod-1.key", demo+"/sec-1.key", demo+"/keeper-1", demo+"/keeper-2", demo+"/keeper-3", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	halves := []string{"first.yaml", "--half", "keeper-1=file:keeper-1/pin", "--half", "keeper-2=file:keeper-2/pin"}
+	if out, err := perso(append([]string{"key", "token"}, halves...)...).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	hold := append([]string{"key", "run", "--key", "prod-1.key", "--key", "sec-1.key", "--yes"}, halves...)
+	for _, k := range []string{"keeper-1", "keeper-2", "keeper-3"} {
+		hold = append(hold, "--from", k+"=file:"+k+"/components")
+	}
+	const later, most = 2 * time.Millisecond, 500
+	kills := 0
+	for ; kills < most; kills++ {
+		var said strings.Builder
+		c := perso(hold...)
+		c.Stdout, c.Stderr = &said, &said
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		end := time.AfterFunc(time.Duration(kills)*later, func() { _ = c.Process.Kill() })
+		err := c.Wait()
+		end.Stop()
+		if err == nil {
+			break
+		}
+		if c.ProcessState.Exited() { // not by us
+			t.Fatalf("after %d kills: %v\n%s", kills, err, said.String())
+		}
+	}
+	t.Logf("the ceremony was killed %d times", kills)
+	if kills == 0 || kills == most {
+		t.Errorf("killed %d times", kills)
+	}
+	for _, args := range [][]string{append([]string{"key", "list"}, halves...), {"audit", "ceremony", "inventory"}} {
+		if out, err := perso(args...).CombinedOutput(); err != nil {
+			t.Errorf("%s after %d kills: %v\n%s", args[1], kills, err, out)
+		}
+	}
 }
 
 // wipedOut looks for what custodians entered in everything that the ceremonies left, beside the custodians' own files and
