@@ -10,10 +10,10 @@ RACY = ./hsm/... ./keygen/... ./ledger/... ./lineside/... ./perso/bus/...
 given = $(if $(filter command,$(firstword $(origin $(1)))),--$(2) "$($(1))")
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup demo test race bench lint sim soak clean
+.PHONY: help build setup demo ceremony-demo test race bench lint sim soak clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## install what is missing on Debian: SoftHSM and the tools that tests compare with
 	@deploy/setup.sh
@@ -24,6 +24,10 @@ build: ## build bin/perso [ERASE=1] that erases what the vault's work leaves in 
 
 demo: setup build ## make one order from file to delivery [ORDER=file] [HEADS=n] [DIR=folder]
 	bin/perso demo $(call given,ORDER,order) $(call given,HEADS,heads) $(call given,DIR,dir)
+
+ceremony-demo: DIR ?= ceremony-demo
+ceremony-demo: setup build ## hold two key ceremonies on SoftHSM, and show an old token being found out [DIR=folder]
+	@deploy/ceremony/demo.sh bin/perso "$(DIR)"
 
 # A package that needs more than five minutes hangs. Two packages at a time: some of them start processes of their own.
 test: setup ## run all tests
@@ -52,4 +56,4 @@ soak: ## run the simulated factory for hours, with seeds that were not tried bef
 	PERSO_SIM_SEED="$$(date +%s)" PERSO_SIM_SEEDS="$(SEEDS)" PERSO_SIM_STEPS="$(STEPS)" $(GO) test -count 1 -timeout 24h ./perso/sim
 
 clean: ## remove what build and demo made
-	rm -rf bin demo
+	rm -rf bin demo ceremony-demo

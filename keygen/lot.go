@@ -68,6 +68,9 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 	}
 	v.opening.Lock()
 	defer v.opening.Unlock()
+	if err := v.buried(release.Lot); err != nil {
+		return bus.OpenLotReply{}, err
+	}
 	isNew, err := v.mayOpen(release, hash, chain)
 	if err != nil {
 		v.cfg.Log.Error("refused a release", "lot", release.Lot, "err", err)

@@ -121,6 +121,9 @@ func (v *Vault) recordAt(l *lot, seq uint64) (r rendered, err error) {
 func (v *Vault) Receipts(ctx context.Context, q bus.ReceiptsRequest) (bus.ReceiptsReply, error) {
 	l, err := v.take(q.Lot)
 	if err != nil {
+		l, err = v.remains(ctx, q.Lot, err)
+	}
+	if err != nil {
 		return bus.ReceiptsReply{}, err
 	}
 	defer l.mu.Unlock()

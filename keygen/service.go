@@ -31,6 +31,7 @@ func Register(server bus.Server, v *Vault) (stop func() error, err error) {
 		{bus.VaultExport, answer(v.Export)},
 		{bus.VaultReceipts, answer(v.Receipts)},
 		{bus.VaultSealBundle, answer(v.SealBundle)},
+		{bus.VaultDestroyLot, answer(v.DestroyLot)},
 	} {
 		s, err := server.Serve(bus.VaultSubject(o.verb), bus.QueueVault, o.handle)
 		if err != nil {

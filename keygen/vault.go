@@ -45,6 +45,9 @@ type Config struct {
 	Journal Journal
 	Memory  Memory
 	OPs     OPStore
+	// Shredder and Graves destroy lots' keys and remember it; nil in a vault that does not.
+	Shredder Shredder
+	Graves   Graves
 
 	// RegisterPin is the hash of the officer register's genesis, written down in the ceremony. Zero is refused.
 	RegisterPin [32]byte
@@ -73,6 +76,7 @@ type Vault struct {
 	memory Recollection // what Config.Memory holds
 	lots   map[perso.Name]*lot
 	order  []perso.Name // open lots, longest open first
+	remain *lot         // the destroyed lot whose receipts were asked for last; under opening
 	notes  [heldNotes]heldNote
 	noted  int // notes that were ever held
 }

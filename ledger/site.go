@@ -22,6 +22,7 @@ type site struct {
 	origin   string
 	register [32]byte
 	logKey   []byte
+	stmtKey  []byte // of the vault's statements
 }
 
 // Init makes a ledger in an empty database: schema, entry 0, officer register. It is an explicit act, once per site.
@@ -84,7 +85,7 @@ func (l *Ledger) loadSite(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		l.site = site{env: g.Env, name: g.Site, origin: g.Origin, register: g.Register, logKey: g.LogKey}
+		l.site = site{env: g.Env, name: g.Site, origin: g.Origin, register: g.Register, logKey: g.LogKey, stmtKey: g.StmtKey}
 		return l.loadStamp(ctx, tx)
 	})
 }

@@ -38,7 +38,7 @@ var exceptions = map[string]string{}
 // coreFolders hold state machines, codecs and decisions. Clock, randomness, environment and logger are passed in to them,
 // so that the simulator can replay them and a test can put them at any point in time.
 var coreFolders = []string{
-	"perso", "perso/id", "perso/secret", "perso/tlv", "perso/record", "perso/entry", "perso/statement", "perso/checkpoint",
+	"perso", "perso/id", "perso/secret", "perso/tlv", "perso/record", "perso/entry", "perso/statement", "perso/statement/transcript", "perso/checkpoint",
 	"perso/bus", "perso/scp", "perso/scp/scp02", "perso/scp/scp80", "perso/scp/tdes", "perso/aka", "perso/aka/suci", "perso/apdu",
 	"perso/script", "perso/order", "perso/order/codes", "perso/order/form", "perso/order/k4", "perso/order/kifile", "perso/product",
 	"perso/eis", "perso/cert", "keygen", "keygen/carddata", "keygen/certify", "keygen/kisource", "keygen/transport", "lineside",
@@ -54,7 +54,7 @@ var revealers = []string{"perso/secret", "hsm", "keygen", "lineside/chipfarm"}
 // doubles are made for tests and the simulator; the product must not be able to reach one.
 var doubles = []string{
 	"testing", module + "/hsm/hsmfake", module + "/hsm/hsmtest", module + "/perso/bus/membus", module + "/perso/bus/bustest",
-	module + "/ledger/ledgertest", module + "/perso/sim", module + "/perso/cert/certtest",
+	module + "/ledger/ledgertest", module + "/perso/sim", module + "/perso/statement/transcript/transcripttest", module + "/perso/cert/certtest",
 }
 
 // offline must not be reachable from the audit: it trusts nothing but public keys.

@@ -3,8 +3,8 @@
 //
 // It is honest about what it is: one process and one person see everything, imported keys were in clear memory, and the
 // certificate issuer exists only while it runs. Therefore it refuses the environment production. A production ceremony,
-// with custodians, key components, a transcript and certificates from the GSMA CI, is another procedure with another
-// program; it ends in the same files.
+// with custodians, key components, a signed transcript and requests to the GSMA CI, is the work of package conduct
+// (CEREMONY.md); it ends in the same vault folders.
 //
 // Callers: perso/cmd, perso/sim and tests. Specifications: SGP.14 and SGP.02 (certificates of CI and EUM, their
 // extensions as far as the public test PKI shows them), RFC 5280.

@@ -88,7 +88,7 @@ func (a *auditor) close(e entry.Statement) {
 	if l == nil {
 		return
 	}
-	l.closed = true
+	l.closed, l.closing = true, e.Hash
 	body, found := a.opening(e)
 	if !found {
 		return

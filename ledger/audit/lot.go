@@ -19,7 +19,8 @@ type lot struct {
 	bins                     map[perso.Verdict]uint64
 	counts                   map[string]entry.Count // last of each source
 	exported                 map[string]bool
-	closed, chained          bool
+	closed, chained, gone    bool
+	closing, ending          [32]byte // hashes of the close, and of the order to destroy the key
 }
 
 // release lets a lot be made: signed by two officers, in force, and over identities that no other lot has (I1, I7).

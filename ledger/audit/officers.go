@@ -40,6 +40,10 @@ func (a *auditor) statement(e entry.Statement) {
 		a.release(e)
 	case statement.KindClose:
 		a.close(e)
+	case statement.KindDestroy:
+		a.destroy(e)
+	case statement.KindDestroyed:
+		a.destroyed(e)
 	default:
 		a.bad("I5", "statements of kind %q are not known", e.What)
 	}

@@ -102,6 +102,8 @@ func (s *Service) subscribe() error {
 		s.serve(bus.OfficeSubject(bus.OfficeLots), answer(s, l.Lots)),
 		s.serve(bus.OfficeSubject(bus.OfficeCount), answer(s, countedBy(entry.SourceHand, l.Count))),
 		s.serve(bus.OfficeSubject(bus.OfficeClose), answer(s, l.Close)),
+		s.serve(bus.OfficeSubject(bus.OfficeClosing), answer(s, l.Closing)),
+		s.serve(bus.OfficeSubject(bus.OfficeDestroy), answer(s, l.DestroyKeys)),
 		s.serve(bus.OfficeSubject(bus.OfficeTrace), answer(s, l.Trace)),
 		s.serve(bus.OfficeSubject(bus.OfficeExport), answer(s, s.export)),
 		s.serve(bus.OfficeSubject(bus.OfficeBundle), answer(s, s.bundle)),

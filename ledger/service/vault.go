@@ -79,3 +79,8 @@ func (v Vault) Receipts(ctx context.Context, q bus.ReceiptsRequest) (bus.Receipt
 func (v Vault) SealBundle(ctx context.Context, q bus.SealBundleRequest) (bus.SealBundleReply, error) {
 	return ask[bus.SealBundleReply](ctx, v, bus.VaultSealBundle, q)
 }
+
+// DestroyLot has a lot's key destroyed.
+func (v Vault) DestroyLot(ctx context.Context, q bus.DestroyLotRequest) (bus.DestroyLotReply, error) {
+	return ask[bus.DestroyLotReply](ctx, v, bus.VaultDestroyLot, q)
+}

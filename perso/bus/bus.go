@@ -105,6 +105,7 @@ const (
 	VaultExport     = "export"
 	VaultReceipts   = "receipts"
 	VaultSealBundle = "seal-bundle"
+	VaultDestroyLot = "destroy-lot"
 )
 
 // Fault is a refusal as it travels. Code is for programs, Text for people.

@@ -51,6 +51,8 @@ func samples() []sample {
 		sampleOf[ReceiveRequest]("ReceiveRequest"), sampleOf[Reply[ReceiveReply]]("ReceiveReply"),
 		sampleOf[LotRequest]("LotRequest"), sampleOf[Reply[StatusReply]]("StatusReply"), sampleOf[Reply[LotsReply]]("LotsReply"),
 		sampleOf[TraceRequest]("TraceRequest"), sampleOf[Reply[TraceReply]]("TraceReply"), sampleOf[Reply[PathReply]]("PathReply"),
+		sampleOf[DestroyLotRequest]("DestroyLotRequest"), sampleOf[Reply[DestroyLotReply]]("DestroyLotReply"),
+		sampleOf[Reply[ClosingReply]]("ClosingReply"), sampleOf[Reply[DestroyReply]]("DestroyReply"),
 	}
 }
 

@@ -20,6 +20,8 @@ const (
 	OfficeTrace   = "trace"
 	OfficeExport  = "export"
 	OfficeBundle  = "bundle"
+	OfficeDestroy = "destroy-keys"
+	OfficeClosing = "closing"
 )
 
 // SubmitRequest carries an order file as it was received.
@@ -139,4 +141,20 @@ type PathReply struct {
 	Paths []string `cbor:"1,keyasint" json:"paths"`
 	Units uint64   `cbor:"2,keyasint" json:"units"`
 	Hash  [32]byte `cbor:"3,keyasint" json:"-"`
+}
+
+// ClosingReply is what a statement about the end of a lot's key must name.
+type ClosingReply struct {
+	Env     perso.Env  `cbor:"1,keyasint"`
+	Site    perso.Name `cbor:"2,keyasint"`
+	Lot     perso.Name `cbor:"3,keyasint"`
+	Release [32]byte   `cbor:"4,keyasint"` // hash of the lot's release
+	Close   [32]byte   `cbor:"5,keyasint"` // hash of its closing
+	Now     time.Time  `cbor:"6,keyasint"`
+}
+
+// DestroyReply holds the vault's certificate of deletion.
+type DestroyReply struct {
+	Lot         perso.Name `cbor:"1,keyasint"`
+	Certificate []byte     `cbor:"2,keyasint"` // encoded signed statement.Destroyed
 }

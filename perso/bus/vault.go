@@ -188,3 +188,20 @@ type SealBundleRequest struct {
 type SealBundleReply struct {
 	Signature []byte `cbor:"1,keyasint"`
 }
+
+// DestroyLotRequest asks for the destruction of a lot's key, with the officers' words and their places in the log.
+type DestroyLotRequest struct {
+	Register   [][]byte `cbor:"1,keyasint"` // encoded statements, genesis first
+	Release    []byte   `cbor:"2,keyasint"` // encoded signed statements
+	Close      []byte   `cbor:"3,keyasint"`
+	Destroy    []byte   `cbor:"4,keyasint"`
+	Checkpoint []byte   `cbor:"5,keyasint"`
+	Closed     Proven   `cbor:"6,keyasint"` // log entries that name Close and Destroy
+	Ordered    Proven   `cbor:"7,keyasint"`
+}
+
+// DestroyLotReply holds the certificate of deletion: a statement.Destroyed, signed by the vault's statement key.
+type DestroyLotReply struct {
+	Lot         perso.Name `cbor:"1,keyasint"`
+	Certificate []byte     `cbor:"2,keyasint"`
+}

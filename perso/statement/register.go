@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -208,19 +210,41 @@ func (reg *Register) apply(s Signed) error {
 	if prev != reg.Head {
 		return fmt.Errorf("%w: it follows %x, the register's head is %x", ErrNotAuthorized, prev, reg.Head)
 	}
-	if kind == KindAdd {
-		err = reg.admit(o)
-	} else if known, ok := reg.officers[o.ID]; !ok {
-		err = fmt.Errorf("officer %q is not in the register", o.ID)
-	} else if known.Person != o.Person || known.Role != o.Role || !bytes.Equal(known.Key, o.Key) {
-		err = fmt.Errorf("revocation of %q does not repeat what the register says", o.ID)
-	} else {
-		delete(reg.officers, o.ID)
-	}
+	err = reg.change(kind, o)
 	if err == nil {
 		reg.Head = s.Hash()
 	}
 	return err
+}
+
+// change adds or removes an officer.
+func (reg *Register) change(kind string, o Officer) error {
+	if kind == KindAdd {
+		return reg.admit(o)
+	}
+	known, ok := reg.officers[o.ID]
+	if !ok {
+		return fmt.Errorf("officer %q is not in the register", o.ID)
+	}
+	if known.Person != o.Person || known.Role != o.Role || !bytes.Equal(known.Key, o.Key) {
+		return fmt.Errorf("revocation of %q does not repeat what the register says", o.ID)
+	}
+	delete(reg.officers, o.ID)
+	if !Dual(reg.Officers()) {
+		return fmt.Errorf("without officer %q nobody could sign any more: add another first", o.ID)
+	}
+	return nil
+}
+
+// Rehearse tries changes out, without signatures and without effect.
+func (reg *Register) Rehearse(changes []Change) error {
+	trial := &Register{officers: maps.Clone(reg.officers)}
+	for _, c := range changes {
+		if err := trial.change(c.Kind, c.Officer); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Officer looks one up.
@@ -250,18 +274,31 @@ func (reg *Register) signers(s Signed) ([]Officer, error) {
 	return out, nil
 }
 
+// Dual reports whether two of the officers differ in person and in role.
+func Dual(officers []Officer) bool {
+	for i, a := range officers {
+		for _, b := range officers[i+1:] {
+			if a.Role != b.Role && !strings.EqualFold(a.Person, b.Person) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Officers lists those who may sign now, by name.
+func (reg *Register) Officers() []Officer {
+	return slices.SortedFunc(maps.Values(reg.officers), func(a, b Officer) int { return strings.Compare(string(a.ID), string(b.ID)) })
+}
+
 // Authorize demands two valid signatures by officers who differ in person and in role.
 func (reg *Register) Authorize(s Signed) error {
 	signers, err := reg.signers(s)
 	if err != nil {
 		return err
 	}
-	for i, a := range signers {
-		for _, b := range signers[i+1:] {
-			if a.Role != b.Role && !strings.EqualFold(a.Person, b.Person) {
-				return nil
-			}
-		}
+	if Dual(signers) {
+		return nil
 	}
 	return fmt.Errorf("%w: two officers of different person and role are needed, %d signed", ErrNotAuthorized, len(signers))
 }

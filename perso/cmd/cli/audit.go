@@ -20,7 +20,8 @@ import (
 )
 
 func newAuditCmd(env *Env) *cobra.Command {
-	return Group("audit", "Verify what was made, offline", `  perso audit verify ./L-2027-0001.bundle`, newAuditVerifyCmd(env))
+	return Group("audit", "Verify what was made, offline", `  perso audit verify ./L-2027-0001.bundle
+  perso audit ceremony ./inventory`, newAuditVerifyCmd(env), newAuditCeremonyCmd(env))
 }
 
 // audited is the result of "audit verify".

@@ -22,7 +22,8 @@ func newLotCmd(env *Env) *cobra.Command {
   perso lot status L-2027-0001 --follow
   perso lot draft-close L-2027-0001 -o demo.close`,
 		newLotReleaseCmd(env), newLotListCmd(env), newLotStatusCmd(env), newLotCountCmd(env),
-		newLotDraftCloseCmd(env), newLotCloseCmd(env), newLotExportCmd(env), newLotBundleCmd(env))
+		newLotDraftCloseCmd(env), newLotCloseCmd(env), newLotExportCmd(env), newLotBundleCmd(env),
+		newLotDraftDestroyCmd(env), newLotDestroyKeysCmd(env))
 }
 
 // lotState is how a lot stands, as "lot list" and "lot status" give it.

@@ -186,6 +186,8 @@ func readable(body []byte) (kind string, err error) {
 		_, err = statement.ParseRelease(body)
 	case statement.KindClose:
 		_, err = statement.ParseClose(body)
+	case statement.KindDestroy:
+		_, err = statement.ParseDestroy(body)
 	case statement.KindGenesis, statement.KindAdd, statement.KindRevoke:
 	default:
 		err = fmt.Errorf("a %q is nothing that officers sign", kind)

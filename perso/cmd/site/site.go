@@ -49,6 +49,10 @@ type Config struct {
 	Pin     string     `json:"register_pin"` // hash of the officer register's genesis, as the ceremony printed it
 	LogKey  string     `json:"log_key"`      // verifier key of the log (C2SP vkey)
 	CAID    string     `json:"ca_identifier"`
+	// Inventory is the folder of the key ceremonies' transcripts, and Head the hash of the last one, as it was printed. Without
+	// them, which only a test site may be, the vault uses every key on its token.
+	Inventory string `json:"key_inventory,omitempty"`
+	Head      string `json:"key_inventory_head,omitempty"`
 	// CertMargin is by how many days the EUM's certificates must outlive a release; 0 or nothing means the vault's own margin.
 	CertMargin uint16 `json:"certificate_margin_days,omitempty"`
 }

@@ -29,7 +29,10 @@ func (s *Site) ServeVault(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	cfg.Token = token
+	cfg.Shredder = token
+	if cfg.Token, err = s.guarded(ctx, token, log); err != nil {
+		return err
+	}
 	receipts, err := journal.Open(s.keysPath(ceremony.FolderJournal))
 	if err != nil {
 		return err
@@ -64,9 +67,11 @@ func (s *Site) vaultConfig(log *slog.Logger) (c keygen.Config, err error) {
 	if c.Keys, err = keygen.SiteKeys(s.Config.Env, s.Config.Site); err != nil {
 		return c, err
 	}
-	if c.Memory, err = journal.OpenMemory(s.keysPath(ceremony.FolderMemory)); err != nil {
+	memory, err := journal.OpenMemory(s.keysPath(ceremony.FolderMemory))
+	if err != nil {
 		return c, err
 	}
+	c.Memory, c.Graves = memory, memory
 	if c.EUMCert, err = os.ReadFile(s.keysPath(ceremony.FileEUM)); err != nil {
 		return c, fmt.Errorf("reading the EUM certificate: %w", err)
 	}

@@ -1,0 +1,248 @@
+package ledger
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"fmt"
+
+	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// Shredder is a vault that destroys lots' keys. A Vault that is none refuses.
+type Shredder interface {
+	DestroyLot(ctx context.Context, q bus.DestroyLotRequest) (bus.DestroyLotReply, error)
+}
+
+// Order of the statements about one lot, after release and close.
+const (
+	ordDestroy   = 2
+	ordDestroyed = 3
+)
+
+// ending is what is on record about the end of a lot's key: statements by kind, and the log entries that name them.
+type ending struct {
+	signed map[string][]byte
+	seqs   map[string]int64
+	bodies map[string][]byte
+}
+
+// readEnding reads the statements about a lot and their entries.
+func (l *Ledger) readEnding(ctx context.Context, tx sqldb.Tx, name perso.Name) (e ending, err error) {
+	e = ending{signed: map[string][]byte{}, seqs: map[string]int64{}, bodies: map[string][]byte{}}
+	err = tx.Each(ctx, func(row sqldb.Row) error {
+		var seq int64
+		var kind string
+		var body []byte
+		if err := row.Scan(&seq, &kind, &body); err != nil || kind != entry.KindStatement {
+			return err
+		}
+		s, err := entry.ParseStatement(body)
+		if err == nil {
+			e.seqs[s.What], e.bodies[s.What] = seq, body
+		}
+		return err
+	}, sqlEntriesSubject, lotSubject(name))
+	if err != nil {
+		return e, fmt.Errorf("reading the entries of lot %q: %w", name, err)
+	}
+	for what, body := range e.bodies {
+		s, err := entry.ParseStatement(body)
+		if err != nil {
+			return e, err
+		}
+		var signed []byte
+		if err := tx.QueryRow(ctx, sqlStatement, s.Hash[:]).Scan(&signed); err != nil {
+			return e, fmt.Errorf("reading the %s of lot %q: %w", what, name, err)
+		}
+		e.signed[what] = signed
+	}
+	return e, nil
+}
+
+// Closing gives what a statement about the end of a lot's key must name. A lot that is not closed is refused.
+func (l *Ledger) Closing(ctx context.Context, q bus.LotRequest) (bus.ClosingReply, error) {
+	lt, err := l.lot(ctx, q.Lot)
+	if err != nil {
+		return bus.ClosingReply{}, err
+	}
+	r := bus.ClosingReply{Env: l.site.env, Site: l.site.name, Lot: q.Lot, Release: lt.hash, Now: l.now().UTC()}
+	err = l.db.View(ctx, func(tx sqldb.Tx) error {
+		e, err := l.readEnding(ctx, tx, q.Lot)
+		if err != nil {
+			return err
+		}
+		if e.signed[statement.KindClose] == nil {
+			return bus.Refuse(bus.FaultRefused, "lot %q is not closed", q.Lot)
+		}
+		s, err := statement.DecodeSigned(e.signed[statement.KindClose])
+		r.Close = s.Hash()
+		return err
+	})
+	return r, err
+}
+
+// DestroyKeys has the vault destroy a lot's key on two officers' word: the word is logged first, the vault checks it and
+// its place in the log, its certificate of deletion is logged after. Asked again it goes on where it was.
+func (l *Ledger) DestroyKeys(ctx context.Context, q bus.SignedRequest) (bus.DestroyReply, error) {
+	signed, err := statement.DecodeSigned(q.Signed)
+	if err != nil {
+		return bus.DestroyReply{}, bus.Refuse(bus.FaultBadMessage, "%v", err)
+	}
+	d, err := statement.ParseDestroy(signed.Body)
+	if err != nil {
+		return bus.DestroyReply{}, bus.Refuse(bus.FaultBadMessage, "%v", err)
+	}
+	shredder, ok := l.vault.(Shredder)
+	if !ok {
+		return bus.DestroyReply{}, bus.Refuse(bus.FaultRefused, "this site's vault destroys no lot keys")
+	}
+	certificate, err := l.destroy(ctx, shredder, signed, d)
+	if err != nil {
+		return bus.DestroyReply{}, fmt.Errorf("destroying the key of lot %q: %w", d.Lot, err)
+	}
+	return bus.DestroyReply{Lot: d.Lot, Certificate: certificate}, nil
+}
+
+func (l *Ledger) destroy(ctx context.Context, shredder Shredder, signed statement.Signed, d statement.Destroy) (certificate []byte, err error) {
+	lt, err := l.lot(ctx, d.Lot)
+	if err != nil {
+		return nil, err
+	}
+	var fault error
+	// INTENT: the word is in the log before the key is gone.
+	err = l.commit(ctx, func(ctx context.Context, b *Batch) (err error) {
+		fault, err = l.orderDestruction(ctx, b, lt, signed, d)
+		return err
+	})
+	if err = errors.Join(err, fault); err != nil {
+		return nil, err
+	}
+	request, err := l.destroyRequest(ctx, lt)
+	if err != nil {
+		return nil, err
+	}
+	a, err := shredder.DestroyLot(ctx, request)
+	if err != nil {
+		return nil, err
+	}
+	done, err := l.checkCertificate(a.Certificate, signed.Hash(), d.Lot)
+	if err != nil {
+		return nil, err
+	}
+	// OUTCOME: the certificate.
+	return a.Certificate, l.commit(ctx, func(ctx context.Context, b *Batch) error {
+		return addStatement(ctx, b, statement.KindDestroyed, ordDestroyed, d.Lot, done)
+	})
+}
+
+// orderDestruction takes the officers' word in.
+func (l *Ledger) orderDestruction(ctx context.Context, b *Batch, lt *lot, signed statement.Signed, d statement.Destroy) (fault, err error) {
+	e, err := l.readEnding(ctx, b, d.Lot)
+	if err != nil {
+		return nil, err
+	}
+	if before := e.signed[statement.KindDestroy]; before != nil {
+		known, err := statement.DecodeSigned(before)
+		if err == nil && known.Hash() != signed.Hash() {
+			return bus.Refuse(bus.FaultConflict, "another statement ordered it already"), nil
+		}
+		return nil, err
+	}
+	closed := e.signed[statement.KindClose]
+	if closed == nil {
+		return bus.Refuse(bus.FaultRefused, "the lot is not closed"), nil
+	}
+	c, err := statement.DecodeSigned(closed)
+	if err != nil {
+		return nil, err
+	}
+	reg, err := l.register(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	if err := reg.Authorize(signed); err != nil {
+		return bus.Refuse(bus.FaultRefused, "%v", err), nil
+	}
+	switch {
+	case d.Env != l.site.env || d.Site != l.site.name:
+		return bus.Refuse(bus.FaultRefused, "the statement is for site %s (%s)", d.Site, d.Env), nil
+	case d.Release != lt.hash || d.Close != c.Hash():
+		return bus.Refuse(bus.FaultRefused, "the statement names another release or closing; draft it anew"), nil
+	case b.At.Before(d.Retained):
+		return bus.Refuse(bus.FaultRefused, "retention ends %s", d.Retained.Format("2006-01-02 15:04:05Z")), nil
+	}
+	for _, what := range []string{"eis", "output"} {
+		err := b.QueryRow(ctx, sqlExport, string(d.Lot), what).Scan(new([]byte))
+		if errors.Is(err, sqldb.ErrNoRows) {
+			return bus.Refuse(bus.FaultRefused, "the lot was not delivered: there is no %s export, and without the key there never will be", what), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, addStatement(ctx, b, statement.KindDestroy, ordDestroy, d.Lot, signed)
+}
+
+// addStatement keeps and logs a statement about a lot, once.
+func addStatement(ctx context.Context, b *Batch, kind string, ord int64, lot perso.Name, s statement.Signed) error {
+	hash := s.Hash()
+	var before []byte
+	err := b.QueryRow(ctx, sqlStatement, hash[:]).Scan(&before)
+	if !errors.Is(err, sqldb.ErrNoRows) {
+		return err
+	}
+	if _, err := b.Exec(ctx, sqlAddStatement, hash[:], kind, ord, string(lot), s.Encode()); err != nil {
+		return err
+	}
+	_, _, err = b.append(entry.KindStatement, lotSubject(lot), entry.Statement{What: kind, Hash: hash, Lot: lot, At: b.At})
+	return err
+}
+
+// destroyRequest collects what the vault checks for itself.
+func (l *Ledger) destroyRequest(ctx context.Context, lt *lot) (q bus.DestroyLotRequest, err error) {
+	t, note, err := l.Signed(ctx)
+	if err != nil {
+		return q, err
+	}
+	err = l.db.View(ctx, func(tx sqldb.Tx) error {
+		e, err := l.readEnding(ctx, tx, lt.name)
+		if err != nil {
+			return err
+		}
+		q = bus.DestroyLotRequest{Release: lt.signed, Close: e.signed[statement.KindClose], Destroy: e.signed[statement.KindDestroy], Checkpoint: note}
+		register, err := registerChain(ctx, tx)
+		if err != nil {
+			return err
+		}
+		for _, s := range register {
+			q.Register = append(q.Register, s.Encode())
+		}
+		if q.Closed, err = prove(ctx, tx, t, e.seqs[statement.KindClose], e.bodies[statement.KindClose]); err != nil {
+			return err
+		}
+		q.Ordered, err = prove(ctx, tx, t, e.seqs[statement.KindDestroy], e.bodies[statement.KindDestroy])
+		return err
+	})
+	return q, err
+}
+
+// checkCertificate takes only what the vault of this log signed about this very statement.
+func (l *Ledger) checkCertificate(encoded []byte, ordered [32]byte, lot perso.Name) (statement.Signed, error) {
+	s, err := statement.DecodeSigned(encoded)
+	if err != nil {
+		return s, fmt.Errorf("reading the certificate of deletion: %w", err)
+	}
+	c, err := statement.ParseDestroyed(s.Body)
+	if err != nil {
+		return s, err
+	}
+	if len(s.Signatures) != 1 || !ed25519.Verify(l.site.stmtKey, s.Body, s.Signatures[0].Sig[:]) || c.Destroy != ordered || c.Lot != lot || c.Env != l.site.env {
+		return s, fmt.Errorf("%w: the certificate of deletion is not the vault's, or about another lot", ErrRefused)
+	}
+	return s, nil
+}
