@@ -46,8 +46,9 @@ type Config struct {
 	Rand       io.Reader // nonces that hide what is committed to
 	Log        *slog.Logger
 	Catalogues Catalogues
-	// AtVault is how many batches of acts are at the vault at once. One for a single vault: it works on a lot's acts one
-	// after another, so that a second batch saves no time, and two small ones cost more. 0 means 2, for vaults in a group.
+	// AtVault is how many batches of acts are at the vault at once: while it works on one, checkpoint and proofs of the next
+	// are made, and answers to the last are committed. More make batches small: twice the checkpoints, syncs and messages.
+	// 0 means defaultAtVault.
 	AtVault int
 }
 
@@ -92,8 +93,8 @@ const (
 	maxAnswerBytes = 20 << 10
 	// maxStateBytes bounds what the line brings back of the vault's, which makes no more of it.
 	maxStateBytes = 32 << 10
-	// defaultAtVault keeps a group of two vaults busy.
-	defaultAtVault = 2
+	// defaultAtVault keeps one vault busy.
+	defaultAtVault = 3
 	// maxLots bounds the lots kept in memory.
 	maxLots = 256
 )

@@ -102,7 +102,7 @@ func (s *Site) ServeLedger(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	vault := service.Vault{Bus: conn}
-	l, err := ledger.Open(ctx, ledger.Config{DB: db, Vault: vault, Signer: vault, Now: time.Now, Rand: rand.Reader, Log: log, Catalogues: cats, AtVault: 1})
+	l, err := ledger.Open(ctx, ledger.Config{DB: db, Vault: vault, Signer: vault, Now: time.Now, Rand: rand.Reader, Log: log, Catalogues: cats})
 	if err != nil {
 		return err
 	}
