@@ -254,4 +254,3 @@ func TestNoSequenceGoesBeyondTheRelease(t *testing.T) {
 	}
 	t.Logf("%d units became good, %d windows left", goods, windows)
 }
-

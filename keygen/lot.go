@@ -43,6 +43,7 @@ type lot struct {
 	mu     sync.Mutex
 	closed bool
 	seen   *index
+	pace   pace
 	next   uint64   // number of the next receipt
 	head   [32]byte // hash of the last one
 }

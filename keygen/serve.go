@@ -40,6 +40,9 @@ func (v *Vault) Serve(ctx context.Context, q bus.ServeRequest) (bus.ServeReply, 
 	if l.unfit != nil {
 		return bus.ServeReply{}, fmt.Errorf("serving lot %q: %w", q.Lot, l.unfit)
 	}
+	if err := v.keepPace(l, len(q.Items)); err != nil {
+		return bus.ServeReply{}, err
+	}
 	b := &batch{v: v, l: l, cp: cp, base: l.next}
 	reply := bus.ServeReply{Results: make([]bus.ServeResult, len(q.Items))}
 	for i := range q.Items {

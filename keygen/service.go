@@ -50,7 +50,7 @@ func answer[Q, A any](f func(context.Context, Q) (A, error)) bus.Handler {
 		if err == nil || errors.As(err, &fault) {
 			return a, err
 		}
-		for _, passing := range []error{hsm.ErrBusy, hsm.ErrSessionLost, hsm.ErrTokenGone, context.DeadlineExceeded, context.Canceled} {
+		for _, passing := range []error{hsm.ErrBusy, hsm.ErrSessionLost, hsm.ErrTokenGone, hsm.ErrDevice, context.DeadlineExceeded, context.Canceled} {
 			if errors.Is(err, passing) {
 				return a, fmt.Errorf("%w: %w", bus.Refuse(bus.FaultBusy, "the HSM does not answer now"), err)
 			}

@@ -56,6 +56,8 @@ type Config struct {
 	CertMargin  time.Duration // both must outlive a release by this; 0 means DefaultCertMargin
 	CAID        [CAIDBytes]byte
 
+	ActsPerSecond int // of one lot; 0 means DefaultActsPerSecond
+
 	Now func() time.Time
 	Log *slog.Logger
 }
