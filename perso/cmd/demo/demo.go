@@ -7,6 +7,7 @@
 package demo
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/cmd/site"
+	"github.com/persoline/persoline/perso/order"
 )
 
 // Options say what to run.
@@ -90,7 +92,9 @@ func Run(ctx context.Context, o Options) (err error) {
 		{"receiving chips", d.receive}, {"taking the order", d.submit}, {"releasing the lot", d.release}, {"programming chips", d.watch},
 		{"closing the lot", d.close}, {"handing out", d.export}, {"verifying", d.verify},
 	} {
-		if err := step.do(ctx); err != nil {
+		if err := step.do(ctx); errors.Is(err, context.Canceled) {
+			return fmt.Errorf("%s: stopped; start again with the same command", step.what)
+		} else if err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
 		}
 	}
@@ -100,9 +104,16 @@ func Run(ctx context.Context, o Options) (err error) {
 
 func (d *demo) say(format string, a ...any) { fmt.Fprintf(d.Out, format+"\n", a...) }
 
-// prepare makes a new site; it replaces an earlier demo's folder and no other.
+// prepare makes a new site; it replaces an earlier demo's folder and no other, and that only for an order that can be made.
 func (d *demo) prepare(ctx context.Context) error {
+	o, err := d.read()
+	if err != nil {
+		return err
+	}
 	if _, err := os.Stat(filepath.Join(d.Dir, marker)); err == nil {
+		if err := site.CheckIdle(d.Dir); err != nil {
+			return err
+		}
 		if err := os.RemoveAll(d.Dir); err != nil {
 			return err
 		}
@@ -118,7 +129,30 @@ func (d *demo) prepare(ctx context.Context) error {
 		return err
 	}
 	d.say("site     %s  environment TEST: throw-away keys and officers, virtual chips", d.Dir)
-	return d.makeChips()
+	return d.makeChips(o)
+}
+
+// read takes in everything that was asked for, and changes nothing.
+func (d *demo) read() (order.Order, error) {
+	switch {
+	case d.Heads < 1 || d.Heads > site.MaxHeads:
+		return order.Order{}, fmt.Errorf("--heads: %d is not within 1 to %d", d.Heads, site.MaxHeads)
+	case d.Scale < 0 || d.Scale > 100:
+		return order.Order{}, fmt.Errorf("--scale: %v is not within 0 to 100", d.Scale)
+	}
+	raw, err := os.ReadFile(d.Order)
+	if err != nil {
+		return order.Order{}, fmt.Errorf("reading the order: %w", err)
+	}
+	cat, err := site.OrderCatalogue(d.Catalogue)
+	if err != nil {
+		return order.Order{}, fmt.Errorf("reading the catalogue %q: %w", d.Catalogue, err)
+	}
+	o, err := order.Intake(bytes.NewReader(raw), cat)
+	if err != nil {
+		return o, fmt.Errorf("the order has faults:\n%w", err)
+	}
+	return o, nil
 }
 
 // connect waits for the bus, then for the ledger to answer.

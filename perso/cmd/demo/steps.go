@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,19 +31,7 @@ const (
 )
 
 // makeChips fills the reel for the order: chips for all identities, and more for the bad ones.
-func (d *demo) makeChips() error {
-	raw, err := os.ReadFile(d.Order)
-	if err != nil {
-		return fmt.Errorf("reading the order: %w", err)
-	}
-	cat, err := d.site.OrderCatalogue()
-	if err != nil {
-		return err
-	}
-	o, err := order.Intake(bytes.NewReader(raw), cat)
-	if err != nil {
-		return fmt.Errorf("the order has faults:\n%w", err)
-	}
+func (d *demo) makeChips(o order.Order) (err error) {
 	total := o.Total()
 	plan := site.FarmPlan{Product: o.Product, Reel: "R-DEMO", Chips: uint32(total + total*reelPerMille/1000 + reelReserve), Seed: d.Seed, Scale: d.Scale, Faults: badChips()}
 	if d.made.goodsIn, err = d.site.MakeFarm(plan); err != nil {

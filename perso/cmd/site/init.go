@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -46,7 +47,12 @@ const keyBytes = 16
 
 // Init makes a test site: token, keys, throw-away officers, certificates, ledger. It refuses a folder that exists.
 func Init(ctx context.Context, p InitPlan, log *slog.Logger) (s *Site, err error) {
-	if err := os.Mkdir(p.Dir, 0o755); err != nil {
+	if err := checkLines(p.Lines); err != nil {
+		return nil, fmt.Errorf("making site %q: %w", p.Dir, err)
+	}
+	if err := os.Mkdir(p.Dir, 0o755); errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("making site %q: a folder or file of that name is there already; choose another", p.Dir)
+	} else if err != nil {
 		return nil, fmt.Errorf("making site %q: %w", p.Dir, err)
 	}
 	dir, err := filepath.Abs(p.Dir)
@@ -114,7 +120,7 @@ func (s *Site) ceremony(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, token.Close()) }()
-	cats, err := s.catalogues()
+	cats, err := catalogues(s.path("catalogue"))
 	if err != nil {
 		return err
 	}

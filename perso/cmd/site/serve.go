@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"time"
 
 	"crypto/rand"
@@ -62,19 +63,22 @@ func (s *Site) connect(ctx context.Context, user string, line perso.Name, log *s
 }
 
 // OrderCatalogue is what this site can make, and for whom.
-func (s *Site) OrderCatalogue() (order.Catalogue, error) {
-	c, err := s.catalogues()
+func (s *Site) OrderCatalogue() (order.Catalogue, error) { return OrderCatalogue(s.path("catalogue")) }
+
+// OrderCatalogue loads products and partners of a folder that is no site's yet.
+func OrderCatalogue(dir string) (order.Catalogue, error) {
+	c, err := catalogues(dir)
 	return c.Order, err
 }
 
 // catalogues loads products and partners.
-func (s *Site) catalogues() (ledger.Catalogues, error) {
-	scripts := os.DirFS(s.Catalogue("products"))
+func catalogues(dir string) (ledger.Catalogues, error) {
+	scripts := os.DirFS(filepath.Join(dir, "products"))
 	products, err := product.LoadDir(scripts)
 	if err != nil {
 		return ledger.Catalogues{}, err
 	}
-	partners, err := order.LoadSite(os.DirFS(s.Catalogue("partners")))
+	partners, err := order.LoadSite(os.DirFS(filepath.Join(dir, "partners")))
 	if err != nil {
 		return ledger.Catalogues{}, err
 	}
@@ -84,7 +88,7 @@ func (s *Site) catalogues() (ledger.Catalogues, error) {
 // ServeLedger runs the ledger until the context ends. A database that says its state is unknown ends it too: starting
 // again is the recovery.
 func (s *Site) ServeLedger(ctx context.Context, log *slog.Logger) (err error) {
-	cats, err := s.catalogues()
+	cats, err := catalogues(s.path("catalogue"))
 	if err != nil {
 		return err
 	}

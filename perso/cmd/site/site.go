@@ -100,12 +100,19 @@ func (c Config) validate() error {
 	if _, err := perso.ParseName(string(c.Site)); err != nil {
 		return fmt.Errorf("site.json: %w", err)
 	}
-	if len(c.Lines) == 0 {
-		return fmt.Errorf("site.json: no line")
+	if err := checkLines(c.Lines); err != nil {
+		return fmt.Errorf("site.json: %w", err)
 	}
-	for _, l := range c.Lines {
+	return nil
+}
+
+func checkLines(lines []Line) error {
+	if len(lines) == 0 {
+		return errors.New("no line")
+	}
+	for _, l := range lines {
 		if _, err := perso.ParseName(string(l.Name)); err != nil || l.Heads < 1 || l.Heads > MaxHeads {
-			return fmt.Errorf("site.json: line %q has %d heads; 1 to %d are possible", l.Name, l.Heads, MaxHeads)
+			return fmt.Errorf("line %q has %d heads; 1 to %d are possible", l.Name, l.Heads, MaxHeads)
 		}
 	}
 	return nil

@@ -75,6 +75,16 @@ func newSiteCmd(env *cli.Env) *cobra.Command {
 // usual doubling a tenth of the CPU time went into collecting them.
 const gcPercent = 400
 
+// zoneMemory is where a zone begins to collect more often instead of growing on: what a large lot adds to the few MiB that live
+// would else be taken five times.
+const zoneMemory = 64 << 20
+
+// tuneMemory sets both for a process that is one zone.
+func tuneMemory() {
+	debug.SetGCPercent(gcPercent)
+	debug.SetMemoryLimit(zoneMemory)
+}
+
 // newServeCmd runs one zone in this process.
 func newServeCmd(env *cli.Env) *cobra.Command {
 	var line string
@@ -86,7 +96,7 @@ func newServeCmd(env *cli.Env) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				debug.SetGCPercent(gcPercent)
+				tuneMemory()
 				return run(s, cmd.Context(), zoneLog(env.Err).With("zone", name))
 			},
 		}
@@ -113,8 +123,12 @@ func newUpCmd(env *cli.Env) *cobra.Command {
 				return err
 			}
 			_, err = os.Stat(s.FarmDir())
-			fmt.Fprintf(env.Err, "site %s (%s) is up on %s; logs in %s; stop with Ctrl-C\n", s.Config.Site, s.Config.Env, s.Config.Listen, filepath.Join(s.Dir, "log"))
-			return site.NewSupervisor(s, zoneLog(env.Err)).Run(cmd.Context(), s.Processes(err == nil))
+			sup := site.NewSupervisor(s, zoneLog(env.Err))
+			sup.Started = func() {
+				fmt.Fprintf(env.Err, "site %s (%s) starts on %s, which takes some seconds; logs in %s; stop with Ctrl-C\n",
+					s.Config.Site, s.Config.Env, s.Config.Listen, filepath.Join(s.Dir, "log"))
+			}
+			return sup.Run(cmd.Context(), s.Processes(err == nil))
 		},
 	}
 }
@@ -125,6 +139,9 @@ func newDemoCmd(env *cli.Env) *cobra.Command {
 		Use: "demo", Short: "Do the main job once: order file in, programmed chips, EIS batch and verified log out",
 		Example: "  perso demo\n  perso demo --order my-order.json --heads 32 --scale 1", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if env.JSON {
+				return cli.Usage("--json: the demo talks to people; perso up and perso lot answer programs")
+			}
 			o.Progress = func(chipTime string) demo.Progress {
 				return progress.New(env.Out, progress.Options{TTY: env.OutTTY, Width: env.Width, ChipTime: chipTime})
 			}
@@ -150,7 +167,7 @@ func newChipCmd(env *cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			debug.SetGCPercent(gcPercent)
+			tuneMemory()
 			return s.ServeFarm(cmd.Context(), zoneLog(env.Err).With("zone", site.ZoneFarm))
 		},
 	}

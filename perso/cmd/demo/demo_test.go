@@ -1,0 +1,47 @@
+package demo
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/persoline/persoline/perso/cmd/site"
+)
+
+// TestReplacesNothingInVain: what an earlier demo made stays when the next one can't be.
+func TestReplacesNothingInVain(t *testing.T) {
+	t.Parallel()
+	const catalogue = "../../../deploy"
+	good := Options{Order: catalogue + "/samples/orders/small-20.json", Catalogue: catalogue, Heads: 2, Out: io.Discard}
+	for name, edit := range map[string]func(o *Options){
+		"no order":     func(o *Options) { o.Order = "none.json" },
+		"bad order":    func(o *Options) { o.Order = catalogue + "/samples/bad/quantity-zero.json" },
+		"no catalogue": func(o *Options) { o.Catalogue = "none" },
+		"no heads":     func(o *Options) { o.Heads = 0 },
+		"negative":     func(o *Options) { o.Scale = -1 },
+		"running":      func(*Options) {},
+	} {
+		o := good
+		o.Dir = filepath.Join(t.TempDir(), "demo")
+		if err := errors.Join(os.Mkdir(o.Dir, 0o755), os.WriteFile(filepath.Join(o.Dir, marker), nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		edit(&o)
+		if name == "running" {
+			started := make(chan struct{})
+			sup := site.NewSupervisor(&site.Site{Dir: o.Dir}, nil)
+			sup.Started = func() { close(started) }
+			go func() { _ = sup.Run(t.Context(), nil) }()
+			<-started
+		}
+		err := Run(t.Context(), o)
+		if err == nil || name == "running" && !errors.Is(err, site.ErrRunning) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Stat(filepath.Join(o.Dir, marker)); err != nil {
+			t.Errorf("%s: the demo before is gone: %v", name, err)
+		}
+	}
+}
