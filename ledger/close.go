@@ -96,13 +96,9 @@ func readBins(ctx context.Context, tx sqldb.Tx, name perso.Name) (map[perso.Verd
 
 // Close takes the officers' word that a lot's counts hold. It is refused while anything is unexplained, and names it.
 func (l *Ledger) Close(ctx context.Context, q bus.SignedRequest) (bus.LotReply, error) {
-	signed, err := statement.DecodeSigned(q.Signed)
+	signed, c, err := readSigned(q, statement.ParseClose)
 	if err != nil {
-		return bus.LotReply{}, bus.Refuse(bus.FaultBadMessage, "%v", err)
-	}
-	c, err := statement.ParseClose(signed.Body)
-	if err != nil {
-		return bus.LotReply{}, bus.Refuse(bus.FaultBadMessage, "%v", err)
+		return bus.LotReply{}, err
 	}
 	var fault error
 	err = l.commit(ctx, func(ctx context.Context, b *Batch) (err error) {

@@ -89,13 +89,9 @@ func (l *Ledger) Closing(ctx context.Context, q bus.LotRequest) (bus.ClosingRepl
 // DestroyKeys has the vault destroy a lot's key on two officers' word: the word is logged first, the vault checks it and
 // its place in the log, its certificate of deletion is logged after. Asked again it goes on where it was.
 func (l *Ledger) DestroyKeys(ctx context.Context, q bus.SignedRequest) (bus.DestroyReply, error) {
-	signed, err := statement.DecodeSigned(q.Signed)
+	signed, d, err := readSigned(q, statement.ParseDestroy)
 	if err != nil {
-		return bus.DestroyReply{}, bus.Refuse(bus.FaultBadMessage, "%v", err)
-	}
-	d, err := statement.ParseDestroy(signed.Body)
-	if err != nil {
-		return bus.DestroyReply{}, bus.Refuse(bus.FaultBadMessage, "%v", err)
+		return bus.DestroyReply{}, err
 	}
 	shredder, ok := l.vault.(Shredder)
 	if !ok {

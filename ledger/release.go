@@ -111,15 +111,22 @@ func (l *Ledger) compile(p product.Product, addressing int) (*script.Script, err
 	return s, nil
 }
 
+// readSigned takes apart what officers signed; whether they may is for the register to say.
+func readSigned[S any](q bus.SignedRequest, parse func([]byte) (S, error)) (signed statement.Signed, body S, err error) {
+	if signed, err = statement.DecodeSigned(q.Signed); err == nil {
+		body, err = parse(signed.Body)
+	}
+	if err != nil {
+		return signed, body, bus.Refuse(bus.FaultBadMessage, "%v", err)
+	}
+	return signed, body, nil
+}
+
 // Release takes the officers' signed release in, makes the lot, and opens it at the vault, which checks for itself.
 func (l *Ledger) Release(ctx context.Context, q bus.SignedRequest) (bus.LotReply, error) {
-	signed, err := statement.DecodeSigned(q.Signed)
+	signed, r, err := readSigned(q, statement.ParseRelease)
 	if err != nil {
-		return bus.LotReply{}, bus.Refuse(bus.FaultBadMessage, "%v", err)
-	}
-	r, err := statement.ParseRelease(signed.Body)
-	if err != nil {
-		return bus.LotReply{}, bus.Refuse(bus.FaultBadMessage, "%v", err)
+		return bus.LotReply{}, err
 	}
 	p, ok := l.cat.Order.Products.Get(product.SKU(r.Product))
 	if !ok {
