@@ -309,7 +309,7 @@ func (r *run) certificate() ([]byte, error) {
 		r.cert = r.previous.Cert
 	} else {
 		var err error
-		if r.cert, err = r.v.certify(r.ctx, r.claim.EID, key, r.item.At); err != nil {
+		if r.cert, err = r.v.certify(r.ctx, r.claim.EID, key, r.v.cfg.Now().UTC()); err != nil {
 			return nil, err
 		}
 	}

@@ -117,7 +117,7 @@ func (b *batch) answer(ctx context.Context, item *bus.ServeItem) (bus.ServeResul
 	return b.receipted(r, bus.ServeResult{Window: r.window, State: sealed, Stored: r.stored, Final: int(r.state.Act)+1 == len(r.l.script.Acts)}, resultScript)
 }
 
-// admit proves an item and finds what is known of its act.
+// admit proves an item and finds what is known of its act. With a failure it gives the run all the same.
 func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 	claim, err := b.l.proveClaim(b.cp, item.Claim)
 	if err != nil {
@@ -138,15 +138,13 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 	if r.previous, err = b.servedBefore(act); err != nil {
 		return nil, err
 	}
-	if r.previous == nil {
-		if err := b.v.proveTime(b.l, act); err != nil {
-			return nil, err
-		}
-	}
 	r.past = seen.history(claim, hash)
+	if r.previous == nil {
+		err = b.v.proveTime(b.l, act)
+	}
 	r.vars = &variables{ctx: ctx, v: b.v, l: b.l, claim: claim, hash: hash, serial: act.Serial,
 		carried: map[string][]byte{}, cert: r.certificate, ki: r.sealedKi}
-	return r, nil
+	return r, err
 }
 
 // servedBefore finds what this vault answered to the act; other answers of the chip under the same number are a replay.

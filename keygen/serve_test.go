@@ -390,11 +390,38 @@ func TestRefusesChallengesNotItsOwn(t *testing.T) {
 	if got := u.serve(u.logged(item, 0)); !strings.Contains(got.Refused, "was used by another session") {
 		t.Errorf("challenge used twice: %+v", got)
 	}
-	r.now = r.now.Add(-time.Hour)
-	item = u.begin()
+}
+
+// TestSessionsThatWaited: the vault was away. A session that had not begun is begun again; one that had goes on, however late.
+func TestSessionsThatWaited(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.openLot()
+	u := r.claimUnit(newCard(t, testKMC, 1), 0, 0)
+	item := u.begin()
 	r.now = r.now.Add(time.Hour)
-	if got := u.serve(item); !strings.Contains(got.Refused, "time is off") {
-		t.Errorf("an hour late: %+v", got)
+	if got := u.serve(item); got.Failed == nil || got.Failed.Reason != perso.ReasonStale || !got.Failed.Again || got.Failed.Secrets {
+		t.Errorf("a session an hour late: %+v, %+v", got, got.Failed)
+	}
+	u.card.contact()
+	item = u.begin()
+	for n := 0; ; n++ {
+		got := u.serve(item)
+		u.keep(got.Stored)
+		if len(got.Window) == 0 {
+			if !got.Good {
+				t.Errorf("act %d, an hour late: %+v, %+v", n, got, got.Failed)
+			}
+			break
+		}
+		item = u.next(item, got)
+		r.now = r.now.Add(time.Hour)
+	}
+	u = r.claimUnit(newCard(t, testKMC, 2), 1, 1)
+	item = u.begin()
+	r.now = r.now.Add(-time.Hour)
+	if got := u.serve(item); !strings.Contains(got.Refused, "ahead") {
+		t.Errorf("a session from the future: %+v", got)
 	}
 }
 

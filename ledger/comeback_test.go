@@ -197,6 +197,19 @@ func TestFailuresRecontactThenReject(t *testing.T) {
 	b.check()
 }
 
+// TestWaitingIsNoFailure: a session that waited too long for the vault is begun again, however often that happens.
+func TestWaitingIsNoFailure(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 2})
+	c := b.one()
+	for range maxFailures + 1 {
+		b.vault.say(c, bus.ServeResult{Failed: &bus.Failed{Reason: perso.ReasonStale, Again: true}})
+		b.want(b.act(b.begin(c, b.at(0))), perso.VerdictRecontact, perso.ReasonStale)
+	}
+	b.makeGood(c, 0)
+	b.check()
+}
+
 // TestAVerdictThatWasLost: the vault found the chip good and the ledger never heard. Whatever comes of the chip then, it is
 // good: the vault will not make its unit again.
 func TestAVerdictThatWasLost(t *testing.T) {

@@ -131,12 +131,14 @@ func (a *act) good(ctx context.Context, b *Batch) error {
 
 // failed lets the chip be contacted again, or rejects it.
 func (a *act) failed(ctx context.Context, b *Batch, f bus.Failed) error {
-	c := a.claim
-	if !f.Again || c.failures+1 >= maxFailures {
+	c, waited := a.claim, f.Reason == perso.ReasonStale // the chip did nothing wrong
+	if !f.Again || !waited && c.failures+1 >= maxFailures {
 		return a.reject(ctx, b, f)
 	}
-	if _, err := b.Exec(ctx, sqlClaimFailed, string(c.lot), int64(c.unit), int64(c.gen)); err != nil {
-		return fmt.Errorf("counting a failure of chip %s: %w", c.chip, err)
+	if !waited {
+		if _, err := b.Exec(ctx, sqlClaimFailed, string(c.lot), int64(c.unit), int64(c.gen)); err != nil {
+			return fmt.Errorf("counting a failure of chip %s: %w", c.chip, err)
+		}
 	}
 	if err := endSessions(ctx, b, c); err != nil {
 		return err

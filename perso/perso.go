@@ -149,6 +149,7 @@ const (
 	ReasonReplay        Reason = "replay"          // same act, other responses: an alarm
 	ReasonSessionElse   Reason = "session-elsewhere"
 	ReasonAlreadyGood   Reason = "already-good"
+	ReasonStale         Reason = "session-too-old" // it waited too long for the vault: the chip is contacted again
 	ReasonEqualFailures Reason = "equal-failures" // the head failed the same way too often
 )
 
