@@ -48,14 +48,14 @@ type CardPair struct {
 func (t *Token) CardPair(ctx context.Context) (pair CardPair, err error) {
 	t.counter.Add(VerbCardPair)
 	err = t.do(ctx, again, func(s *session) error {
-		if t.support.wrap == 0 {
+		if t.offers().wrap == 0 {
 			return fmt.Errorf("%w: no key wrapping by RFC 5649 (CKM_AES_KEY_WRAP_PAD)", ErrUnsupported)
 		}
 		if err := t.management.share(ctx, t.cfg.WaitLimit); err != nil {
 			return err
 		}
 		defer t.management.unshare()
-		pair, err = s.cardPair(t.support)
+		pair, err = s.cardPair(t.offers())
 		return err
 	})
 	if err != nil {

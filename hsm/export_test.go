@@ -22,7 +22,11 @@ func Fault(op string, err error) error { return fault(op, err) }
 func (t *Token) Recoveries() uint64 { return t.epoch }
 
 // NoEdDSA makes the token look like one without EdDSA.
-func (t *Token) NoEdDSA() { t.support.eddsa = false }
+func (t *Token) NoEdDSA() {
+	less := t.offers()
+	less.eddsa = false
+	t.support.Store(&less)
+}
 
 // Raw lends the module, the slot, a session and the key's handle for what the
 // verbs never do.
@@ -142,7 +146,7 @@ func (t *Token) Bare(ctx context.Context, k Key, msg []byte, n int, during time.
 // public and carrier, with what policy.go wants of them.
 func (t *Token) CardObjects(ctx context.Context, f func(*pkcs11.Ctx, pkcs11.SessionHandle, pkcs11.ObjectHandle, []Expected)) error {
 	return t.do(ctx, once, func(s *session) error {
-		private, public, carrier := cardKeyObject(t.support), cardPublicObject(t.support), carrierObject(t.support)
+		private, public, carrier := cardKeyObject(t.offers()), cardPublicObject(t.offers()), carrierObject(t.offers())
 		how := []*pkcs11.Mechanism{pkcs11.NewMechanism(pkcs11.CKM_EC_KEY_PAIR_GEN, nil)}
 		pub, priv, err := s.module.GenerateKeyPair(s.handle, how, template(public), template(private))
 		if err != nil {

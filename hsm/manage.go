@@ -27,7 +27,7 @@ const keyIDBytes = 16
 // curve for. It is not repeated after a lost session: ask Has.
 func (t *Token) Generate(ctx context.Context, k Key) error {
 	return t.create(ctx, k, VerbGenerate, 0, func(s *session, name []attribute) ([]pkcs11.ObjectHandle, error) {
-		r := ruleOf(k.Class).on(t.support)
+		r := ruleOf(k.Class).on(t.offers())
 		how := []*pkcs11.Mechanism{pkcs11.NewMechanism(r.generator(), nil)}
 		key := template(append(r.keyObject(), name...))
 		if r.isPair() {
@@ -50,7 +50,7 @@ func (t *Token) Generate(ctx context.Context, k Key) error {
 // still the caller's to wipe.
 func (t *Token) Import(ctx context.Context, k Key, value secret.Bytes) error {
 	return t.create(ctx, k, VerbImport, value.Len(), func(s *session, name []attribute) ([]pkcs11.ObjectHandle, error) {
-		r := ruleOf(k.Class).on(t.support)
+		r := ruleOf(k.Class).on(t.offers())
 		var h pkcs11.ObjectHandle
 		err := value.Reveal(func(b []byte) (err error) {
 			if r.form == des3 {
@@ -225,7 +225,7 @@ func (t *Token) Public(ctx context.Context, k Key) (pub crypto.PublicKey, err er
 
 // manage runs a verb that searches or changes objects, one at a time.
 func (t *Token) manage(ctx context.Context, k Key, v Verb, size int, may retry, f func(*session) error) error {
-	if err := errors.Join(k.Admit(v, size), t.support.admit(k, v)); err != nil {
+	if err := errors.Join(k.Admit(v, size), t.offers().admit(k, v)); err != nil {
 		return fmt.Errorf("%s of %q: %w", v, k, err)
 	}
 	t.counter.Add(v)

@@ -137,11 +137,11 @@ func (t *Token) inspect(s *session, k Key, h pkcs11.ObjectHandle) (*object, erro
 		return nil, err
 	}
 	o := &object{key: k, handle: h}
-	o.rule = ruleOf(k.Class).on(support{eddsa: bytes.Equal(kind[0], ulongs([]uint{ckkECEdwards})), gaps: t.support.gaps})
+	o.rule = ruleOf(k.Class).on(support{eddsa: bytes.Equal(kind[0], ulongs([]uint{ckkECEdwards})), gaps: t.offers().gaps})
 	if err := s.compare(h, o.rule.keyObject()); err != nil {
 		return nil, err
 	}
-	if err := s.inspectOrigin(o, t.support); err != nil {
+	if err := s.inspectOrigin(o, t.offers()); err != nil {
 		return nil, err
 	}
 	if o.rule.form == des3 {

@@ -19,7 +19,7 @@ const probeEnv = "check"
 // surveyGaps lists the gaps, and looks for them if the survey probes.
 func (t *Token) surveyGaps(ctx context.Context, s *Survey) error {
 	for _, g := range Gaps() {
-		one := GapSurvey{Gap: g, Declared: t.support.lacks(g), Cost: g.Cost()}
+		one := GapSurvey{Gap: g, Declared: t.offers().lacks(g), Cost: g.Cost()}
 		if s.Probed {
 			err := t.do(ctx, once, func(*session) error {
 				if err := t.management.enter(ctx, t.cfg.WaitLimit); err != nil {
@@ -49,7 +49,7 @@ func (t *Token) hasGap(g Gap) (found bool, err error) {
 	}
 	defer s.close()
 	others := slices.DeleteFunc(Gaps(), func(o Gap) bool { return o == g })
-	on := support{eddsa: t.support.eddsa, wrap: t.support.wrap, gaps: others}
+	on := support{eddsa: t.offers().eddsa, wrap: t.offers().wrap, gaps: others}
 	label, err := s.probeLabel(ClassEIS)
 	if err != nil {
 		return false, err
@@ -78,15 +78,15 @@ func (t *Token) hasGap(g Gap) (found bool, err error) {
 
 // wrapsOut tries to wrap a key that is not extractable.
 func (t *Token) wrapsOut(s *session, priv pkcs11.ObjectHandle) (out bool, err error) {
-	if t.support.wrap == 0 {
+	if t.offers().wrap == 0 {
 		return false, nil // not by this way
 	}
-	carrier, err := s.module.CreateSecret(s.handle, template(carrierObject(support{gaps: Gaps(), wrap: t.support.wrap})), make([]byte, carrierBytes))
+	carrier, err := s.module.CreateSecret(s.handle, template(carrierObject(support{gaps: Gaps(), wrap: t.offers().wrap})), make([]byte, carrierBytes))
 	if err != nil {
 		return false, fault("C_CreateObject", err)
 	}
 	err = s.into(wrappedMaxBytes, func(b []byte) (int, error) {
-		return s.module.WrapInto(s.handle, t.support.wrap, carrier, priv, b)
+		return s.module.WrapInto(s.handle, t.offers().wrap, carrier, priv, b)
 	}, func([]byte) error { return nil })
 	return err == nil, s.destroy(carrier)
 }

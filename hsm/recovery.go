@@ -64,6 +64,9 @@ func (t *Token) findSlot() (uint, error) {
 	}
 }
 
+// offers is what is known of the token now.
+func (t *Token) offers() support { return *t.support.Load() }
+
 // learn asks which of the mechanisms that not all modules have are there.
 func (t *Token) learn() error {
 	list, err := t.module.GetMechanismList(t.slot)
@@ -73,14 +76,15 @@ func (t *Token) learn() error {
 	offered := func(mechanism uint) bool {
 		return slices.ContainsFunc(list, func(m *pkcs11.Mechanism) bool { return m.Mechanism == mechanism })
 	}
-	t.support.eddsa, t.support.wrap = offered(ckmEdDSA), 0
+	now := support{eddsa: offered(ckmEdDSA), gaps: t.offers().gaps}
 	for _, m := range []uint{ckmAESKeyWrapKWP, pkcs11.CKM_AES_KEY_WRAP_PAD} {
-		if offered(m) && t.support.wrap == 0 {
+		if offered(m) && now.wrap == 0 {
 			// The older number is not always RFC 5649 (softoken pads otherwise), but
 			// where it stands alone it is; unwrapKey would find out.
-			t.support.wrap = m
+			now.wrap = m
 		}
 	}
+	t.support.Store(&now)
 	return nil
 }
 

@@ -168,16 +168,16 @@ func (t *Token) identify(s *Survey) error {
 
 // needs are the mechanisms of a feature on this token.
 func (t *Token) needs(c Class) []uint {
-	r := ruleOf(c).on(t.support)
+	r := ruleOf(c).on(t.offers())
 	return append([]uint{r.generator()}, r.mechanisms...)
 }
 
 // cardPairNeeds are the mechanisms of CardPair on this token.
 func (t *Token) cardPairNeeds() []uint {
-	if t.support.wrap == 0 {
+	if t.offers().wrap == 0 {
 		return []uint{pkcs11.CKM_EC_KEY_PAIR_GEN, ckmAESKeyWrapKWP}
 	}
-	return []uint{pkcs11.CKM_EC_KEY_PAIR_GEN, t.support.wrap}
+	return []uint{pkcs11.CKM_EC_KEY_PAIR_GEN, t.offers().wrap}
 }
 
 func (t *Token) surveyMechanisms(s *Survey) error {
@@ -223,11 +223,11 @@ func (t *Token) surveyFeatures(s *Survey) {
 		f := FeatureSurvey{Name: c.String(), Why: r.why, Essential: !c.optional()}
 		f.Ready, f.Note = s.offers(f.Name)
 		if f.Ready && r.isPair() {
-			if err := t.tryCurve(r.on(t.support)); err != nil {
+			if err := t.tryCurve(r.on(t.offers())); err != nil {
 				f.Ready, f.Note = false, fmt.Sprintf("no pair of this kind can be made: %v", err)
 			}
 		}
-		if f.Ready && r.form == edwards && !t.support.eddsa {
+		if f.Ready && r.form == edwards && !t.offers().eddsa {
 			f.Note = "on P-256, since the module has no Ed25519"
 		}
 		s.Features = append(s.Features, f)

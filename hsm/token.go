@@ -108,12 +108,13 @@ type Token struct {
 	returned atomic.Uint64 // operations that came back from the module
 
 	// The rest changes only while every place of the pool is held (recovery.go).
-	epoch   uint64 // counts recoveries
-	slot    uint
-	serial  string               // of the token that was opened first
-	anchor  pkcs11.SessionHandle // keeps the login alive, never used for work
-	support support
-	barred  error // the PIN was refused: no login is ever tried again
+	epoch  uint64 // counts recoveries
+	slot   uint
+	serial string               // of the token that was opened first
+	anchor pkcs11.SessionHandle // keeps the login alive, never used for work
+	barred error                // the PIN was refused: no login is ever tried again
+
+	support atomic.Pointer[support] // read by whoever asks for a verb, before he has a place
 
 	mu      sync.Mutex
 	handles map[string]*object // by label
@@ -133,8 +134,8 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 		management: newTurnstile(cfg.MaxSessions),
 		recovery:   newGate(),
 		handles:    map[string]*object{},
-		support:    support{gaps: slices.Clone(cfg.Gaps)},
 	}
+	t.support.Store(&support{gaps: slices.Clone(cfg.Gaps)})
 	if err := t.load(); err != nil {
 		return nil, fmt.Errorf("opening token %q: %w", cfg.TokenLabel, err)
 	}
@@ -150,7 +151,7 @@ func Open(ctx context.Context, cfg Config) (*Token, error) {
 		return nil, fmt.Errorf("opening token %q: %w", cfg.TokenLabel, err)
 	}
 	t.cfg.PIN = secret.Bytes{}
-	for _, g := range t.support.gaps {
+	for _, g := range t.offers().gaps {
 		cfg.Log.Warn("hsm module does not keep the whole policy", slog.Any("err", fmt.Errorf("gap %s: %s", g, g.Cost())))
 	}
 	return t, nil

@@ -119,7 +119,7 @@ func (t *Token) KCV(ctx context.Context, k Key) (kcv [KCVBytes]byte, err error) 
 
 // use runs a verb with a key: gate, count, session, handle.
 func (t *Token) use(ctx context.Context, k Key, v Verb, size int, f func(*session, *object) error) error {
-	if err := errors.Join(k.Admit(v, size), t.support.admit(k, v)); err != nil {
+	if err := errors.Join(k.Admit(v, size), t.offers().admit(k, v)); err != nil {
 		return fmt.Errorf("%s with %q: %w", v, k, err)
 	}
 	t.counter.Add(v)
