@@ -12,6 +12,7 @@ import (
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/scp"
+	"github.com/persoline/persoline/perso/script"
 )
 
 // act is one ActRequest on its way: admitted, served, settled, answered. admit and settle may run more than once, so each
@@ -129,6 +130,9 @@ func (a *act) read() error {
 	}
 	if n := size(a.answers()); n > maxAnswerBytes {
 		return fmt.Errorf("answers of %d bytes exceed %d", n, maxAnswerBytes)
+	}
+	if n := len(a.answers()); n > script.MaxWindowCommands {
+		return fmt.Errorf("%d answers, a window has at most %d commands", n, script.MaxWindowCommands)
 	}
 	if len(q.State) > maxStateBytes {
 		return fmt.Errorf("state of %d bytes exceeds %d", len(q.State), maxStateBytes)

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/statement"
@@ -72,10 +74,15 @@ func parsePIN(s string) (PINSource, error) {
 }
 
 func text(s string) (string, error) {
-	if n := len([]rune(s)); n == 0 || n > transcript.MaxTextChars || strings.TrimSpace(s) != s || s == "-" || strings.ContainsAny(s, "\n\r\t") {
-		return "", fmt.Errorf("%q is not 1 to %d characters on one line", s, transcript.MaxTextChars)
+	if n := len([]rune(s)); n == 0 || n > transcript.MaxTextChars || strings.TrimSpace(s) != s || s == "-" || strings.ContainsFunc(s, unseen) {
+		return "", fmt.Errorf("%q is not 1 to %d characters on one line, each of which can be seen", s, transcript.MaxTextChars)
 	}
 	return s, nil
+}
+
+// unseen are characters that a reviewer does not see, or sees elsewhere than they are: a transcript refuses most of them.
+func unseen(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) || r == utf8.RuneError
 }
 
 func number(bits int) func(string) (uint64, error) {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -69,6 +70,8 @@ func (d *document) mapping(path string, n *yaml.Node) *mapping {
 		switch _, twice := m.items[k.Value]; {
 		case k.Kind != yaml.ScalarNode || k.Anchor != "" || k.Tag == "!!merge":
 			d.add(k.Line, field(path, "it"), "a field's name is plain text")
+		case strings.Trim(k.Value, "abcdefghijklmnopqrstuvwxyz_") != "":
+			d.add(k.Line, field(path, "it"), "there is no field %q", k.Value)
 		case twice:
 			d.add(k.Line, field(path, k.Value), "it stands here twice")
 		default:
@@ -182,8 +185,12 @@ func names(m *mapping, key string) (out []perso.Name) {
 		return nil
 	}
 	for _, item := range n.Content {
+		if item.Kind != yaml.ScalarNode || item.Anchor != "" {
+			m.fault(key, "a name is plain text, without anchors and aliases")
+			continue
+		}
 		name, err := perso.ParseName(item.Value)
-		if err != nil || item.Kind != yaml.ScalarNode {
+		if err != nil {
 			m.fault(key, "%v", err)
 			continue
 		}

@@ -4,10 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"golang.org/x/term"
 
@@ -36,7 +38,7 @@ func parseSource(spec string) (*source, error) {
 	}
 	switch kind {
 	case "tty":
-		return &source{spec: spec, prompt: func() (*os.File, error) { return os.OpenFile(value, os.O_RDWR, 0) }}, nil
+		return &source{spec: spec, prompt: func() (*os.File, error) { return openTerminal(value) }}, nil
 	case "fd":
 		const firstOwn = 3
 		n, err := strconv.Atoi(value)
@@ -64,10 +66,7 @@ func (s *source) open() (err error) {
 	case "fd":
 		n, _ := strconv.Atoi(value) // parsed before
 		s.file = os.NewFile(uintptr(n), s.spec)
-		if _, err := s.file.Stat(); err != nil {
-			return fmt.Errorf("opening source %q: %w", s.spec, err)
-		}
-		return nil
+		return s.private()
 	case "credential":
 		dir := os.Getenv("CREDENTIALS_DIRECTORY") // systemd's word for where the credentials are; no secret itself
 		if dir == "" {
@@ -78,12 +77,17 @@ func (s *source) open() (err error) {
 	if s.file, err = os.Open(value); err != nil {
 		return fmt.Errorf("opening source %q: %w", s.spec, err)
 	}
+	return s.private()
+}
+
+// private refuses a file or named pipe that others may read, however it was handed over.
+func (s *source) private() error {
 	info, err := s.file.Stat()
 	if err != nil {
 		return fmt.Errorf("opening source %q: %w", s.spec, err)
 	}
 	const others = 0o077
-	if info.Mode().IsRegular() && info.Mode().Perm()&others != 0 {
+	if kind := info.Mode().Type(); (kind == 0 || kind == fs.ModeNamedPipe) && info.Mode().Perm()&others != 0 {
 		return Hint(fmt.Errorf("source %q has permissions %s: others can read it", s.spec, info.Mode().Perm()), "chmod 600, and ask whether it is still a secret")
 	}
 	return nil
@@ -138,7 +142,19 @@ func (s *source) ask(what string) ([]byte, error) {
 
 // terminal is the source of somebody who is named in no flag: the terminal that the command runs on.
 func terminal() *source {
-	return &source{spec: "tty:/dev/tty", prompt: func() (*os.File, error) { return os.OpenFile("/dev/tty", os.O_RDWR, 0) }}
+	return &source{spec: "tty:/dev/tty", prompt: func() (*os.File, error) { return openTerminal("/dev/tty") }}
+}
+
+// openTerminal opens what is a terminal and nothing else: a prompt would overwrite the beginning of a file.
+func openTerminal(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return nil, err
+	}
+	if !term.IsTerminal(int(f.Fd())) {
+		return nil, errors.Join(Usage("source \"tty:%s\": it is no terminal; file:PATH reads a file", path), f.Close())
+	}
+	return f, nil
 }
 
 // sources are what people give secrets from, by person.
