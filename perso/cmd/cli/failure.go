@@ -75,7 +75,7 @@ func hintFor(err error) string {
 	case errors.As(err, &own) && own.hint != "":
 		return own.hint
 	case errors.Is(err, bus.ErrNoAnswer), errors.Is(err, context.DeadlineExceeded):
-		return "is the site running? Asking again is safe: what was done is not done twice"
+		return "is the site running? It needs some seconds after 'perso up'. Asking again is safe: what was done is not done twice"
 	case errors.As(err, &fault) && fault.Code == bus.FaultBusy:
 		return "try again in a few seconds"
 	case errors.As(err, &fault) && fault.Code == bus.FaultInternal:
