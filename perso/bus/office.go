@@ -35,6 +35,7 @@ type OrderFault struct {
 	Line   int    `cbor:"2,keyasint" json:"line"`
 	Reason string `cbor:"3,keyasint" json:"reason"`
 	Hint   string `cbor:"4,keyasint" json:"hint,omitempty"`
+	Column int    `cbor:"5,keyasint,omitempty" json:"column,omitempty"`
 }
 
 // SubmitReply says what became of it: accepted, known already, or refused with every fault.
@@ -134,6 +135,7 @@ type TraceReply struct {
 	Lot     perso.Name   `cbor:"1,keyasint" json:"lot"`
 	Unit    perso.Unit   `cbor:"2,keyasint" json:"unit"`
 	Entries []TraceEntry `cbor:"3,keyasint" json:"entries"`
+	Reel    perso.Name   `cbor:"4,keyasint,omitempty" json:"reel,omitempty"` // of a chip in stock that no unit has
 }
 
 // PathReply says where on the ledger's host something was written.

@@ -203,7 +203,7 @@ func submitOrder(ctx context.Context, env *Env, office bus.Requester, path strin
 	}
 	result := submitted{Accepted: len(r.Faults) == 0, Order: r.Order, Lot: r.Lot, Duplicate: r.Duplicate, Faults: []fault{}}
 	for _, f := range r.Faults {
-		result.Faults = append(result.Faults, fault{Line: f.Line, Field: f.Field, Reason: f.Reason, Hint: f.Hint})
+		result.Faults = append(result.Faults, fault{Line: f.Line, Column: f.Column, Field: f.Field, Reason: f.Reason, Hint: f.Hint})
 	}
 	if result.Accepted {
 		hash := digest(r.Hash)
