@@ -205,6 +205,7 @@ func TestUsageErrors(t *testing.T) {
 		{"lot count L1 --in 3", "perso: error: --good, --reject-blank, --reject-live, --return must be given\n"},
 		{"lot status a.b", "perso: error: LOT: name \"a.b\" must be 1 to 40 of A-Z a-z 0-9 _ - and begin with a letter or digit\n"},
 		{"audit verify x --register-pin 00", "perso: error: --register-pin is not 32 bytes in hex\n"},
+		{"audit verify x --register-pin " + strings.Repeat("0", 64), "perso: error: --register-pin is all zeros, which is no hash and no key: it would pin nothing\n"},
 		{"audit verify x --log-key a+b", "perso: error: --log-key: it is not name+hash+key\n"},
 	} {
 		r := run(t, nobody{}, nil, strings.Fields(c.args)...)

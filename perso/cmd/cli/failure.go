@@ -80,6 +80,10 @@ func hintFor(err error) string {
 		return "try again in a few seconds"
 	case errors.As(err, &fault) && fault.Code == bus.FaultInternal:
 		return "the log of the ledger says more"
+	case errors.Is(err, fs.ErrNotExist):
+		return "nothing has that name: is it spelled right, and right from this folder?"
+	case errors.Is(err, fs.ErrExist):
+		return "something has that name already, and is not replaced: name another, or remove it"
 	case errors.Is(err, fs.ErrPermission):
 		return "its owner or its permissions do not let this user"
 	}

@@ -222,10 +222,16 @@ func TestDraftSignRelease(t *testing.T) {
 	must(ExitFailed, "lot", "release", draft)                 // nobody signed
 	must(ExitOK, "officer", "new", "prod", "--person", "A B", "--role", "production", "-o", p)
 	must(ExitOK, "officer", "new", "sec", "--person", "C D", "--role", "security", "-o", s)
-	must(ExitOK, "officer", "sign", draft, "--key", p, "--yes")
-	must(ExitOK, "officer", "sign", draft, "--key", s, "--yes")
+	next := func(r result, want string) {
+		t.Helper()
+		if !strings.HasSuffix(r.err, "perso: hint: next: "+want+"\n") {
+			t.Errorf("advised %q, want %q", r.err, want)
+		}
+	}
+	next(must(ExitOK, "officer", "sign", draft, "--key", p, "--yes"), "another officer, of another role, reads and signs it: perso officer sign "+draft+".signed --key KEYFILE")
+	next(must(ExitOK, "officer", "sign", draft, "--key", s, "--yes"), "perso lot release "+draft+".signed")
 	must(ExitFailed, "lot", "close", draft+".signed") // a release closes nothing
-	must(ExitOK, "lot", "release", draft+".signed")
+	next(must(ExitOK, "lot", "release", draft+".signed"), "perso lot status L1 --follow")
 	signed, err := statement.DecodeSigned(released)
 	if err != nil || !bytes.Equal(signed.Body, body) || joinNames(signers(signed)) != "prod, sec" {
 		t.Errorf("released was %q (%v)", released, err)
@@ -242,8 +248,9 @@ func TestDraftClose(t *testing.T) {
 	for name, spoil := range map[string]func(*bus.StatusReply){
 		"L1 cannot be closed: it is running, not complete: 20 of 20 good, 0 in work": func(s *bus.StatusReply) { s.State, s.Balance = perso.LotRunning, nil },
 		"L1 cannot be closed: it is closed already":                                  func(s *bus.StatusReply) { s.State = perso.LotClosed },
-		"L1 cannot be closed: nobody counted":                                        func(s *bus.StatusReply) { s.Blocks = []string{"nobody counted"} },
-		"L1 cannot be closed: its counts differ by 1":                                func(s *bus.StatusReply) { s.Balance.In++ },
+		"L1 cannot be closed: nobody has counted the bins by hand\nperso: hint: count the bins first: perso lot count L1 --in N --good N --reject-blank N --reject-live N --return N": func(s *bus.StatusReply) { s.Blocks = []string{bus.BlockNotCounted} },
+		"L1 cannot be closed: nobody counted":         func(s *bus.StatusReply) { s.Blocks = []string{"nobody counted"} },
+		"L1 cannot be closed: its counts differ by 1": func(s *bus.StatusReply) { s.Balance.In++ },
 	} {
 		s := statusReply()
 		spoil(&s)
@@ -251,6 +258,26 @@ func TestDraftClose(t *testing.T) {
 		r := run(t, statusOf(s), nil, "lot", "draft-close", "L1", "-o", out)
 		if _, err := os.Stat(out); err == nil || r.code != ExitFailed || !strings.Contains(r.err, name+"\n") {
 			t.Errorf("exit %d, want 1 and %q: %s", r.code, name, r.err)
+		}
+	}
+}
+
+// TestCloseOfWhatNobodyCounted has the ledger refuse, as it does when draft and count cross.
+func TestCloseOfWhatNobodyCounted(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "l.close.signed")
+	body := audittest.Must(statement.Close{Env: "test", Lot: "L1", At: epoch, Nonce: [32]byte{1}}.Encode())
+	signed := statement.Signed{Body: body, Signatures: []statement.Signature{{Officer: "prod"}}}
+	if err := os.WriteFile(file, signed.Encode(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for why, want := range map[string]string{"lot \"L1\": " + bus.BlockNotCounted: "perso: hint: count the bins first: perso lot count LOT --in N --good N", "another": "another\n"} {
+		office := ledger{bus.OfficeClose: func(context.Context, []byte) ([]byte, error) {
+			return bus.FaultReply(bus.Refuse(bus.FaultRefused, "%s", why))
+		}}
+		r := run(t, office, nil, "lot", "close", file)
+		if r.code != ExitFailed || !strings.Contains(r.err, want) || strings.Contains(r.err, "hint") != strings.Contains(want, "hint") {
+			t.Errorf("exit %d, %s, want %q", r.code, r.err, want)
 		}
 	}
 }

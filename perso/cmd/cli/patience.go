@@ -45,10 +45,12 @@ func (p *patience) wait(ctx context.Context) bool {
 
 // dial connects.
 func (p *patience) dial(ctx context.Context) (Office, error) {
+	ctx, end := context.WithTimeout(ctx, startPatience)
+	defer end()
 	// The first try is short, so that a person soon hears why nothing happens.
 	first, cancel := context.WithTimeout(ctx, startSilence)
+	defer cancel()
 	office, err := p.env.Dial(first, p.env.SiteDir)
-	cancel()
 	for err != nil && ctx.Err() == nil && p.starting(err) && p.wait(ctx) {
 		office, err = p.env.Dial(ctx, p.env.SiteDir)
 	}
