@@ -52,7 +52,7 @@ func balance(ctx context.Context, tx sqldb.Tx, name perso.Name) (c statement.Cou
 		return c, nil, err
 	}
 	if !recounted {
-		block("nobody has counted the bins by hand")
+		block(bus.BlockNotCounted)
 	} else {
 		compare(block, "hand count", hand, c)
 	}

@@ -279,6 +279,33 @@ func TestTrace(t *testing.T) {
 	}
 }
 
+func TestTraceOfNoUnit(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 2, spares: 1})
+	chip := b.one()
+	tr, err := b.l.Trace(t.Context(), bus.TraceRequest{Key: chip.id().String()})
+	if err != nil || tr.Reel == "" || tr.Lot != "" || len(tr.Entries) != 0 {
+		t.Errorf("a chip in stock: %+v, %v", tr, err)
+	}
+	b.makeGood(chip, 0)
+	if tr, err := b.l.Trace(t.Context(), bus.TraceRequest{Key: chip.id().String()}); err != nil || tr.Reel != "" || tr.Lot != b.lot {
+		t.Errorf("a chip of a unit: reel %q, lot %q, %v", tr.Reel, tr.Lot, err)
+	}
+	r := must(statement.ParseRelease(b.release.Body))
+	for name, right := range map[string]string{"EID": must(r.EIDs.At(0)).String(), "ICCID": must(r.ICCIDs.At(0)).String()} {
+		last := right[len(right)-1]
+		key := right[:len(right)-1] + string('0'+(last-'0'+1)%10)
+		_, err := b.l.Trace(t.Context(), bus.TraceRequest{Key: key})
+		want := fmt.Sprintf("expected %c", last) // Luhn
+		if name == "EID" {
+			want = "expected " + right[len(right)-2:]
+		}
+		if err == nil || !strings.Contains(err.Error(), "parsing "+name+" ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s with a wrong check digit: %v, want %q", name, err, want)
+		}
+	}
+}
+
 func TestStatusAndWork(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, spec{good: 3, spares: 2})

@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -97,11 +98,31 @@ func (l *Ledger) Trace(ctx context.Context, q bus.TraceRequest) (bus.TraceReply,
 	if err != nil {
 		return r, fmt.Errorf("tracing %q: %w", q.Key, err)
 	}
-	if len(r.Entries) == 0 {
-		return r, bus.Refuse(bus.FaultNotFound, "nothing is on record about %q", q.Key)
+	if len(r.Entries) == 0 && r.Reel == "" {
+		return r, nothingAbout(strings.TrimSpace(q.Key))
 	}
 	slices.SortFunc(r.Entries, func(a, b bus.TraceEntry) int { return cmp.Compare(a.Seq, b.Seq) })
 	return r, nil
+}
+
+// nothingAbout says why a key leads nowhere. One with a wrong check digit may have been read as the id of a chip, in hex.
+func nothingAbout(key string) error {
+	if err := mistyped(key); err != nil {
+		return bus.Refuse(bus.FaultNotFound, "%v", err)
+	}
+	return bus.Refuse(bus.FaultNotFound, "nothing is on record about %q", key)
+}
+
+// mistyped says which check digit of a key is wrong, and what it should be; nil if none is.
+func mistyped(key string) error {
+	_, asEID := id.ParseEID(key)
+	_, asICCID := id.ParseICCID(key)
+	for _, err := range []error{asEID, asICCID} {
+		if errors.Is(err, id.ErrCheckDigit) {
+			return err
+		}
+	}
+	return nil
 }
 
 // subjects finds what a key means: an EID, an ICCID, or a chip id in hex. Digits can be read in more than one way; the
@@ -122,11 +143,26 @@ func (l *Ledger) subjects(ctx context.Context, tx sqldb.Tx, key string, r *bus.T
 		if found, err = unitSubjects(ctx, tx, r, sqlClaimOfChip, chip.Bytes()); len(found) == 0 {
 			found = [][]byte{chipSubject(chip.Bytes())}
 		}
+		if r.Lot == "" && err == nil {
+			r.Reel, err = reelOf(ctx, tx, chip)
+		}
+	}
+	if !known && mistyped(key) != nil {
+		return nil, bus.Refuse(bus.FaultBadMessage, "%v", mistyped(key))
 	}
 	if !known {
 		return nil, bus.Refuse(bus.FaultBadMessage, "%q is no EID (32 digits), no ICCID (19 or 20) and no chip id (hex)", key)
 	}
 	return found, err
+}
+
+// reelOf finds the reel that a chip came in on; none is no error.
+func reelOf(ctx context.Context, tx sqldb.Tx, chip id.ChipID) (reel perso.Name, err error) {
+	err = tx.QueryRow(ctx, sqlChip, chip.Bytes()).Scan((*string)(&reel))
+	if err != nil && !errors.Is(err, sqldb.ErrNoRows) {
+		return "", fmt.Errorf("looking for chip %s in stock: %w", chip, err)
+	}
+	return reel, nil
 }
 
 // unitSubjects gives the subjects of the unit that a claim belongs to, and of every chip it was bound to.

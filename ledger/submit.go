@@ -77,7 +77,7 @@ func (l *Ledger) refuse(ctx context.Context, file []byte, faults order.FaultList
 		if field := fieldOf(f); len(e.Faults) < entry.MaxRefusedFaults {
 			e.Faults = append(e.Faults, field)
 		}
-		reply.Faults = append(reply.Faults, bus.OrderFault{Field: f.Field, Line: f.Line, Reason: f.Reason, Hint: f.Hint})
+		reply.Faults = append(reply.Faults, bus.OrderFault{Field: f.Field, Line: f.Line, Column: f.Column, Reason: f.Reason, Hint: f.Hint})
 	}
 	err := l.commit(ctx, func(ctx context.Context, b *Batch) error {
 		e.At = b.At

@@ -29,12 +29,16 @@ type SubmitRequest struct {
 	File []byte `cbor:"1,keyasint"`
 }
 
+// BlockNotCounted is what keeps a lot from closing until people report their count; its text stands among the blocks.
+const BlockNotCounted = "nobody has counted the bins by hand"
+
 // OrderFault is one thing that is wrong with an order file.
 type OrderFault struct {
 	Field  string `cbor:"1,keyasint" json:"field"`
 	Line   int    `cbor:"2,keyasint" json:"line"`
 	Reason string `cbor:"3,keyasint" json:"reason"`
 	Hint   string `cbor:"4,keyasint" json:"hint,omitempty"`
+	Column int    `cbor:"5,keyasint,omitempty" json:"column,omitempty"`
 }
 
 // SubmitReply says what became of it: accepted, known already, or refused with every fault.
@@ -134,6 +138,7 @@ type TraceReply struct {
 	Lot     perso.Name   `cbor:"1,keyasint" json:"lot"`
 	Unit    perso.Unit   `cbor:"2,keyasint" json:"unit"`
 	Entries []TraceEntry `cbor:"3,keyasint" json:"entries"`
+	Reel    perso.Name   `cbor:"4,keyasint,omitempty" json:"reel,omitempty"` // of a chip in stock that no unit has
 }
 
 // PathReply says where on the ledger's host something was written.

@@ -20,6 +20,10 @@ type Catalogue struct{ bySKU map[SKU]Product }
 // LoadDir reads every .json file at the top of a folder. One bad file makes the catalogue bad, and every bad file is
 // reported: half a catalogue would refuse orders for the wrong reason. A makeable product's script must lie beside it.
 func LoadDir(dir fs.FS) (Catalogue, error) {
+	// A pattern matches nothing in a folder that is not there, which is another fault than an empty one.
+	if _, err := fs.Stat(dir, "."); err != nil {
+		return Catalogue{}, fmt.Errorf("opening the product folder: %w", err)
+	}
 	names, err := fs.Glob(dir, "*.json")
 	if err != nil {
 		return Catalogue{}, fmt.Errorf("listing the product folder: %w", err)

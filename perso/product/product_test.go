@@ -3,7 +3,9 @@ package product
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -152,6 +154,13 @@ func TestLoadDirFaults(t *testing.T) {
 		if _, err := LoadDir(c.files); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
+	}
+}
+
+func TestLoadDirSaysThatThereIsNoFolder(t *testing.T) {
+	t.Parallel()
+	if _, err := LoadDir(os.DirFS(filepath.Join(t.TempDir(), "nowhere"))); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v, want fs.ErrNotExist", err)
 	}
 }
 

@@ -1,13 +1,18 @@
 package cli
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -15,6 +20,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/persoline/persoline/ledger/audit"
+	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/checkpoint"
 )
@@ -110,8 +116,11 @@ func (p pins) options() (o audit.Options, origin string, err error) {
 
 func pinned(flag, text string) ([]byte, error) {
 	b, err := hex.DecodeString(text)
-	if err != nil || len(b) != 32 || [32]byte(b) == [32]byte{} {
+	if err != nil || len(b) != 32 {
 		return nil, Usage("%s is not 32 bytes in hex", flag)
+	}
+	if [32]byte(b) == [32]byte{} {
+		return nil, Usage("%s is all zeros, which is no hash and no key: it would pin nothing", flag)
 	}
 	return b, nil
 }
@@ -142,7 +151,7 @@ func verifyBundle(env *Env, path string, o audit.Options, origin string) error {
 	r, err := audit.Verify(watch, o)
 	watch.done()
 	if err != nil {
-		return &failure{code: ExitRefuted, err: fmt.Errorf("verifying %q: %w", path, err), hint: "this is no audit bundle, or its beginning is damaged"}
+		return notOpened(path, err)
 	}
 	if origin != "" && origin != r.Origin {
 		r.Findings = append(r.Findings, audit.Finding{Place: "log/checkpoint", What: fmt.Sprintf("the log is %q, --log-key is of %q", r.Origin, origin)})
@@ -158,6 +167,39 @@ func verifyBundle(env *Env, path string, o audit.Options, origin string) error {
 		env.Advise("not every key was pinned: compare those of the report with the key ceremony's record")
 	}
 	return nil
+}
+
+// notOpened tells a bundle whose beginning is damaged, which is refuted, from what cannot be judged at all.
+func notOpened(path string, err error) error {
+	err = fmt.Errorf("verifying %q: %w", path, err)
+	_, missing := os.Stat(filepath.Join(path, filepath.FromSlash(layout.Checkpoint)))
+	switch within := bundlesIn(path); {
+	case missing == nil && !errors.Is(err, fs.ErrPermission):
+		return &failure{code: ExitRefuted, err: err, hint: "the beginning of this audit bundle is damaged"}
+	case missing == nil:
+		return err
+	case len(within) > 0:
+		return Hint(err, "the bundle is the folder in it: perso audit verify %s", within[len(within)-1])
+	}
+	return Hint(err, "this is no audit bundle; 'perso lot bundle' says where it wrote one")
+}
+
+// bundlesIn are the bundles in a lot's folder, as the ledger names them: audit-SIZE, by the size of the log, smallest first.
+func bundlesIn(path string) []string {
+	const prefix = "audit-"
+	found, _ := filepath.Glob(filepath.Join(path, prefix+"*", filepath.FromSlash(layout.Checkpoint))) // the pattern is well-formed, or path is odd and nothing is found
+	size := func(bundle string) int64 {
+		n, err := strconv.ParseInt(strings.TrimPrefix(filepath.Base(bundle), prefix), 10, 64)
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	for i, f := range found {
+		found[i] = filepath.Dir(filepath.Dir(f))
+	}
+	slices.SortFunc(found, func(a, b string) int { return cmp.Compare(size(a), size(b)) })
+	return found
 }
 
 func auditedOf(r audit.Report) audited {

@@ -29,7 +29,7 @@ func writeChain(t *testing.T, curve cert.Curve) (dir string) {
 	euicc := certtest.Must(certify.Issue(t.Context(), p.EUMKey, certify.EUICC{EUM: eum, EID: eid, Key: chip, CommonName: "chip", NotBefore: certtest.Begin.AddDate(1, 0, 0)}))
 	for name, content := range map[string][]byte{
 		"ci.pem": append(certtest.New(cert.BrainpoolP256r1).Root.MarshalPEM(), certtest.New(cert.P256).Root.MarshalPEM()...),
-		"eum":    eum.Raw, "euicc": euicc.Raw, "m2m": m2mCertificate(t, p, eid, chip), "text": []byte("certificate\n"),
+		"eum":    eum.Raw, "euicc": euicc.Raw, "m2m": m2mCertificate(t, p, eid, chip), "text": []byte("certificate\n"), "damaged": eum.Raw[:len(eum.Raw)-1],
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
 			t.Fatal(err)
@@ -99,7 +99,8 @@ func TestCertCheck(t *testing.T) {
 			{"--ci eum --eum eum", ExitRefuted, "unknown-ci: eum certificate"},
 			{"--ci ci.pem --eum euicc --euicc eum", ExitRefuted, "role: eum certificate"},
 			{"--ci ci.pem --eum eum --sub-ca eum", ExitRefuted, "role: eum-sub-ca certificate"},
-			{"--ci ci.pem --eum text", ExitRefuted, "not a well-formed certificate"},
+			{"--ci ci.pem --eum damaged", ExitRefuted, "not a well-formed certificate"},
+			{"--ci ci.pem --eum text", ExitFailed, "neither PEM nor DER: reading a certificate: not a well-formed certificate"},
 			{"--ci ci.pem --eum none", ExitFailed, "no such file"},
 			{"--ci ci.pem", ExitUsage, "--eum must be given"},
 			{"--ci ci.pem --eum ci.pem", ExitUsage, "holds 2 certificates"},

@@ -67,7 +67,7 @@ func checkChain(env *Env, f chainFiles) error {
 		return err
 	}
 	chain, m2m, err := f.read(env)
-	if errors.Is(err, cert.ErrForm) {
+	if errors.Is(err, cert.ErrForm) && !errors.Is(err, errNoCertificate) {
 		return &failure{code: ExitRefuted, err: err, hint: hintFor(err)}
 	}
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -98,10 +100,24 @@ func (env *Env) readCerts(path string) (x509 []*cert.Certificate, m2m *cert.ECAS
 	} else {
 		x509, err = cert.ParseFile(content)
 	}
+	if err != nil && !certLike(content) {
+		err = fmt.Errorf("%w: %w", errNoCertificate, err)
+	}
 	if err != nil {
 		return nil, nil, Hint(fmt.Errorf("%q: %w", path, err), "X.509 certificates are read in DER or PEM, those of tag 7F21 as bytes or in hex")
 	}
 	return x509, m2m, nil
+}
+
+// errNoCertificate marks what is not even a damaged certificate: nothing was judged.
+var errNoCertificate = errors.New("neither PEM nor DER")
+
+// certLike tells a certificate that breaks the rules from a file of something else.
+func certLike(content []byte) bool {
+	if block, _ := pem.Decode(content); block != nil {
+		return block.Type == "CERTIFICATE"
+	}
+	return bytes.HasPrefix(content, []byte{0x7F, 0x21}) || bytes.HasPrefix(content, []byte{0x30})
 }
 
 func shownX509(c *cert.Certificate) certShown {

@@ -16,6 +16,7 @@ package cli
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -34,6 +35,9 @@ const (
 	ExitUsage   = 2 // the command line makes no sense; nothing was tried
 	ExitRefuted = 3 // a verification was carried out and says no
 )
+
+// defaultSite is the folder of the site when nobody names one.
+const defaultSite = "./site"
 
 // Office is a connection on which the ledger is asked.
 type Office interface {
@@ -149,10 +153,13 @@ func NewRootCmd(env *Env) *cobra.Command {
 	root.SetIn(env.In)
 	root.SetOut(env.Out)
 	root.SetErr(env.Err)
-	root.PersistentFlags().StringVar(&env.SiteDir, "site", "./site", "folder of the site")
+	root.PersistentFlags().StringVar(&env.SiteDir, "site", defaultSite, "folder of the site")
 	root.PersistentFlags().BoolVar(&env.JSON, "json", false, "write JSON, one object on one line")
 	return root
 }
+
+// listsThem is the hint of whoever named no command of a group, or one that is not there.
+const listsThem = "'%s --help' lists them"
 
 // Group makes a command that only holds others. Without any of them, it shows its help and is a usage error, except at
 // the root.
@@ -163,7 +170,8 @@ func Group(use, short, example string, subs ...*cobra.Command) *cobra.Command {
 			return unknownCommand(cmd, args[0])
 		}
 		if cmd.HasParent() {
-			return Usage("'%s' needs a command", cmd.CommandPath())
+			cmd.SetOut(cmd.ErrOrStderr()) // talk: a program that reads the output asked for data
+			return errors.Join(cmd.Help(), Hint(Usage("'%s' needs a command", cmd.CommandPath()), listsThem, cmd.CommandPath()))
 		}
 		return cmd.Help()
 	}
@@ -172,7 +180,7 @@ func Group(use, short, example string, subs ...*cobra.Command) *cobra.Command {
 }
 
 func unknownCommand(cmd *cobra.Command, name string) error {
-	hint := "'" + cmd.CommandPath() + " --help' lists them"
+	hint := fmt.Sprintf(listsThem, cmd.CommandPath())
 	const nearEnough = 2 // letters that differ
 	cmd.SuggestionsMinimumDistance = nearEnough
 	if near := cmd.SuggestionsFor(name); len(near) > 0 {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -43,6 +44,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("CATALOGUE", "--products="+absolute+"/products")
 			e.Setenv("PARTNERS", "--partners="+absolute+"/partners")
+			e.Setenv("DEPLOY", absolute)
 			e.Setenv("SAMPLES", absolute+"/samples")
 			return writeBundles(e.WorkDir)
 		},
@@ -195,7 +197,6 @@ func TestUsageErrors(t *testing.T) {
 		{"ordr", "perso: error: there is no command \"ordr\" under 'perso'\nperso: hint: did you mean 'perso order'?\n"},
 		{"order chekc x", "perso: error: there is no command \"chekc\" under 'perso order'\nperso: hint: did you mean 'perso order check'?\n"},
 		{"zzz", "perso: error: there is no command \"zzz\" under 'perso'\nperso: hint: 'perso --help' lists them\n"},
-		{"lot", "perso: error: 'perso lot' needs a command\n"},
 		{"order check", "perso: error: FILE is missing\nperso: hint: 'perso order check --help' shows how it is used\n"},
 		{"order check a b", "perso: error: \"b\" is one argument too many\nperso: hint: 'perso order check --help' shows how it is used\n"},
 		{"order check --fast a", "perso: error: unknown flag: --fast\nperso: hint: 'perso order check --help' shows how it is used\n"},
@@ -204,11 +205,27 @@ func TestUsageErrors(t *testing.T) {
 		{"lot count L1 --in 3", "perso: error: --good, --reject-blank, --reject-live, --return must be given\n"},
 		{"lot status a.b", "perso: error: LOT: name \"a.b\" must be 1 to 40 of A-Z a-z 0-9 _ - and begin with a letter or digit\n"},
 		{"audit verify x --register-pin 00", "perso: error: --register-pin is not 32 bytes in hex\n"},
+		{"audit verify x --register-pin " + strings.Repeat("0", 64), "perso: error: --register-pin is all zeros, which is no hash and no key: it would pin nothing\n"},
 		{"audit verify x --log-key a+b", "perso: error: --log-key: it is not name+hash+key\n"},
 	} {
 		r := run(t, nobody{}, nil, strings.Fields(c.args)...)
 		if r.code != ExitUsage || r.err != c.want || r.out != "" {
 			t.Errorf("perso %s: exit %d, out %q, err\n%s\nwant exit 2 and\n%s", c.args, r.code, r.out, r.err, c.want)
+		}
+	}
+}
+
+// TestGroupsAlone has every group say what it holds, as talk and not as data.
+func TestGroupsAlone(t *testing.T) {
+	t.Parallel()
+	for _, c := range everyCommand(NewRootCmd(&Env{})) {
+		if !c.HasSubCommands() || !c.HasParent() {
+			continue
+		}
+		r := run(t, nobody{}, nil, strings.Fields(c.CommandPath())[1:]...)
+		end := fmt.Sprintf("perso: error: '%[1]s' needs a command\nperso: hint: '%[1]s --help' lists them\n", c.CommandPath())
+		if r.code != ExitUsage || r.out != "" || !strings.HasPrefix(r.err, c.Short+"\n") || !strings.HasSuffix(r.err, end) {
+			t.Errorf("%s: exit %d, out %q, err\n%s", c.CommandPath(), r.code, r.out, r.err)
 		}
 	}
 }
@@ -228,7 +245,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		office bus.Requester
 		want   []string
 	}{
-		{"nobody there", nobody{}, []string{"asking perso.office.lots: no answer on the bus", "is the site running? Asking again is safe"}},
+		{"nobody there", nobody{}, []string{"asking perso.office.lots: no answer on the bus", "is the site running? It needs some seconds after 'perso up'. Asking again is safe"}},
 		{"busy", refusing(bus.FaultBusy), []string{"busy: because", "try again in a few seconds"}},
 		{"not found", refusing(bus.FaultNotFound), []string{"not-found: because"}},
 		{"no way", nil, []string{"built without a way to it"}},
@@ -242,7 +259,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	r := run(t, nil, func(env *Env) {
 		env.Dial = func(context.Context, string) (Office, error) { return nil, errors.New("no such folder") }
 	}, "lot", "list", "--site", "elsewhere")
-	if want := "perso: error: connecting to the office of site \"elsewhere\": no such folder\nperso: hint: --site names the folder of a running site\n"; r.err != want || r.code != ExitFailed {
+	if want := "perso: error: connecting to the office of site \"elsewhere\": no such folder\nperso: hint: --site names the folder of a running site; it needs some seconds after 'perso up'\n"; r.err != want || r.code != ExitFailed {
 		t.Errorf("exit %d, err %q, want %q", r.code, r.err, want)
 	}
 }

@@ -75,11 +75,15 @@ func hintFor(err error) string {
 	case errors.As(err, &own) && own.hint != "":
 		return own.hint
 	case errors.Is(err, bus.ErrNoAnswer), errors.Is(err, context.DeadlineExceeded):
-		return "is the site running? Asking again is safe: what was done is not done twice"
+		return "is the site running? It needs some seconds after 'perso up'. Asking again is safe: what was done is not done twice"
 	case errors.As(err, &fault) && fault.Code == bus.FaultBusy:
 		return "try again in a few seconds"
 	case errors.As(err, &fault) && fault.Code == bus.FaultInternal:
 		return "the log of the ledger says more"
+	case errors.Is(err, fs.ErrNotExist):
+		return "nothing has that name: is it spelled right, and right from this folder?"
+	case errors.Is(err, fs.ErrExist):
+		return "something has that name already, and is not replaced: name another, or remove it"
 	case errors.Is(err, fs.ErrPermission):
 		return "its owner or its permissions do not let this user"
 	}

@@ -238,12 +238,18 @@ func countLot(ctx context.Context, env *Env, office bus.Requester, n counted) er
 	return env.Emit(n, func(w io.Writer) { fmt.Fprintf(w, "the hand count of lot %s is on record\n", n.Lot) })
 }
 
-// handedOut is the result of "lot export" and "lot bundle".
+// handedOut is the result of "lot export".
 type handedOut struct {
 	Lot   perso.Name `json:"lot"`
 	Paths []string   `json:"paths"`
 	Units uint64     `json:"units"`
 	Hash  digest     `json:"hash"`
+}
+
+// bundled is the result of "lot bundle": the bundle has its own seal, and its log says what was made.
+type bundled struct {
+	Lot   perso.Name `json:"lot"`
+	Paths []string   `json:"paths"`
 }
 
 func newLotExportCmd(env *Env) *cobra.Command {
@@ -254,7 +260,10 @@ func newLotExportCmd(env *Env) *cobra.Command {
 			"It is a function of the ledger: the same lot gives the same files.", handedOut{}),
 		Example: `  perso lot export L-2027-0001`,
 		Args:    takes("LOT"),
-		RunE:    env.online(lengthy, handOutLot(env, bus.OfficeExport)),
+		RunE: env.online(lengthy, handOutLot(env, bus.OfficeExport, func(lot perso.Name, r bus.PathReply) any {
+			fmt.Fprintf(env.Err, "perso: %d units of lot %s, hash %s\n", r.Units, lot, digest(r.Hash))
+			return handedOut{Lot: lot, Paths: append([]string{}, r.Paths...), Units: r.Units, Hash: r.Hash}
+		})),
 	}
 }
 
@@ -263,15 +272,18 @@ func newLotBundleCmd(env *Env) *cobra.Command {
 		Use:   "bundle LOT",
 		Short: "Write the bundle that an auditor verifies offline",
 		Long: describe("Has the ledger write the audit bundle of a lot, on its own host, and prints where: log, proofs, officers' statements, receipts\n"+
-			"of the vault. It holds no secret.", handedOut{}),
+			"of the vault. It holds no secret.", bundled{}),
 		Example: `  perso lot bundle L-2027-0001
   perso audit verify "$(perso lot bundle L-2027-0001)"`,
 		Args: takes("LOT"),
-		RunE: env.online(lengthy, handOutLot(env, bus.OfficeBundle)),
+		RunE: env.online(lengthy, handOutLot(env, bus.OfficeBundle, func(lot perso.Name, r bus.PathReply) any {
+			return bundled{Lot: lot, Paths: append([]string{}, r.Paths...)}
+		})),
 	}
 }
 
-func handOutLot(env *Env, verb string) func(context.Context, bus.Requester, []string) error {
+// handOutLot has the ledger write something on its own host; result says for programs what it was.
+func handOutLot(env *Env, verb string, result func(lot perso.Name, r bus.PathReply) any) func(context.Context, bus.Requester, []string) error {
 	return func(ctx context.Context, office bus.Requester, args []string) error {
 		lot, err := lotArg(args[0])
 		if err != nil {
@@ -281,9 +293,7 @@ func handOutLot(env *Env, verb string) func(context.Context, bus.Requester, []st
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(env.Err, "perso: %d units of lot %s, hash %s\n", r.Units, lot, digest(r.Hash))
-		result := handedOut{Lot: lot, Paths: append([]string{}, r.Paths...), Units: r.Units, Hash: r.Hash}
-		return env.Emit(result, func(w io.Writer) {
+		return env.Emit(result(lot, r), func(w io.Writer) {
 			for _, p := range r.Paths {
 				fmt.Fprintln(w, p)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -97,11 +98,21 @@ func submitSigned(ctx context.Context, env *Env, office bus.Requester, path, kin
 		return Hint(fmt.Errorf("reading %q: it is a %q, expected a %q", path, got, kind), "this is the wrong file")
 	}
 	r, err := ask[bus.LotReply](ctx, office, verb, bus.SignedRequest{Signed: b})
+	if err != nil && strings.Contains(err.Error(), bus.BlockNotCounted) {
+		return Hint(err, countHint, "LOT")
+	}
 	if err != nil {
 		return err
 	}
-	return env.Emit(agreed{Lot: r.Lot, State: becomes}, func(w io.Writer) { fmt.Fprintf(w, "lot %s is %s\n", r.Lot, becomes) })
+	err = env.Emit(agreed{Lot: r.Lot, State: becomes}, func(w io.Writer) { fmt.Fprintf(w, "lot %s is %s\n", r.Lot, becomes) })
+	if becomes == perso.LotReleased {
+		env.Advise("next: perso lot status %s --follow", r.Lot)
+	}
+	return err
 }
+
+// countHint is for whoever closes a lot that no person has counted.
+const countHint = "count the bins first: perso lot count %s --in N --good N --reject-blank N --reject-live N --return N"
 
 // blocked is the result of "lot draft-close" when the lot cannot be closed.
 type blocked struct {
@@ -167,7 +178,11 @@ func refuseClose(env *Env, b blocked) error {
 		}
 	})}
 	for _, reason := range b.Blocks {
-		all = append(all, fmt.Errorf("lot %s cannot be closed: %s", b.Lot, reason))
+		err := fmt.Errorf("lot %s cannot be closed: %s", b.Lot, reason)
+		if reason == bus.BlockNotCounted {
+			err = Hint(err, countHint, b.Lot)
+		}
+		all = append(all, err)
 	}
 	return errors.Join(all...)
 }

@@ -36,11 +36,12 @@ func (env *Env) online(limit time.Duration, f func(ctx context.Context, office b
 			ctx, cancel = context.WithTimeout(ctx, limit)
 			defer cancel()
 		}
-		office, err := env.Dial(ctx, env.SiteDir)
+		p := &patience{env: env, begin: env.Now()}
+		office, err := p.dial(ctx)
 		if err != nil {
-			return Hint(fmt.Errorf("connecting to the office of site %q: %w", env.SiteDir, err), "--site names the folder of a running site")
+			return Hint(fmt.Errorf("connecting to the office of site %q: %w", env.SiteDir, err), "--site names the folder of a running site; it needs some seconds after 'perso up'")
 		}
-		return errors.Join(f(ctx, office, args), office.Close())
+		return errors.Join(f(ctx, &patientOffice{Requester: office, patience: p}, args), office.Close())
 	}
 }
 

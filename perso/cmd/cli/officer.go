@@ -143,9 +143,26 @@ func signFile(ctx context.Context, env *Env, path, keyPath string, yes bool) err
 	if err := replace(out, s.Encode()); err != nil {
 		return err
 	}
-	return env.Emit(signedFile{File: out, Kind: kind, Hash: s.Hash(), Officer: k.Officer.ID, SignedBy: signers(s)}, func(w io.Writer) {
+	err = env.Emit(signedFile{File: out, Kind: kind, Hash: s.Hash(), Officer: k.Officer.ID, SignedBy: signers(s)}, func(w io.Writer) {
 		fmt.Fprintf(w, "%s is signed by %s\n", out, joinNames(signers(s)))
 	})
+	env.adviseAfterSigning(kind, out, len(s.Signatures))
+	return err
+}
+
+// adviseAfterSigning says what follows a signature. Statements about lots need two; those of the register are for the
+// key ceremony.
+func (env *Env) adviseAfterSigning(kind, file string, signatures int) {
+	command, ofLot := map[string]string{statement.KindRelease: "release", statement.KindClose: "close", statement.KindDestroy: "destroy-keys"}[kind]
+	switch {
+	case !ofLot:
+	case signatures < 2:
+		env.Advise("next: another officer, of another role, reads and signs it: perso officer sign %s --key KEYFILE", file)
+	case kind == statement.KindDestroy:
+		env.Advise("next: perso lot %s %s -o FILE", command, file)
+	default:
+		env.Advise("next: perso lot %s %s", command, file)
+	}
 }
 
 // openStatement reads a draft or a signed statement, and says where the signatures go.

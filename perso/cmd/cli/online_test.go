@@ -147,7 +147,7 @@ func TestSubmitAndReceive(t *testing.T) {
 	accepted := bus.SubmitReply{Order: "DEMO-1", Hash: [32]byte{0xAB}, Lot: "L1"}
 	known := accepted
 	known.Duplicate = true
-	refused := bus.SubmitReply{Faults: []bus.OrderFault{{Field: "eid", Line: 8, Reason: "taken", Hint: "allocate"}, {Reason: "bad"}}}
+	refused := bus.SubmitReply{Faults: []bus.OrderFault{{Field: "eid", Line: 8, Column: 12, Reason: "taken", Hint: "allocate"}, {Reason: "bad"}}}
 	hash := "ab" + strings.Repeat("0", 62)
 	for _, c := range []struct {
 		office ledger
@@ -159,9 +159,9 @@ func TestSubmitAndReceive(t *testing.T) {
 		{submit(accepted), "order submit", ExitOK, "order DEMO-1 is accepted, for lot L1\nhash " + hash + "\n", "perso: hint: next: perso order draft DEMO-1 -o L1.release\n"},
 		{submit(known), "order submit", ExitOK, "order DEMO-1 is known already, for lot L1\nhash " + hash + "\n", ""},
 		{submit(accepted), "--json order submit", ExitOK, `{"accepted":true,"order":"DEMO-1","hash":"` + hash + `","lot":"L1","duplicate":false,"faults":[]}` + "\n", "perso: hint: next: perso order draft DEMO-1 -o L1.release\n"},
-		{submit(refused), "order submit", ExitFailed, "", "perso: error: FILE:8: eid: taken\nperso: hint: allocate\nperso: error: FILE: bad\n"},
-		{submit(refused), "--json order submit", ExitFailed, `{"accepted":false,"duplicate":false,"faults":[{"line":8,"field":"eid","reason":"taken","hint":"allocate"},{"field":"","reason":"bad"}]}` + "\n",
-			"perso: error: FILE:8: eid: taken\nperso: hint: allocate\nperso: error: FILE: bad\n"},
+		{submit(refused), "order submit", ExitFailed, "", "perso: error: FILE:8:12: eid: taken\nperso: hint: allocate\nperso: error: FILE: bad\n"},
+		{submit(refused), "--json order submit", ExitFailed, `{"accepted":false,"duplicate":false,"faults":[{"line":8,"column":12,"field":"eid","reason":"taken","hint":"allocate"},{"field":"","reason":"bad"}]}` + "\n",
+			"perso: error: FILE:8:12: eid: taken\nperso: hint: allocate\nperso: error: FILE: bad\n"},
 		{receive(bus.ReceiveReply{Reel: "r1", Chips: 30}), "chips receive", ExitOK, "reel r1 is in stock: 30 chips\n", ""},
 		{receive(bus.ReceiveReply{Reel: "r1", Chips: 30, Duplicate: true}), "chips receive", ExitOK, "reel r1 is known already: 30 chips\n", ""},
 		{receive(bus.ReceiveReply{Reel: "r1", Chips: 30}), "--json chips receive", ExitOK, `{"reel":"r1","chips":30,"duplicate":false}` + "\n", ""},
@@ -188,7 +188,7 @@ func TestCountAndHandOut(t *testing.T) {
 		t.Errorf("sent %+v, want %+v; exit %d, %s%s", got, want, r.code, r.out, r.err)
 	}
 	r = run(t, office, nil, "lot", "bundle", "L1")
-	if r.out != "/out/L1.bundle\n" || !strings.HasPrefix(r.err, "perso: 20 units of lot L1, hash 01000") {
+	if r.out != "/out/L1.bundle\n" || r.err != "" {
 		t.Errorf("bundle: %q, %q", r.out, r.err)
 	}
 }
@@ -222,10 +222,16 @@ func TestDraftSignRelease(t *testing.T) {
 	must(ExitFailed, "lot", "release", draft)                 // nobody signed
 	must(ExitOK, "officer", "new", "prod", "--person", "A B", "--role", "production", "-o", p)
 	must(ExitOK, "officer", "new", "sec", "--person", "C D", "--role", "security", "-o", s)
-	must(ExitOK, "officer", "sign", draft, "--key", p, "--yes")
-	must(ExitOK, "officer", "sign", draft, "--key", s, "--yes")
+	next := func(r result, want string) {
+		t.Helper()
+		if !strings.HasSuffix(r.err, "perso: hint: next: "+want+"\n") {
+			t.Errorf("advised %q, want %q", r.err, want)
+		}
+	}
+	next(must(ExitOK, "officer", "sign", draft, "--key", p, "--yes"), "another officer, of another role, reads and signs it: perso officer sign "+draft+".signed --key KEYFILE")
+	next(must(ExitOK, "officer", "sign", draft, "--key", s, "--yes"), "perso lot release "+draft+".signed")
 	must(ExitFailed, "lot", "close", draft+".signed") // a release closes nothing
-	must(ExitOK, "lot", "release", draft+".signed")
+	next(must(ExitOK, "lot", "release", draft+".signed"), "perso lot status L1 --follow")
 	signed, err := statement.DecodeSigned(released)
 	if err != nil || !bytes.Equal(signed.Body, body) || joinNames(signers(signed)) != "prod, sec" {
 		t.Errorf("released was %q (%v)", released, err)
@@ -242,8 +248,9 @@ func TestDraftClose(t *testing.T) {
 	for name, spoil := range map[string]func(*bus.StatusReply){
 		"L1 cannot be closed: it is running, not complete: 20 of 20 good, 0 in work": func(s *bus.StatusReply) { s.State, s.Balance = perso.LotRunning, nil },
 		"L1 cannot be closed: it is closed already":                                  func(s *bus.StatusReply) { s.State = perso.LotClosed },
-		"L1 cannot be closed: nobody counted":                                        func(s *bus.StatusReply) { s.Blocks = []string{"nobody counted"} },
-		"L1 cannot be closed: its counts differ by 1":                                func(s *bus.StatusReply) { s.Balance.In++ },
+		"L1 cannot be closed: nobody has counted the bins by hand\nperso: hint: count the bins first: perso lot count L1 --in N --good N --reject-blank N --reject-live N --return N": func(s *bus.StatusReply) { s.Blocks = []string{bus.BlockNotCounted} },
+		"L1 cannot be closed: nobody counted":         func(s *bus.StatusReply) { s.Blocks = []string{"nobody counted"} },
+		"L1 cannot be closed: its counts differ by 1": func(s *bus.StatusReply) { s.Balance.In++ },
 	} {
 		s := statusReply()
 		spoil(&s)
@@ -251,6 +258,26 @@ func TestDraftClose(t *testing.T) {
 		r := run(t, statusOf(s), nil, "lot", "draft-close", "L1", "-o", out)
 		if _, err := os.Stat(out); err == nil || r.code != ExitFailed || !strings.Contains(r.err, name+"\n") {
 			t.Errorf("exit %d, want 1 and %q: %s", r.code, name, r.err)
+		}
+	}
+}
+
+// TestCloseOfWhatNobodyCounted has the ledger refuse, as it does when draft and count cross.
+func TestCloseOfWhatNobodyCounted(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "l.close.signed")
+	body := audittest.Must(statement.Close{Env: "test", Lot: "L1", At: epoch, Nonce: [32]byte{1}}.Encode())
+	signed := statement.Signed{Body: body, Signatures: []statement.Signature{{Officer: "prod"}}}
+	if err := os.WriteFile(file, signed.Encode(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for why, want := range map[string]string{"lot \"L1\": " + bus.BlockNotCounted: "perso: hint: count the bins first: perso lot count LOT --in N --good N", "another": "another\n"} {
+		office := ledger{bus.OfficeClose: func(context.Context, []byte) ([]byte, error) {
+			return bus.FaultReply(bus.Refuse(bus.FaultRefused, "%s", why))
+		}}
+		r := run(t, office, nil, "lot", "close", file)
+		if r.code != ExitFailed || !strings.Contains(r.err, want) || strings.Contains(r.err, "hint") != strings.Contains(want, "hint") {
+			t.Errorf("exit %d, %s, want %q", r.code, r.err, want)
 		}
 	}
 }
@@ -263,6 +290,26 @@ func TestTrace(t *testing.T) {
 	var got traced
 	if err := json.Unmarshal([]byte(r.out), &got); err != nil || len(got.Entries) != 12 || !strings.HasPrefix(got.Entries[0].Body, "persoline/1 presentation\n") {
 		t.Errorf("as JSON: %v, %s", err, r.out)
+	}
+}
+
+// TestTraceOfNoUnit is what a person hears about a chip that waits, and about a key that was mistyped.
+func TestTraceOfNoUnit(t *testing.T) {
+	t.Parallel()
+	office := ledger{bus.OfficeTrace: answer(func(bus.TraceRequest) (bus.TraceReply, error) { return bus.TraceReply{Reel: "R-1"}, nil })}
+	for _, c := range []struct {
+		args, out, err string
+		code           int
+	}{
+		{"trace 479012340001000000a1", "in stock on reel R-1, in no unit yet\n", "", ExitOK},
+		{"trace 479012340001000000a1 --json", `{"unit":0,"reel":"R-1","entries":[]}` + "\n", "", ExitOK},
+		{"trace 8988001010000000007", "", "ICCID \"8988001010000000007\": wrong check digit: check digit is 7, expected 6 (Luhn)", ExitUsage},
+		{"trace hello", "", "perso: error: \"hello\" is no EID (32 digits), no ICCID (18 to 20 digits) and no chip id (4 to 20 bytes in hex)\n", ExitUsage},
+	} {
+		r := run(t, office, nil, strings.Fields(c.args)...)
+		if r.code != c.code || r.out != c.out || !strings.Contains(r.err, c.err) || strings.Contains(r.err, "bad-message") {
+			t.Errorf("%s: exit %d\n%s%s\nwant exit %d\n%s%s", c.args, r.code, r.out, r.err, c.code, c.out, c.err)
+		}
 	}
 }
 

@@ -88,19 +88,44 @@ func newOrderCheckCmd(env *Env) *cobra.Command {
 			return checkOrder(env, cat, args[0])
 		},
 	}
-	c.Flags().StringVar(&products, "products", "", "folder of products (default SITE/catalogue/products)")
-	c.Flags().StringVar(&partners, "partners", "", "folder of partners (default SITE/catalogue/partners)")
+	c.Flags().StringVar(&products, "products", "", "folder of products (default SITE/catalogue/products, or deploy/products where there is no site)")
+	c.Flags().StringVar(&partners, "partners", "", "folder of partners (default SITE/catalogue/partners, or deploy/partners where there is no site)")
 	return c
+}
+
+// catalogueFolders completes what the flags leave open: the site's own catalogue, or the one that comes with the program
+// when nobody named a site and there is none here.
+func (env *Env) catalogueFolders(products, partners string) (string, string) {
+	site := filepath.Join(env.SiteDir, "catalogue")
+	if _, err := os.Stat(site); errors.Is(err, os.ErrNotExist) && products == "" && partners == "" && env.SiteDir == defaultSite {
+		shipped := [2]string{filepath.Join("deploy", "products"), filepath.Join("deploy", "partners")}
+		if isFolder(shipped[0]) && isFolder(shipped[1]) {
+			fmt.Fprintf(env.Err, "perso: there is no site in %s: checking against %s and %s\n", env.SiteDir, shipped[0], shipped[1])
+			return shipped[0], shipped[1]
+		}
+	}
+	if products == "" {
+		products = filepath.Join(site, "products")
+	}
+	if partners == "" {
+		partners = filepath.Join(site, "partners")
+	}
+	return products, partners
+}
+
+func isFolder(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
 }
 
 // catalogue loads what the site can make and for whom.
 func (env *Env) catalogue(products, partners string) (order.Catalogue, error) {
 	const hint = "--products and --partners name the folders, or --site a site that has them"
-	if products == "" {
-		products = filepath.Join(env.SiteDir, "catalogue", "products")
-	}
-	if partners == "" {
-		partners = filepath.Join(env.SiteDir, "catalogue", "partners")
+	products, partners = env.catalogueFolders(products, partners)
+	for _, f := range []struct{ what, dir string }{{"products", products}, {"partners", partners}} {
+		if !isFolder(f.dir) {
+			return order.Catalogue{}, Hint(fmt.Errorf("looking for the %s: there is no folder %q", f.what, f.dir), hint)
+		}
 	}
 	p, err := product.LoadDir(os.DirFS(products))
 	if err != nil {
@@ -178,7 +203,7 @@ func submitOrder(ctx context.Context, env *Env, office bus.Requester, path strin
 	}
 	result := submitted{Accepted: len(r.Faults) == 0, Order: r.Order, Lot: r.Lot, Duplicate: r.Duplicate, Faults: []fault{}}
 	for _, f := range r.Faults {
-		result.Faults = append(result.Faults, fault{Line: f.Line, Field: f.Field, Reason: f.Reason, Hint: f.Hint})
+		result.Faults = append(result.Faults, fault{Line: f.Line, Column: f.Column, Field: f.Field, Reason: f.Reason, Hint: f.Hint})
 	}
 	if result.Accepted {
 		hash := digest(r.Hash)

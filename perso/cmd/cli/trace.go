@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,7 @@ import (
 type traced struct {
 	Lot     perso.Name    `json:"lot,omitempty"`
 	Unit    perso.Unit    `json:"unit"`
+	Reel    perso.Name    `json:"reel,omitempty"`
 	Entries []tracedEntry `json:"entries"`
 }
 
@@ -35,9 +37,15 @@ func newTraceCmd(env *Env) *cobra.Command {
 		Example: `  perso trace 89049099002000000000000000000080
   perso trace 8988001020001000004
   perso trace 479012340001000000a1 --json`,
-		Args: takes("EID, ICCID or CHIP"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := takes("EID, ICCID or CHIP")(cmd, args); err != nil {
+				return err
+			}
+			return traceable(strings.TrimSpace(args[0]))
+		},
 		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
-			r, err := ask[bus.TraceReply](ctx, office, bus.OfficeTrace, bus.TraceRequest{Key: args[0]})
+			key := strings.TrimSpace(args[0])
+			r, err := ask[bus.TraceReply](ctx, office, bus.OfficeTrace, bus.TraceRequest{Key: key})
 			if err != nil {
 				return err
 			}
@@ -46,14 +54,34 @@ func newTraceCmd(env *Env) *cobra.Command {
 	}
 }
 
+// traceable refuses what cannot be meant. Digits that are wrong as an EID or ICCID may still be a chip's id: the ledger
+// knows, and says what is wrong when they are not.
+func traceable(key string) error {
+	_, asEID := id.ParseEID(key)
+	_, asICCID := id.ParseICCID(key)
+	_, asChip := id.ParseChipID(key)
+	switch {
+	case asEID == nil || asICCID == nil || asChip == nil:
+		return nil
+	case errors.Is(asEID, id.ErrCheckDigit):
+		return Usage("%w", asEID)
+	case errors.Is(asICCID, id.ErrCheckDigit):
+		return Usage("%w", asICCID)
+	}
+	return Usage("%q is no EID (%d digits), no ICCID (18 to 20 digits) and no chip id (%d to %d bytes in hex)", key, id.EIDDigits, id.MinChipIDBytes, id.MaxChipIDBytes)
+}
+
 func showTrace(env *Env, r bus.TraceReply) error {
-	result := traced{Lot: r.Lot, Unit: r.Unit, Entries: []tracedEntry{}}
+	result := traced{Lot: r.Lot, Unit: r.Unit, Reel: r.Reel, Entries: []tracedEntry{}}
 	for _, e := range r.Entries {
 		result.Entries = append(result.Entries, tracedEntry{Seq: e.Seq, Kind: e.Kind, Body: string(e.Body)})
 	}
 	return env.Emit(result, func(w io.Writer) {
 		if r.Lot != "" {
 			fmt.Fprintf(w, "unit %d of lot %s\n", r.Unit, r.Lot)
+		}
+		if r.Reel != "" {
+			fmt.Fprintf(w, "in stock on reel %s, in no unit yet\n", r.Reel)
 		}
 		for _, e := range r.Entries {
 			when, text := tell(e)

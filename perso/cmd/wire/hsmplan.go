@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -122,6 +123,9 @@ func benchTable(w io.Writer, b capacity.Bench) {
 	}
 }
 
+// measureHint is for whoever brings something else than a measurement.
+const measureHint = "measure your own HSM: perso hsm bench --json > bench.json"
+
 func newHSMPlanCmd(env *cli.Env) *cobra.Command {
 	var f benchFlags
 	var rate float64
@@ -136,6 +140,9 @@ func newHSMPlanCmd(env *cli.Env) *cobra.Command {
   perso hsm plan --rate 25 --site ./site --key-origin hsm --json`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("rate") {
+				return cli.Usage("--rate must be given")
+			}
 			if !(rate > 0) || rate > capacity.MaxRate {
 				return cli.Usage("--rate: %v cards a second; want more than 0 and at most %d", rate, capacity.MaxRate)
 			}
@@ -143,13 +150,16 @@ func newHSMPlanCmd(env *cli.Env) *cobra.Command {
 			if err == nil {
 				err = plan(env, b, rate)
 			}
+			var syntax *json.SyntaxError
 			switch {
 			case !errors.Is(err, capacity.ErrNotMeasured):
 				return err
+			case errors.As(err, &syntax), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // nothing was judged
+				return cli.Hint(fmt.Errorf("reading %q: it is no JSON: %w", file, err), measureHint)
 			case file == "":
 				return cli.Hint(cli.Refuted("too little was measured: %v", err), "measure for longer: --each 10s")
 			default:
-				return cli.Hint(cli.Refuted("reading %q: %v", file, err), "measure your own HSM: perso hsm bench --json > bench.json")
+				return cli.Hint(cli.Refuted("reading %q: %v", file, err), measureHint)
 			}
 		},
 	}

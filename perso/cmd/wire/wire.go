@@ -34,13 +34,6 @@ func Into(env *cli.Env) {
 	env.Extra = append(env.Extra, newSiteCmd, newServeCmd, newUpCmd, newDemoCmd, newChipCmd, newBenchCmd, newHSMCmd)
 }
 
-// group is a command that only has subcommands.
-func group(use, short, example string, subs ...*cobra.Command) *cobra.Command {
-	c := &cobra.Command{Use: use, Short: short, Example: example, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	c.AddCommand(subs...)
-	return c
-}
-
 func zoneLog(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
@@ -68,7 +61,7 @@ func newSiteCmd(env *cli.Env) *cobra.Command {
 	init.Flags().StringVar(&name, "name", "site", "the site's name, part of every key label")
 	init.Flags().IntVar(&heads, "heads", 16, "heads of the line")
 	init.Flags().StringVar(&catalogue, "catalogue", "deploy", "folder with products and partners to copy")
-	return group("site", "Make a site", "  perso site init --site ./site", init)
+	return cli.Group("site", "Make a site", "  perso site init --site ./site", init)
 }
 
 // gcPercent lets a zone's few MiB grow fivefold between collections: each act leaves some 100 KiB behind, and at Go's
@@ -106,7 +99,7 @@ func newServeCmd(env *cli.Env) *cobra.Command {
 	})
 	lineCmd.Example = "  perso serve line --line line-1 --site ./site"
 	lineCmd.Flags().StringVar(&line, "line", "line-1", "the line's name in site.json")
-	return group("serve", "Run one zone in this process", "  perso serve vault --site ./site",
+	return cli.Group("serve", "Run one zone in this process", "  perso serve vault --site ./site",
 		zone(site.ZoneBus, "Run the embedded bus server", (*site.Site).ServeBus),
 		zone(site.ZoneVault, "Run the vault on the site's token", (*site.Site).ServeVault),
 		zone(site.ZoneLedger, "Run the ledger", (*site.Site).ServeLedger),
@@ -171,5 +164,5 @@ func newChipCmd(env *cli.Env) *cobra.Command {
 			return s.ServeFarm(cmd.Context(), zoneLog(env.Err).With("zone", site.ZoneFarm))
 		},
 	}
-	return group("chip", "Virtual chips", "  perso chip farm --site ./site", farm, newChipMakeCmd(env), newChipAPDUCmd(env))
+	return cli.Group("chip", "Virtual chips", "  perso chip farm --site ./site", farm, newChipMakeCmd(env), newChipAPDUCmd(env))
 }
