@@ -70,7 +70,7 @@ const gcPercent = 400
 
 // zoneMemory is where a zone begins to collect more often instead of growing on: what a large lot adds to the few MiB that live
 // would else be taken five times.
-const zoneMemory = 64 << 20
+const zoneMemory = 40 << 20
 
 // tuneMemory sets both for a process that is one zone.
 func tuneMemory() {
