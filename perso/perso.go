@@ -150,7 +150,7 @@ const (
 	ReasonSessionElse   Reason = "session-elsewhere"
 	ReasonAlreadyGood   Reason = "already-good"
 	ReasonStale         Reason = "session-too-old" // it waited too long for the vault: the chip is contacted again
-	ReasonEqualFailures Reason = "equal-failures" // the head failed the same way too often
+	ReasonEqualFailures Reason = "equal-failures"  // the head failed the same way too often
 )
 
 // LotState is the state of a lot. It only moves forward: released → running → complete → closed.

@@ -43,12 +43,17 @@ func TestCeremonyDemo(t *testing.T) {
 		}
 	}
 	wipedOut(t, filepath.Join(dir, "demo"))
-	killed(t, program, filepath.Join(dir, "demo"), filepath.Join(dir, "killed"))
+	for try := 0; killed(t, program, filepath.Join(dir, "demo"), filepath.Join(dir, "killed-"+strconv.Itoa(try))); try++ {
+		if try == 2 {
+			t.Fatal("SoftHSM lost its token three times")
+		}
+	}
 }
 
 // killed holds the demonstration's first ceremony anew, in a process that is killed later each time, until one comes through.
-// What then is on the token must be what the transcript says.
-func killed(t *testing.T, program, demo, dir string) {
+// What then is on the token must be what the transcript says. It reports true when SoftHSM itself lost its token, whose file it
+// writes over in place: no ceremony can go on after that, and the program said so.
+func killed(t *testing.T, program, demo, dir string) (lost bool) {
 	t.Helper()
 	perso := func(args ...string) *exec.Cmd {
 		c := exec.CommandContext(t.Context(), program, args...)
@@ -84,6 +89,10 @@ func killed(t *testing.T, program, demo, dir string) {
 		if err == nil {
 			break
 		}
+		if c.ProcessState.Exited() && strings.Contains(said.String(), "no token labelled") {
+			t.Logf("SoftHSM has no token after %d kills", kills)
+			return true
+		}
 		if c.ProcessState.Exited() { // not by us
 			t.Fatalf("after %d kills: %v\n%s", kills, err, said.String())
 		}
@@ -97,6 +106,7 @@ func killed(t *testing.T, program, demo, dir string) {
 			t.Errorf("%s after %d kills: %v\n%s", args[1], kills, err, out)
 		}
 	}
+	return false
 }
 
 // wipedOut looks for what custodians entered in everything that the ceremonies left, beside the custodians' own files and
