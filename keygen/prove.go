@@ -96,13 +96,14 @@ func proveAct(cp checkpoint.Checkpoint, c entry.Claim, item *bus.ServeItem) (ent
 // proveTime compares the ledger's stamp with the vault's clock and the release's end. Only the beginning of a session can be too
 // old, and then it is begun again: what follows may have waited while the vault was away, and a verdict that is due never ages.
 func (v *Vault) proveTime(l *lot, a entry.Act) error {
-	off := v.cfg.Now().Sub(a.At)
+	now := v.cfg.Now()
+	off := now.Sub(a.At)
 	switch {
 	case off < -MaxClockSkew:
 		return refuse("the ledger's time is %v ahead", (-off).Round(time.Second))
 	case a.N > 0:
 		return nil
-	case !a.At.Before(l.release.Expires):
+	case !a.At.Before(l.release.Expires) || !now.Before(l.release.Expires): // whatever the ledger's clock says
 		return refuse("release of lot %q has expired", l.release.Lot)
 	case off > MaxClockSkew:
 		return failure{Reason: perso.ReasonStale, Step: stepInitialize, Again: true}

@@ -135,7 +135,7 @@ func TestLies(t *testing.T) {
 		"I4: the state of the act before": {shown(keepState(2)), "came with act"},
 		"time: an hour ahead": {shown(func(n uint8, i *bus.ServeItem) {}, func(a *attempt) {
 			a.at = func(e *entry.Act) { e.At = e.At.Add(time.Hour) }
-		}), "time is off"},
+		}), "1h0m0s ahead"},
 		"I7: after the release has expired": {func(l *liar) bus.ServeResult {
 			l.now = l.release.Expires.Add(time.Second)
 			return claimed(0, 0)(l)
@@ -144,7 +144,7 @@ func TestLies(t *testing.T) {
 			before := l.now
 			l.now = l.release.Expires.Add(time.Second)
 			return shown(func(n uint8, i *bus.ServeItem) {}, func(a *attempt) { a.at = func(e *entry.Act) { e.At = before } })(l)
-		}, "time is off"},
+		}, "has expired"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
