@@ -74,6 +74,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	if err := d.prepare(ctx); err != nil {
 		return fmt.Errorf("preparing the demo site: %w", err)
 	}
+	release, err := site.Hold(o.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	sup := site.NewSupervisor(d.site, slog.New(slog.DiscardHandler))
 	done := make(chan error, 1)
 	go func() { done <- sup.Run(ctx, d.site.Processes(true)) }()

@@ -30,11 +30,9 @@ func TestReplacesNothingInVain(t *testing.T) {
 		}
 		edit(&o)
 		if name == "running" {
-			started := make(chan struct{})
-			sup := site.NewSupervisor(&site.Site{Dir: o.Dir}, nil)
-			sup.Started = func() { close(started) }
-			go func() { _ = sup.Run(t.Context(), nil) }()
-			<-started
+			if _, err := site.Hold(o.Dir); err != nil {
+				t.Fatal(err)
+			}
 		}
 		err := Run(t.Context(), o)
 		if err == nil || name == "running" && !errors.Is(err, site.ErrRunning) {

@@ -9,14 +9,14 @@ import (
 	"syscall"
 )
 
-// lockFile is held by the supervisor for as long as it runs: two of them would fight for the site's bus and its chips.
+// lockFile is held by who runs the whole factory, for as long as he does: two would fight for the site's bus and its chips.
 const lockFile = "lock"
 
 // ErrRunning says that a site's factory runs already.
 var ErrRunning = errors.New("its factory is running")
 
-// hold takes the site for one supervisor. The kernel lets go when the process ends, however it ends.
-func hold(dir string) (release func() error, err error) {
+// Hold takes a site for the one who runs its whole factory. The kernel lets go when the process ends, however it ends.
+func Hold(dir string) (release func() error, err error) {
 	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("locking site %q: %w", dir, err)
@@ -33,7 +33,7 @@ func CheckIdle(dir string) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	release, err := hold(dir)
+	release, err := Hold(dir)
 	if err != nil {
 		return err
 	}

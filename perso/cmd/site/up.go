@@ -54,7 +54,6 @@ func (s *Site) Processes(farm bool) []Process {
 // Supervisor keeps the zones' processes running: whatever dies is started again, because recovery is the normal start.
 type Supervisor struct {
 	Program string // path of the program that serves the zones; empty is this one
-	Started func() // called once the site is this supervisor's; may be nil
 
 	site *Site
 	log  *slog.Logger
@@ -70,16 +69,7 @@ func NewSupervisor(s *Site, log *slog.Logger) *Supervisor {
 
 // Run keeps the processes running until the context ends, then stops them one by one, the last started first: each can
 // still finish with the others what it has begun.
-// A site that is run already is refused.
-func (v *Supervisor) Run(ctx context.Context, all []Process) (err error) {
-	release, err := hold(v.site.Dir)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, release()) }()
-	if v.Started != nil {
-		v.Started()
-	}
+func (v *Supervisor) Run(ctx context.Context, all []Process) error {
 	if err := os.MkdirAll(v.site.path("log"), 0o755); err != nil {
 		return fmt.Errorf("making the log folder: %w", err)
 	}

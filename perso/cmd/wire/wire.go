@@ -6,6 +6,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -116,12 +117,14 @@ func newUpCmd(env *cli.Env) *cobra.Command {
 				return err
 			}
 			_, err = os.Stat(s.FarmDir())
-			sup := site.NewSupervisor(s, zoneLog(env.Err))
-			sup.Started = func() {
-				fmt.Fprintf(env.Err, "site %s (%s) starts on %s, which takes some seconds; logs in %s; stop with Ctrl-C\n",
-					s.Config.Site, s.Config.Env, s.Config.Listen, filepath.Join(s.Dir, "log"))
+			farm := err == nil
+			release, err := site.Hold(s.Dir)
+			if err != nil {
+				return err
 			}
-			return sup.Run(cmd.Context(), s.Processes(err == nil))
+			fmt.Fprintf(env.Err, "site %s (%s) starts on %s, which takes some seconds; logs in %s; stop with Ctrl-C\n",
+				s.Config.Site, s.Config.Env, s.Config.Listen, filepath.Join(s.Dir, "log"))
+			return errors.Join(site.NewSupervisor(s, zoneLog(env.Err)).Run(cmd.Context(), s.Processes(farm)), release())
 		},
 	}
 }
