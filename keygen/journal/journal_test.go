@@ -341,16 +341,19 @@ func TestCheckpointIsTorn(t *testing.T) {
 	checkSlots(t, "first slot rotten", rotten, after, 123)
 	checkSlots(t, "second slot rotten", after, rotten, 123)
 	path := filepath.Join(memoryWith(t, rotten, rotten), fileCheckpoint)
-	for name, do := range map[string]func() error{
-		"both rotten": func() error { return nil },
-		"cut short":   func() error { return os.Truncate(path, slotBytes) },
-		"gone":        func() error { return os.Remove(path) },
+	for _, c := range []struct {
+		name string
+		do   func() error
+	}{
+		{"both rotten", func() error { return nil }},
+		{"cut short", func() error { return os.Truncate(path, slotBytes) }},
+		{"gone", func() error { return os.Remove(path) }},
 	} {
-		if err := do(); err != nil {
+		if err := c.do(); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := OpenMemory(filepath.Dir(path)); err == nil {
-			t.Errorf("%s: opened", name)
+			t.Errorf("%s: opened", c.name)
 		}
 	}
 }
