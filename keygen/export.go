@@ -105,7 +105,9 @@ func (l *lot) proveGood(cp checkpoint.Checkpoint, item bus.ExportItem) (entry.Cl
 	case o.Verdict != perso.VerdictGood || o.Receipt == [32]byte{}:
 		return c, refuse("unit %d generation %d ended %q", c.Unit, c.Gen, o.Verdict)
 	}
-	switch good, withCert := l.seen.proven(c, entry.Hash(item.Claim.Entry), o.Cert); {
+	switch good, withCert, err := l.seen.proven(c, entry.Hash(item.Claim.Entry), o.Cert); {
+	case err != nil:
+		return c, err
 	case !good:
 		return c, refuse("unit %d generation %d is good in the log, but did not prove it here", c.Unit, c.Gen)
 	case !withCert:

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash"
 
@@ -44,18 +45,18 @@ func parseRendered(b []byte) (rendered, error) {
 
 const resultScript, resultGood = "script", "good"
 
-// index is what a lot's receipts say, in memory: it finds replays, second claims and repeated acts. It is rebuilt from the
+// index is what a lot's receipts say, at hand: it finds replays, second claims and repeated acts. It is rebuilt from the
 // journal and knows only what this vault served; other vaults of the site have their own.
 //
-// A lot has up to a million units, so it keeps 32 bytes of each and not what can be read in the journal. Claims, sessions
-// and certificates are in it as tags: 64 bits of an HMAC. Who owns the ledger chooses the content of claims, and a line
+// A lot has up to a million units, so it keeps 32 bytes of each and not what can be read in the journal, and of those bytes
+// only the ones in use in memory. Claims, sessions and certificates are in it as tags: 64 bits of an HMAC. Who owns the ledger chooses the content of claims, and a line
 // that of sessions; but the key never leaves the vault, so nobody can look for two with one tag: all that is left is to
 // ask the vault 2^63 times, each time with another entry in the log.
 type index struct {
 	mac      hash.Hash // HMAC-SHA-256 under the index key of the lot
-	units    pages[seenUnit]
-	sessions pages[seenSession]
-	kis      *pages[uint64] // tags of the sealed Ki that units were found good with; of a lot with random Ki
+	units    *pages[seenUnit]
+	sessions *pages[seenSession]
+	kis      *pages[uint64] // tags of the sealed Ki that units were found good with; of a lot that has sealed ones
 	goods    uint64
 }
 
@@ -89,8 +90,47 @@ type seenSession struct {
 // maxReceipts bounds the receipts of a lot: a million units of a thousand acts each.
 const maxReceipts = 1<<32 - 2
 
-func newIndex(key []byte, units uint64, sessions int) *index {
-	return &index{mac: hmac.New(sha256.New, key), units: newPages[seenUnit](units), sessions: newPages[seenSession](uint64(sessions))}
+func newIndex(key []byte, units uint64, sessions int, g paging) *index {
+	mac := hmac.New(sha256.New, key)
+	return &index{mac: mac, units: newPages(units, unitLayout(), mac, g), sessions: newPages(uint64(sessions), sessionLayout(), mac, g),
+		kis: newPages(units, tagLayout(), mac, g)}
+}
+
+// close gives back what the index has outside memory.
+func (x *index) close() error { return errors.Join(x.units.close(), x.sessions.close(), x.kis.close()) }
+
+func unitLayout() layout[seenUnit] {
+	return layout[seenUnit]{bytes: 32, put: func(b []byte, u seenUnit) {
+		binary.BigEndian.PutUint64(b, u.claim)
+		binary.BigEndian.PutUint64(b[8:], u.session)
+		binary.BigEndian.PutUint64(b[16:], u.cert)
+		binary.BigEndian.PutUint32(b[24:], u.eidOf)
+		b[28], b[29] = byte(u.gen), byte(u.is)
+	}, get: func(b []byte) seenUnit {
+		return seenUnit{claim: binary.BigEndian.Uint64(b), session: binary.BigEndian.Uint64(b[8:]), cert: binary.BigEndian.Uint64(b[16:]),
+			eidOf: binary.BigEndian.Uint32(b[24:]), gen: perso.Generation(b[28]), is: unitMarks(b[29])}
+	}}
+}
+
+func sessionLayout() layout[seenSession] {
+	return layout[seenSession]{bytes: 17 + 4*perso.MaxActs, put: func(b []byte, s seenSession) {
+		binary.BigEndian.PutUint64(b, s.serial)
+		binary.BigEndian.PutUint64(b[8:], s.tag)
+		for n, seq := range s.acts {
+			binary.BigEndian.PutUint32(b[16+4*n:], seq)
+		}
+		b[16+4*perso.MaxActs] = map[bool]byte{true: 1}[s.used]
+	}, get: func(b []byte) seenSession {
+		s := seenSession{serial: binary.BigEndian.Uint64(b), tag: binary.BigEndian.Uint64(b[8:]), used: b[16+4*perso.MaxActs] != 0}
+		for n := range s.acts {
+			s.acts[n] = binary.BigEndian.Uint32(b[16+4*n:])
+		}
+		return s
+	}}
+}
+
+func tagLayout() layout[uint64] {
+	return layout[uint64]{bytes: 8, put: binary.BigEndian.PutUint64, get: binary.BigEndian.Uint64}
 }
 
 // What a tag is of.
@@ -114,16 +154,42 @@ func (x *index) add(r rendered) error {
 	if uint64(e.Unit) >= x.units.len || uint64(r.Index) >= x.units.len || int(e.N) >= perso.MaxActs || e.Seq > maxReceipts {
 		return fmt.Errorf("receipt %d is of unit %d, act %d, which the lot does not have", e.Seq, e.Unit, e.N)
 	}
-	s, tag := x.sessions.at(r.Serial%x.sessions.len), x.tag(tagSession, e.Session)
-	if !s.used || s.serial != r.Serial || s.tag != tag {
-		*s = seenSession{serial: r.Serial, tag: tag, used: true}
+	if err := x.addSession(r); err != nil {
+		return err
 	}
-	s.acts[e.N] = uint32(e.Seq) + 1
-	u, claim := x.units.at(uint64(e.Unit)), x.tag(tagClaim, e.Claim)
+	if err := x.addUnit(r); err != nil {
+		return err
+	}
+	of, err := x.units.get(uint64(r.Index))
+	if err != nil {
+		return err
+	}
+	of.eidOf = uint32(e.Unit) + 1
+	return x.units.set(uint64(r.Index), of)
+}
+
+func (x *index) addSession(r rendered) error {
+	place, tag := r.Serial%x.sessions.len, x.tag(tagSession, r.receipt.Session)
+	s, err := x.sessions.get(place)
+	if err != nil {
+		return err
+	}
+	if !s.used || s.serial != r.Serial || s.tag != tag {
+		s = seenSession{serial: r.Serial, tag: tag, used: true}
+	}
+	s.acts[r.receipt.N] = uint32(r.receipt.Seq) + 1
+	return x.sessions.set(place, s)
+}
+
+func (x *index) addUnit(r rendered) error {
+	e, claim := r.receipt, x.tag(tagClaim, r.receipt.Claim)
+	u, err := x.units.get(uint64(e.Unit))
+	if err != nil {
+		return err
+	}
 	if u.is&unitSeen == 0 || u.claim != claim {
 		u.claim, u.gen, u.is, u.session, u.cert = claim, e.Gen, unitSeen, 0, 0
 	}
-	x.units.at(uint64(r.Index)).eidOf = uint32(e.Unit) + 1
 	if e.Result == resultScript && u.is&unitWrote == 0 {
 		u.session = r.Serial
 		if e.N > 0 {
@@ -136,24 +202,28 @@ func (x *index) add(r rendered) error {
 	if e.Result == resultGood && u.is&unitGood == 0 {
 		u.is |= unitGood
 		u.cert = x.tag(tagCert, sha256.Sum256(r.Cert))
-		x.addKi(e.Unit, r.Ki)
+		if err := x.addKi(e.Unit, r.Ki); err != nil {
+			return err
+		}
 		x.goods++
 	}
-	return nil
+	return x.units.set(uint64(e.Unit), u)
 }
 
 // act gives the number of an act's last receipt.
-func (x *index) act(s perso.Session, serial uint64, n uint8) (seq uint64, known bool) {
-	seen := x.sessions.peek(serial % x.sessions.len)
-	if !seen.used || seen.serial != serial || int(n) >= len(seen.acts) || seen.acts[n] == 0 || seen.tag != x.tag(tagSession, s) {
-		return 0, false
+func (x *index) act(s perso.Session, serial uint64, n uint8) (seq uint64, known bool, err error) {
+	seen, err := x.sessions.get(serial % x.sessions.len)
+	if err != nil || !seen.used || seen.serial != serial || int(n) >= len(seen.acts) || seen.acts[n] == 0 || seen.tag != x.tag(tagSession, s) {
+		return 0, false, err
 	}
-	return uint64(seen.acts[n]) - 1, true
+	return uint64(seen.acts[n]) - 1, true, nil
 }
 
 // admitSession refuses a challenge that was used by another session, or that is too old to know.
 func (x *index) admitSession(s perso.Session, serial uint64) error {
-	switch seen := x.sessions.peek(serial % x.sessions.len); {
+	switch seen, err := x.sessions.get(serial % x.sessions.len); {
+	case err != nil:
+		return err
 	case !seen.used || seen.serial < serial:
 		return nil
 	case seen.serial > serial:
@@ -167,12 +237,17 @@ func (x *index) admitSession(s perso.Session, serial uint64) error {
 // admitClaim refuses a claim that contradicts one that was served: another chip for the unit or EID, or a generation that
 // was superseded (I1).
 func (x *index) admitClaim(c entry.Claim, hash [32]byte) error {
-	u := x.units.peek(uint64(c.Unit))
-	same := u.is&unitSeen != 0 && u.claim == x.tag(tagClaim, hash)
-	switch of := x.units.peek(uint64(c.Index)).eidOf; {
-	case same:
+	u, err := x.units.get(uint64(c.Unit))
+	if err != nil {
+		return err
+	}
+	of, err := x.units.get(uint64(c.Index))
+	switch {
+	case err != nil:
+		return err
+	case u.is&unitSeen != 0 && u.claim == x.tag(tagClaim, hash):
 		return nil
-	case of != 0:
+	case of.eidOf != 0:
 		return refuse("EID index %d was claimed otherwise", c.Index)
 	case u.is&unitSeen == 0:
 		return nil
@@ -195,48 +270,20 @@ type history struct {
 // wroteBefore says whether another session than this one began to write.
 func (h history) wroteBefore(serial uint64) bool { return h.wrote && h.session != serial }
 
-func (x *index) history(c entry.Claim, hash [32]byte) history {
-	u := x.units.peek(uint64(c.Unit))
-	if u.is&unitSeen == 0 || u.claim != x.tag(tagClaim, hash) {
-		return history{}
+func (x *index) history(c entry.Claim, hash [32]byte) (history, error) {
+	u, err := x.units.get(uint64(c.Unit))
+	if err != nil || u.is&unitSeen == 0 || u.claim != x.tag(tagClaim, hash) {
+		return history{}, err
 	}
-	return history{wrote: u.is&unitWrote != 0, secrets: u.is&unitSecrets != 0, good: u.is&unitGood != 0, session: u.session}
+	return history{wrote: u.is&unitWrote != 0, secrets: u.is&unitSecrets != 0, good: u.is&unitGood != 0, session: u.session}, nil
 }
 
 // proven says whether a claim was found good, and with the certificate of this hash. No word of the log stands in for that.
-func (x *index) proven(c entry.Claim, hash, cert [32]byte) (good, withCert bool) {
-	if !x.history(c, hash).good {
-		return false, false
+func (x *index) proven(c entry.Claim, hash, cert [32]byte) (good, withCert bool, err error) {
+	h, err := x.history(c, hash)
+	if err != nil || !h.good {
+		return false, false, err
 	}
-	return true, x.units.peek(uint64(c.Unit)).cert == x.tag(tagCert, cert)
-}
-
-// pageItems are made at once: a lot that has just begun costs little.
-const pageItems = 512
-
-// pages is an array of a known length of which pages that nobody touched do not exist.
-type pages[T any] struct {
-	len  uint64
-	made []*[pageItems]T
-}
-
-func newPages[T any](n uint64) pages[T] {
-	return pages[T]{len: n, made: make([]*[pageItems]T, (n+pageItems-1)/pageItems)}
-}
-
-// at gives an item to change.
-func (p *pages[T]) at(i uint64) *T {
-	page := &p.made[i/pageItems]
-	if *page == nil {
-		*page = new([pageItems]T)
-	}
-	return &(*page)[i%pageItems]
-}
-
-// peek gives an item to read; the zero one where there is none.
-func (p *pages[T]) peek(i uint64) (item T) {
-	if i < p.len && p.made[i/pageItems] != nil {
-		item = p.made[i/pageItems][i%pageItems]
-	}
-	return item
+	u, err := x.units.get(uint64(c.Unit))
+	return true, u.cert == x.tag(tagCert, cert), err
 }

@@ -1,10 +1,14 @@
 package keygen
 
 import (
+	"bytes"
+	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"io"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
@@ -17,7 +21,7 @@ import (
 func TestIndexForgetsTheOldest(t *testing.T) {
 	t.Parallel()
 	const places = 1000
-	x := newIndex([]byte("key"), 2*places, places)
+	x := newIndex([]byte("key"), 2*places, places, usualPaging(noRoom))
 	session := func(i uint64) (s perso.Session) { binary.BigEndian.PutUint64(s[:], i+1); return s }
 	for i := range uint64(places + 2) {
 		err := x.add(rendered{Serial: 10 + i, Index: uint32(i), receipt: entry.Receipt{Unit: perso.Unit(i), Session: session(i), Result: resultScript}})
@@ -31,9 +35,9 @@ func TestIndexForgetsTheOldest(t *testing.T) {
 			t.Errorf("challenge %d for a new session: %v", serial, err)
 		}
 	}
-	_, known := x.act(session(5), 15, 0)
-	_, forgotten := x.act(session(0), 10, 0)
-	if err := x.admitSession(session(5), 15); err != nil || !known || forgotten {
+	_, known, err1 := x.act(session(5), 15, 0)
+	_, forgotten, err2 := x.act(session(0), 10, 0)
+	if err := errors.Join(err1, err2, x.admitSession(session(5), 15)); err != nil || !known || forgotten {
 		t.Errorf("a remembered session: %v, %v, %v", err, known, forgotten)
 	}
 	if err := x.admitSession(session(5), 16); err == nil {
@@ -43,7 +47,7 @@ func TestIndexForgetsTheOldest(t *testing.T) {
 
 func TestIndexRefusesReceiptsOfNoUnit(t *testing.T) {
 	t.Parallel()
-	x := newIndex([]byte("key"), 3, 10)
+	x := newIndex([]byte("key"), 3, 10, usualPaging(noRoom))
 	for name, r := range map[string]rendered{
 		"unit": {receipt: entry.Receipt{Unit: 3}}, "EID": {Index: 3}, "act": {receipt: entry.Receipt{N: perso.MaxActs}},
 		"number": {receipt: entry.Receipt{Seq: maxReceipts + 1}},
@@ -157,7 +161,7 @@ func TestIndexIsLikeAPlainOne(t *testing.T) {
 	var refused, taken, replayed int
 	for seed := range uint64(60) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		x := newIndex([]byte{byte(seed)}, units, places)
+		x := newIndex([]byte{byte(seed)}, units, places, paging{items: 1 + seed%5, resident: 1 + int(seed/5)%4, room: (&rooms{}).make})
 		p := &plainIndex{places: places, units: map[perso.Unit]*plainUnit{}, eids: map[perso.EIDIndex][32]byte{}, serials: map[uint64]perso.Session{},
 			highest: map[uint64]uint64{}, acts: map[plainAct]uint64{}, anything: map[uint64]bool{}}
 		for seq := range uint64(600) {
@@ -171,7 +175,10 @@ func TestIndexIsLikeAPlainOne(t *testing.T) {
 				refused++
 				continue
 			}
-			had, known := x.act(e.Session, d.r.Serial, e.N)
+			had, known, err := x.act(e.Session, d.r.Serial, e.N)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if wantSeq, wantKnown := p.act(e.Session, d.r.Serial, e.N); known != wantKnown || known && had != wantSeq {
 				t.Fatalf("seed %d, act %d: known %v as %d, the plain index has %v as %d", seed, seq, known, had, wantKnown, wantSeq)
 			}
@@ -184,8 +191,12 @@ func TestIndexIsLikeAPlainOne(t *testing.T) {
 			p.add(d.r)
 			taken++
 			cert := sha256.Sum256([]byte{byte(rng.Uint64N(3))})
-			got, want := x.history(d.claim, d.hash), p.history(d.claim, d.hash)
-			good, withCert := x.proven(d.claim, d.hash, cert)
+			got, err1 := x.history(d.claim, d.hash)
+			good, withCert, err2 := x.proven(d.claim, d.hash, cert)
+			if err := errors.Join(err1, err2); err != nil {
+				t.Fatal(err)
+			}
+			want := p.history(d.claim, d.hash)
 			if got != want || x.goods != p.goods || good != want.good || withCert != (good && p.units[d.claim.Unit].cert == cert) {
 				t.Fatalf("seed %d, act %d: %+v, %d good, proven %v %v; the plain index has %+v, %d", seed, seq, got, x.goods, good, withCert, want, p.goods)
 			}
@@ -196,36 +207,141 @@ func TestIndexIsLikeAPlainOne(t *testing.T) {
 	}
 }
 
-// What the vault keeps in memory of a lot that is being made: not more than 48 bytes of each unit, and of its sessions a
-// fixed amount.
+// What the vault keeps in memory of a lot does not grow with the lot: the tags of the pages aside, 16 bytes for 512 units.
 func TestIndexIsSmall(t *testing.T) { // not parallel: it reads the heap of the process
-	const units, perUnit, fixed = 100_000, 48, 4 << 20
+	few, many := heapOfIndex(t, 20_000), heapOfIndex(t, 400_000)
+	t.Logf("20,000 units: %.2f MiB, 400,000 units: %.2f MiB", float64(few)/(1<<20), float64(many)/(1<<20))
+	if grown := many - few; grown > 64<<10 || many > 3<<20 {
+		t.Errorf("the index has %d bytes, and %d of a lot that is larger by 380,000 units", few, many)
+	}
+}
+
+func heapOfIndex(t *testing.T, units uint64) int64 {
+	t.Helper()
 	before := heap()
-	x := newIndex([]byte("key"), units, MaxRememberedSessions)
-	for u := range uint64(units) {
+	x := newIndex([]byte("key"), units, MaxRememberedSessions, usualPaging((&rooms{dir: t.TempDir()}).make))
+	for u := range units {
 		d := rendered{Serial: u, Index: uint32(u), Cert: []byte{1}}
 		binary.BigEndian.PutUint64(d.receipt.Claim[:], u)
 		binary.BigEndian.PutUint64(d.receipt.Session[:], u)
 		d.receipt.Unit = perso.Unit(u)
-		for n := range uint8(4) {
-			d.receipt.N, d.receipt.Seq, d.receipt.Result = n, 4*u+uint64(n), resultScript
-			if n == 3 {
-				d.receipt.Result = resultGood
-			}
+		for n, result := range []string{resultScript, resultGood} {
+			d.receipt.N, d.receipt.Seq, d.receipt.Result = uint8(n), 2*u+uint64(n), result
 			if err := x.add(d); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
 	used := int64(heap()) - int64(before)
-	t.Logf("%d units: %.2f MiB, %.1f bytes a unit", units, float64(used)/(1<<20), float64(used)/units)
-	if used > units*perUnit+fixed {
-		t.Errorf("the index has %d bytes, want at most %d", used, units*perUnit+fixed)
+	for _, u := range []uint64{0, 700, units / 2, units - 1} {
+		c, hash := entry.Claim{Unit: perso.Unit(u), Index: perso.EIDIndex(u)}, [32]byte{}
+		binary.BigEndian.PutUint64(hash[:], u)
+		if good, withCert, err := x.proven(c, hash, sha256.Sum256([]byte{1})); !good || !withCert || err != nil {
+			t.Errorf("unit %d of %d: proven %v, %v, %v", u, units, good, withCert, err)
+		}
 	}
 	if x.goods != units {
 		t.Errorf("%d good", x.goods)
 	}
+	if err := x.close(); err != nil {
+		t.Error(err)
+	}
+	return used
 }
+
+// A page that the disk lost, changed or gave back from earlier is an error, and never an item.
+func TestPagesTrustNoDisk(t *testing.T) {
+	t.Parallel()
+	for name, spoil := range map[string]func(r *room, before []byte){
+		"one bit":       func(r *room, _ []byte) { r.b[9] ^= 4 },
+		"all zero":      func(r *room, _ []byte) { clear(r.b) },
+		"an older page": func(r *room, before []byte) { copy(r.b, before) },
+		"cut short":     func(r *room, _ []byte) { r.b = r.b[:5] },
+		"unreadable":    func(r *room, _ []byte) { r.fails = true },
+	} {
+		var made room
+		x := newPages(100, tagLayout(), hmac.New(sha256.New, []byte("key")), paging{items: 4, resident: 1, room: func() (Scratch, error) { return &made, nil }})
+		set := func(i, to uint64) error { return x.set(i, to) }
+		if err := errors.Join(set(1, 7), set(50, 1)); err != nil {
+			t.Fatal(err)
+		}
+		before := bytes.Clone(made.b)
+		if err := errors.Join(set(1, 8), set(50, 2)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := x.get(1); err != nil || got != 8 {
+			t.Fatalf("unspoilt: %d, %v", got, err)
+		}
+		if _, err := x.get(50); err != nil {
+			t.Fatal(err)
+		}
+		spoil(&made, before)
+		if got, err := x.get(1); err == nil {
+			t.Errorf("%s: read %d", name, got)
+		}
+	}
+}
+
+// A full disk is an error of the one who asked, and what is in memory stays right.
+func TestPagesWithoutRoom(t *testing.T) {
+	t.Parallel()
+	x := newPages(100, tagLayout(), hmac.New(sha256.New, []byte("key")), paging{items: 4, resident: 1, room: noRoom})
+	if err := x.set(1, 7); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.set(50, 1); !errors.Is(err, errNoRoom) {
+		t.Errorf("another page: %v", err)
+	}
+	if got, err := x.get(1); err != nil || got != 7 {
+		t.Errorf("the page in memory: %d, %v", got, err)
+	}
+	if err := x.set(100, 1); err == nil {
+		t.Error("an item beyond the end was taken")
+	}
+	if got, err := x.get(100); err != nil || got != 0 {
+		t.Errorf("an item beyond the end: %d, %v", got, err)
+	}
+}
+
+var errNoRoom = errors.New("disk full")
+
+func noRoom() (Scratch, error) { return nil, errNoRoom }
+
+// rooms makes scratches: files in a folder, or memory without one.
+type rooms struct{ dir string }
+
+func (r *rooms) make() (Scratch, error) {
+	if r.dir == "" {
+		return &room{}, nil
+	}
+	return os.CreateTemp(r.dir, "scratch")
+}
+
+// room is a scratch in memory.
+type room struct {
+	b     []byte
+	fails bool
+}
+
+func (r *room) ReadAt(p []byte, off int64) (int, error) {
+	if r.fails {
+		return 0, errNoRoom
+	}
+	n := copy(p, r.b[min(off, int64(len(r.b))):])
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (r *room) WriteAt(p []byte, off int64) (int, error) {
+	if short := int(off) + len(p) - len(r.b); short > 0 {
+		r.b = append(r.b, make([]byte, short)...)
+	}
+	return copy(r.b[off:], p), nil
+}
+
+func (r *room) Close() error { return nil }
 
 // heap is how many bytes are in use after everything else was swept.
 func heap() uint64 {

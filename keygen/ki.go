@@ -77,8 +77,10 @@ func (r *run) bindKi() error {
 	switch {
 	case r.proven && len(r.state.Ki) == 0, len(r.state.Ki) > 0 && !bytes.Equal(r.state.Ki, hash[:]):
 		return refuse("the Ki on record is not the one of session %s", r.act.Session)
-	case r.past.good && !r.l.seen.provenKi(r.claim.Unit, hash):
-		return refuse("the Ki on record is not the one that unit %d proved itself with", r.claim.Unit)
+	case r.past.good:
+		if err := r.l.seen.provenKi(r.claim.Unit, hash); err != nil {
+			return err
+		}
 	}
 	r.state.Ki = hash[:]
 	return nil
@@ -114,28 +116,28 @@ func (x *variables) openKi(to *[keyBytes]byte) error {
 
 // proveKi demands that what is exported is the Ki that the unit proved itself with.
 func (l *lot) proveKi(c entry.Claim, sealed []byte) error {
-	if l.randomKi() && !l.seen.provenKi(c.Unit, sha256.Sum256(sealed)) {
-		return refuse("the Ki on record is not the one that unit %d proved itself with", c.Unit)
+	if !l.randomKi() {
+		return nil
 	}
-	return nil
+	return l.seen.provenKi(c.Unit, sha256.Sum256(sealed))
 }
 
 // tagKi is the tag of the hash of a sealed Ki in the index.
 const tagKi = 'k'
 
 // addKi notes the Ki that a unit was found good with.
-func (x *index) addKi(u perso.Unit, sealed []byte) {
+func (x *index) addKi(u perso.Unit, sealed []byte) error {
 	if len(sealed) == 0 {
-		return
+		return nil
 	}
-	if x.kis == nil {
-		p := newPages[uint64](x.units.len)
-		x.kis = &p
-	}
-	*x.kis.at(uint64(u)) = x.tag(tagKi, sha256.Sum256(sealed))
+	return x.kis.set(uint64(u), x.tag(tagKi, sha256.Sum256(sealed)))
 }
 
-// provenKi says whether a unit was found good with the sealed Ki of this hash.
-func (x *index) provenKi(u perso.Unit, hash [32]byte) bool {
-	return x.kis != nil && uint64(u) < x.units.len && *x.kis.at(uint64(u)) == x.tag(tagKi, hash)
+// provenKi refuses another sealed Ki than the one of the hash that the unit was found good with.
+func (x *index) provenKi(u perso.Unit, hash [32]byte) error {
+	tag, err := x.kis.get(uint64(u))
+	if err == nil && tag != x.tag(tagKi, hash) {
+		err = refuse("the Ki on record is not the one that unit %d proved itself with", u)
+	}
+	return err
 }

@@ -335,6 +335,9 @@ func (l *lot) close() {
 	l.challenge.Wipe()
 	l.receipts.Wipe()
 	l.indexing.Wipe()
+	if l.seen != nil {
+		_ = l.seen.close() // what it would say of the disk matters to nobody any more
+	}
 }
 
 // take locks an open lot. The caller unlocks it, and takes v.mu not before that.

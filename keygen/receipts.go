@@ -20,6 +20,8 @@ type Journal interface {
 	Append(lot perso.Name, count uint64, records [][]byte) error
 	// Read calls each with the records from a number on, until each returns false. A lot without records has none.
 	Read(lot perso.Name, from uint64, each func(record []byte) (more bool, err error)) error
+	// Scratch gives room beside the records, which ends when it is closed, or with the process.
+	Scratch() (Scratch, error)
 }
 
 // MaxReceiptsPerReply bounds one portion: a receipt has about 700 bytes, a message 900 KiB.
@@ -54,7 +56,7 @@ func (v *Vault) replay(l *lot) (count uint64, err error) {
 	head := [32]byte{}
 	var seen *index
 	if opened := !l.receipts.IsZero(); opened {
-		if seen, err = l.newIndex(); err != nil {
+		if seen, err = l.newIndex(v.cfg.Journal.Scratch); err != nil {
 			return 0, err
 		}
 	}
@@ -76,15 +78,18 @@ func (v *Vault) replay(l *lot) (count uint64, err error) {
 		return true, nil
 	})
 	if err != nil {
+		if seen != nil {
+			err = errors.Join(err, seen.close())
+		}
 		return count, fmt.Errorf("reading receipts of lot %q: %w", l.release.Lot, err)
 	}
 	l.seen, l.next, l.head = seen, count, head
 	return count, nil
 }
 
-func (l *lot) newIndex() (x *index, err error) {
+func (l *lot) newIndex(room func() (Scratch, error)) (x *index, err error) {
 	err = l.indexing.Reveal(func(key []byte) error {
-		x = newIndex(key, l.release.Units(), MaxRememberedSessions)
+		x = newIndex(key, l.release.Units(), MaxRememberedSessions, usualPaging(room))
 		return nil
 	})
 	return x, err

@@ -131,14 +131,19 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 		return nil, err
 	}
 	hash, seen := entry.Hash(item.Claim.Entry), b.l.seen
-	if err := errors.Join(seen.admitClaim(claim, hash), seen.admitSession(act.Session, act.Serial)); err != nil {
+	if err := seen.admitClaim(claim, hash); err != nil {
+		return nil, err
+	}
+	if err := seen.admitSession(act.Session, act.Serial); err != nil {
 		return nil, err
 	}
 	r := &run{ctx: ctx, v: b.v, l: b.l, item: item, claim: claim, act: act}
 	if r.previous, err = b.servedBefore(act); err != nil {
 		return nil, err
 	}
-	r.past = seen.history(claim, hash)
+	if r.past, err = seen.history(claim, hash); err != nil {
+		return nil, err
+	}
 	if r.previous == nil {
 		err = b.v.proveTime(b.l, act)
 	}
@@ -149,18 +154,15 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 
 // servedBefore finds what this vault answered to the act; other answers of the chip under the same number are a replay.
 func (b *batch) servedBefore(a entry.Act) (*rendered, error) {
-	seq, known := b.l.seen.act(a.Session, a.Serial, a.N)
-	if !known {
-		return nil, nil
+	seq, known, err := b.l.seen.act(a.Session, a.Serial, a.N)
+	if err != nil || !known {
+		return nil, err
 	}
 	var r rendered
 	if seq >= b.base {
 		r = b.fresh[seq-b.base]
-	} else {
-		var err error
-		if r, err = b.v.recordAt(b.l, seq); err != nil {
-			return nil, err
-		}
+	} else if r, err = b.v.recordAt(b.l, seq); err != nil {
+		return nil, err
 	}
 	if r.receipt.Session != a.Session || r.receipt.N != a.N {
 		return nil, fmt.Errorf("receipt %d is not of act %d of session %s", seq, a.N, a.Session)

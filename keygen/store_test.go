@@ -59,6 +59,10 @@ func (s *storeDouble) Read(lot perso.Name, from uint64, each func([]byte) (bool,
 	return nil
 }
 
+func (s *storeDouble) Scratch() (keygen.Scratch, error) {
+	return nil, errors.New("a lot of a test has its index in memory")
+}
+
 func (s *storeDouble) Recall() (keygen.Recollection, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

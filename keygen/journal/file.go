@@ -16,19 +16,21 @@ const (
 	headerBytes = 12
 	// maxBodyBytes bounds one frame: 256 receipts with a certificate each have 400 KiB.
 	maxBodyBytes = 4 << 20
-	// stride is how many records lie between two remembered places: one record again costs one short scan, and the places
-	// one byte for each unit.
-	stride = 64
+	// firstStride is how many records lie between two remembered places, so that one record again costs one short scan. It
+	// doubles when there are maxMarks of them: memory does not grow with the lot.
+	firstStride = 64
+	maxMarks    = 4096
 )
 
 // file is one lot's journal.
 type file struct {
-	mu    sync.Mutex
-	disk  disk
-	end   int64   // behind the last good frame
-	count uint64  // records
-	marks []place // every stride records, the frame that holds them
-	dead  error   // the disk failed in a way that leaves the content unknown
+	mu     sync.Mutex
+	disk   disk
+	end    int64   // behind the last good frame
+	count  uint64  // records
+	marks  []place // every stride records, the frame that holds them
+	stride uint64
+	dead   error // the disk failed in a way that leaves the content unknown
 }
 
 // place is where a frame begins and the number of its first record.
@@ -39,7 +41,7 @@ type place struct {
 
 // load scans a file, and cuts off what a crash left at its end.
 func load(d disk) (*file, error) {
-	f := &file{disk: d}
+	f := &file{disk: d, stride: firstStride}
 	size, err := d.Size()
 	if err != nil {
 		return nil, err
@@ -63,10 +65,17 @@ func load(d disk) (*file, error) {
 
 // note counts a good frame.
 func (f *file) note(offset int64, records uint64) {
-	if len(f.marks) == 0 || f.count-f.marks[len(f.marks)-1].first >= stride {
+	if len(f.marks) == 0 || f.count-f.marks[len(f.marks)-1].first >= f.stride {
 		f.marks = append(f.marks, place{offset: offset, first: f.count})
 	}
 	f.count += records
+	if len(f.marks) < maxMarks {
+		return
+	}
+	for i := range maxMarks / 2 {
+		f.marks[i] = f.marks[2*i]
+	}
+	f.marks, f.stride = f.marks[:maxMarks/2], 2*f.stride
 }
 
 var errTorn = errors.New("broken frame")

@@ -47,6 +47,9 @@ func Open(dir string) (*Journal, error) {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("locking journal %q, which another process has: %w", dir, err), lock.Close())
 	}
+	if err := dropScratch(dir); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening journal %q: %w", dir, err), lock.Close())
+	}
 	return &Journal{dir: dir, lock: lock, open: openFile, files: map[perso.Name]*file{}}, nil
 }
 

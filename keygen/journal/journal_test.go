@@ -447,3 +447,73 @@ func TestOPFolder(t *testing.T) {
 		}
 	}
 }
+
+// A scratch has no name and no tie to another one; what a kill left of one is gone at the next start, and nothing else is.
+func TestScratch(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, scratchPrefix+"17"), []byte("left"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := j.Append("scratch-1", 0, [][]byte{[]byte("receipt")}); err != nil {
+		t.Fatal(err)
+	}
+	a, err := j.Scratch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := j.Scratch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 3)
+	_, err1 := a.WriteAt([]byte("one"), 4096)
+	_, err2 := b.WriteAt([]byte("two"), 4096)
+	_, err3 := a.ReadAt(got, 4096)
+	if err := errors.Join(err1, err2, err3); err != nil || string(got) != "one" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if err := errors.Join(a.Close(), b.Close(), j.Close()); err != nil {
+		t.Error(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 2 || left[0].Name() != "lock" || left[1].Name() != "scratch-1.journal" {
+		t.Errorf("the folder has %v, %v", left, err)
+	}
+	if j, err = Open(dir); err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	n := 0
+	if err := j.Read("scratch-1", 0, func([]byte) (bool, error) { n++; return true, nil }); err != nil || n != 1 {
+		t.Errorf("%d receipts, %v", n, err)
+	}
+}
+
+// The places that are remembered stay within a bound, and each record is still found from them.
+func TestPlacesDoNotGrow(t *testing.T) {
+	t.Parallel()
+	const frameBytes, perFrame, frames = 100, firstStride, 5 * maxMarks
+	f := &file{stride: firstStride}
+	for i := range uint64(frames) {
+		f.note(int64(i*frameBytes), perFrame)
+		if len(f.marks) >= maxMarks {
+			t.Fatalf("%d places after %d frames", len(f.marks), i)
+		}
+	}
+	if f.count != frames*perFrame || f.marks[0] != (place{}) {
+		t.Fatalf("%d records, the first place is %+v", f.count, f.marks[0])
+	}
+	for i, m := range f.marks {
+		if m.offset != int64(m.first/perFrame*frameBytes) {
+			t.Fatalf("place %d is %+v", i, m)
+		}
+		if i > 0 && m.first-f.marks[i-1].first > 2*f.stride {
+			t.Errorf("%d records between two places, stride %d", m.first-f.marks[i-1].first, f.stride)
+		}
+	}
+}

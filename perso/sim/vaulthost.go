@@ -229,6 +229,11 @@ func (d *vaultDisk) Read(lot perso.Name, from uint64, each func([]byte) (bool, e
 	return nil
 }
 
+// Scratch is keygen.Journal's.
+func (d *vaultDisk) Scratch() (keygen.Scratch, error) {
+	return nil, errors.New("the index of a simulated lot does not leave memory")
+}
+
 // Recall is keygen.Memory's.
 func (d *vaultDisk) Recall() (keygen.Recollection, error) {
 	r := d.memory
