@@ -25,10 +25,10 @@ type paging struct {
 	room     func() (Scratch, error)
 }
 
-// usualPaging moves 512 items together: units are made one after the other, so a page is used for a while and then seldom
-// again. What stays in memory is the same for each size of a lot.
+// usualPaging moves 256 items together: units are made one after the other, so a page is used for a while and then seldom
+// again. What stays in memory is the same for each size of a lot, and enough for some hundred heads.
 func usualPaging(room func() (Scratch, error)) paging {
-	return paging{items: 512, resident: 32, room: room}
+	return paging{items: 256, resident: 8, room: room}
 }
 
 // layout is how an item looks in a page: a fixed number of bytes, where all zero is the item that nobody touched.
