@@ -22,8 +22,8 @@ setup: ## install what is missing on Debian: SoftHSM and the tools that tests co
 build: ## build bin/perso [ERASE=1] that erases what the vault's work leaves in memory
 	$(if $(ERASE),GOEXPERIMENT=runtimesecret )$(GO) build -trimpath -o bin/perso ./perso/cmd/perso
 
-demo: setup build ## make one order from file to delivery [ORDER=file] [HEADS=n] [DIR=folder]
-	bin/perso demo $(call given,ORDER,order) $(call given,HEADS,heads) $(call given,DIR,dir)
+demo: setup build ## make one order from file to delivery [ORDER=file|PRODUCT=sku] [HEADS=n] [DIR=folder]
+	bin/perso demo $(call given,ORDER,order) $(call given,PRODUCT,product) $(call given,HEADS,heads) $(call given,DIR,dir)
 
 ceremony-demo: DIR ?= ceremony-demo
 ceremony-demo: setup build ## hold two key ceremonies on SoftHSM, and show an old token being found out [DIR=folder]

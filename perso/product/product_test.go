@@ -50,7 +50,7 @@ func TestShippedCatalogue(t *testing.T) {
 	if _, ok := c.Get("none"); ok {
 		t.Error("an unknown product was found")
 	}
-	if near, ok := c.Nearest("m2m-200-mff2"); !ok || near != p.SKU {
+	if near, ok := c.Nearest("m2m-200s-mf2"); !ok || near != p.SKU {
 		t.Errorf("nearest is %q", near)
 	}
 }

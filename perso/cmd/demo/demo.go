@@ -21,12 +21,14 @@ import (
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/cmd/site"
 	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/product"
 )
 
 // Options say what to run.
 type Options struct {
 	Dir       string  // the site's folder; an earlier demo there is replaced
-	Order     string  // order file
+	Order     string  // order file; of a product's sample if empty
+	Product   string  // whose sample order is made when no file is named
 	Catalogue string  // folder with products and partners
 	Heads     int     // of the one line
 	Scale     float64 // of chip time: 1 is as slow as real chips, 0 takes none
@@ -145,13 +147,18 @@ func (d *demo) read() (order.Order, error) {
 	case d.Scale < 0 || d.Scale > 100:
 		return order.Order{}, fmt.Errorf("--scale: %v is not within 0 to 100", d.Scale)
 	}
-	raw, err := os.ReadFile(d.Order)
-	if err != nil {
-		return order.Order{}, fmt.Errorf("reading the order: %w", err)
-	}
 	cat, err := site.OrderCatalogue(d.Catalogue)
 	if err != nil {
 		return order.Order{}, fmt.Errorf("reading the catalogue %q: %w", d.Catalogue, err)
+	}
+	if d.Order == "" {
+		if d.Order, err = sampleOf(d.Catalogue, product.SKU(d.Product), cat); err != nil {
+			return order.Order{}, err
+		}
+	}
+	raw, err := os.ReadFile(d.Order)
+	if err != nil {
+		return order.Order{}, fmt.Errorf("reading the order: %w", err)
 	}
 	o, err := order.Intake(bytes.NewReader(raw), cat)
 	if err != nil {

@@ -1,10 +1,12 @@
 package demo
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/persoline/persoline/perso/cmd/site"
@@ -41,5 +43,41 @@ func TestReplacesNothingInVain(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(o.Dir, marker)); err != nil {
 			t.Errorf("%s: the demo before is gone: %v", name, err)
 		}
+	}
+}
+
+// Each product that can be made has a sample order that makes it; the others say why there is none.
+func TestSampleOfEachProduct(t *testing.T) {
+	t.Parallel()
+	const catalogue = "../../../deploy"
+	cat, err := site.OrderCatalogue(catalogue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	makeable := 0
+	for _, sku := range cat.Products.SKUs() {
+		p, _ := cat.Products.Get(sku)
+		path, err := sampleOf(catalogue, sku, cat)
+		switch {
+		case !p.Makeable:
+			if err == nil || !strings.Contains(err.Error(), p.Reason) {
+				t.Errorf("%s: %v does not say %q", sku, err, p.Reason)
+			}
+			continue
+		case err != nil:
+			t.Errorf("%s: %v", sku, err)
+			continue
+		}
+		makeable++
+		b, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(b, []byte(`"`+sku+`"`)) {
+			t.Errorf("%s: %s is not its order, %v", sku, path, err)
+		}
+	}
+	if makeable < 3 {
+		t.Errorf("%d products can be made", makeable)
+	}
+	if _, err := sampleOf(catalogue, "m2m-200s-mf2", cat); err == nil || !strings.Contains(err.Error(), "m2m-200s-mff2") {
+		t.Errorf("an unknown product: %v", err)
 	}
 }

@@ -129,11 +129,13 @@ func newUpCmd(env *cli.Env) *cobra.Command {
 	}
 }
 
+const defaultOrder = "deploy/samples/orders/bootstrap-1000.json"
+
 func newDemoCmd(env *cli.Env) *cobra.Command {
 	o := demo.Options{Out: env.Out}
 	c := &cobra.Command{
 		Use: "demo", Short: "Do the main job once: order file in, programmed chips, EIS batch and verified log out",
-		Example: "  perso demo\n  perso demo --order my-order.json --heads 32 --scale 1", Args: cobra.NoArgs,
+		Example: "  perso demo\n  perso demo --order my-order.json --heads 32 --scale 1\n  perso demo --product m2m-200a-mff2", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if env.JSON {
 				return cli.Usage("--json: the demo talks to people; perso up and perso lot answer programs")
@@ -141,12 +143,18 @@ func newDemoCmd(env *cli.Env) *cobra.Command {
 			o.Progress = func(chipTime string) demo.Progress {
 				return progress.New(env.Out, progress.Options{TTY: env.OutTTY, Width: env.Width, ChipTime: chipTime})
 			}
+			if !cmd.Flags().Changed("order") && o.Product == "" {
+				o.Order = defaultOrder
+			} else if o.Order != "" && o.Product != "" {
+				return cli.Usage("--order and --product: an order file names its product")
+			}
 			return demo.Run(cmd.Context(), o)
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&o.Dir, "dir", "demo", "folder of the demo's site; an earlier demo there is replaced")
-	f.StringVar(&o.Order, "order", "deploy/samples/orders/bootstrap-1000.json", "the OEM's order file")
+	f.StringVar(&o.Order, "order", "", "the OEM's order file (default "+defaultOrder+")")
+	f.StringVar(&o.Product, "product", "", "make the sample order of this product ('perso product list' names them)")
 	f.StringVar(&o.Catalogue, "catalogue", "deploy", "folder with products and partners")
 	f.IntVar(&o.Heads, "heads", 16, "heads of the line")
 	f.Float64Var(&o.Scale, "scale", 0.2, "chip time: 1 is as slow as real chips, 0 takes none")
