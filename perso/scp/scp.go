@@ -1,5 +1,5 @@
 // Package scp is GlobalPlatform Secure Channel Protocol 03, both ends: the host in the vault, and the
-// card in the virtual chip.
+// card in the virtual chip. SCP03t, the same over data objects, is beside it.
 //
 // It exists because the line is keyless: the vault wraps a whole script for one session of one chip
 // and later opens the answers, without keeping anything in between. So the host end can be rebuilt
@@ -13,10 +13,10 @@
 // inside crypto/aes, which the standard library does not let us reach; drop the value soon.
 //
 // Callers: keygen (host end), lineside/cardsim (card end), perso/script and hsm (sizes, KDF3 blocks).
-// perso/scp imports only the standard library and perso/apdu.
+// perso/scp imports only the standard library, perso/apdu and perso/tlv.
 //
 // Specifications: GlobalPlatform Card Specification 2.3.1 Amendment D 1.1.2 (SCP03), Card Specification
-// 2.3.1 §11.8 (PUT KEY), NIST SP 800-38B (CMAC), NIST SP 800-108 (KDF in counter mode).
+// 2.3.1 §11.8 (PUT KEY), NIST SP 800-38B (CMAC), NIST SP 800-108 (KDF in counter mode), GSMA SGP.02 §4.1.3.3 (SCP03t).
 package scp
 
 import (
