@@ -1,13 +1,13 @@
-// Package scp02 is the host's end of GlobalPlatform Secure Channel Protocol 02, option i = 55: three secure channel keys,
-// C-MAC on the modified APDU, ICV encryption, explicit initiation, pseudo-random card challenge.
+// Package scp02 is GlobalPlatform Secure Channel Protocol 02, option i = 55, both ends: three secure channel keys, C-MAC on the
+// modified APDU, ICV encryption, explicit initiation, pseudo-random card challenge.
 //
 // It exists for chips whose makers left a Triple DES key set. SCP02 is deprecated by GlobalPlatform; a product that can
 // speak SCP03 uses package scp. There is no R-MAC here, so an answer proves nothing by itself.
 //
 // Contract. The session is a function of keys, challenge and INITIALIZE UPDATE answer, and its place in the MAC chain is
 // a Mark, so that a vault that keeps nothing can go on (Resume). Parsers take any bytes and never panic; cryptograms are
-// compared in constant time; no error carries a key. A Host belongs to one goroutine. The vault calls it; it imports the
-// standard library, perso/apdu and perso/scp/tdes.
+// compared in constant time; no error carries a key. A Host or a Card belongs to one goroutine. The vault has the host's end,
+// the virtual chip the card's; it imports the standard library, perso/apdu and perso/scp/tdes.
 //
 // Specification: GlobalPlatform Card Specification 2.3.1 Annex E, §11.8 (PUT KEY).
 package scp02
@@ -187,7 +187,7 @@ func (h *Host) ExternalAuthenticate(level Level) ([]byte, error) {
 		return nil, fmt.Errorf("authenticating host at level %02X: %w", byte(level), ErrLevel)
 	}
 	cmd := apdu.Command{CLA: claGP | claSM, INS: insExternalAuthenticate, P1: byte(level), Data: h.proof[:], Le: apdu.NoLe}
-	mac, err := h.cmac([8]byte{}, cmd)
+	mac, err := commandMAC(h.mac, [8]byte{}, cmd)
 	if err != nil {
 		return nil, fmt.Errorf("authenticating host: %w", err)
 	}
@@ -225,7 +225,7 @@ func (h *Host) Wrap(cmd apdu.Command) ([]byte, error) {
 		return nil, fmt.Errorf("wrapping command %02X %02X of %d bytes: %w", cmd.CLA, cmd.INS, len(cmd.Data), ErrFormat)
 	}
 	cmd.CLA |= claSM
-	mac, err := h.cmac(h.mac.First(h.at), cmd)
+	mac, err := commandMAC(h.mac, h.mac.First(h.at), cmd)
 	if err != nil {
 		return nil, fmt.Errorf("wrapping command: %w", err)
 	}
@@ -240,10 +240,11 @@ func (h *Host) Wrap(cmd apdu.Command) ([]byte, error) {
 	return cmd.Bytes(), nil
 }
 
-// cmac is the C-MAC of a command. The ICV is zero for the first command, then the last MAC under single DES (§E.4.4).
-func (h *Host) cmac(icv [8]byte, cmd apdu.Command) (Mark, error) {
+// commandMAC is the C-MAC of a command with plain data. The ICV is zero for the first command, then the last MAC under single
+// DES (§E.4.4).
+func commandMAC(key *tdes.Key, icv [8]byte, cmd apdu.Command) (Mark, error) {
 	in := append([]byte{cmd.CLA, cmd.INS, cmd.P1, cmd.P2, byte(len(cmd.Data) + len(icv))}, cmd.Data...)
-	mac, err := h.mac.RetailMAC(icv, tdes.Pad(in))
+	mac, err := key.RetailMAC(icv, tdes.Pad(in))
 	return Mark(mac), err
 }
 
