@@ -160,7 +160,14 @@ func TestSignedHasOneSpelling(t *testing.T) {
 		}
 		return s.Encode(), nil
 	})
+	if other := sign(s.Body, "sec", "prod"); !bytes.Equal(other.Encode(), text) {
+		t.Errorf("who signed first shows:\n%s", other.Encode())
+	}
+	lines := strings.SplitAfter(string(text), "\n")
+	first, second := lines[len(lines)-3], lines[len(lines)-2]
 	for name, bad := range map[string]string{
+		"another order":    strings.Replace(string(text), first+second, second+first, 1),
+		"one twice":        strings.Replace(string(text), first, first+first, 1),
 		"three words":      strings.Replace(string(text), "signed prod ", "signed prod x ", 1),
 		"short signature":  string(text[:len(text)-3]) + "\n",
 		"long":             string(text) + strings.Repeat("signed prod "+strings.Repeat("0", 128)+"\n", MaxSignatures),
