@@ -47,7 +47,8 @@ func newKeyCheckCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check PLAN",
 		Short: "Read a ceremony's plan and tell all its faults",
-		Long:  describe("Reads the plan alone, without token or inventory: every fault is told with its line and field. What is printed is for the reviewers.", checkedPlan{}),
+		Long: describe("Reads the plan alone, without token or inventory: every fault is told with its line and field. Who is there and what is done is held\n"+
+			"against the plan's own officers in the first ceremony; later, 'perso key run' does that with the register. What is printed is for the reviewers.", checkedPlan{}),
 		Example: `  perso key check ceremony.yaml
   perso key check ceremony.yaml --json`,
 		Args: takes("PLAN"),
@@ -55,6 +56,9 @@ func newKeyCheckCmd(env *Env) *cobra.Command {
 			p, err := env.readPlan(args[0])
 			if err != nil {
 				return err
+			}
+			if err := conduct.Check(p); err != nil {
+				return Hint(fmt.Errorf("%s cannot be carried out:\n%w", args[0], err), "'perso key run' would refuse it as well; deploy/ceremony/PLAN.md says what is needed")
 			}
 			c := checkedPlan{Environment: p.Env, Site: p.Site, Ceremony: p.Ceremony, Number: p.Number, Plan: p.Hash, Present: p.Present}
 			for _, a := range p.Acts {
