@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -51,6 +52,9 @@ func newSiteCmd(env *cli.Env) *cobra.Command {
 				return cli.Usage("--name: %v", err)
 			}
 			s, err := site.Init(cmd.Context(), site.InitPlan{Dir: env.SiteDir, Name: n, Lines: []site.Line{{Name: "line-1", Heads: heads}}, Catalogue: catalogue}, zoneLog(env.Err))
+			if errors.Is(err, fs.ErrNotExist) {
+				return cli.Hint(err, "--catalogue names a folder that holds 'products' and 'partners', as 'deploy' of the sources does")
+			}
 			if err != nil {
 				return err
 			}
@@ -124,9 +128,18 @@ func newUpCmd(env *cli.Env) *cobra.Command {
 			}
 			fmt.Fprintf(env.Err, "site %s (%s) starts on %s, which takes some seconds; logs in %s; stop with Ctrl-C\n",
 				s.Config.Site, s.Config.Env, s.Config.Listen, filepath.Join(s.Dir, "log"))
-			return errors.Join(site.NewSupervisor(s, zoneLog(env.Err)).Run(cmd.Context(), s.Processes(farm)), release())
+			return errors.Join(supervisor(env, s).Run(cmd.Context(), s.Processes(farm)), release())
 		},
 	}
+}
+
+// supervisor speaks plain words to a terminal, and JSON to whatever collects logs.
+func supervisor(env *cli.Env, s *site.Site) *site.Supervisor {
+	v := site.NewSupervisor(s, zoneLog(env.Err))
+	if env.ErrTTY {
+		v.Told = func(e site.Ended) { fmt.Fprintln(env.Err, e) }
+	}
+	return v
 }
 
 func newDemoCmd(env *cli.Env) *cobra.Command {
