@@ -73,12 +73,12 @@ func OrderCatalogue(dir string) (order.Catalogue, error) {
 
 // catalogues loads products and partners.
 func catalogues(dir string) (ledger.Catalogues, error) {
-	scripts := os.DirFS(filepath.Join(dir, "products"))
+	scripts := os.DirFS(filepath.Join(dir, catalogueProducts))
 	products, err := product.LoadDir(scripts)
 	if err != nil {
 		return ledger.Catalogues{}, err
 	}
-	partners, err := order.LoadSite(os.DirFS(filepath.Join(dir, "partners")))
+	partners, err := order.LoadSite(os.DirFS(filepath.Join(dir, cataloguePartners)))
 	if err != nil {
 		return ledger.Catalogues{}, err
 	}
