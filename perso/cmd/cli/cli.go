@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -148,6 +149,8 @@ func NewRootCmd(env *Env) *cobra.Command {
 	}
 	root.Long = "perso takes an order file, lets officers release it, has chips personalized, and keeps a log that an auditor can check.\n\n" +
 		"Exit codes: 0 done, 1 failed or refused, 2 wrong use, 3 a verification says no."
+	root.Version = versionOf(debug.ReadBuildInfo()).String() // makes "perso --version", which everybody tries first
+	root.SetVersionTemplate("perso {{.Version}}\n")
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetIn(env.In)
