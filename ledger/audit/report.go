@@ -48,7 +48,7 @@ type Report struct {
 	Root   [32]byte
 	Keys   []Key
 	Facts  []Fact
-	Notes  []string // what could not be checked, and why
+	Notes  []string // what could not be checked, and why; and what an honest factory's troubles left in the log
 
 	Findings []Finding
 	Dropped  uint64 // findings beyond MaxFindings
