@@ -124,6 +124,7 @@ type Ledger struct {
 	lotMu sync.Mutex
 	lots  map[perso.Name]*lot
 
+	troubles troubles
 	unerased atomic.Bool // something was deleted that may still stand in a file
 }
 
@@ -141,7 +142,8 @@ func (l *Ledger) stamp() time.Time {
 
 // Open opens an initialised ledger. The vault is not asked: a ledger opens while the vault is away.
 func Open(ctx context.Context, c Config) (*Ledger, error) {
-	l := &Ledger{db: c.DB, vault: c.Vault, signer: c.Signer, now: c.Now, rand: c.Rand, log: c.Log, cat: c.Catalogues, lots: map[perso.Name]*lot{}}
+	l := &Ledger{db: c.DB, vault: c.Vault, signer: c.Signer, now: c.Now, rand: c.Rand, log: c.Log, cat: c.Catalogues, lots: map[perso.Name]*lot{},
+		troubles: troubles{acts: map[perso.Session]*trouble{}}}
 	l.commits = combiner[Step]{max: bus.MaxBatch, flights: 1, patience: commitPatience, run: l.commitBatch}
 	l.serves = combiner[*act]{max: maxServeItems, flights: cmp.Or(c.AtVault, defaultAtVault), patience: servePatience, run: l.serveBatch}
 	l.unerased.Store(true) // by whoever had the database before, and was killed

@@ -104,12 +104,19 @@ func newLotStatusCmd(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(s.Troubles) > 0 {
+				env.Advise(troubleHint)
+			}
 			return env.Emit(lotStateOf(s), func(w io.Writer) { writeStatus(w, s) })
 		}),
 	}
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "show it until the lot is complete")
 	return c
 }
+
+// troubleHint is for heads that wait for the vault.
+const troubleHint = "leave waiting chips under their heads: their identities stay with them, and the heads go on when the vault serves them. " +
+	"Its log says why it does not; a chip taken away meanwhile is judged when it comes again, and the lot is not complete before"
 
 // writeStatus is a lot on one page.
 func writeStatus(w io.Writer, s bus.StatusReply) {
@@ -137,6 +144,9 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 	}
 	for _, b := range s.Blocks {
 		row("blocked", "%s", b)
+	}
+	for _, t := range s.Troubles {
+		row("waiting", "%s with chip %s since %s: act %d, asked of the vault %d times: %s", t.Present, t.Chip, clock(t.Since), t.N, t.Tries, t.Fault)
 	}
 	_ = t.Flush() // into memory
 }
