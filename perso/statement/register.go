@@ -39,7 +39,7 @@ func ParseRole(s string) (Role, error) {
 	case RoleProduction, RoleSecurity, RoleQuality:
 		return r, nil
 	}
-	return "", fmt.Errorf("unknown officer role %q", s)
+	return "", fmt.Errorf("unknown officer role %q: it is none of %s, %s, %s", s, RoleProduction, RoleSecurity, RoleQuality)
 }
 
 // Officer is a person in a role with a key. One person may hold one active entry only.

@@ -42,7 +42,10 @@ func (d *document) root(b []byte) *mapping {
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(b))
 	var top, more yaml.Node
-	if err := dec.Decode(&top); err != nil {
+	if err := dec.Decode(&top); errors.Is(err, io.EOF) {
+		d.add(1, "file", "it is empty")
+		return nil
+	} else if err != nil {
 		line, what := 1, err.Error()
 		if m := yamlLine.FindStringSubmatch(what); m != nil {
 			line, _ = strconv.Atoi(m[1])

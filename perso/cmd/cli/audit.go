@@ -77,7 +77,7 @@ func newAuditVerifyCmd(env *Env) *cobra.Command {
 			"its report shows them for comparison. The exit code is 3 when anything is found.", audited{}),
 		Example: `  perso audit verify ./L-2027-0001.bundle
   perso audit verify ./L-2027-0001.bundle --register-pin "$PIN" --log-key "$VKEY" --statement-key "$KEY"`,
-		Args: takes("BUNDLE"),
+		Args: Takes("BUNDLE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o, origin, err := p.options()
 			if err != nil {

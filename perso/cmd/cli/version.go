@@ -36,7 +36,7 @@ func newVersionCmd(env *Env) *cobra.Command {
 		Short:   "Say which program this is",
 		Long:    describe("Says from which source this program was built.", version{}),
 		Example: `  perso version --json`,
-		Args:    takes(),
+		Args:    Takes(),
 		RunE: func(*cobra.Command, []string) error {
 			v := versionOf(debug.ReadBuildInfo())
 			return env.Emit(v, func(w io.Writer) { fmt.Fprintf(w, "perso %s\n", v) })
