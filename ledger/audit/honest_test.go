@@ -69,7 +69,7 @@ func TestTellsWhatWasBrokenOff(t *testing.T) {
 			count(r, "acts that the vault never answered")+count(r, "acts of lots whose receipts are not in this bundle"); all != parts {
 			t.Errorf("%s: %d acts, of which %d are told", name, all, parts)
 		}
-		if notes := strings.Join(r.Notes, "\n"); !strings.Contains(notes, c.note) || c.note == "" && notes != strings.Join(before.Notes, "\n") {
+		if notes := strings.Join(r.Broken, "\n"); !strings.Contains(notes, c.note) || c.note == "" && notes != strings.Join(before.Broken, "\n") {
 			t.Errorf("%s: notes %q", name, notes)
 		}
 	}

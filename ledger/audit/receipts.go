@@ -74,12 +74,12 @@ func (a *auditor) unanswered() {
 		}
 	}
 	if b := a.never; b.count > 0 {
-		a.note("%d acts were never answered, the first is log entry %d: they were logged, and then ledger, vault or bus ended before the vault served them, as when a process is killed. No script left for them, and nothing rests on them",
-			b.count, b.first)
+		a.report.Broken = append(a.report.Broken, fmt.Sprintf("%d acts were never answered, the first is log entry %d: they were logged, and then ledger, vault or bus ended before the vault served them, as when a process is killed. No script left for them, and nothing rests on them",
+			b.count, b.first))
 	}
 	if b := a.unplayed; b.count > 0 {
-		a.note("%d scripts are the last that the log knows of their session, the first answers log entry %d: line or chip was lost then, or the session is under way. A chip that came again went on in a later session, with the same keys",
-			b.count, b.first)
+		a.report.Broken = append(a.report.Broken, fmt.Sprintf("%d scripts are the last that the log knows of their session, the first answers log entry %d: line or chip was lost then, or the session is under way. A chip that came again went on in a later session, with the same keys",
+			b.count, b.first))
 	}
 }
 

@@ -48,7 +48,8 @@ type Report struct {
 	Root   [32]byte
 	Keys   []Key
 	Facts  []Fact
-	Notes  []string // what could not be checked, and why; and what an honest factory's troubles left in the log
+	Notes  []string // what could not be checked, and why
+	Broken []string // what was broken off and led nowhere, as in every honest factory, and why it is no finding
 
 	Findings []Finding
 	Dropped  uint64 // findings beyond MaxFindings
@@ -83,6 +84,9 @@ func (r Report) Write(w io.Writer) error {
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note: %s\n", n)
+	}
+	for _, x := range r.Broken {
+		fmt.Fprintf(&b, "broken off: %s\n", x)
 	}
 	for _, f := range r.Findings {
 		fmt.Fprintf(&b, "FINDING %s\n", f)

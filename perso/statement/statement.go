@@ -87,8 +87,8 @@ func DecodeSigned(b []byte) (Signed, error) {
 		if err != nil {
 			return Signed{}, fmt.Errorf("decoding statement: %w", err)
 		}
-		if n := len(s.Signatures); n > 0 && byOfficer(s.Signatures[n-1], sig) >= 0 {
-			return Signed{}, fmt.Errorf("decoding statement: %w: the signature of %q stands after that of %q: they stand by name, each once", record.ErrForm, sig.Officer, s.Signatures[n-1].Officer)
+		if err := s.follows(sig); err != nil {
+			return Signed{}, fmt.Errorf("decoding statement: %w", err)
 		}
 		s.Signatures = append(s.Signatures, sig)
 		rest = tail
@@ -97,6 +97,21 @@ func DecodeSigned(b []byte) (Signed, error) {
 		return Signed{}, fmt.Errorf("decoding statement: %w", record.ErrForm)
 	}
 	return s, nil
+}
+
+// follows demands signatures by name, each once.
+func (s Signed) follows(next Signature) error {
+	if len(s.Signatures) == 0 {
+		return nil
+	}
+	last := s.Signatures[len(s.Signatures)-1]
+	switch c := byOfficer(last, next); {
+	case c == 0:
+		return fmt.Errorf("%w: %q signed twice", record.ErrForm, next.Officer)
+	case c > 0:
+		return fmt.Errorf("%w: the signature of %q stands after that of %q: they stand by name", record.ErrForm, next.Officer, last.Officer)
+	}
+	return nil
 }
 
 func parseSignature(line string) (Signature, error) {
