@@ -83,8 +83,9 @@ func (l *Ledger) Act(ctx context.Context, q bus.ActRequest) (bus.ActReply, error
 			return bus.ActReply{}, bus.Refuse(bus.FaultBusy, "act %d of %s: the stored certificate keeps changing", q.N, q.Present)
 		}
 		if err := l.serves.do(ctx, a); err != nil {
-			return bus.ActReply{}, fmt.Errorf("serving act %d of %s: %w", q.N, q.Present, &servingError{err})
+			return bus.ActReply{}, fmt.Errorf("serving act %d of %s: %w", q.N, q.Present, &servingError{l.unserved(ctx, a, err)})
 		}
+		l.troubles.over(q.Session)
 		// COMMIT POINT 2: certificate and outcome are durable before the line hears of them (I4).
 		if err := l.commit(ctx, a.settle); err != nil {
 			return bus.ActReply{}, fmt.Errorf("settling act %d of %s: %w", q.N, q.Present, err)

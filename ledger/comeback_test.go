@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -268,5 +269,69 @@ func TestAVerdictThatWasLost(t *testing.T) {
 			}
 			b.check()
 		})
+	}
+}
+
+// TestHeadWaitsForTheVault: while the vault answers a due act with faults, people see the head that waits, and after a while
+// the log has one alarm of it. A vault that is away is seen as well, and leaves no alarm.
+func TestHeadWaitsForTheVault(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		fault  error
+		alarms int
+	}{
+		"a fault":    {bus.Refuse(bus.FaultInternal, "CKR_DEVICE_ERROR"), 1},
+		"no answer":  {bus.ErrNoAnswer, 0},
+		"it is busy": {bus.Refuse(bus.FaultBusy, "CKR_BUSY"), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := newBench(t, spec{good: 2})
+			chip := b.one()
+			q := b.begin(chip, b.at(0))
+			b.act(q)
+			q = next(q, "x")
+			b.vault.fail = failOn("serve", c.fault)
+			var since time.Time
+			for try := range 5 {
+				if _, err := b.l.Act(t.Context(), q); !errors.Is(err, c.fault) {
+					t.Fatalf("try %d: %v", try, err)
+				}
+				s := b.status()
+				if len(s.Troubles) != 1 {
+					t.Fatalf("try %d: status tells of %d troubles", try, len(s.Troubles))
+				}
+				if try == 0 {
+					since = s.Troubles[0].Since
+				}
+				if x := s.Troubles[0]; x.Present != q.Present || x.Chip != chip.id().String() || x.N != 1 || x.Tries != uint64(try+1) || !x.Since.Equal(since) || !strings.Contains(x.Fault, c.fault.Error()) {
+					t.Errorf("try %d: %+v", try, x)
+				}
+				if n := b.kinds()[entry.KindAlarm]; try < 2 && n > 0 || try == 4 && n != c.alarms {
+					t.Errorf("try %d: %d alarms", try, n)
+				}
+				b.pass(troubleAlarm / 2)
+			}
+			b.vault.fail = nil
+			b.want(b.act(q), perso.VerdictGood, perso.ReasonNone)
+			if s := b.status(); len(s.Troubles) != 0 {
+				t.Errorf("after it was served: %+v", s.Troubles)
+			}
+			b.check()
+		})
+	}
+}
+
+// TestTroubleThatNobodyHas: a head that does not ask any more is not told of for ever.
+func TestTroubleThatNobodyHas(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 2})
+	b.vault.fail = failOn("serve", bus.ErrNoAnswer)
+	if _, err := b.l.Act(t.Context(), b.begin(b.one(), b.at(0))); err == nil {
+		t.Fatal("served")
+	}
+	b.pass(troubleOver)
+	if s := b.status(); len(s.Troubles) != 0 {
+		t.Errorf("%+v", s.Troubles)
 	}
 }

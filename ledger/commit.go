@@ -26,6 +26,7 @@ type Batch struct {
 	base    int64
 	items   []tree.Item
 	earlier []time.Time // stamps of tries of this batch whose outcome was not known
+	erased  bool        // a step deleted what nobody may find again
 }
 
 // ours says whether what is stamped so was written by an earlier try of this very batch: the answer is then the first
@@ -144,9 +145,10 @@ func (l *Ledger) commitTogether(ctx context.Context, steps []Step, tried *[]time
 func (l *Ledger) commitOnce(ctx context.Context, steps []Step, at time.Time, earlier []time.Time) error {
 	head, note := l.head.get(), l.signed.unsaved()
 	var next *tree.Log
+	var b *Batch
 	err := l.db.Update(ctx, func(tx sqldb.Tx) error {
 		next = nil
-		b := &Batch{Tx: tx, At: at, base: head.Size(), earlier: earlier}
+		b = &Batch{Tx: tx, At: at, base: head.Size(), earlier: earlier}
 		for _, s := range steps {
 			if err := s(ctx, b); err != nil {
 				return err
@@ -172,5 +174,8 @@ func (l *Ledger) commitOnce(ctx context.Context, steps []Step, at time.Time, ear
 		l.head.set(next)
 	}
 	l.signed.saved(note)
+	if b.erased {
+		l.unerased.Store(true)
+	}
 	return nil
 }

@@ -101,6 +101,11 @@ func (l *Ledger) DestroyKeys(ctx context.Context, q bus.SignedRequest) (bus.Dest
 	if err != nil {
 		return bus.DestroyReply{}, fmt.Errorf("destroying the key of lot %q: %w", d.Lot, err)
 	}
+	// Who destroys a lot's key wants nothing of the lot left. The key is gone whatever becomes of this; the service tries again.
+	l.unerased.Store(true)
+	if err := l.Erase(ctx); err != nil {
+		l.log.Warn("what was deleted may still stand in the write-ahead log", "lot", d.Lot, "err", err)
+	}
 	return bus.DestroyReply{Lot: d.Lot, Certificate: certificate}, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/persoline/persoline/ledger/internal/schema"
@@ -122,6 +123,9 @@ type Ledger struct {
 
 	lotMu sync.Mutex
 	lots  map[perso.Name]*lot
+
+	troubles troubles
+	unerased atomic.Bool // something was deleted that may still stand in a file
 }
 
 // stamp gives the time of one transaction: it never goes back and never repeats, so that entries have one order.
@@ -138,9 +142,11 @@ func (l *Ledger) stamp() time.Time {
 
 // Open opens an initialised ledger. The vault is not asked: a ledger opens while the vault is away.
 func Open(ctx context.Context, c Config) (*Ledger, error) {
-	l := &Ledger{db: c.DB, vault: c.Vault, signer: c.Signer, now: c.Now, rand: c.Rand, log: c.Log, cat: c.Catalogues, lots: map[perso.Name]*lot{}}
+	l := &Ledger{db: c.DB, vault: c.Vault, signer: c.Signer, now: c.Now, rand: c.Rand, log: c.Log, cat: c.Catalogues, lots: map[perso.Name]*lot{},
+		troubles: troubles{acts: map[perso.Session]*trouble{}}}
 	l.commits = combiner[Step]{max: bus.MaxBatch, flights: 1, patience: commitPatience, run: l.commitBatch}
 	l.serves = combiner[*act]{max: maxServeItems, flights: cmp.Or(c.AtVault, defaultAtVault), patience: servePatience, run: l.serveBatch}
+	l.unerased.Store(true) // by whoever had the database before, and was killed
 	if err := schema.Check(ctx, c.DB); err != nil {
 		return nil, fmt.Errorf("opening ledger: %w", err)
 	}
@@ -151,4 +157,18 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 		return nil, fmt.Errorf("opening ledger: %w", err)
 	}
 	return l, nil
+}
+
+// Erase takes what was deleted out of the database's files, if there is anything: chips' answers that were kept for a
+// verdict, and whatever else a step forgot for good. Commits wait meanwhile, so the caller bounds it by ctx, and comes again
+// after an error.
+func (l *Ledger) Erase(ctx context.Context) error {
+	if !l.unerased.CompareAndSwap(true, false) {
+		return nil
+	}
+	err := l.db.Erase(ctx)
+	if err != nil {
+		l.unerased.Store(true)
+	}
+	return err
 }

@@ -196,9 +196,11 @@ func (a *act) end(ctx context.Context, b *Batch, e entry.Outcome, state perso.Un
 	if err := endSessions(ctx, b, c); err != nil {
 		return err
 	}
-	if _, err := b.Exec(ctx, sqlForgetDue, string(c.lot), int64(c.unit), int64(c.gen)); err != nil {
+	forgotten, err := b.Exec(ctx, sqlForgetDue, string(c.lot), int64(c.unit), int64(c.gen))
+	if err != nil {
 		return fmt.Errorf("forgetting the answers of chip %s: %w", c.chip, err)
 	}
+	b.erased = b.erased || forgotten > 0
 	if err := count(ctx, b, sqlAddReasonCount, sqlReasonCount, string(c.lot), string(e.Verdict), string(e.Reason)); err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ func (l *Ledger) Status(ctx context.Context, q bus.LotRequest) (bus.StatusReply,
 		return bus.StatusReply{}, err
 	}
 	r := bus.StatusReply{Env: l.site.env, Lot: lt.name, Order: lt.order, Now: l.now().UTC(), LogSize: l.head.get().Size()}
+	r.Troubles = l.troubles.of(lt.name, r.Now)
 	err = l.db.View(ctx, func(tx sqldb.Tx) error { return fillStatus(ctx, tx, &r) })
 	if err != nil {
 		return bus.StatusReply{}, fmt.Errorf("reading the status of lot %q: %w", q.Lot, err)

@@ -146,6 +146,7 @@ const (
 	ReasonLotWaiting    Reason = "lot-waiting"     // every identity left is in work on another head
 	ReasonNoIdentity    Reason = "no-identity"     // spares used up
 	ReasonVaultRefused  Reason = "vault-refused"   // the vault said no: an alarm
+	ReasonVaultFault    Reason = "vault-fault"     // the vault answers an act with a fault, again and again: an alarm
 	ReasonReplay        Reason = "replay"          // same act, other responses: an alarm
 	ReasonSessionElse   Reason = "session-elsewhere"
 	ReasonAlreadyGood   Reason = "already-good"

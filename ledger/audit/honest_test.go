@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"maps"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -28,6 +29,59 @@ func TestHonestTroubles(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestTellsWhatWasBrokenOff: acts that led nowhere are counted and explained, and every act is one thing or the other.
+func TestTellsWhatWasBrokenOff(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		live                       func(w *world)
+		never, unplayed, elsewhere uint64
+		note                       string
+	}{
+		"all is well":     {func(w *world) { w.good(0, 1) }, 0, 0, 0, ""},
+		"the vault died":  {chipTroubles()["session lost, chip comes again"], 1, 0, 0, "1 acts were never answered, the first is log entry "},
+		"the line died":   {func(w *world) { c := w.claim(0, 1); c.Act("identify"); c.Reopen(); c.Run() }, 0, 1, 0, "1 scripts are the last that the log knows of their session"},
+		"none was served": {func(w *world) { w.claim(0, 1).Ask("identify") }, 1, 0, 0, "1 acts were never answered"},
+		"of another lot": {func(w *world) {
+			w.Release("L2", 1, 1, 1).Claim(0, 0, 0, Chip(5)).Ask("identify")
+			delete(w.Chains, "L2")
+		}, 0, 0, 1, ""},
+	} {
+		w := newWorld()
+		before, err := w.verify()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w = newWorld()
+		c.live(w)
+		r, err := w.verify()
+		if err != nil || !r.OK() {
+			t.Fatalf("%s: %v, %v", name, err, r.Findings)
+		}
+		for fact, want := range map[string]uint64{"acts that the vault never answered": c.never, "acts whose script no logged answer followed": c.unplayed,
+			"acts of lots whose receipts are not in this bundle": c.elsewhere} {
+			if got := count(r, fact) - count(before, fact); got != want {
+				t.Errorf("%s: %d %s, want %d", name, got, fact, want)
+			}
+		}
+		if all, parts := count(r, "acts"), count(r, "receipts")-count(r, "receipts of acts that were answered again")-count(r, "receipts newer than the checkpoint")+
+			count(r, "acts that the vault never answered")+count(r, "acts of lots whose receipts are not in this bundle"); all != parts {
+			t.Errorf("%s: %d acts, of which %d are told", name, all, parts)
+		}
+		if notes := strings.Join(r.Broken, "\n"); !strings.Contains(notes, c.note) || c.note == "" && notes != strings.Join(before.Broken, "\n") {
+			t.Errorf("%s: notes %q", name, notes)
+		}
+	}
+}
+
+func count(r audit.Report, fact string) uint64 {
+	for _, f := range r.Facts {
+		if f.Name == fact {
+			return f.Count
+		}
+	}
+	return 1 << 63
 }
 
 func chipTroubles() map[string]func(*world) {

@@ -23,6 +23,7 @@ func (a *auditor) checkReceipts() {
 		}
 	}
 	a.unserved()
+	a.unanswered()
 	for _, g := range sortedGoods(a.goods) {
 		a.find(logPlace(g.seq, entry.KindOutcome), "I4", "the receipt of session %s that it names is in no chain", g.session)
 	}
@@ -43,6 +44,42 @@ func (a *auditor) unserved() {
 			a.find(logPlace(info.seq, entry.KindAct), "I5", "something follows from it, but the vault has no receipt for it (lot has receipts: %v)", info.lot.chained)
 		}
 		told[info.lot] = true
+	}
+}
+
+// broken counts acts that led nowhere, and keeps the first of them.
+type broken struct {
+	count uint64
+	first int64
+}
+
+func (b *broken) add(seq int64) {
+	if b.count++; b.count == 1 || seq < b.first {
+		b.first = seq
+	}
+}
+
+// unanswered explains the acts after which the log is silent: in an honest factory they are what a killed process, a power cut
+// or a chip that was torn off leave behind. Nothing rests on them, else unserved has said so.
+func (a *auditor) unanswered() {
+	for _, info := range a.acts {
+		switch {
+		case info.needed:
+		case info.receipts == 0 && info.lot.chained:
+			a.never.add(info.seq)
+		case info.receipts == 0:
+			a.elsewhere.add(info.seq)
+		case info.script:
+			a.unplayed.add(info.seq)
+		}
+	}
+	if b := a.never; b.count > 0 {
+		a.report.Broken = append(a.report.Broken, fmt.Sprintf("%d acts were never answered, the first is log entry %d: they were logged, and then ledger, vault or bus ended before the vault served them, as when a process is killed. No script left for them, and nothing rests on them",
+			b.count, b.first))
+	}
+	if b := a.unplayed; b.count > 0 {
+		a.report.Broken = append(a.report.Broken, fmt.Sprintf("%d scripts are the last that the log knows of their session, the first answers log entry %d: line or chip was lost then, or the session is under way. A chip that came again went on in a later session, with the same keys",
+			b.count, b.first))
 	}
 }
 
@@ -75,6 +112,9 @@ func (c *chain) read() error {
 	f, err := c.a.files.open(c.path)
 	if err != nil {
 		return err
+	}
+	if l := c.a.lots[c.lot]; l != nil {
+		l.chained = true // also by a chain without a link
 	}
 	if err = layout.ReadRecords(f, c.receipt); err == nil && (c.count != want.Count || c.head != want.Head) {
 		err = fmt.Errorf("the chain ends with %x, the signed head says %d receipts and %x", c.head, want.Count, want.Head)
@@ -124,9 +164,6 @@ func (c *chain) match(e entry.Receipt, hash [32]byte) {
 	a := c.a
 	a.receipts++
 	l := a.lots[e.Lot]
-	if l != nil {
-		l.chained = true
-	}
 	key := keyOf(e.Session, e.N, e.Responses, e.Claim, e.At)
 	info, logged := a.acts[key]
 	if !logged || info.lot != l {
@@ -137,6 +174,7 @@ func (c *chain) match(e entry.Receipt, hash [32]byte) {
 		a.repeats++
 	}
 	info.receipts++
+	info.script = info.script || e.Result == "script"
 	a.acts[key] = info
 	if u := l.units[e.Unit]; u == nil || u.gen < e.Gen {
 		a.find(c.place(), "I5", "unit %d generation %d was never claimed", e.Unit, e.Gen)

@@ -34,6 +34,7 @@ type history struct {
 
 	stock, orders, refused, alarms, exports, bins uint64
 	receipts, repeats, newer                      uint64
+	never, unplayed, elsewhere                    broken // acts after which nothing came
 }
 
 func newHistory() history {
@@ -155,7 +156,9 @@ func (a *auditor) summarize() {
 	a.report.Facts = []Fact{
 		{"orders accepted", a.orders}, {"orders refused", a.refused}, {"chips received", a.stock}, {"lots released", uint64(len(a.lots))},
 		{"claims", claims}, {"units good", good}, {"units lost, their EIDs retired", lost}, {"units open", open},
-		{"sessions", uint64(len(a.sessions))}, {"acts", uint64(len(a.acts))}, {"receipts", a.receipts},
+		{"sessions", uint64(len(a.sessions))}, {"acts", uint64(len(a.acts))},
+		{"acts that the vault never answered", a.never.count}, {"acts whose script no logged answer followed", a.unplayed.count},
+		{"acts of lots whose receipts are not in this bundle", a.elsewhere.count}, {"receipts", a.receipts},
 		{"receipts of acts that were answered again", a.repeats}, {"receipts newer than the checkpoint", a.newer},
 		{"chips in bins", a.bins}, {"exports", a.exports}, {"alarms", a.alarms},
 	}

@@ -49,6 +49,7 @@ type Report struct {
 	Keys   []Key
 	Facts  []Fact
 	Notes  []string // what could not be checked, and why
+	Broken []string // what was broken off and led nowhere, as in every honest factory, and why it is no finding
 
 	Findings []Finding
 	Dropped  uint64 // findings beyond MaxFindings
@@ -83,6 +84,9 @@ func (r Report) Write(w io.Writer) error {
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note: %s\n", n)
+	}
+	for _, x := range r.Broken {
+		fmt.Fprintf(&b, "broken off: %s\n", x)
 	}
 	for _, f := range r.Findings {
 		fmt.Fprintf(&b, "FINDING %s\n", f)

@@ -19,6 +19,7 @@ type actInfo struct {
 	seq      int64
 	lot      *lot
 	needed   bool // something rests on its having been served
+	script   bool // it was served with a script
 	receipts uint32
 }
 

@@ -123,6 +123,9 @@ func (d *FaultDB) View(ctx context.Context, f func(Tx) error) error {
 	return d.inner.View(ctx, f)
 }
 
+// Erase erases in the wrapped database.
+func (d *FaultDB) Erase(ctx context.Context) error { return d.inner.Erase(ctx) }
+
 // Close closes the wrapped database.
 func (d *FaultDB) Close() error { return d.inner.Close() }
 

@@ -23,6 +23,10 @@ import (
 // and a line bears duplicates.
 const republish = 2 * time.Minute
 
+// erasePatience bounds how long commits may wait for readers while what was deleted is taken out of the files: heads ask
+// again after 5 s.
+const erasePatience = time.Second
+
 // Bus is what the service needs of a carrier.
 type Bus interface {
 	bus.Server
@@ -67,6 +71,7 @@ func Run(ctx context.Context, c Config) error {
 			c.Log.WarnContext(ctx, "work orders not published", "err", err)
 			s.end(err)
 		}
+		s.erase(ctx)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -96,12 +101,12 @@ func (s *Service) subscribe() error {
 	return errors.Join(
 		s.serve(bus.OfficeSubject(bus.OfficeSubmit), answer(s, l.Submit)),
 		s.serve(bus.OfficeSubject(bus.OfficeDraft), answer(s, l.Draft)),
-		s.serve(bus.OfficeSubject(bus.OfficeRelease), answer(s, s.release)),
+		s.serve(bus.OfficeSubject(bus.OfficeRelease), answer(s, then(s, l.Release))),
 		s.serve(bus.OfficeSubject(bus.OfficeReceive), answer(s, l.Receive)),
 		s.serve(bus.OfficeSubject(bus.OfficeStatus), answer(s, l.Status)),
 		s.serve(bus.OfficeSubject(bus.OfficeLots), answer(s, l.Lots)),
 		s.serve(bus.OfficeSubject(bus.OfficeCount), answer(s, countedBy(entry.SourceHand, l.Count))),
-		s.serve(bus.OfficeSubject(bus.OfficeClose), answer(s, l.Close)),
+		s.serve(bus.OfficeSubject(bus.OfficeClose), answer(s, then(s, l.Close))),
 		s.serve(bus.OfficeSubject(bus.OfficeClosing), answer(s, l.Closing)),
 		s.serve(bus.OfficeSubject(bus.OfficeDestroy), answer(s, l.DestroyKeys)),
 		s.serve(bus.OfficeSubject(bus.OfficeTrace), answer(s, l.Trace)),
@@ -187,15 +192,27 @@ func (s *Service) stop() {
 	}
 }
 
-func (s *Service) release(ctx context.Context, q bus.SignedRequest) (bus.LotReply, error) {
-	a, err := s.c.Ledger.Release(ctx, q)
-	if err == nil {
-		select {
-		case s.kick <- struct{}{}:
-		default:
-		}
+// erase takes deleted answers of chips out of the database's files. What can't be done now is done the next time.
+func (s *Service) erase(ctx context.Context) {
+	own, cancel := context.WithTimeout(ctx, erasePatience)
+	defer cancel()
+	if err := s.c.Ledger.Erase(own); err != nil && ctx.Err() == nil {
+		s.c.Log.WarnContext(ctx, "what was deleted may still stand in the write-ahead log", "err", err)
 	}
-	return a, err
+}
+
+// then has work orders made anew, and files cleaned, after a change of a lot.
+func then(s *Service, f func(context.Context, bus.SignedRequest) (bus.LotReply, error)) func(context.Context, bus.SignedRequest) (bus.LotReply, error) {
+	return func(ctx context.Context, q bus.SignedRequest) (bus.LotReply, error) {
+		a, err := f(ctx, q)
+		if err == nil {
+			select {
+			case s.kick <- struct{}{}:
+			default:
+			}
+		}
+		return a, err
+	}
 }
 
 func (s *Service) export(ctx context.Context, q bus.LotRequest) (bus.PathReply, error) {

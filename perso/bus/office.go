@@ -114,6 +114,17 @@ type StatusReply struct {
 	LogSize   int64                    `cbor:"16,keyasint" json:"log_size"`
 	Balance   *statement.Counts        `cbor:"17,keyasint,omitempty" json:"balance,omitempty"`
 	Blocks    []string                 `cbor:"18,keyasint,omitempty" json:"blocks,omitempty"` // what keeps the lot from closing
+	Troubles  []Trouble                `cbor:"19,keyasint,omitempty" json:"troubles,omitempty"`
+}
+
+// Trouble is an act that the vault does not serve now: its head waits and asks again.
+type Trouble struct {
+	Present perso.Presentation `cbor:"1,keyasint" json:"present"`
+	Chip    string             `cbor:"2,keyasint" json:"chip"`
+	N       uint8              `cbor:"3,keyasint" json:"act"`
+	Since   time.Time          `cbor:"4,keyasint" json:"since"`
+	Tries   uint64             `cbor:"5,keyasint" json:"tries"` // since the ledger started
+	Fault   string             `cbor:"6,keyasint" json:"fault"` // the vault's last word, or that there was none
 }
 
 // LotsReply lists lots.

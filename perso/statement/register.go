@@ -39,7 +39,7 @@ func ParseRole(s string) (Role, error) {
 	case RoleProduction, RoleSecurity, RoleQuality:
 		return r, nil
 	}
-	return "", fmt.Errorf("unknown officer role %q", s)
+	return "", fmt.Errorf("unknown officer role %q: it is none of %s, %s, %s", s, RoleProduction, RoleSecurity, RoleQuality)
 }
 
 // Officer is a person in a role with a key. One person may hold one active entry only.
@@ -66,6 +66,27 @@ func (g Genesis) Encode() ([]byte, error) {
 		writeOfficer(w, o)
 	}
 	return w.Bytes()
+}
+
+// Rehearse gives the register that the genesis will make when everybody in it has signed. It is for looking a plan over:
+// nobody signed it yet, so nothing may be authorized with it.
+func (g Genesis) Rehearse() (*Register, error) {
+	body, err := g.Encode()
+	if err != nil {
+		return nil, err
+	}
+	return g.found(Signed{Body: body}.Hash())
+}
+
+// found is the register before the signatures of the genesis are looked at.
+func (g Genesis) found(hash [32]byte) (*Register, error) {
+	reg := &Register{Env: g.Env, Site: g.Site, Pin: hash, Head: hash, officers: map[perso.Name]Officer{}}
+	for _, o := range g.Officers {
+		if err := reg.admit(o); err != nil {
+			return nil, err
+		}
+	}
+	return reg, nil
 }
 
 // Change adds or revokes one officer; Prev is the hash of the register statement before it.
@@ -120,14 +141,12 @@ func NewRegister(pin [32]byte, chain []Signed) (*Register, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building officer register: %w", err)
 	}
-	reg := &Register{Env: g.Env, Site: g.Site, Pin: chain[0].Hash(), Head: chain[0].Hash(), officers: map[perso.Name]Officer{}}
-	if pin != [32]byte{} && pin != reg.Pin {
-		return nil, fmt.Errorf("building officer register: %w: genesis is %x, pinned is %x", ErrNotAuthorized, reg.Pin, pin)
+	if h := chain[0].Hash(); pin != [32]byte{} && pin != h {
+		return nil, fmt.Errorf("building officer register: %w: genesis is %x, pinned is %x", ErrNotAuthorized, h, pin)
 	}
-	for _, o := range g.Officers {
-		if err := reg.admit(o); err != nil {
-			return nil, fmt.Errorf("building officer register: %w", err)
-		}
+	reg, err := g.found(chain[0].Hash())
+	if err != nil {
+		return nil, fmt.Errorf("building officer register: %w", err)
 	}
 	signers, err := reg.signers(chain[0])
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/persoline/persoline/perso"
@@ -43,12 +44,15 @@ type Signed struct {
 // Hash identifies the statement: SHA-256 of its body. Every body holds a 32-byte nonce, so the hash hides the content.
 func (s Signed) Hash() [32]byte { return sha256.Sum256(s.Body) }
 
-// Sign adds an officer's signature.
+// Sign adds an officer's signature in its place: signatures stand by the officers' names, whoever signed first.
 func (s *Signed) Sign(officer perso.Name, key ed25519.PrivateKey) {
 	sig := Signature{Officer: officer}
 	copy(sig.Sig[:], ed25519.Sign(key, s.Body))
-	s.Signatures = append(s.Signatures, sig)
+	i, _ := slices.BinarySearchFunc(s.Signatures, sig, byOfficer)
+	s.Signatures = slices.Insert(slices.Clone(s.Signatures), i, sig)
 }
+
+func byOfficer(a, b Signature) int { return strings.Compare(string(a.Officer), string(b.Officer)) }
 
 // Encode writes body, a blank line, and one line "signed <officer> <hex>" per signature.
 func (s Signed) Encode() []byte {
@@ -60,7 +64,8 @@ func (s Signed) Encode() []byte {
 	return out
 }
 
-// DecodeSigned reads what Encode wrote; any other spelling is refused.
+// DecodeSigned reads what Encode wrote; any other spelling is refused, as is any other order of the signatures: the same
+// statement, signed by the same officers, is the same bytes.
 func DecodeSigned(b []byte) (Signed, error) {
 	if len(b) > MaxSignedBytes {
 		return Signed{}, fmt.Errorf("decoding statement: %d bytes exceed %d", len(b), MaxSignedBytes)
@@ -82,6 +87,9 @@ func DecodeSigned(b []byte) (Signed, error) {
 		if err != nil {
 			return Signed{}, fmt.Errorf("decoding statement: %w", err)
 		}
+		if err := s.follows(sig); err != nil {
+			return Signed{}, fmt.Errorf("decoding statement: %w", err)
+		}
 		s.Signatures = append(s.Signatures, sig)
 		rest = tail
 	}
@@ -89,6 +97,21 @@ func DecodeSigned(b []byte) (Signed, error) {
 		return Signed{}, fmt.Errorf("decoding statement: %w", record.ErrForm)
 	}
 	return s, nil
+}
+
+// follows demands signatures by name, each once.
+func (s Signed) follows(next Signature) error {
+	if len(s.Signatures) == 0 {
+		return nil
+	}
+	last := s.Signatures[len(s.Signatures)-1]
+	switch c := byOfficer(last, next); {
+	case c == 0:
+		return fmt.Errorf("%w: %q signed twice", record.ErrForm, next.Officer)
+	case c > 0:
+		return fmt.Errorf("%w: the signature of %q stands after that of %q: they stand by name", record.ErrForm, next.Officer, last.Officer)
+	}
+	return nil
 }
 
 func parseSignature(line string) (Signature, error) {

@@ -160,7 +160,16 @@ func TestSignedHasOneSpelling(t *testing.T) {
 		}
 		return s.Encode(), nil
 	})
+	if other := sign(s.Body, "sec", "prod"); !bytes.Equal(other.Encode(), text) {
+		t.Errorf("who signed first shows:\n%s", other.Encode())
+	}
+	lines := strings.SplitAfter(string(text), "\n")
+	first, second := lines[len(lines)-3], lines[len(lines)-2]
 	for name, bad := range map[string]string{
+		"another order":    strings.Replace(string(text), first+second, second+first, 1),
+		"one twice":        strings.Replace(string(text), first, first+first, 1),
+		"byte order mark":  "\ufeff" + string(text),
+		"UTF-16":           "\xff\xfe" + strings.Join(strings.Split(string(text), ""), "\x00") + "\x00",
 		"three words":      strings.Replace(string(text), "signed prod ", "signed prod x ", 1),
 		"short signature":  string(text[:len(text)-3]) + "\n",
 		"long":             string(text) + strings.Repeat("signed prod "+strings.Repeat("0", 128)+"\n", MaxSignatures),
@@ -169,6 +178,15 @@ func TestSignedHasOneSpelling(t *testing.T) {
 		"over the maximum": string(text) + strings.Repeat("x", MaxSignedBytes),
 	} {
 		if _, err := DecodeSigned([]byte(bad)); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+	for name, bad := range map[string]string{
+		"NUL":           strings.Replace(string(s.Body), "lot ", "lot \x00", 1),
+		"a field twice": strings.Replace(string(s.Body), "\nlot ", "\nlot X\nlot ", 1),
+		"not UTF-8":     strings.Replace(string(s.Body), "order ", "order \xff", 1),
+	} {
+		if _, err := ParseRelease([]byte(bad)); err == nil || bad == string(s.Body) {
 			t.Errorf("%s: accepted", name)
 		}
 	}

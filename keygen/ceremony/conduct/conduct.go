@@ -210,6 +210,9 @@ func (r *run) begin(ctx context.Context) error {
 	if now := r.Now(); now.After(r.Plan.NotAfter) {
 		return fmt.Errorf("the plan was to be begun by %s, it is %s", r.Plan.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
+	if err := Check(r.Plan); err != nil {
+		return err
+	}
 	if err := r.genesis(ctx); err != nil {
 		return err
 	}
@@ -222,7 +225,7 @@ func (r *run) begin(ctx context.Context) error {
 		return fmt.Errorf("drawing a nonce: %w", err)
 	}
 	o := r.Plan.Order(reg.Head, r.now(), nonce)
-	if err := errors.Join(o.CheckPeople(reg), r.dryRun(o, reg), r.look(ctx)); err != nil {
+	if err := errors.Join(o.CheckPeople(reg), dryRun(o, reg, r.chain.Inventory), r.look(ctx)); err != nil {
 		return err
 	}
 	body, err := o.Encode()
@@ -366,9 +369,24 @@ func (r *run) sign(ctx context.Context, body []byte, reg *statement.Register) (s
 	return s, transcript.Authorized(s, r.Plan.Present, reg)
 }
 
-// dryRun tries all acts out on the inventory and the register: a plan that could not be finished is not begun.
-func (r *run) dryRun(o transcript.Order, reg *statement.Register) error {
-	inv := r.chain.Inventory.Clone()
+// Check is what the plan alone shows of whether it can be carried out: Run asks it before anybody signs, a reviewer before
+// anybody comes. Before the first ceremony that is all there is but the token; later, register and inventory decide as well.
+func Check(p *plan.Plan) error {
+	o := p.Order([32]byte{}, p.NotAfter, [32]byte{})
+	if p.Number > 1 {
+		return o.CheckPresent()
+	}
+	reg, err := statement.Genesis{Env: p.Env, Site: p.Site, At: o.At, Officers: p.Officers}.Rehearse()
+	if err != nil {
+		return fmt.Errorf("the officers of the plan: %w", err)
+	}
+	o.Register = reg.Head
+	return errors.Join(o.CheckPeople(reg), dryRun(o, reg, &transcript.Inventory{}))
+}
+
+// dryRun tries all acts out on a copy of the inventory and on the register: a plan that could not be finished is not begun.
+func dryRun(o transcript.Order, reg *statement.Register, inv *transcript.Inventory) error {
+	inv = inv.Clone()
 	var errs []error
 	var changes []statement.Change
 	for i, a := range o.Acts {

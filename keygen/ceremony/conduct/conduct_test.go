@@ -1,6 +1,7 @@
 package conduct_test
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -224,6 +225,44 @@ func TestComponents(t *testing.T) {
 	known := strings.Replace(importStep("import", "kmc", "maker-2", 16), "kcv: none", "kcv: 000000", 1)
 	if _, err := s.run(s.parse(s.planText("other-key", "", known))); !errors.Is(err, share.ErrKCV) || s.has("persoline/test/kmc/maker-2") {
 		t.Errorf("joined to another key than its sender's: %v", err)
+	}
+}
+
+// TestCheck: what Run refuses before anybody signs, a reviewer hears from the plan alone.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ extra, steps, old, other, want string }{
+		"two officers":     {"", generateSite, "", "", ""},
+		"one officer":      {"present: [ann]\n", generateSite, "", "", "different person and role"},
+		"an officer twice": {"present: [ann, ann]\n", generateSite, "", "", "stands twice"},
+		"nobody":           {"present: []\n", generateSite, "", "", "different person and role"},
+		"a stranger":       {"present: [ann, eve]\n", generateSite, "", "", "no officer in the register"},
+		"one role":         {"", generateSite, "role: security", "role: production", "different person and role"},
+		"one person":       {"", generateSite, "person: First Keeper", "person: Bob Example", "same person under two names"},
+		"nothing to end":   {"", "  - {do: retire, key: kmc/maker-1, reason: none}\n", "", "", "step 1 of the plan"},
+	} {
+		s := newSite(t, perso.EnvTest)
+		p := s.parse(strings.ReplaceAll(s.planText("first-keys", c.extra, c.steps), cmp.Or(c.old, "\x00"), c.other))
+		switch err := conduct.Check(p); {
+		case c.want == "" && err != nil:
+			t.Errorf("%s: %v", name, err)
+		case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):
+			t.Errorf("%s: %v", name, err)
+		}
+		if c.want == "" {
+			continue
+		}
+		if _, err := s.run(p); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: the same plan is carried out: %v", name, err)
+		}
+		if chain := must(conduct.Load(s.store, [32]byte{})); chain.Number != 0 || len(s.store.(memory)) != 0 {
+			t.Errorf("%s: something was signed before the plan was refused", name)
+		}
+	}
+	s := newSite(t, perso.EnvTest)
+	s.mustRun(s.planText("first-keys", "", firstSteps()))
+	if err := conduct.Check(s.parse(s.planText("later", "present: [ann]\n", generateSite))); err == nil {
+		t.Error("a later ceremony with one officer is well")
 	}
 }
 

@@ -1,9 +1,11 @@
 package plan
 
 import (
+	"encoding/binary"
 	"errors"
 	"strings"
 	"testing"
+	"unicode/utf16"
 
 	"github.com/persoline/persoline/perso/statement/transcript"
 )
@@ -124,6 +126,16 @@ func TestRefuses(t *testing.T) {
 		"over before it begins": {"until: 2037-01-01", "until: 2027-03-01", "steps[1].until: the key's time"},
 		"request for a log key": {"  - do: import", "  - {do: request, key: log/S1, scheme: sgp02, organization: O, common_name: C, oid: 2.999.5}\n  - do: import", "have no certificate"},
 		"request by nobody":     {"  - do: import", "  - {do: request, key: eum/S1, scheme: sgp22, organization: O, common_name: C, oid: 2.999.5}\n  - do: import", "0 issuer numbers"},
+		"byte order mark":       {"version: 1", "\ufeffversion: 1", "line 1: file: it begins with a byte order mark"},
+		"not UTF-8":             {"owner: site", "owner: s\xefte", "line 20: file: byte ef is not UTF-8"},
+		"NUL":                   {"owner: site", "owner: s\x00te", "line 20: file: character U+0000"},
+		"NUL in a remark":       {"# remarks", "# \x00", "line 20: file: character U+0000"},
+		"turned text":           {"# remarks", "# \u202e", "line 20: file: character U+202E"},
+		"unseen line's end":     {"# remarks", "# \u0085", "line 20: file: character U+0085"},
+		"a key twice":           {"owner: site", "owner: site, owner: site", "steps[1].owner: it stands here twice"},
+		"a key twice, quoted":   {"owner: site", `owner: site, "owner": site`, "steps[1].owner: it stands here twice"},
+		"NUL by an escape":      {"inventory: ./inventory", `inventory: "./in\0ventory"`, "line 9: inventory: "},
+		"a tag":                 {"owner: site", "owner: !!binary c2l0ZQ==", "steps[1].owner: one value"},
 		"two lines in a person": {"person: First Keeper", `person: "First\nKeeper"`, "on one line"},
 	} {
 		text := strings.Replace(good, c.old, c.other, 1)
@@ -137,6 +149,21 @@ func TestRefuses(t *testing.T) {
 	text := strings.NewReplacer("environment: test", "environment: production", "module: softhsm, directory: ./token", "module: /usr/lib/hsm.so", "pin: custodians, pin_halves: [c1, c2]", "pin: file").Replace(good)
 	if _, err := Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), "a file is for environment test only") {
 		t.Errorf("a PIN file in production: %v", err)
+	}
+	for name, order := range map[string]binary.AppendByteOrder{"\xff\xfe": binary.LittleEndian, "\xfe\xff": binary.BigEndian} {
+		wide := []byte(name)
+		for _, u := range utf16.Encode([]rune(good)) {
+			wide = order.AppendUint16(wide, u)
+		}
+		if _, err := Parse(wide); err == nil || !strings.Contains(err.Error(), "it is UTF-16: save it as UTF-8") {
+			t.Errorf("UTF-16: %v", err)
+		}
+		if _, err := Parse(wide[2:]); err == nil {
+			t.Error("UTF-16 without a mark was read")
+		}
+	}
+	if _, err := Parse([]byte(strings.ReplaceAll(good, "\n", "\r\n"))); err != nil {
+		t.Errorf("other line ends: %v", err)
 	}
 	if _, err := Parse([]byte(strings.Repeat("#", MaxBytes+1))); err == nil {
 		t.Error("a file of any size was read")

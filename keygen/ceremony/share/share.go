@@ -69,13 +69,13 @@ func check(class string, b []byte) ([]byte, error) {
 		}
 		block, err := des.NewTripleDESCipher(b)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("a 3DES key has 16 or 24 bytes, not %d", len(b))
 		}
 		return encrypt(block, make([]byte, des.BlockSize)), nil
 	}
 	block, err := aes.NewCipher(b)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("an AES key has 16, 24 or 32 bytes, not %d", len(b))
 	}
 	return encrypt(block, bytes.Repeat([]byte{1}, aes.BlockSize)), nil
 }

@@ -46,6 +46,9 @@ type DB interface {
 	Update(ctx context.Context, f func(Tx) error) error
 	// View runs f against one snapshot, taken at its first statement. Nothing can be written.
 	View(ctx context.Context, f func(Tx) error) error
+	// Erase carries deletions through to the files: when it returns nil, nothing that was deleted before it began is in any
+	// file of the database any more. It waits for running transactions until ctx ends, and lets none begin meanwhile.
+	Erase(ctx context.Context) error
 	// Close waits for running transactions.
 	Close() error
 }

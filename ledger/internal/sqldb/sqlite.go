@@ -183,6 +183,35 @@ func (d *sqliteDB) View(ctx context.Context, f func(Tx) error) error {
 	return inTx(c, f)
 }
 
+// Erase empties the write-ahead log, in which a deleted row stands until its pages are written over: secure_delete
+// overwrites only the row's place in the database file, and only when the log is carried over. No reader may hold an older
+// snapshot of it, so Erase takes every connection, the writer's first: of two that erase, the second waits for the first.
+func (d *sqliteDB) Erase(ctx context.Context) error {
+	c, err := d.take(ctx, d.writers)
+	if err != nil {
+		return fmt.Errorf("erasing what was deleted: %w", err)
+	}
+	defer func() { d.writers <- c }()
+	if d.readers == d.writers {
+		return nil // in memory: there is no file
+	}
+	for range ReadConnections {
+		r, err := d.take(ctx, d.readers)
+		if err != nil {
+			return fmt.Errorf("erasing what was deleted: %w", err)
+		}
+		defer func() { d.readers <- r }()
+	}
+	row, err := c.first("PRAGMA wal_checkpoint(TRUNCATE)", nil)
+	if err != nil {
+		return fmt.Errorf("erasing what was deleted: %w", err)
+	}
+	if busy, ok := row[0].(int64); !ok || busy != 0 {
+		return fmt.Errorf("erasing what was deleted: another process reads the database")
+	}
+	return nil
+}
+
 // Close takes every connection back, then closes the file.
 func (d *sqliteDB) Close() error {
 	if !d.closing.CompareAndSwap(false, true) {

@@ -1,6 +1,7 @@
 package sqldb
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -78,6 +79,67 @@ func update(t testing.TB, db DB, query string, args ...any) {
 	if err := db.Update(ctx, func(tx Tx) error { _, err := tx.Exec(ctx, query, args...); return err }); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestErase: after Erase, no file holds a byte of what was deleted, be it in a row of its own page, in a long one, or in
+// the write-ahead log. A reader of an older snapshot is waited for.
+func TestErase(t *testing.T) {
+	t.Parallel()
+	db, path := create(t)
+	ctx := t.Context()
+	update(t, db, `CREATE TABLE t (k BIGINT PRIMARY KEY, v BYTEA)`)
+	word := []byte("what nobody may find again")
+	for k, times := range []int{1, 2_000} {
+		update(t, db, `INSERT INTO t (k, v) VALUES ($1, $2)`, int64(k), bytes.Repeat(word, times))
+	}
+	update(t, db, `DELETE FROM t`)
+	if !written(t, path, word) {
+		t.Fatal("the word was in no file before: this test shows nothing")
+	}
+	reading, over := make(chan struct{}), make(chan struct{})
+	read := make(chan error, 1)
+	go func() {
+		read <- db.View(ctx, func(tx Tx) error {
+			var n int64
+			err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM t`).Scan(&n)
+			close(reading)
+			<-over
+			return err
+		})
+	}()
+	<-reading
+	short, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := db.Erase(short); !errors.Is(err, context.Canceled) {
+		t.Errorf("while somebody reads: %v", err)
+	}
+	close(over)
+	if err := errors.Join(db.Erase(ctx), <-read); err != nil {
+		t.Fatal(err)
+	}
+	if written(t, path, word) {
+		t.Error("a deleted row is in a file")
+	}
+	update(t, db, `INSERT INTO t (k) VALUES ($1)`, int64(7))
+}
+
+// written looks for a text in every file of the database's folder.
+func written(t *testing.T, path string, text []byte) bool {
+	t.Helper()
+	files, err := os.ReadDir(filepath.Dir(path))
+	if err != nil || len(files) < 2 {
+		t.Fatalf("%d files, %v", len(files), err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(filepath.Join(filepath.Dir(path), f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bytes.Contains(b, text) {
+			return true
+		}
+	}
+	return false
 }
 
 // TestPragmasAreAsserted: a pragma that does not take must stop the opening, here one that cannot be set to a nonsense.

@@ -43,6 +43,7 @@ type audited struct {
 	Keys        []auditKey     `json:"keys"`
 	Facts       []auditFact    `json:"facts"`
 	Notes       []string       `json:"notes"`
+	BrokenOff   []string       `json:"broken_off"`
 	Findings    []auditFinding `json:"findings"`
 	Dropped     uint64         `json:"findings_dropped"`
 }
@@ -77,7 +78,7 @@ func newAuditVerifyCmd(env *Env) *cobra.Command {
 			"its report shows them for comparison. The exit code is 3 when anything is found.", audited{}),
 		Example: `  perso audit verify ./L-2027-0001.bundle
   perso audit verify ./L-2027-0001.bundle --register-pin "$PIN" --log-key "$VKEY" --statement-key "$KEY"`,
-		Args: takes("BUNDLE"),
+		Args: Takes("BUNDLE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			o, origin, err := p.options()
 			if err != nil {
@@ -205,7 +206,7 @@ func bundlesIn(path string) []string {
 func auditedOf(r audit.Report) audited {
 	a := audited{
 		OK: r.OK(), Pinned: r.Pinned(), Environment: r.Env, Site: r.Site, Lot: r.Lot, LogOrigin: r.Origin, LogSize: r.Size, LogRoot: r.Root,
-		Keys: []auditKey{}, Facts: []auditFact{}, Notes: append([]string{}, r.Notes...), Findings: []auditFinding{}, Dropped: r.Dropped,
+		Keys: []auditKey{}, Facts: []auditFact{}, Notes: append([]string{}, r.Notes...), BrokenOff: append([]string{}, r.Broken...), Findings: []auditFinding{}, Dropped: r.Dropped,
 	}
 	for _, k := range r.Keys {
 		a.Keys = append(a.Keys, auditKey{Name: k.Name, Fingerprint: hex.EncodeToString(k.Fingerprint), Pinned: k.Pinned})

@@ -58,7 +58,7 @@ func newAuditCeremonyCmd(env *Env) *cobra.Command {
 			"not hold; the error names file and place.", auditedCeremonies{}),
 		Example: `  perso audit ceremony ./inventory --register-pin "$PIN" --head "$HEAD"
   perso audit ceremony ./inventory/0002.transcript`,
-		Args: takes("FILE"),
+		Args: Takes("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error { return auditCeremonies(env, args[0], pin, head) },
 	}
 	c.Flags().StringVar(&pin, "register-pin", "", "hash of the officer register's genesis, in hex")
@@ -111,6 +111,9 @@ func verifyCeremonies(path string, pin [32]byte) (audit.Ceremonies, error) {
 	var fsys fs.FS = os.DirFS(path)
 	if !info.IsDir() {
 		fsys, names = os.DirFS(filepath.Dir(path)), []string{filepath.Base(path)}
+	}
+	if found, err := fs.Glob(fsys, "*"+audit.TranscriptSuffix); info.IsDir() && err == nil && len(found) == 0 {
+		return audit.Ceremonies{}, Hint(fmt.Errorf("there is no file *%s in %q", audit.TranscriptSuffix, path), "name the inventory's folder of the ceremonies' plan, or one transcript in it")
 	}
 	c, err := audit.VerifyCeremonies(fsys, pin, names...)
 	var fault *transcript.Fault

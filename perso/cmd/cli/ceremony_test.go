@@ -150,6 +150,18 @@ func TestSampleCeremonies(t *testing.T) {
 			t.Errorf("%s: %+v", s, r)
 		}
 	}
+	first, err := os.ReadFile(deploy + "/ceremony/first.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alone := filepath.Join(t.TempDir(), "alone.yaml")
+	text := regexp.MustCompile(`(?m)^present:.*$`).ReplaceAll(first, []byte("present: [prod-1]"))
+	if err := os.WriteFile(alone, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r := run(t, nil, nil, "key", "check", alone); r.code != ExitFailed || !strings.Contains(r.err, "two officers of different person and role must be present") {
+		t.Errorf("a plan for one officer: %+v", r)
+	}
 }
 
 // TestSecretSources: a secret comes from a place of its own, which nobody else can read, and never from the command line.

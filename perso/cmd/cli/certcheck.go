@@ -44,7 +44,7 @@ func newCertCheckCmd(env *Env) *cobra.Command {
 			"chain is not acceptable. Revocation lists are not fetched.", certJudged{}),
 		Example: `  perso cert check --ci ci-roots.pem --eum eum.der
   perso cert check --ci ci.der --eum eum.der --euicc chip.der --at 2031-06-30`,
-		Args: takes(),
+		Args: Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := needs(cmd, "ci", "eum"); err != nil {
 				return err

@@ -68,7 +68,7 @@ func newCertShowCmd(env *Env) *cobra.Command {
 			"Nothing is judged: 'perso cert check' does.", certFile{}),
 		Example: `  perso cert show eum.der
   perso cert show ci-roots.pem --json`,
-		Args: takes("FILE"),
+		Args: Takes("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			x509, m2m, err := env.readCerts(args[0])
 			if err != nil {

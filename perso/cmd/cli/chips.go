@@ -29,7 +29,7 @@ func newChipsReceiveCmd(env *Env) *cobra.Command {
 		Long: describe("Takes a goods-in list (- is standard input) into stock: type, keys and ids of the chips of one reel or wafer lot. A chip that is on no\n"+
 			"list stops the head. The same list again changes nothing.", received{}),
 		Example: `  perso chips receive reel-4711.json`,
-		Args:    takes("FILE"),
+		Args:    Takes("FILE"),
 		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
 			return receiveChips(ctx, env, office, args[0])
 		}),

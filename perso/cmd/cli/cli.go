@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -117,11 +118,15 @@ func (env *Env) run(ctx context.Context, args []string) int {
 	if err == nil {
 		return ExitOK
 	}
+	help := "'" + cmd.CommandPath() + " --help' shows how it is used"
 	if !reached {
-		err = &failure{code: ExitUsage, err: err, hint: "'" + cmd.CommandPath() + " --help' shows how it is used"}
+		err = &failure{code: ExitUsage, err: err, hint: help}
 	}
-	env.complain(err)
-	return exitCode(err)
+	code := exitCode(err)
+	if hinted := env.complain(err); code == ExitUsage && !hinted {
+		env.Advise("%s", help)
+	}
+	return code
 }
 
 // mark notes that a command's own function was reached: whatever went wrong before is a fault of the command line.
@@ -148,6 +153,9 @@ func NewRootCmd(env *Env) *cobra.Command {
 	}
 	root.Long = "perso takes an order file, lets officers release it, has chips personalized, and keeps a log that an auditor can check.\n\n" +
 		"Exit codes: 0 done, 1 failed or refused, 2 wrong use, 3 a verification says no."
+	root.Version = versionOf(debug.ReadBuildInfo()).String() // makes "perso --version", which everybody tries first
+	root.SetFlagErrorFunc(flagFault)
+	root.SetVersionTemplate("perso {{.Version}}\n")
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetIn(env.In)

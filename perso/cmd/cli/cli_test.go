@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -200,18 +201,56 @@ func TestUsageErrors(t *testing.T) {
 		{"order check", "perso: error: FILE is missing\nperso: hint: 'perso order check --help' shows how it is used\n"},
 		{"order check a b", "perso: error: \"b\" is one argument too many\nperso: hint: 'perso order check --help' shows how it is used\n"},
 		{"order check --fast a", "perso: error: unknown flag: --fast\nperso: hint: 'perso order check --help' shows how it is used\n"},
-		{"officer new a --role quality", "perso: error: --person, --output must be given\n"},
-		{"officer new a --person A -o f --role president", "perso: error: unknown officer role \"president\"\n"},
-		{"lot count L1 --in 3", "perso: error: --good, --reject-blank, --reject-live, --return must be given\n"},
-		{"lot status a.b", "perso: error: LOT: name \"a.b\" must be 1 to 40 of A-Z a-z 0-9 _ - and begin with a letter or digit\n"},
-		{"audit verify x --register-pin 00", "perso: error: --register-pin is not 32 bytes in hex\n"},
-		{"audit verify x --register-pin " + strings.Repeat("0", 64), "perso: error: --register-pin is all zeros, which is no hash and no key: it would pin nothing\n"},
-		{"audit verify x --log-key a+b", "perso: error: --log-key: it is not name+hash+key\n"},
+		{"officer new a --role quality", "perso: error: --person, --output must be given\nperso: hint: 'perso officer new --help' shows how it is used\n"},
+		{"officer new a --person A -o f --role president", "perso: error: unknown officer role \"president\": it is none of production, security, quality\nperso: hint: 'perso officer new --help' shows how it is used\n"},
+		{"lot count L1 --in 3", "perso: error: --good, --reject-blank, --reject-live, --return must be given\nperso: hint: 'perso lot count --help' shows how it is used\n"},
+		{"lot status a.b", "perso: error: LOT: name \"a.b\" must be 1 to 40 of A-Z a-z 0-9 _ - and begin with a letter or digit\nperso: hint: 'perso lot status --help' shows how it is used\n"},
+		{"audit verify x --register-pin 00", "perso: error: --register-pin is not 32 bytes in hex\nperso: hint: 'perso audit verify --help' shows how it is used\n"},
+		{"audit verify x --register-pin " + strings.Repeat("0", 64), "perso: error: --register-pin is all zeros, which is no hash and no key: it would pin nothing\nperso: hint: 'perso audit verify --help' shows how it is used\n"},
+		{"audit verify x --log-key a+b", "perso: error: --log-key: it is not name+hash+key\nperso: hint: 'perso audit verify --help' shows how it is used\n"},
 	} {
 		r := run(t, nobody{}, nil, strings.Fields(c.args)...)
 		if r.code != ExitUsage || r.err != c.want || r.out != "" {
 			t.Errorf("perso %s: exit %d, out %q, err\n%s\nwant exit 2 and\n%s", c.args, r.code, r.out, r.err, c.want)
 		}
+	}
+}
+
+// TestPlainWords gives commands what is not there, is of another kind or is damaged, and wants no error in the words of the
+// language that the program is written in.
+func TestPlainWords(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for name, content := range map[string]string{"text": "hello\n", "cut": "{", "empty": "", "odd": `{"a":1}`, "wide": "\xff\xfeh\x00"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	raw := regexp.MustCompile(`no such file|file exists|(is|not) a directory|(open|stat|read|mkdir|lstat) \S+:|strconv|json: |yaml: |invalid argument|unexpected EOF|: EOF|crypto/|arg\(s\)`)
+	said := func(args ...string) {
+		t.Helper()
+		r := run(t, nobody{}, nil, args...)
+		if r.code == ExitOK || raw.MatchString(r.err) || !strings.Contains(r.err, "perso: hint: ") && r.code != ExitRefuted {
+			t.Errorf("perso %s: exit %d\n%s", strings.Join(args, " "), r.code, r.err)
+		}
+	}
+	for _, file := range []string{"none", "folder", "text", "cut", "empty", "odd", "wide", "text/below", "none/below"} {
+		path := filepath.Join(dir, filepath.FromSlash(file))
+		for _, command := range []string{"order check --products=" + deploy + "/products --partners=" + deploy + "/partners", "order submit", "lot release", "lot close", "lot destroy-keys",
+			"chips receive", "key check", "key list", "key run", "key abandon", "key token", "cert show", "audit verify", "audit ceremony",
+			"officer sign --key " + deploy + "/setup.sh", "officer new --person A --role security x -o " + dir + "/text/k", "cert check --ci " + path + " --eum"} {
+			said(append(strings.Fields(command), path)...)
+		}
+		said("order", "check", deploy+"/samples/orders/small-20.json", "--products", path, "--partners", deploy+"/partners")
+		said("key", "run", deploy+"/ceremony/first.yaml", "--key", path)
+		said("key", "component", "--class", "kmc", "--bytes", "16", "-o", filepath.Join(dir, "text", "x"))
+	}
+	for _, args := range []string{"lot count L1 --in x", "lot count L1 --in -1", "lot count L1 --in 99999999999999999999999", "lot status L1 --follow=maybe", "lot status L1 --site",
+		"key component --class kmc --bytes 7 -o x", "key component --class none --bytes 16 -o x", "key component --bytes x"} {
+		said(strings.Fields(args)...)
 	}
 }
 

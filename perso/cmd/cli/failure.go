@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"syscall"
 
 	"github.com/persoline/persoline/perso/bus"
 )
@@ -46,20 +47,22 @@ func exitCode(err error) int {
 	return ExitFailed
 }
 
-// complain writes an error, and each part of a joined one, with its hint.
-func (env *Env) complain(err error) {
+// complain writes an error, and each part of a joined one, with its hint. It reports whether there was any hint.
+func (env *Env) complain(err error) (hinted bool) {
 	if parts, ok := err.(interface{ Unwrap() []error }); ok {
 		for _, part := range parts.Unwrap() {
-			env.complain(part)
+			hinted = env.complain(part) || hinted
 		}
-		return
+		return hinted
 	}
-	for line := range strings.Lines(err.Error()) {
+	for line := range strings.Lines(plainly(err)) {
 		fmt.Fprintf(env.Err, "perso: error: %s\n", strings.TrimSuffix(line, "\n"))
 	}
-	if hint := hintFor(err); hint != "" {
+	hint := hintFor(err)
+	if hint != "" {
 		env.Advise("%s", hint)
 	}
+	return hint != ""
 }
 
 // Advise tells people, on standard error, what they can do next.
@@ -80,6 +83,8 @@ func hintFor(err error) string {
 		return "try again in a few seconds"
 	case errors.As(err, &fault) && fault.Code == bus.FaultInternal:
 		return "the log of the ledger says more"
+	case errors.Is(err, syscall.EISDIR), errors.Is(err, syscall.ENOTDIR):
+		return "is the name spelled right, and right from this folder?"
 	case errors.Is(err, fs.ErrNotExist):
 		return "nothing has that name: is it spelled right, and right from this folder?"
 	case errors.Is(err, fs.ErrExist):

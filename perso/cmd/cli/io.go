@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -69,8 +70,8 @@ func fieldsOf(t reflect.Type) string {
 	return "{" + strings.Join(names, ", ") + "}"
 }
 
-// takes demands exactly these arguments, and names those that are missing.
-func takes(names ...string) cobra.PositionalArgs {
+// Takes demands exactly these arguments, and names those that are missing.
+func Takes(names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		switch n := len(args); {
 		case n < len(names):
@@ -118,9 +119,18 @@ func (env *Env) head(path string, limitBytes int) ([]byte, error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(r, int64(limitBytes)))
 	if err != nil {
-		return nil, fmt.Errorf("reading %q: %w", path, err)
+		return nil, fmt.Errorf("reading the file: %w", named(err, path))
 	}
 	return b, nil
+}
+
+// named puts the whole path into an error of a file that was opened by it.
+func named(err error, path string) error {
+	var at *fs.PathError
+	if errors.As(err, &at) {
+		return err
+	}
+	return fmt.Errorf("%q: %w", path, err)
 }
 
 // fileMode lets officers of one group hand a statement to one another.

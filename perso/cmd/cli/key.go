@@ -47,14 +47,18 @@ func newKeyCheckCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check PLAN",
 		Short: "Read a ceremony's plan and tell all its faults",
-		Long:  describe("Reads the plan alone, without token or inventory: every fault is told with its line and field. What is printed is for the reviewers.", checkedPlan{}),
+		Long: describe("Reads the plan alone, without token or inventory: every fault is told with its line and field. Who is there and what is done is held\n"+
+			"against the plan's own officers in the first ceremony; later, 'perso key run' does that with the register. What is printed is for the reviewers.", checkedPlan{}),
 		Example: `  perso key check ceremony.yaml
   perso key check ceremony.yaml --json`,
-		Args: takes("PLAN"),
+		Args: Takes("PLAN"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			p, err := env.readPlan(args[0])
 			if err != nil {
 				return err
+			}
+			if err := conduct.Check(p); err != nil {
+				return Hint(fmt.Errorf("%s cannot be carried out:\n%w", args[0], err), "'perso key run' would refuse it as well; deploy/ceremony/PLAN.md says what is needed")
 			}
 			c := checkedPlan{Environment: p.Env, Site: p.Site, Ceremony: p.Ceremony, Number: p.Number, Plan: p.Hash, Present: p.Present}
 			for _, a := range p.Acts {
@@ -87,7 +91,7 @@ func newKeyComponentCmd(env *Env) *cobra.Command {
 		Long: describe("Draws a random component into a new file that only its owner can read, and prints its check value, which goes into the plan.\n"+
 			"Each custodian does this apart from the others, on a medium of his own. It is how a site makes a key that it wants on media.", drawnComponent{}),
 		Example: `  perso key component --class kmc --bytes 16 -o /media/c1/kmc-1.hex`,
-		Args:    takes(),
+		Args:    Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := needs(cmd, "class", "bytes", "output"); err != nil {
 				return err
@@ -114,7 +118,7 @@ func drawComponent(env *Env, class string, size int, path string) (err error) {
 	defer component.Wipe()
 	kcv, err := share.Check(class, component)
 	if err != nil {
-		return err
+		return Hint(err, "hsm/KEYS.md lists the classes of keys and their lengths; \"op\" is an operator key")
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -157,7 +161,7 @@ func newKeyTokenCmd(env *Env) *cobra.Command {
 		Long: describe("Makes the token that the plan names, with the PIN from where the plan says. SoftHSM is for tests; the token of a real HSM is made\n"+
 			"with its maker's tool.", madeToken{}),
 		Example: `  perso key token ceremony.yaml --half c1=file:/media/c1/pin --half c2=file:/media/c2/pin`,
-		Args:    takes("PLAN"),
+		Args:    Takes("PLAN"),
 		RunE:    func(_ *cobra.Command, args []string) error { return makeToken(env, args[0], flags) },
 	}
 	ceremonyFlagsOf(c, &flags, false)
@@ -210,7 +214,7 @@ func newKeyRunCmd(env *Env) *cobra.Command {
 			"the token for what was done and goes on. What it prints at the end, register pin and head, belongs on paper.", heldCeremony{}),
 		Example: `  perso key run ceremony.yaml --key /media/ann/ann.key --key /media/bob/bob.key
   perso key run ceremony.yaml --key ann.key --key bob.key --from c1=tty:/dev/tty2 --from c2=tty:/dev/tty3`,
-		Args: takes("PLAN"),
+		Args: Takes("PLAN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return holdCeremony(cmd.Context(), env, args[0], flags, conduct.Run)
 		},
@@ -227,7 +231,7 @@ func newKeyAbandonCmd(env *Env) *cobra.Command {
 		Long: describe("Looks on the token what became of the step under way, and has the officers sign an end that says what was done and what not. What was\n"+
 			"done stands; the next ceremony begins from there.", heldCeremony{}),
 		Example: `  perso key abandon ceremony.yaml --key ann.key --key bob.key`,
-		Args:    takes("PLAN"),
+		Args:    Takes("PLAN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return holdCeremony(cmd.Context(), env, args[0], flags, conduct.Abandon)
 		},

@@ -62,7 +62,7 @@ func newKeyListCmd(env *Env) *cobra.Command {
 			"token and which inventory. A key that is unknown, missing, changed, or destroyed and there again is an alarm: the exit code is 3.", listedKeys{}),
 		Example: `  perso key list ceremony.yaml --head "$HEAD"
   perso key list ceremony.yaml --json`,
-		Args: takes("PLAN"),
+		Args: Takes("PLAN"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return listKeys(cmd.Context(), env, args[0], flags, head)
 		},
@@ -121,7 +121,7 @@ func (r *ceremonyRoom) history(head string) (*transcript.Chain, error) {
 		return nil, ceremonyError(err)
 	}
 	if chain.Number == 0 {
-		return nil, fmt.Errorf("there is no transcript in %q", r.plan.Inventory)
+		return nil, Hint(fmt.Errorf("there is no transcript in %q", r.path(r.plan.Inventory)), "no ceremony was finished with this inventory, or it lies elsewhere: 'perso key run' holds one")
 	}
 	if chain.Env != r.plan.Env || chain.Site != r.plan.Site {
 		return nil, fmt.Errorf("the inventory is of site %q, environment %s", chain.Site, chain.Env)

@@ -69,10 +69,7 @@ func (env *Env) enter(path string, flags ceremonyFlags) (r *ceremonyRoom, err er
 		return nil, err
 	}
 	for _, file := range flags.keys {
-		k, err := keyfile.Load(file)
-		if errors.Is(err, keyfile.ErrExposed) {
-			err = Hint(err, "chmod 600 %s, and ask whether the key is still a secret", file)
-		}
+		k, err := loadKey(file)
 		if err != nil {
 			r.leave()
 			return nil, err

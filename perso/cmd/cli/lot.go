@@ -56,7 +56,7 @@ func newLotListCmd(env *Env) *cobra.Command {
 		Long:  describe("Lists every lot of the site.", listed{}),
 		Example: `  perso lot list
   perso lot list --json`,
-		Args: takes(),
+		Args: Takes(),
 		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, _ []string) error {
 			r, err := ask[bus.LotsReply](ctx, office, bus.OfficeLots, bus.Empty{})
 			if err != nil {
@@ -91,7 +91,7 @@ func newLotStatusCmd(env *Env) *cobra.Command {
 			"each time is one object.", lotState{}),
 		Example: `  perso lot status L-2027-0001
   perso lot status L-2027-0001 --follow`,
-		Args: takes("LOT"),
+		Args: Takes("LOT"),
 		RunE: env.online(unbounded, func(ctx context.Context, office bus.Requester, args []string) error {
 			lot, err := lotArg(args[0])
 			if err != nil {
@@ -104,12 +104,19 @@ func newLotStatusCmd(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(s.Troubles) > 0 {
+				env.Advise(troubleHint)
+			}
 			return env.Emit(lotStateOf(s), func(w io.Writer) { writeStatus(w, s) })
 		}),
 	}
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "show it until the lot is complete")
 	return c
 }
+
+// troubleHint is for heads that wait for the vault.
+const troubleHint = "leave waiting chips under their heads: their identities stay with them, and the heads go on when the vault serves them. " +
+	"Its log says why it does not; a chip taken away meanwhile is judged when it comes again, and the lot is not complete before"
 
 // writeStatus is a lot on one page.
 func writeStatus(w io.Writer, s bus.StatusReply) {
@@ -137,6 +144,9 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 	}
 	for _, b := range s.Blocks {
 		row("blocked", "%s", b)
+	}
+	for _, t := range s.Troubles {
+		row("waiting", "%s with chip %s since %s: act %d, asked of the vault %d times: %s", t.Present, t.Chip, clock(t.Since), t.N, t.Tries, t.Fault)
 	}
 	_ = t.Flush() // into memory
 }
@@ -208,7 +218,7 @@ func newLotCountCmd(env *Env) *cobra.Command {
 		Long: describe("Reports the hand count of a lot's bins. It is blind: count first, and look at the ledger's numbers afterwards. A count that was\n"+
 			"wrong is corrected by another one; both stay in the log.", n),
 		Example: `  perso lot count L-2027-0001 --in 24 --good 20 --reject-blank 1 --reject-live 2 --return 1`,
-		Args:    takes("LOT"),
+		Args:    Takes("LOT"),
 	}
 	c.Flags().Uint64Var(&n.In, "in", 0, "chips that were fed")
 	c.Flags().Uint64Var(&n.Good, "good", 0, "chips in the good bin")
@@ -259,7 +269,7 @@ func newLotExportCmd(env *Env) *cobra.Command {
 		Long: describe("Has the ledger write the EIS batch for the SM-SR and the output file for the provider, on its own host, and prints where.\n"+
 			"It is a function of the ledger: the same lot gives the same files.", handedOut{}),
 		Example: `  perso lot export L-2027-0001`,
-		Args:    takes("LOT"),
+		Args:    Takes("LOT"),
 		RunE: env.online(lengthy, handOutLot(env, bus.OfficeExport, func(lot perso.Name, r bus.PathReply) any {
 			fmt.Fprintf(env.Err, "perso: %d units of lot %s, hash %s\n", r.Units, lot, digest(r.Hash))
 			return handedOut{Lot: lot, Paths: append([]string{}, r.Paths...), Units: r.Units, Hash: r.Hash}
@@ -275,7 +285,7 @@ func newLotBundleCmd(env *Env) *cobra.Command {
 			"of the vault. It holds no secret.", bundled{}),
 		Example: `  perso lot bundle L-2027-0001
   perso audit verify "$(perso lot bundle L-2027-0001)"`,
-		Args: takes("LOT"),
+		Args: Takes("LOT"),
 		RunE: env.online(lengthy, handOutLot(env, bus.OfficeBundle, func(lot perso.Name, r bus.PathReply) any {
 			return bundled{Lot: lot, Paths: append([]string{}, r.Paths...)}
 		})),

@@ -29,7 +29,7 @@ func newLotDraftDestroyCmd(env *Env) *cobra.Command {
 			"and its exports first: without the key nothing more can be made of the lot.", drafted{}),
 		Example: `  perso lot draft-destroy L-2027-0001 --retained 2027-09-01 -o demo.destroy
   perso lot draft-destroy L-2027-0001 --retained 2027-09-01 --copy "hsm-2,second room,First Person,Second Person" -o demo.destroy`,
-		Args: takes("LOT"),
+		Args: Takes("LOT"),
 	}
 	c.RunE = env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
 		if err := needs(c, "retained"); err != nil {
@@ -119,7 +119,7 @@ func newLotDestroyKeysCmd(env *Env) *cobra.Command {
 			"itself that the lot is closed and its retention over, and destroys the key. The vault's certificate of deletion is logged. It is\n"+
 			"evidence and no proof: it says which copies the officers signed off. It cannot be undone.", destroyedLot{}),
 		Example: `  perso lot destroy-keys demo.destroy.signed -o demo.deleted`,
-		Args:    takes("FILE.signed"),
+		Args:    Takes("FILE.signed"),
 		RunE: env.online(lengthy, func(ctx context.Context, office bus.Requester, args []string) error {
 			return destroyKeys(ctx, env, office, args[0], out)
 		}),

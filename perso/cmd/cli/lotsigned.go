@@ -64,7 +64,7 @@ func newLotReleaseCmd(env *Env) *cobra.Command {
 		Long: describe("Hands a release that two officers of different role signed to the ledger, and through it to the vault, which checks it for itself.\n"+
 			"The work orders go out.", agreed{}),
 		Example: `  perso lot release demo.release.signed`,
-		Args:    takes("FILE.signed"),
+		Args:    Takes("FILE.signed"),
 		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
 			return submitSigned(ctx, env, office, args[0], statement.KindRelease, bus.OfficeRelease, perso.LotReleased)
 		}),
@@ -77,7 +77,7 @@ func newLotCloseCmd(env *Env) *cobra.Command {
 		Short:   "Close a lot with the officers' signatures",
 		Long:    describe("Hands a closing that two officers of different role signed to the ledger, which refuses it while anything is unexplained.", agreed{}),
 		Example: `  perso lot close demo.close.signed`,
-		Args:    takes("FILE.signed"),
+		Args:    Takes("FILE.signed"),
 		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
 			return submitSigned(ctx, env, office, args[0], statement.KindClose, bus.OfficeClose, perso.LotClosed)
 		}),
@@ -130,7 +130,7 @@ func newLotDraftCloseCmd(env *Env) *cobra.Command {
 		Long: describe(describe("Writes the closing of a lot with the ledger's balance, once its counts hold: ledger, handler and hand count agree. While they do\n"+
 			"not, it says what is in the way and writes nothing.", drafted{}), blocked{}) + " when the lot cannot close",
 		Example: `  perso lot draft-close L-2027-0001 -o demo.close`,
-		Args:    takes("LOT"),
+		Args:    Takes("LOT"),
 		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
 			lot, err := lotArg(args[0])
 			if err != nil {

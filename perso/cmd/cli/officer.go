@@ -49,7 +49,7 @@ func newOfficerNewCmd(env *Env) *cobra.Command {
 			"Prints the public line, which the officer register takes in.", madeOfficer{}),
 		Example: `  perso officer new prod-1 --person "First Person" --role production -o prod-1.key
   perso officer new sec-1 --person "Second Person" --role security -o sec-1.key`,
-		Args: takes("NAME"),
+		Args: Takes("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := needs(cmd, "person", "role", "output"); err != nil {
 				return err
@@ -103,7 +103,7 @@ func newOfficerSignCmd(env *Env) *cobra.Command {
 		Example: `  perso officer sign demo.release --key prod-1.key
   perso officer sign demo.release.signed --key sec-1.key
   perso officer sign demo.close --key sec-1.key --yes`,
-		Args: takes("FILE"),
+		Args: Takes("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := needs(cmd, "key"); err != nil {
 				return err
@@ -123,12 +123,9 @@ func signFile(ctx context.Context, env *Env, path, keyPath string, yes bool) err
 	}
 	kind, err := readable(s.Body)
 	if err != nil {
-		return fmt.Errorf("reading %q before signing: %w", path, err)
+		return Hint(fmt.Errorf("reading %q before signing: %w", path, err), "this is no statement: 'perso order draft', 'perso lot draft-close' and 'perso lot draft-destroy' write them")
 	}
-	k, err := keyfile.Load(keyPath)
-	if errors.Is(err, keyfile.ErrExposed) {
-		err = Hint(err, "chmod 600 %s, and ask whether the key is still a secret", keyPath)
-	}
+	k, err := loadKey(keyPath)
 	if err != nil {
 		return err
 	}
@@ -165,6 +162,18 @@ func (env *Env) adviseAfterSigning(kind, file string, signatures int) {
 	}
 }
 
+// loadKey reads an officer's key file, and says what to do about one that can't be used.
+func loadKey(path string) (keyfile.Key, error) {
+	k, err := keyfile.Load(path)
+	switch {
+	case errors.Is(err, keyfile.ErrExposed):
+		err = Hint(err, "chmod 600 %s, and ask whether the key is still a secret", path)
+	case errors.Is(err, keyfile.ErrDamaged):
+		err = Hint(err, "--key names the file that 'perso officer new' made; take it from its copy")
+	}
+	return k, err
+}
+
 // openStatement reads a draft or a signed statement, and says where the signatures go.
 func (env *Env) openStatement(path string) (statement.Signed, string, error) {
 	b, err := env.read(path, statement.MaxSignedBytes)
@@ -173,7 +182,7 @@ func (env *Env) openStatement(path string) (statement.Signed, string, error) {
 	}
 	if strings.HasSuffix(path, signedSuffix) {
 		s, err := statement.DecodeSigned(b)
-		return s, path, err
+		return s, path, notSigned(path, err)
 	}
 	if path == "-" {
 		return statement.Signed{}, "", Usage("a statement is signed in a file, not from standard input")
@@ -187,10 +196,19 @@ func (env *Env) openStatement(path string) (statement.Signed, string, error) {
 		return statement.Signed{}, "", err
 	}
 	s, err := statement.DecodeSigned(before)
+	err = notSigned(path, err)
 	if err == nil && !bytes.Equal(s.Body, b) {
 		err = Hint(fmt.Errorf("signing: %q holds signatures for another text", path), "it belongs to an older draft: remove it")
 	}
 	return s, path, err
+}
+
+// notSigned names the file that holds no statement with signatures.
+func notSigned(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return Hint(fmt.Errorf("reading %q: %w", path, err), "'perso officer sign' writes such files from a draft, and they are handed on unchanged: get it anew from the officer before you")
 }
 
 // readable refuses to sign what is no statement of officers, or shows on a terminal other than it is.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,12 @@ func TestStatus(t *testing.T) {
 	r = run(t, statusOf(running), nil, "lot", "status", "L1", "--json")
 	if strings.Contains(r.out, "completed") || strings.Contains(r.out, "balance") || !strings.Contains(r.out, `"reasons":[]`) {
 		t.Errorf("a running lot has %s", r.out)
+	}
+	running.Troubles = []bus.Trouble{{Present: perso.Presentation{Line: "line-1", Head: 3, Number: 7}, Chip: "01AB", N: 2, Since: epoch, Tries: 40, Fault: "internal: CKR_DEVICE_ERROR"}}
+	r = run(t, statusOf(running), nil, "lot", "status", "L1")
+	if want := regexp.MustCompile(`(?m)^waiting +line-1/3/7 with chip 01AB since .*: act 2, asked of the vault 40 times: internal: CKR_DEVICE_ERROR$`); !want.MatchString(r.out) ||
+		!strings.Contains(r.err, "leave waiting chips under their heads") {
+		t.Errorf("a head that waits for the vault: %+v", r)
 	}
 	r = run(t, statusOf(statusReply()), nil, "lot", "status", "L2")
 	if want := "perso: error: asking perso.office.status: not-found: lot \"L2\" is not known\nperso: hint: 'perso lot list' lists them\n"; r.code != ExitFailed || r.err != want {

@@ -79,7 +79,7 @@ func newOrderCheckCmd(env *Env) *cobra.Command {
 		Example: `  perso order check order.json
   perso order check order.json --products deploy/products --partners deploy/partners
   perso order check - --json < order.json`,
-		Args: takes("FILE"),
+		Args: Takes("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			cat, err := env.catalogue(products, partners)
 			if err != nil {
@@ -184,7 +184,7 @@ func newOrderSubmitCmd(env *Env) *cobra.Command {
 			"The same content again is the same order.", submitted{}),
 		Example: `  perso order submit order.json
   perso order submit - < order.json`,
-		Args: takes("FILE"),
+		Args: Takes("FILE"),
 		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
 			return submitOrder(ctx, env, office, args[0])
 		}),
@@ -240,7 +240,7 @@ func newOrderDraftCmd(env *Env) *cobra.Command {
 		Long:  describe("Writes the release of an accepted order: what two officers sign so that the vault makes the lot, and nothing else.", drafted{}),
 		Example: `  perso order draft DEMO-2027-0002 -o demo.release
   perso order draft DEMO-2027-0002 | less`,
-		Args: takes("ORDER"),
+		Args: Takes("ORDER"),
 		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
 			r, err := ask[bus.DraftReply](ctx, office, bus.OfficeDraft, bus.DraftRequest{Order: args[0]})
 			if err != nil {

@@ -45,7 +45,7 @@ func newProductListCmd(env *Env) *cobra.Command {
 		Long:  describe("Lists the catalogue. A product that cannot be made says why: orders for it are refused with that reason.", productList{}),
 		Example: `  perso product list
   perso product list --products deploy/products --json`,
-		Args: takes(),
+		Args: Takes(),
 		RunE: func(*cobra.Command, []string) error {
 			cat, _, err := env.products(folder)
 			if err != nil {
@@ -127,7 +127,7 @@ func newProductShowCmd(env *Env) *cobra.Command {
 		Long:  describe("Shows what the catalogue says of a product. The hashes are those that officers release.", productShown{}),
 		Example: `  perso product show m2m-200s-mff2
   perso product show basic-100m-mff2 --json`,
-		Args: takes("SKU"),
+		Args: Takes("SKU"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			cat, folder, err := env.products(folder)
 			if err != nil {
@@ -210,7 +210,7 @@ func newProductCheckCmd(env *Env) *cobra.Command {
 		Long:  describe("Reads all product files of a folder and compiles the scripts that they name. The exit code is 3 when one has a fault.", productsChecked{}),
 		Example: `  perso product check deploy/products
   perso product check ./site/catalogue/products --json`,
-		Args: takes("FOLDER"),
+		Args: Takes("FOLDER"),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if !isFolder(args[0]) {
 				return Hint(fmt.Errorf("looking for the products: there is no folder %q", args[0]), "give the folder in which the product files lie")

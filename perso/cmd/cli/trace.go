@@ -38,7 +38,7 @@ func newTraceCmd(env *Env) *cobra.Command {
   perso trace 8988001020001000004
   perso trace 479012340001000000a1 --json`,
 		Args: func(cmd *cobra.Command, args []string) error {
-			if err := takes("EID, ICCID or CHIP")(cmd, args); err != nil {
+			if err := Takes("EID, ICCID or CHIP")(cmd, args); err != nil {
 				return err
 			}
 			return traceable(strings.TrimSpace(args[0]))

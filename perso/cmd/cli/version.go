@@ -18,18 +18,28 @@ type version struct {
 	Platform string `json:"platform"`
 }
 
+// String is what people read: the version, the source's revision and whether it was changed since.
+func (v version) String() string {
+	source := v.Revision
+	if v.Modified {
+		source += ", modified"
+	}
+	if source == "" {
+		source = "source unknown"
+	}
+	return fmt.Sprintf("%s (%s, %s, %s)", v.Version, source, v.Go, v.Platform)
+}
+
 func newVersionCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Say which program this is",
 		Long:    describe("Says from which source this program was built.", version{}),
 		Example: `  perso version --json`,
-		Args:    takes(),
+		Args:    Takes(),
 		RunE: func(*cobra.Command, []string) error {
 			v := versionOf(debug.ReadBuildInfo())
-			return env.Emit(v, func(w io.Writer) {
-				fmt.Fprintf(w, "perso %s %s (%s, %s)\n", v.Version, v.Revision, v.Go, v.Platform)
-			})
+			return env.Emit(v, func(w io.Writer) { fmt.Fprintf(w, "perso %s\n", v) })
 		},
 	}
 }

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -23,6 +26,39 @@ func TestProgram(t *testing.T) {
 		e.Setenv("REPO", repo)
 		return nil
 	}})
+}
+
+// TestReadme: each command in the README is one of the program, with flags and arguments that it takes.
+func TestReadme(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, found := range regexp.MustCompile("bin/perso ([^\"`#&)\n]*)").FindAllSubmatch(text, -1) {
+		args := strings.Fields(string(found[1]))
+		if strings.HasSuffix(string(found[0]), "verify ") {
+			args = append(args, "BUNDLE") // what another command prints
+		}
+		env := &cli.Env{}
+		wire.Into(env)
+		c, rest, err := cli.NewRootCmd(env).Find(args)
+		if err == nil {
+			err = c.ParseFlags(rest)
+		}
+		if err == nil {
+			err = c.ValidateArgs(c.Flags().Args())
+		}
+		if err != nil || c.HasSubCommands() {
+			t.Errorf("perso %s: %v", strings.Join(args, " "), err)
+		}
+		seen++
+	}
+	const least = 15
+	if seen < least {
+		t.Errorf("%d commands were found, there are more", seen)
+	}
 }
 
 // Every command of the program, those that start zones too, says what it is for, shows an example and knows --json.

@@ -66,6 +66,19 @@ func Rejects(s bus.StatusReply) string {
 	return strings.Join(parts, "; ")
 }
 
+// Troubles says how many heads wait for the vault, why and since when; it is empty when none does.
+func Troubles(s bus.StatusReply) string {
+	if len(s.Troubles) == 0 {
+		return ""
+	}
+	t := s.Troubles[0]
+	heads := "1 head waits"
+	if n := len(s.Troubles); n > 1 {
+		heads = fmt.Sprintf("%d heads wait", n)
+	}
+	return fmt.Sprintf("%s for the vault, the longest for %s: %s", heads, s.Now.Sub(t.Since).Round(time.Second), t.Fault)
+}
+
 // window is how far back the speed is measured: long enough for heads that finish together, short enough to see a stop.
 const window = time.Minute
 

@@ -144,6 +144,9 @@ func (p *Progress) lines(width int) []string {
 	if r := Rejects(s); r != "" {
 		out = append(out, r)
 	}
+	if t := Troubles(s); t != "" {
+		out = append(out, t)
+	}
 	return out
 }
 
@@ -158,6 +161,9 @@ func (p *Progress) line() string {
 	}
 	if r := Rejects(s); r != "" {
 		text += ", " + r
+	}
+	if t := Troubles(s); t != "" {
+		text += "; " + t
 	}
 	return text
 }

@@ -41,6 +41,21 @@ TEST lot L1 complete: 14/100 good (14.0 %), 4 in work, 7200 units/h on average, 
 	}
 }
 
+// TestTroubles: whoever follows a lot sees that heads wait for the vault.
+func TestTroubles(t *testing.T) {
+	t.Parallel()
+	s := after(90*time.Second, 10)
+	s.Troubles = []bus.Trouble{{Since: start, Fault: "internal: no session"}, {Since: start.Add(time.Second), Fault: "no answer"}}
+	const want = "2 heads wait for the vault, the longest for 1m30s: internal: no session"
+	for _, tty := range []bool{true, false} {
+		var out bytes.Buffer
+		New(&out, Options{TTY: tty, Width: func() int { return 100 }}).Update(s)
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("terminal %t: %q", tty, out.String())
+		}
+	}
+}
+
 func TestTerminalDrawsInPlace(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

@@ -50,6 +50,9 @@ func Init(ctx context.Context, p InitPlan, log *slog.Logger) (s *Site, err error
 	if err := checkLines(p.Lines); err != nil {
 		return nil, fmt.Errorf("making site %q: %w", p.Dir, err)
 	}
+	if _, err := catalogues(p.Catalogue); err != nil { // before anything is made: a folder that is half a site is in the way
+		return nil, fmt.Errorf("making site %q: reading the catalogue %q: %w", p.Dir, p.Catalogue, err)
+	}
 	if err := os.Mkdir(p.Dir, 0o755); errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("making site %q: a folder or file of that name is there already; choose another", p.Dir)
 	} else if err != nil {
@@ -70,7 +73,7 @@ func Init(ctx context.Context, p InitPlan, log *slog.Logger) (s *Site, err error
 		do   func() error
 	}{
 		{"making folders", s.makeDirs},
-		{"copying the catalogue", func() error { return os.CopyFS(s.path("catalogue"), os.DirFS(p.Catalogue)) }},
+		{"copying the catalogue", func() error { return s.copyCatalogue(p.Catalogue) }},
 		{"making the lines' journals", s.makeJournals},
 		{"making bus users", func() error { _, err := natsbus.GenerateUsers(s.busDir(), s.lineNames()); return err }},
 		{"holding the key ceremony", func() error { return s.ceremony(ctx, log) }},
@@ -80,6 +83,21 @@ func Init(ctx context.Context, p InitPlan, log *slog.Logger) (s *Site, err error
 		}
 	}
 	return s, nil
+}
+
+// Catalogue's folders: products with their scripts, and the partners whom the site delivers to. A site uses nothing else of
+// the folder that they come from.
+const (
+	catalogueProducts = "products"
+	cataloguePartners = "partners"
+)
+
+func (s *Site) copyCatalogue(from string) error {
+	var errs []error
+	for _, d := range []string{catalogueProducts, cataloguePartners} {
+		errs = append(errs, os.CopyFS(s.path("catalogue", d), os.DirFS(filepath.Join(from, d))))
+	}
+	return errors.Join(errs...)
 }
 
 func (s *Site) makeDirs() error {

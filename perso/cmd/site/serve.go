@@ -71,14 +71,22 @@ func OrderCatalogue(dir string) (order.Catalogue, error) {
 	return c.Order, err
 }
 
+// ErrCatalogue says that a folder is no catalogue.
+var ErrCatalogue = errors.New("a catalogue holds the folders products and partners")
+
 // catalogues loads products and partners.
 func catalogues(dir string) (ledger.Catalogues, error) {
-	scripts := os.DirFS(filepath.Join(dir, "products"))
+	for _, d := range []string{catalogueProducts, cataloguePartners} {
+		if _, err := os.ReadDir(filepath.Join(dir, d)); err != nil { // fs.FS would not name the folder
+			return ledger.Catalogues{}, fmt.Errorf("%w: %w", ErrCatalogue, err)
+		}
+	}
+	scripts := os.DirFS(filepath.Join(dir, catalogueProducts))
 	products, err := product.LoadDir(scripts)
 	if err != nil {
 		return ledger.Catalogues{}, err
 	}
-	partners, err := order.LoadSite(os.DirFS(filepath.Join(dir, "partners")))
+	partners, err := order.LoadSite(os.DirFS(filepath.Join(dir, cataloguePartners)))
 	if err != nil {
 		return ledger.Catalogues{}, err
 	}

@@ -14,6 +14,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/persoline/persoline/perso"
@@ -75,19 +76,44 @@ func Open(dir string) (*Site, error) {
 	defer f.Close()
 	raw, err := io.ReadAll(io.LimitReader(f, maxConfigBytes))
 	if err != nil {
-		return nil, fmt.Errorf("reading site.json: %w", err)
+		return nil, fmt.Errorf("opening site %q: reading site.json: %w", dir, err)
 	}
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, fmt.Errorf("opening site %q: %w", dir, err)
 	}
 	s := &Site{Dir: abs}
+	err = s.Config.read(raw)
+	if err == nil {
+		err = s.Config.validate()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening site %q: %w; 'perso site init' wrote it, and nobody edits it: put it back from a copy", dir, err)
+	}
+	return s, nil
+}
+
+// read decodes the file, and says what is wrong with it in words.
+func (c *Config) read(raw []byte) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.DisallowUnknownFields()
-	if err := d.Decode(&s.Config); err != nil {
-		return nil, fmt.Errorf("reading site.json: %w", err)
+	err := d.Decode(c)
+	line := func(offset int64) int { return 1 + bytes.Count(raw[:min(offset, int64(len(raw)))], []byte("\n")) }
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("site.json is empty or cut off")
+	case errors.As(err, &syntax):
+		return fmt.Errorf("site.json, line %d, is no JSON: %s", line(syntax.Offset), syntax.Error())
+	case errors.As(err, &kind):
+		return fmt.Errorf("site.json, line %d: %q is a %s", line(kind.Offset), kind.Field, kind.Value)
+	case err != nil:
+		return fmt.Errorf("site.json: %s", strings.TrimPrefix(err.Error(), "json: "))
+	case d.More():
+		return errors.New("site.json goes on after its end")
 	}
-	return s, s.Config.validate()
+	return nil
 }
 
 func (c Config) validate() error {

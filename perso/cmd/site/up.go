@@ -54,6 +54,8 @@ func (s *Site) Processes(farm bool) []Process {
 // Supervisor keeps the zones' processes running: whatever dies is started again, because recovery is the normal start.
 type Supervisor struct {
 	Program string // path of the program that serves the zones; empty is this one
+	// Told hears of each zone that ended, in a goroutine of that zone; nil has it logged.
+	Told func(Ended)
 
 	site *Site
 	log  *slog.Logger
@@ -120,14 +122,16 @@ func (v *Supervisor) keep(ctx context.Context, program string, p Process) {
 	pause := restartPause
 	for ctx.Err() == nil {
 		started := time.Now()
-		err := v.once(ctx, program, p)
+		logFile := v.site.path("log", p.Name+".log")
+		from := size(logFile)
+		err := v.once(ctx, program, p, logFile)
 		if ctx.Err() != nil {
 			return
 		}
 		if time.Since(started) > healthyAfter {
 			pause = restartPause
 		}
-		v.log.WarnContext(ctx, "zone ended and is started again", "zone", p.Name, "err", err)
+		v.tell(ctx, Ended{Zone: p.Name, How: howEnded(err), Words: lastWords(logFile, from), Log: logFile, Again: pause})
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
@@ -136,9 +140,26 @@ func (v *Supervisor) keep(ctx context.Context, program string, p Process) {
 	}
 }
 
-// once runs a zone until it ends. Its output goes to log/<zone>.log.
-func (v *Supervisor) once(ctx context.Context, program string, p Process) (err error) {
-	out, err := os.OpenFile(v.site.path("log", p.Name+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+func (v *Supervisor) tell(ctx context.Context, e Ended) {
+	if v.Told != nil {
+		v.Told(e)
+		return
+	}
+	v.log.LogAttrs(ctx, slog.LevelWarn, "zone ended", e.Attrs()...)
+}
+
+// size is where a zone's next output will begin.
+func size(logFile string) int64 {
+	info, err := os.Stat(logFile)
+	if err != nil {
+		return 0 // it has written nothing yet
+	}
+	return info.Size()
+}
+
+// once runs a zone until it ends. Its output goes to its log.
+func (v *Supervisor) once(ctx context.Context, program string, p Process, logFile string) (err error) {
+	out, err := os.OpenFile(logFile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return fmt.Errorf("opening the log of %s: %w", p.Name, err)
 	}

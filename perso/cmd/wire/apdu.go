@@ -24,13 +24,16 @@ type exchange struct {
 func newChipAPDUCmd(env *cli.Env) *cobra.Command {
 	return &cobra.Command{
 		Use: "apdu CHIP APDU...", Short: "Power a virtual chip from its bin in a test reader and send it commands",
-		Example: "  perso chip apdu 4a501234010200000001 00A4040010A0000005591010FFFFFFFF890000020000 80CA005A00", Args: cobra.MinimumNArgs(2),
+		Example: "  perso chip apdu 4a501234010200000001 00A4040010A0000005591010FFFFFFFF890000020000 80CA005A00", Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			s, err := site.Open(env.SiteDir)
+			if len(args) < 2 {
+				return cli.Usage("a CHIP and at least one APDU must be given")
+			}
+			chip, commands, err := parseAPDUs(args)
 			if err != nil {
 				return err
 			}
-			chip, commands, err := parseAPDUs(args)
+			s, err := site.Open(env.SiteDir)
 			if err != nil {
 				return err
 			}

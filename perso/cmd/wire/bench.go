@@ -12,7 +12,7 @@ func newBenchCmd(env *cli.Env) *cobra.Command {
 	o := bench.Options{Talk: env.Err}
 	c := &cobra.Command{
 		Use: "bench", Short: "Measure the whole factory against what chips, token and disk need by themselves",
-		Example: "  perso bench\n  perso bench --units 100000 --json", Args: cobra.NoArgs,
+		Example: "  perso bench\n  perso bench --units 100000 --json", Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.Check(); err != nil {
 				return cli.Usage("%v", err)

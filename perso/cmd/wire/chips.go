@@ -18,7 +18,7 @@ func newChipMakeCmd(env *cli.Env) *cobra.Command {
 	var sku, reel string
 	c := &cobra.Command{
 		Use: "make", Short: "Make a farm of virtual chips for a site that has none; the goods-in files are then received",
-		Example: "  perso chip make --site ./site --chips 5000", Args: cobra.NoArgs,
+		Example: "  perso chip make --site ./site --chips 5000", Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if p.Product, err = product.ParseSKU(sku); err != nil {
 				return cli.Usage("--product: %v", err)

@@ -137,7 +137,7 @@ func newHSMCheckCmd(env *cli.Env) *cobra.Command {
 			"Exit code 3: the HSM will not do. With --json: module, token, mechanisms, features, gaps, probed, problems.",
 		Example: `  perso hsm check --site ./site --probe
   perso hsm check --module /opt/hsm/libpkcs11.so --token vault --pin-file /run/pin --need eum-brainpool,card-pair --json`,
-		Args: cobra.NoArgs,
+		Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			for _, n := range need {
 				if !slices.Contains(hsm.Features(), n) {

@@ -96,7 +96,7 @@ func newHSMBenchCmd(env *cli.Env) *cobra.Command {
 			"With --json: version, measured_at, module, token, cpus, per_card, figures{what, sessions, count, seconds, per_second, median_ms, p99_ms}.",
 		Example: `  perso hsm bench --site ./site
   perso hsm bench --module /opt/hsm/libpkcs11.so --token vault --pin-file /run/pin --sessions 1,8,32 --key-origin hsm --json > bench.json`,
-		Args: cobra.NoArgs,
+		Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			b, err := f.measure(cmd.Context(), env)
 			if err != nil {
@@ -138,7 +138,7 @@ func newHSMPlanCmd(env *cli.Env) *cobra.Command {
 			"With --json: cards_per_second, cards_per_second_of_one, sessions, utilization, needed, spare, hsms, warnings.",
 		Example: `  perso hsm plan --rate 100 --bench bench.json
   perso hsm plan --rate 25 --site ./site --key-origin hsm --json`,
-		Args: cobra.NoArgs,
+		Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("rate") {
 				return cli.Usage("--rate must be given")

@@ -44,13 +44,16 @@ func newSiteCmd(env *cli.Env) *cobra.Command {
 	var heads int
 	init := &cobra.Command{
 		Use: "init", Short: "Make a new test site: token, throw-away officers, certificates, empty ledger",
-		Example: "  perso site init --site ./site --name factory-a --heads 16", Args: cobra.NoArgs,
+		Example: "  perso site init --site ./site --name factory-a --heads 16", Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, err := perso.ParseName(name)
 			if err != nil {
 				return cli.Usage("--name: %v", err)
 			}
 			s, err := site.Init(cmd.Context(), site.InitPlan{Dir: env.SiteDir, Name: n, Lines: []site.Line{{Name: "line-1", Heads: heads}}, Catalogue: catalogue}, zoneLog(env.Err))
+			if errors.Is(err, site.ErrCatalogue) {
+				return cli.Hint(err, "--catalogue names such a folder, as 'deploy' of the sources is one")
+			}
 			if err != nil {
 				return err
 			}
@@ -84,7 +87,7 @@ func newServeCmd(env *cli.Env) *cobra.Command {
 	var line string
 	zone := func(name, short string, run func(*site.Site, context.Context, *slog.Logger) error) *cobra.Command {
 		return &cobra.Command{
-			Use: name, Short: short, Example: "  perso serve " + name + " --site ./site", Args: cobra.NoArgs,
+			Use: name, Short: short, Example: "  perso serve " + name + " --site ./site", Args: cli.Takes(),
 			RunE: func(cmd *cobra.Command, _ []string) error {
 				s, err := site.Open(env.SiteDir)
 				if err != nil {
@@ -110,7 +113,7 @@ func newServeCmd(env *cli.Env) *cobra.Command {
 func newUpCmd(env *cli.Env) *cobra.Command {
 	return &cobra.Command{
 		Use: "up", Short: "Run a whole factory on this machine; whatever dies is started again",
-		Example: "  perso up --site ./site", Args: cobra.NoArgs,
+		Example: "  perso up --site ./site", Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := site.Open(env.SiteDir)
 			if err != nil {
@@ -124,18 +127,27 @@ func newUpCmd(env *cli.Env) *cobra.Command {
 			}
 			fmt.Fprintf(env.Err, "site %s (%s) starts on %s, which takes some seconds; logs in %s; stop with Ctrl-C\n",
 				s.Config.Site, s.Config.Env, s.Config.Listen, filepath.Join(s.Dir, "log"))
-			return errors.Join(site.NewSupervisor(s, zoneLog(env.Err)).Run(cmd.Context(), s.Processes(farm)), release())
+			return errors.Join(supervisor(env, s).Run(cmd.Context(), s.Processes(farm)), release())
 		},
 	}
 }
 
 const defaultOrder = "deploy/samples/orders/bootstrap-1000.json"
 
+// supervisor speaks plain words to a terminal, and JSON to whatever collects logs.
+func supervisor(env *cli.Env, s *site.Site) *site.Supervisor {
+	v := site.NewSupervisor(s, zoneLog(env.Err))
+	if env.ErrTTY {
+		v.Told = func(e site.Ended) { fmt.Fprintln(env.Err, e) }
+	}
+	return v
+}
+
 func newDemoCmd(env *cli.Env) *cobra.Command {
 	o := demo.Options{Out: env.Out}
 	c := &cobra.Command{
 		Use: "demo", Short: "Do the main job once: order file in, programmed chips, EIS batch and verified log out",
-		Example: "  perso demo\n  perso demo --order my-order.json --heads 32 --scale 1\n  perso demo --product m2m-200a-mff2", Args: cobra.NoArgs,
+		Example: "  perso demo\n  perso demo --order my-order.json --heads 32 --scale 1\n  perso demo --product m2m-200a-mff2", Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if env.JSON {
 				return cli.Usage("--json: the demo talks to people; perso up and perso lot answer programs")
@@ -165,7 +177,7 @@ func newDemoCmd(env *cli.Env) *cobra.Command {
 func newChipCmd(env *cli.Env) *cobra.Command {
 	farm := &cobra.Command{
 		Use: "farm", Short: "Run the site's farm of virtual chips",
-		Example: "  perso chip farm --site ./site", Args: cobra.NoArgs,
+		Example: "  perso chip farm --site ./site", Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := site.Open(env.SiteDir)
 			if err != nil {

@@ -95,11 +95,11 @@ func (d *Doc) checkDocument(limitBytes int) {
 	var syntax *json.SyntaxError
 	switch {
 	case errors.Is(err, io.EOF):
-		d.faultAt(0, Fault{Reason: "the file is empty"})
+		d.faultAt(0, Fault{Reason: "the file is empty", Hint: "send it again"})
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		d.faultAt(len(d.src), Fault{Reason: "the file ends in the middle of the document", Hint: "it was cut off: send it again"})
 	case errors.As(err, &syntax):
-		d.faultAt(int(syntax.Offset)-1, Fault{Reason: "not JSON: " + syntax.Error()})
+		d.faultAt(int(syntax.Offset)-1, Fault{Reason: "not JSON: " + syntax.Error(), Hint: "this is the wrong file, or it was damaged"})
 	case err != nil:
 		d.faults.Add(Fault{Reason: "not JSON: " + err.Error()})
 	default:

@@ -32,10 +32,10 @@ func faults(t *testing.T, file string, ask func(*Object)) string {
 func TestReadRefusesWhatIsNoDocument(t *testing.T) {
 	t.Parallel()
 	for file, want := range map[string]string{
-		"":                           "line 1, column 1: the file is empty",
-		" \n":                        "line 1, column 1: the file is empty",
+		"":                           "line 1, column 1: the file is empty; hint: send it again",
+		" \n":                        "line 1, column 1: the file is empty; hint: send it again",
 		"[1]":                        "line 1, column 1: the document is a list, expected an object; hint: the file begins with {",
-		"{\n \"a\": \"é\" x}":        "line 2, column 11: not JSON: invalid character 'x' after object key:value pair",
+		"{\n \"a\": \"é\" x}":        "line 2, column 11: not JSON: invalid character 'x' after object key:value pair; hint: this is the wrong file, or it was damaged",
 		"{\n \"a\": [1,":             "line 2, column 10: the file ends in the middle of the document; hint: it was cut off: send it again",
 		"{}\n {}":                    "line 2, column 2: data after the end of the document; hint: one file holds one document",
 		"{}]":                        "line 1, column 3: data after the end of the document; hint: one file holds one document",

@@ -1,6 +1,7 @@
 package transcript
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 	"time"
@@ -94,7 +95,7 @@ func (c *Chain) registers(f File) (before, after *statement.Register, err error)
 		return nil, nil, fault("register", "%d statements, there were %d before", len(f.Register), len(c.register))
 	}
 	for i, s := range c.register {
-		if s.Hash() != f.Register[i].Hash() {
+		if !bytes.Equal(s.Encode(), f.Register[i].Encode()) {
 			return nil, nil, fault("register", "statement %d is not the one of the ceremony before", i+1)
 		}
 	}
@@ -138,7 +139,8 @@ func (c *Chain) follows(o Order) error {
 	return nil
 }
 
-// Authorized demands two officers of different person and role, and everybody who is named.
+// Authorized demands two officers of different person and role, and the signatures of those who are named: of all, and of
+// nobody else, so that a transcript has one form.
 func Authorized(s statement.Signed, all []perso.Name, reg *statement.Register) error {
 	if err := reg.Authorize(s); err != nil {
 		return err
@@ -147,6 +149,9 @@ func Authorized(s statement.Signed, all []perso.Name, reg *statement.Register) e
 		if !slices.ContainsFunc(s.Signatures, func(g statement.Signature) bool { return g.Officer == id }) {
 			return fmt.Errorf("%w: %q was present and did not sign", statement.ErrNotAuthorized, id)
 		}
+	}
+	if len(s.Signatures) != len(all) {
+		return fmt.Errorf("%w: %d were present, %d signed", statement.ErrNotAuthorized, len(all), len(s.Signatures))
 	}
 	return nil
 }

@@ -18,6 +18,9 @@ const (
 	KindEnd   = "ceremony-end"
 )
 
+// minPresent is dual control: nobody holds a ceremony alone.
+const minPresent = 2
+
 // Custodian is a person who holds components or copies; he needs no signing key.
 type Custodian struct {
 	ID     perso.Name
@@ -119,6 +122,9 @@ func (o Order) CheckPeople(reg *statement.Register) error {
 	if reg.Head != o.Register {
 		return fmt.Errorf("it was made under register %x, the head is %x", o.Register, reg.Head)
 	}
+	if err := o.CheckPresent(); err != nil {
+		return err
+	}
 	present, err := o.officers(reg)
 	if err != nil {
 		return err
@@ -151,11 +157,24 @@ func (o Order) CheckPeople(reg *statement.Register) error {
 	return nil
 }
 
-func (o Order) officers(reg *statement.Register) (present []statement.Officer, err error) {
+// CheckPresent is what can be said of the officers present without the register: at least two, nobody twice.
+func (o Order) CheckPresent() error {
 	for i, id := range o.Present {
+		if slices.Contains(o.Present[:i], id) {
+			return fmt.Errorf("%w: officer %q stands twice among those present", statement.ErrNotAuthorized, id)
+		}
+	}
+	if n := len(o.Present); n < minPresent || n > MaxPresent {
+		return fmt.Errorf("%w: two officers of different person and role must be present, and at most %d; the order names %d", statement.ErrNotAuthorized, MaxPresent, n)
+	}
+	return nil
+}
+
+func (o Order) officers(reg *statement.Register) (present []statement.Officer, err error) {
+	for _, id := range o.Present {
 		p, ok := reg.Officer(id)
-		if !ok || slices.Contains(o.Present[:i], id) {
-			return nil, fmt.Errorf("%w: %q is no officer in the register, or stands twice", statement.ErrNotAuthorized, id)
+		if !ok {
+			return nil, fmt.Errorf("%w: %q is no officer in the register", statement.ErrNotAuthorized, id)
 		}
 		present = append(present, p)
 	}

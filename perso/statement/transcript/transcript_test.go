@@ -3,6 +3,7 @@ package transcript_test
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,18 @@ func TestFollowsOnlyWhatHolds(t *testing.T) {
 			f.End.Signatures = f.End.Signatures[:2]
 			return f
 		}, "end", `"cid" was present and did not sign`},
+		"somebody else signed as well": {func(s *tt.Site, o Order) File {
+			f := s.Hold(o)
+			f.End = tt.Sign(f.End.Body, "ann", "bob", "cid")
+			return f
+		}, "end", "2 were present, 3 signed"},
+		"an old statement with its hands in another order": {func(s *tt.Site, o Order) File {
+			f := s.Hold(o)
+			f.Register = slices.Clone(f.Register)
+			f.Register[0].Signatures = slices.Clone(f.Register[0].Signatures)
+			slices.Reverse(f.Register[0].Signatures)
+			return f
+		}, "register", "not the one of the ceremony before"},
 		"end of another": {func(s *tt.Site, o Order) File { f := s.Hold(o); o.Ceremony = "d"; return resign(s, f, o) }, "end", "another ceremony"},
 		"a step cut off": {func(s *tt.Site, o Order) File {
 			f := s.Hold(o)

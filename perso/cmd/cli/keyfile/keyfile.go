@@ -163,6 +163,9 @@ func Create(path string, k Key) (err error) {
 	return nil
 }
 
+// ErrDamaged says that a file holds no officer's key, or not as it was written.
+var ErrDamaged = errors.New("this is no officer's key file, or it was changed")
+
 // Load reads a key file. The error wraps ErrExposed when its permissions let others read it.
 func Load(path string) (_ Key, err error) {
 	f, err := os.Open(path)
@@ -182,7 +185,11 @@ func Load(path string) (_ Key, err error) {
 	if err != nil {
 		return Key{}, fmt.Errorf("reading the key file: %w", err)
 	}
-	return Decode(content)
+	k, err := Decode(content)
+	if err != nil {
+		return Key{}, fmt.Errorf("%q: %w: %w", path, ErrDamaged, err)
+	}
+	return k, nil
 }
 
 // PublicLine is what an officer hands to the key ceremony: "officer <name> <role> <hex of the public key> <person>".

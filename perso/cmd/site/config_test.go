@@ -1,0 +1,31 @@
+package site
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestSpoiltConfig: whoever has a damaged site hears which file it is, where, and what to do.
+func TestSpoiltConfig(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"":                             "site.json is empty or cut off",
+		"{\"version\": 1,":             "site.json is empty or cut off",
+		"{\n\"version\": 1\n\"site\"}": "site.json, line 3, is no JSON",
+		"{\n\"version\": \"one\"}":     `site.json, line 2: "version" is a string`,
+		"{\"colour\": \"red\"}":        `site.json: unknown field "colour"`,
+		"{\"version\": 99}":            "site.json: version is 99",
+		"{} {}":                        "site.json goes on after its end",
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "site.json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(dir)
+		if err == nil || s != nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "put it back from a copy") {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
