@@ -215,6 +215,9 @@ func (x *expander) fill(e *Element, f *File, c *node, path string) {
 		return
 	}
 	end := last.start + len(c.value)
+	if f.Kind == BERTLV && end > len(f.Content) && end <= f.Size { // its content is what it holds, not what is reserved
+		f.Content = append(f.Content, make([]byte, end-len(f.Content))...)
+	}
 	if !f.sizeKnown && end > f.Size && end <= maxFileBytes {
 		f.Content = append(f.Content, slices.Repeat([]byte{0xFF}, end-f.Size)...)
 		f.Size = end

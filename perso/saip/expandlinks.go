@@ -51,7 +51,10 @@ func (x *expander) rules() {
 		}
 		f.Access = trimRule(record)
 		if f.Access == nil {
-			x.fault(f.at, f.node, f.Name, "file %s has rule %d of EF %04X, which is not there", f.Path, f.ARR.Record, f.ARR.FID)
+			// A file without a rule can't be reached by anybody, which a chip bears and TS.48 does.
+			n := f.at.fault(f.node, f.Name, "file %s has rule %d of EF %04X, which is not there: nobody can use the file", f.Path, f.ARR.Record, f.ARR.FID)
+			n.Note = true
+			x.faults = append(x.faults, n)
 		}
 	}
 }
@@ -74,12 +77,16 @@ func (x *expander) arr(f *File) *File {
 
 // trimRule takes the filler off a record of EF.ARR; nil if nothing is left.
 func trimRule(record []byte) []byte {
-	end := len(record)
-	for end > 0 && record[end-1] == 0xFF {
-		end--
+	if rule := withoutFiller(record); len(rule) > 0 {
+		return slices.Clone(rule)
 	}
-	if end == 0 {
-		return nil
+	return nil
+}
+
+// withoutFiller is content up to the FF that fill it up.
+func withoutFiller(b []byte) []byte {
+	for len(b) > 0 && b[len(b)-1] == 0xFF {
+		b = b[:len(b)-1]
 	}
-	return slices.Clone(record[:end])
+	return b
 }

@@ -183,9 +183,10 @@ func (x *expander) ef(f *File, fcp *node, b blank, path string) {
 	if f.RecordSize > 0 {
 		unit = f.RecordSize
 	}
-	if unit > 0 {
+	if unit > 0 && f.Kind != BERTLV {
 		f.Content = bytes.Repeat(patternOf(info, b.content, unit), (f.Size+unit-1)/unit)[:f.Size]
 	}
+	f.initial = slices.Clone(f.Content)
 }
 
 func (x *expander) size(f *File, fcp *node, b blank, path string) {

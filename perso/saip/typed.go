@@ -68,7 +68,6 @@ type Try struct{ Max, Left int }
 func tryOf(coded int) Try     { return Try{Max: coded >> 4, Left: coded & 0x0F} }
 func (t Try) coded() int      { return t.Max<<4 | t.Left }
 func (t Try) String() string  { return fmt.Sprintf("%d of %d", t.Left, t.Max) }
-func pinName(ref int) string  { return nameOfRef(ref, "PIN", "PIN2") }
 func isLocalPIN(ref int) bool { return ref >= 0x81 && ref <= 0x88 }
 
 // nameOfRef is the key reference in words (ETSI TS 102 221 clause 9.5.1).
