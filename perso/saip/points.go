@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/persoline/persoline/perso/tlv"
 )
 
 // Class says who sets a value.
@@ -199,9 +201,15 @@ func (w *pointWalk) identities(f *File, context string) {
 }
 
 // imsiIn finds the digits of an IMSI in an identity of TS 23.003 clause 13: 14 or 15 digits that begin the text or follow
-// "sip:", up to the @. A telephone number has a plus, and other texts have letters.
-func imsiIn(text []byte) (at, length int) {
-	const fewest, most = 14, 15
+// "sip:", up to the @. A telephone number has a plus, and other texts have letters. The text is in a data object, whose
+// length may look like a digit.
+func imsiIn(object []byte) (at, length int) {
+	const fewest, most, textTag = 14, 15, 0x80
+	element, _, err := tlv.Parse(object)
+	if err != nil || element.Tag != textTag {
+		return 0, 0
+	}
+	text := element.Value
 	end := bytes.IndexByte(text, '@')
 	if end < 0 {
 		return 0, 0
@@ -210,14 +218,14 @@ func imsiIn(text []byte) (at, length int) {
 	for at > 0 && text[at-1] >= '0' && text[at-1] <= '9' {
 		at--
 	}
-	if n := end - at; n < fewest || n > most {
+	if n := end - at; n < fewest || n > most || at > 0 && !bytes.HasSuffix(text[:at], []byte("sip:")) {
 		return 0, 0
 	}
-	const tagAndLength = 2
-	if at == tagAndLength || bytes.HasSuffix(text[:at], []byte("sip:")) {
-		return at, end - at
+	before := 2 // bytes of tag and length; a text of 128 bytes and more has three
+	if len(text) > 0x7F {
+		before++
 	}
-	return 0, 0
+	return before + at, end - at
 }
 
 func (w *pointWalk) codes() {
