@@ -107,7 +107,10 @@ func (b *builder) file(context string, tf fileTemplate, must bool) (items, error
 	if len(d.Services) > 0 { // what a table doesn't say would be FF: available
 		content[0] = append(content[0], make([]byte, max(f.Size-len(content[0]), 0))...)
 	}
-	list := items{pick{"fileDescriptor", fcp}}
+	list := items{}
+	if len(fcp) > 0 {
+		list = append(list, pick{"fileDescriptor", fcp})
+	}
 	end := 0
 	for i, part := range content {
 		start := i * f.RecordSize

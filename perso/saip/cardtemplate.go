@@ -143,3 +143,19 @@ func (t *Template) Identify(v Values, iccid id.ICCID, imsi id.IMSI) error {
 	}
 	return nil
 }
+
+// Blank is the package with zeros in the place of every secret, for whoever keeps packages: what a customer left in one is
+// nobody's business, and a card never gets it.
+func (p *Package) Blank() (*Package, error) {
+	points, err := p.Points()
+	if err != nil {
+		return nil, err
+	}
+	b := p.Bytes()
+	for _, pt := range points {
+		if pt.Secret {
+			clear(b[pt.Offset : pt.Offset+pt.Length])
+		}
+	}
+	return Decode(b)
+}

@@ -283,3 +283,13 @@ func numberedContext(name string, index int) string {
 	}
 	return fmt.Sprintf("%s%d", name, index+1)
 }
+
+// Holds reports whether a point is in the content of a file.
+func (f *File) Holds(pt Point) bool {
+	for _, one := range f.pieces {
+		if one.node != nil && one.node.start == pt.Offset {
+			return true
+		}
+	}
+	return false
+}
