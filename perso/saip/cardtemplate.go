@@ -30,6 +30,9 @@ type patch struct{ offset, slot int }
 // Values are the values of one card by the index of their slots.
 type Values [][]byte
 
+// Format prints nothing of the values.
+func (v Values) Format(f fmt.State, _ rune) { _, _ = fmt.Fprintf(f, "%d values of a card", len(v)) }
+
 // Compile makes the template of a package whose lot constants are set. A package that Check refuses is refused.
 func Compile(p *Package) (*Template, error) {
 	if bad := p.Check().Refusing(); len(bad) > 0 {

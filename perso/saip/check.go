@@ -165,7 +165,7 @@ func (c *checker) used() map[string]bool {
 	}
 	for _, a := range c.chip.AKAs {
 		if a.algorithm != nil {
-			used[algorithmService(a.algorithm)] = true
+			used[algorithmService(a.algorithm())] = true
 		}
 	}
 	return used

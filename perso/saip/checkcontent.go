@@ -10,14 +10,14 @@ func (c *checker) codes() {
 	puks := map[int]bool{}
 	for _, k := range c.chip.PUKs {
 		if puks[k.Ref] {
-			c.fault(k.at, k.value, "pukCodes", "PUK reference %02X comes twice", k.Ref)
+			c.fault(k.at, k.value(), "pukCodes", "PUK reference %02X comes twice", k.Ref)
 		}
 		if puks[k.Ref] = true; !isLocalPIN(k.Ref) && (k.Ref < 1 || k.Ref > 8) {
-			c.fault(k.at, k.value, "pukCodes", "%02X is no reference of a PUK", k.Ref)
+			c.fault(k.at, k.value(), "pukCodes", "%02X is no reference of a PUK", k.Ref)
 		}
-		c.tries(k.at, k.value, k.Try)
-		if !isBlank(k.value.value) && !digitsOnly(k.value.value, pukBytes) {
-			c.fault(k.at, k.value, "pukCodes", "PUK %02X is not of eight digits", k.Ref)
+		c.tries(k.at, k.value(), k.Try)
+		if !isBlank(k.value().value) && !digitsOnly(k.value().value, pukBytes) {
+			c.fault(k.at, k.value(), "pukCodes", "PUK %02X is not of eight digits", k.Ref)
 		}
 	}
 	type place struct {
@@ -28,12 +28,12 @@ func (c *checker) codes() {
 	for _, k := range c.chip.PINs {
 		if k.SharedWith != "" {
 			if d := c.chip.byPath[k.SharedWith]; d == nil || !d.Kind.Directory() {
-				c.fault(k.at, k.value, "filePath", "the codes are those of %s, which is no directory of the package", k.SharedWith)
+				c.fault(k.at, k.value(), "filePath", "the codes are those of %s, which is no directory of the package", k.SharedWith)
 			}
 			continue
 		}
 		if at := (place{k.Context, k.Ref}); seen[at] {
-			c.fault(k.at, k.value, "pinCodes", "PIN reference %02X comes twice in %s", k.Ref, k.Context)
+			c.fault(k.at, k.value(), "pinCodes", "PIN reference %02X comes twice in %s", k.Ref, k.Context)
 		} else {
 			seen[at] = true
 		}
@@ -46,19 +46,19 @@ func (c *checker) pin(k PIN, puks map[int]bool) {
 	adm := k.Ref >= 0x0A && k.Ref <= 0x0E || k.Ref >= 0x8A && k.Ref <= 0x8E
 	switch {
 	case !global && !adm && !isLocalPIN(k.Ref):
-		c.fault(k.at, k.value, "pinCodes", "%02X is no reference of a PIN", k.Ref)
+		c.fault(k.at, k.value(), "pinCodes", "%02X is no reference of a PIN", k.Ref)
 	case k.Context == root && isLocalPIN(k.Ref):
-		c.fault(k.at, k.value, "pinCodes", "PIN %02X is of an application, and stands at the MF", k.Ref)
+		c.fault(k.at, k.value(), "pinCodes", "PIN %02X is of an application, and stands at the MF", k.Ref)
 	case k.Context != root && global:
-		c.fault(k.at, k.value, "pinCodes", "PIN %02X is of the whole card, and stands in %s", k.Ref, k.Context)
+		c.fault(k.at, k.value(), "pinCodes", "PIN %02X is of the whole card, and stands in %s", k.Ref, k.Context)
 	}
 	if k.PUK != 0 && !puks[k.PUK] {
-		c.fault(k.at, k.value, "pinCodes", "PIN %02X is unblocked by PUK %02X, which the package doesn't have", k.Ref, k.PUK)
+		c.fault(k.at, k.value(), "pinCodes", "PIN %02X is unblocked by PUK %02X, which the package doesn't have", k.Ref, k.PUK)
 	}
-	c.tries(k.at, k.value, k.Try)
+	c.tries(k.at, k.value(), k.Try)
 	const fewest = 4
-	if !adm && !isBlank(k.value.value) && !digitsOnly(k.value.value, fewest) {
-		c.fault(k.at, k.value, "pinCodes", "PIN %02X is not of four to eight digits with FF behind them", k.Ref)
+	if !adm && !isBlank(k.value().value) && !digitsOnly(k.value().value, fewest) {
+		c.fault(k.at, k.value(), "pinCodes", "PIN %02X is not of four to eight digits with FF behind them", k.Ref)
 	}
 }
 
@@ -181,17 +181,17 @@ func (c *checker) aka(a AKA) {
 	}
 	lengths, path := keyLengths[a.Algorithm], "algoConfiguration.algoParameter"
 	if !slices.Contains(lengths.k, a.K.Len()) {
-		c.fault(a.at, a.algorithm.child("key"), path+".key", "%s with a key of %d bytes", a.Algorithm, a.K.Len())
+		c.fault(a.at, a.algorithm().child("key"), path+".key", "%s with a key of %d bytes", a.Algorithm, a.K.Len())
 	}
 	if !slices.Contains(lengths.opc, a.OPc.Len()) {
-		c.fault(a.at, a.algorithm.child("opc"), path+".opc", "%s with an OPc of %d bytes", a.Algorithm, a.OPc.Len())
+		c.fault(a.at, a.algorithm().child("opc"), path+".opc", "%s with an OPc of %d bytes", a.Algorithm, a.OPc.Len())
 	}
 	const bitsOfBlock = 128
 	if slices.ContainsFunc(a.Rotation, func(r byte) bool { return r >= bitsOfBlock }) {
-		c.fault(a.at, a.algorithm.child("rotationConstants"), path+".rotationConstants", "a rotation of 128 bits or more")
+		c.fault(a.at, a.algorithm().child("rotationConstants"), path+".rotationConstants", "a rotation of 128 bits or more")
 	}
 	if a.Keccak == 0 {
-		c.fault(a.at, a.algorithm.child("numberOfKeccak"), path+".numberOfKeccak", "no iteration of Keccak")
+		c.fault(a.at, a.algorithm().child("numberOfKeccak"), path+".numberOfKeccak", "no iteration of Keccak")
 	}
 	for i, v := range append([][]byte{a.SQNDelta, a.SQNAgeLimit}, a.SQN...) {
 		const limit = 0x07 // SAIP: 07FFFFFFFFFF, as the index is not in it
@@ -221,11 +221,11 @@ func (c *checker) domains() {
 		sets := map[byte][]byte{}
 		for _, k := range sd.Keys {
 			if slices.Contains(sets[k.KVN], k.KID) {
-				c.note(k.at, k.value, "keyList", "key %02X of version %02X has several components", k.KID, k.KVN)
+				c.note(k.at, k.value(), "keyList", "key %02X of version %02X has several components", k.KID, k.KVN)
 			}
 			sets[k.KVN] = append(sets[k.KVN], k.KID)
 			if sizes := keySizes[k.Type]; sizes != nil && !slices.Contains(sizes, k.Value.Len()) {
-				c.fault(k.at, k.value, "keyList", "key %02X of version %02X has %d bytes, which is none of its type %02X", k.KID, k.KVN, k.Value.Len(), k.Type)
+				c.fault(k.at, k.value(), "keyList", "key %02X of version %02X has %d bytes, which is none of its type %02X", k.KID, k.KVN, k.Value.Len(), k.Type)
 			}
 		}
 		if len(sets) == 0 {

@@ -44,7 +44,7 @@ func (x *expander) element(e *Element) {
 	case PEPUKCodes:
 		for _, c := range e.node.child("pukCodes").children {
 			v := c.child("pukValue")
-			x.chip.PUKs = append(x.chip.PUKs, PUK{Ref: c.number("keyReference"), Try: tryOf(c.number("maxNumOfAttemps-retryNumLeft")), Value: secret.New(slices.Clone(v.value)), value: v, at: e})
+			x.chip.PUKs = append(x.chip.PUKs, PUK{Ref: c.number("keyReference"), Try: tryOf(c.number("maxNumOfAttemps-retryNumLeft")), Value: secret.New(slices.Clone(v.value)), value: originOf(v), at: e})
 		}
 	case PEAKA:
 		x.chip.AKAs = append(x.chip.AKAs, e.aka(x.current))
@@ -64,14 +64,14 @@ func (x *expander) pins(e *Element) {
 	how := e.node.child("pinCodes").children[0]
 	if how.name == "filePath" {
 		shared, _ := pathFrom(how.value)
-		x.chip.PINs = append(x.chip.PINs, PIN{Context: x.current, SharedWith: shared, value: how, at: e})
+		x.chip.PINs = append(x.chip.PINs, PIN{Context: x.current, SharedWith: shared, value: originOf(how), at: e})
 		return
 	}
 	for _, c := range how.children {
 		v := c.child("pinValue")
 		x.chip.PINs = append(x.chip.PINs, PIN{
 			Context: x.current, Ref: c.number("keyReference"), PUK: c.number("unblockingPINReference"), Attributes: c.number("pinAttributes"),
-			Try: tryOf(c.number("maxNumOfAttemps-retryNumLeft")), Value: secret.New(slices.Clone(v.value)), value: v, at: e,
+			Try: tryOf(c.number("maxNumOfAttemps-retryNumLeft")), Value: secret.New(slices.Clone(v.value)), value: originOf(v), at: e,
 		})
 	}
 }

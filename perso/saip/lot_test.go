@@ -17,7 +17,7 @@ func TestPrepareAlgorithm(t *testing.T) {
 		"usim-test-algorithm": {Algorithm: TestAlgorithm},
 	} {
 		service, _, _ := strings.Cut(name, ",")
-		p := mustDecode(t, published(t)[newest])
+		p := mustDecode(t, shipped(t))
 		out, err := Prepare(p, lot)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -29,7 +29,7 @@ func TestPrepareAlgorithm(t *testing.T) {
 				t.Errorf("%s: the list demands %s: %v", name, s, has)
 			}
 		}
-		if !slices.Contains(chip.Header.Services, "get-identity") {
+		if !slices.Contains(chip.Header.Services, PEISIM) {
 			t.Errorf("%s: another service was lost", name)
 		}
 		for _, a := range chip.AKAs {
@@ -37,11 +37,9 @@ func TestPrepareAlgorithm(t *testing.T) {
 				t.Errorf("%s: the parameters are %v, %d iterations", name, a.Algorithm, a.Keccak)
 			}
 		}
-		again, err := Prepare(out, Lot{Algorithm: TestAlgorithm, Options: []byte{2}})
-		if err != nil {
-			t.Errorf("%s: and back: %v", name, err)
-		} else if service == "usim-test-algorithm" && again.Len() != p.Len() {
-			t.Errorf("%s: and back it has %d bytes of %d", name, again.Len(), p.Len())
+		again, err := Prepare(out, Lot{Algorithm: Milenage, Options: []byte{2}})
+		if err != nil || !bytes.Equal(again.bytes, p.bytes) {
+			t.Errorf("%s: and back it is another package: %v", name, err)
 		}
 	}
 }
@@ -49,14 +47,14 @@ func TestPrepareAlgorithm(t *testing.T) {
 // TestAlgorithmAlone shows what Prepare is for: the number alone makes a package that contradicts itself.
 func TestAlgorithmAlone(t *testing.T) {
 	t.Parallel()
-	file := published(t)[newest]
+	file := shipped(t)
 	for _, pt := range mustPoints(t, mustDecode(t, file)) {
 		if strings.HasSuffix(pt.Name, ".algorithm") {
-			file[pt.Offset] = byte(Milenage)
+			file[pt.Offset] = byte(TestAlgorithm)
 		}
 	}
 	text := mustDecode(t, file).Check().Refusing().Error()
-	for _, want := range []string{`uses "milenage", which the list doesn't demand`, `demands "usim-test-algorithm", which nothing in the package uses`} {
+	for _, want := range []string{`uses "usim-test-algorithm", which the list doesn't demand`, `demands "milenage", which nothing in the package uses`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("it isn't said that the package %s:\n%s", want, text)
 		}
@@ -106,6 +104,42 @@ func TestPrepareFiles(t *testing.T) {
 	for i, f := range chip.Files {
 		if was := before.Files[i]; was.Path != f.Path || was.Size != f.Size || was.Kind != f.Kind {
 			t.Errorf("%s: %d bytes, %s; %s was there before", f.Path, f.Size, f.Kind, was.Path)
+		}
+	}
+	mustCompile(t, out)
+}
+
+// TestAnotherProvider makes the shipped profile one of another network: texts, lists, name.
+func TestAnotherProvider(t *testing.T) {
+	t.Parallel()
+	out, err := Prepare(mustDecode(t, shipped(t)), Lot{
+		Home: &Network{MCC: "228", MNC: "062"},
+		Files: []Constant{
+			{File: "usim/ef-spn", Content: append([]byte{0}, "Other\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"...)},
+			{File: "usim/ef-hplmnwact", Content: []byte{0x22, 0x28, 0x60, 0xC0, 0x80}},
+			{File: "usim/ef-ad", Content: []byte{0, 0, 0, 3}},
+			{File: "usim/ef-fdn", Record: 3, Content: []byte("three")}, // which only the template has
+			{File: "usim/ef-fdn", Record: 5, Content: []byte("five")},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	chip, _ := out.Expand()
+	for name, want := range map[string]string{
+		"usim/ef-spn": "\x00Other\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", "usim/ef-ad": "\x00\x00\x00\x03", "usim/ef-hplmnwact": "\x22\x28\x60\xC0\x80",
+	} {
+		if got := string(chip.Named(name).Content); got != want {
+			t.Errorf("%s is %q", name, got)
+		}
+	}
+	fdn := chip.Named("usim/ef-fdn")
+	if string(fdn.Record(3)[:6]) != "three\xFF" || string(fdn.Record(5)[:5]) != "five\xFF" || len(withoutFiller(fdn.Record(4))) > 0 || fdn.FromTemplate {
+		t.Errorf("EF.FDN is %x", fdn.Content)
+	}
+	for _, name := range []string{"isim/ef-impi", "isim/ef-impu", "isim/ef-domain"} {
+		if !bytes.Contains(chip.Named(name).Content, []byte("mnc062.mcc228.")) {
+			t.Errorf("%s is %q", name, chip.Named(name).Content)
 		}
 	}
 	mustCompile(t, out)

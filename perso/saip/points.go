@@ -231,12 +231,12 @@ func imsiIn(object []byte) (at, length int) {
 func (w *pointWalk) codes() {
 	for _, c := range w.chip.PUKs {
 		name := fmt.Sprintf("puk.%02X", c.Ref)
-		w.add(Point{Name: name, Slot: name, Class: CardValue, Secret: true}, c.at, c.value)
+		w.add(Point{Name: name, Slot: name, Class: CardValue, Secret: true}, c.at, c.value())
 	}
 	for _, c := range w.chip.PINs {
 		if c.SharedWith == "" {
 			slot := fmt.Sprintf("pin.%02X", c.Ref)
-			w.add(Point{Name: w.names[c.Context] + "." + slot, Slot: slot, Class: CardValue, Secret: true}, c.at, c.value)
+			w.add(Point{Name: w.names[c.Context] + "." + slot, Slot: slot, Class: CardValue, Secret: true}, c.at, c.value())
 		}
 	}
 }
@@ -248,11 +248,11 @@ func (w *pointWalk) algorithms() {
 		}
 		context := w.names[a.Context]
 		for field, name := range map[string]string{"key": "key", "opc": "opc"} {
-			w.add(Point{Name: context + "." + name, Slot: context + "." + name, Class: CardValue, Secret: true}, a.at, a.algorithm.child(field))
+			w.add(Point{Name: context + "." + name, Slot: context + "." + name, Class: CardValue, Secret: true}, a.at, a.algorithm().child(field))
 		}
 		for field, name := range map[string]string{"algorithmID": "algorithm", "algorithmOptions": "options", "rotationConstants": "rotation", "xoringConstants": "xoring",
 			"authCounterMax": "counter", "numberOfKeccak": "keccak"} {
-			if n := a.algorithm.child(field); n != nil {
+			if n := a.algorithm().child(field); n != nil {
 				w.add(Point{Name: context + "." + name, Class: LotConstant}, a.at, n)
 			}
 		}
@@ -272,7 +272,7 @@ func (w *pointWalk) keys() {
 	for i, sd := range w.chip.Domains {
 		for _, k := range sd.Keys {
 			name := w.numbered(fmt.Sprintf("%s.%02X.%02X", numberedContext("sd", i), k.KVN, k.KID))
-			w.add(Point{Name: name, Slot: name, Class: CardValue, Secret: true}, k.at, k.value)
+			w.add(Point{Name: name, Slot: name, Class: CardValue, Secret: true}, k.at, k.value())
 		}
 	}
 }

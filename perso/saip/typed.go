@@ -70,19 +70,23 @@ func (t Try) coded() int      { return t.Max<<4 | t.Left }
 func (t Try) String() string  { return fmt.Sprintf("%d of %d", t.Left, t.Max) }
 func isLocalPIN(ref int) bool { return ref >= 0x81 && ref <= 0x88 }
 
-// nameOfRef is the key reference in words (ETSI TS 102 221 clause 9.5.1).
-func nameOfRef(ref int, global, local string) string {
+// CodeName is a key reference of a code in words (ETSI TS 102 221 clause 9.5.1): "PIN1", "PIN2", "ADM1", ...
+func CodeName(ref int) string {
 	switch {
-	case ref >= 0x01 && ref <= 0x08:
-		return fmt.Sprintf("%s appl %d", global, ref)
+	case ref == 0x01:
+		return "PIN1"
+	case ref == 0x81:
+		return "PIN2"
+	case ref >= 0x02 && ref <= 0x08:
+		return fmt.Sprintf("PIN of application %d", ref)
 	case ref >= 0x0A && ref <= 0x0E:
 		return fmt.Sprintf("ADM%d", ref-0x09)
 	case isLocalPIN(ref):
-		return fmt.Sprintf("%s appl %d", local, ref-0x80)
+		return fmt.Sprintf("local PIN %d", ref-0x80)
 	case ref >= 0x8A && ref <= 0x8E:
 		return fmt.Sprintf("ADM%d", ref-0x8A+6)
 	}
-	return fmt.Sprintf("reference %02X", ref)
+	return "no code"
 }
 
 // PIN attributes (SAIP: bit 1 enabled, bit 2 may be changed, bit 3 may be disabled and enabled).
@@ -102,7 +106,7 @@ type PIN struct {
 	Value      secret.Bytes // 8 bytes
 	SharedWith Path         // the directory whose codes are those of Context as well; then nothing else is set
 
-	value *node
+	value origin
 	at    *Element
 }
 
@@ -112,9 +116,14 @@ type PUK struct {
 	Try   Try
 	Value secret.Bytes // 8 bytes
 
-	value *node
+	value origin
 	at    *Element
 }
+
+// origin is the value in the package. It is behind a function because formatters walk into fields, and not into those.
+type origin func() *node
+
+func originOf(n *node) origin { return func() *node { return n } }
 
 // Algorithm is an authentication algorithm, by SAIP's number.
 type Algorithm int
@@ -153,7 +162,7 @@ type AKA struct {
 	SQN            [][]byte // 32 sequence numbers without index; nil: all zero
 	MappedTo       []byte   // AID of the application whose parameters these are; then only Context is set as well
 
-	algorithm *node
+	algorithm origin // nil with MappedTo
 	at        *Element
 }
 
@@ -170,7 +179,7 @@ func (e *Element) aka(context Path) AKA {
 		a.MappedTo = slices.Clone(how.bytes("mappingSource"))
 		return a
 	}
-	a.algorithm = how
+	a.algorithm = originOf(how)
 	a.Algorithm, a.Options, a.Keccak = Algorithm(how.number("algorithmID")), how.bytes("algorithmOptions")[0], how.number("numberOfKeccak")
 	a.K, a.OPc = secret.New(slices.Clone(how.bytes("key"))), secret.New(slices.Clone(how.bytes("opc")))
 	a.Rotation, a.Xoring = slices.Clone(how.bytes("rotationConstants")), slices.Clone(how.bytes("xoringConstants"))
@@ -186,9 +195,8 @@ type Key struct {
 	Type     byte // GlobalPlatform key type: 80 DES, 85 PSK-TLS, 88 AES
 	Value    secret.Bytes
 
-	value *node
+	value origin
 	at    *Element
-	list  *node
 }
 
 // SecurityDomain is a security domain of the profile.
@@ -214,7 +222,7 @@ func (e *Element) securityDomain() SecurityDomain {
 			data := c.child("keyData")
 			sd.Keys = append(sd.Keys, Key{
 				KVN: k.bytes("keyVersionNumber")[0], KID: k.bytes("keyIdentifier")[0], Usage: slices.Clone(k.bytes("keyUsageQualifier")),
-				Access: k.bytes("keyAccess")[0], Type: c.bytes("keyType")[0], Value: secret.New(slices.Clone(data.value)), value: data, at: e, list: k,
+				Access: k.bytes("keyAccess")[0], Type: c.bytes("keyType")[0], Value: secret.New(slices.Clone(data.value)), value: originOf(data), at: e,
 			})
 		}
 	}

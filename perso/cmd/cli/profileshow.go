@@ -174,7 +174,7 @@ func (s *profileShown) addCodes(chip *saip.Chip) {
 		s.Codes = append(s.Codes, profileCode{In: "3F00", Code: "PUK", Ref: fmt.Sprintf("%02X", c.Ref), Tries: c.Try.String(), Asked: true})
 	}
 	for _, c := range chip.PINs {
-		code := profileCode{In: string(c.Context), Code: "PIN", Ref: fmt.Sprintf("%02X", c.Ref), Tries: c.Try.String(), Asked: c.Attributes&saip.PINEnabled != 0, Shared: string(c.SharedWith)}
+		code := profileCode{In: string(c.Context), Code: saip.CodeName(c.Ref), Ref: fmt.Sprintf("%02X", c.Ref), Tries: c.Try.String(), Asked: c.Attributes&saip.PINEnabled != 0, Shared: string(c.SharedWith)}
 		if c.PUK > 0 {
 			code.PUK = fmt.Sprintf("%02X", c.PUK)
 		}
@@ -202,7 +202,7 @@ func (s profileShown) summary(w io.Writer) {
 		fmt.Fprintf(w, "%-12s %s, AID %s, %s\n", "application", a.Kind, a.AID, a.Algorithm)
 	}
 	for _, c := range s.Codes {
-		line := c.Code + " " + c.Ref + " of " + c.In + ", tries " + c.Tries
+		line := c.Code + " (" + c.Ref + ") of " + c.In + ", tries " + c.Tries
 		if c.PUK != "" {
 			line += ", unblocked by PUK " + c.PUK
 		}
