@@ -58,6 +58,9 @@ func (b *builder) add(kind, head string, m members) error {
 }
 
 func (b *builder) prepare() error {
+	if err := b.design.limits(); err != nil {
+		return err
+	}
 	b.files = map[string]FileDesign{}
 	for _, f := range b.design.Files {
 		if _, twice := b.files[f.File]; twice {
@@ -82,6 +85,36 @@ func (b *builder) prepare() error {
 		return fmt.Errorf("home network: %w", err)
 	}
 	return nil
+}
+
+// limits holds numbers to what their coding can say, before anything is made of them.
+func (d Design) limits() error {
+	const maxRecordBytes, maxRule, maxKeyBytes, maxTARBytes, maxTries, maxByte = 255, 254, 64, 255, 15, 255
+	within := func(what string, n, most int) error {
+		if n < 0 || n > most {
+			return fmt.Errorf("%s is %d, and 0 to %d may be", what, n, most)
+		}
+		return nil
+	}
+	errs := []error{within("algorithm: key_bytes", d.Algorithm.KeyBytes, maxKeyBytes)}
+	for _, f := range d.Files {
+		errs = append(errs, within(f.File+": size", f.Size, maxFileBytes), within(f.File+": record", f.Record, maxRecordBytes), within(f.File+": rule", f.Rule, maxRule))
+		for _, n := range f.Numbers {
+			errs = append(errs, within(f.File+": category", n.Category, maxByte))
+		}
+	}
+	for _, list := range append([]Codes{{In: "puks", Codes: d.PUKs}}, d.PINs...) {
+		for _, c := range list.Codes {
+			errs = append(errs, within(list.In+": "+c.Ref+": tries", c.Tries, maxTries))
+		}
+	}
+	if d.Domain != nil {
+		errs = append(errs, within("domain: bytes of TARs", 3*len(d.Domain.TARs), maxTARBytes))
+		for _, s := range d.Domain.KeySets {
+			errs = append(errs, within("domain: key set "+s.Version+": bytes", s.Bytes, maxKeyBytes))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (b *builder) mf() error {
