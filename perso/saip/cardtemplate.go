@@ -16,6 +16,7 @@ type Template struct {
 	bytes   []byte
 	slots   []Slot
 	patches []patch
+	home    home
 }
 
 // Slot is a value that each card brings.
@@ -42,7 +43,8 @@ func Compile(p *Package) (*Template, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &Template{bytes: p.Bytes()}
+	chip, _ := p.Expand() // whose faults are among those of Check
+	t := &Template{bytes: p.Bytes(), home: homeOf(chip)}
 	for _, pt := range points {
 		if pt.Class == CardValue {
 			if err := t.place(pt); err != nil {
@@ -122,10 +124,14 @@ func (t *Template) Render(dst []byte, v Values) ([]byte, error) {
 	return dst, nil
 }
 
-// Identify sets the values that come from the numbers of a card: ICCID, IMSI and the access class that follows from it.
+// Identify sets the values that come from the numbers of a card: ICCID, IMSI and the access class that follows from it. An
+// IMSI of another network than the profile's constants speak of is refused: only the network would find it out.
 func (t *Template) Identify(v Values, iccid id.ICCID, imsi id.IMSI) error {
 	if iccid.IsZero() || imsi.IsZero() {
 		return errors.New("identifying a card: it has no ICCID or no IMSI")
+	}
+	if err := t.home.admits(imsi); err != nil {
+		return fmt.Errorf("identifying a card: %w", err)
 	}
 	ef, efIMSI, acc := iccid.EFBytes(), imsi.EFBytes(), imsi.ACC()
 	plain := ef

@@ -193,10 +193,6 @@ var networkText = regexp.MustCompile(`mnc[0-9]{3}\.mcc[0-9]{3}`)
 
 // texts puts the home network into the identities and the domain of every ISIM; the length stays.
 func (n Network) texts(chip *Chip, whole func(*File) []byte) {
-	mnc := n.MNC
-	for len(mnc) < 3 {
-		mnc = "0" + mnc
-	}
 	for _, f := range chip.Files {
 		d := chip.byPath[f.Path.Parent()]
 		if d == nil || d.Application() != PEISIM || f.Link != "" || !slices.Contains([]uint16{fidIMPI, fidIMPU, fidDomain}, f.FID) || !networkText.Match(f.Content) {
@@ -204,7 +200,7 @@ func (n Network) texts(chip *Chip, whole func(*File) []byte) {
 		}
 		into := whole(f)
 		for _, at := range networkText.FindAllIndex(into, -1) {
-			copy(into[at[0]:at[1]], "mnc"+mnc+".mcc"+n.MCC)
+			copy(into[at[0]:at[1]], n.text())
 		}
 	}
 }

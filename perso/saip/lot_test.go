@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/persoline/persoline/perso/id"
 )
 
 func TestPrepareAlgorithm(t *testing.T) {
@@ -112,22 +114,21 @@ func TestPrepareFiles(t *testing.T) {
 // TestAnotherProvider makes the shipped profile one of another network: texts, lists, name.
 func TestAnotherProvider(t *testing.T) {
 	t.Parallel()
-	out, err := Prepare(mustDecode(t, shipped(t)), Lot{
-		Home: &Network{MCC: "228", MNC: "062"},
-		Files: []Constant{
-			{File: "usim/ef-spn", Content: append([]byte{0}, "Other\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"...)},
-			{File: "usim/ef-hplmnwact", Content: []byte{0x22, 0x28, 0x60, 0xC0, 0x80}},
-			{File: "usim/ef-ad", Content: []byte{0, 0, 0, 3}},
-			{File: "usim/ef-fdn", Record: 3, Content: []byte("three")}, // which only the template has
-			{File: "usim/ef-fdn", Record: 5, Content: []byte("five")},
-		},
-	})
+	p := mustDecode(t, shipped(t))
+	lot, err := ProviderLot(p, Network{MCC: "228", MNC: "062"}, "Other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lot.Files = append(lot.Files, Constant{File: "usim/ef-fdn", Record: 3, Content: []byte("three")}, // which only the template has
+		Constant{File: "usim/ef-fdn", Record: 5, Content: []byte("five")})
+	out, err := Prepare(p, lot)
 	if err != nil {
 		t.Fatal(err)
 	}
 	chip, _ := out.Expand()
 	for name, want := range map[string]string{
-		"usim/ef-spn": "\x00Other\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", "usim/ef-ad": "\x00\x00\x00\x03", "usim/ef-hplmnwact": "\x22\x28\x60\xC0\x80",
+		"usim/ef-spn": "\x00Other\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", "usim/ef-ad": "\x00\x00\x00\x03", "usim/ef-hplmnwact": "\x22\x28\x60\xC8\x80",
+		"usim/ef-ehplmn": "\x22\x28\x60\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF",
 	} {
 		if got := string(chip.Named(name).Content); got != want {
 			t.Errorf("%s is %q", name, got)
@@ -142,7 +143,24 @@ func TestAnotherProvider(t *testing.T) {
 			t.Errorf("%s is %q", name, chip.Named(name).Content)
 		}
 	}
-	mustCompile(t, out)
+	tpl := mustCompile(t, out)
+	iccid, imsi := must(id.ParseICCID("8988211000000430010")), must(id.ParseIMSI("228062800000208", 3))
+	if err := tpl.Identify(make(Values, len(tpl.Slots())), iccid, imsi); err != nil {
+		t.Error(err)
+	}
+	if _, err := ProviderLot(p, Network{MCC: "228", MNC: "6"}, "Other"); err == nil {
+		t.Error("a network code of one digit was taken")
+	}
+	if _, err := ProviderLot(p, Network{MCC: "228", MNC: "06"}, "A name of seventeen"); err == nil {
+		t.Error("a long name was taken")
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 func TestPrepareRefuses(t *testing.T) {

@@ -110,7 +110,7 @@ func cardValues(t testing.TB, tpl *Template) Values {
 	if err != nil {
 		t.Fatal(err)
 	}
-	imsi, err := id.ParseIMSI("228062800000208", 2)
+	imsi, err := id.ParseIMSI("001010800000208", 2)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,8 +179,8 @@ func TestRenderedNumbers(t *testing.T) {
 	}
 	chip, _ := mustDecode(t, out).Expand()
 	for path, want := range map[Path]string{
-		"3F00/2FE2": "988812010000400310f0", "3F00/7FD0/6F07": "082982608200002080", "3F00/7FD0/6F78": "0100",
-		"3F00/7FB0/6F02": "801d" + hex.EncodeToString([]byte("228062800000208@test.3gpp.com")) + "ff",
+		"3F00/2FE2": "988812010000400310f0", "3F00/7FD0/6F07": "080910108000002080", "3F00/7FD0/6F78": "0100",
+		"3F00/7FB0/6F02": "801d" + hex.EncodeToString([]byte("001010800000208@test.3gpp.com")) + "ff",
 	} {
 		if got := hex.EncodeToString(chip.File(path).Content); got != want {
 			t.Errorf("%s is %s, want %s", path, got, want)
@@ -189,7 +189,7 @@ func TestRenderedNumbers(t *testing.T) {
 	if got := hex.EncodeToString(chip.Header.ICCID[:]); got != "8988211000000430010f" {
 		t.Errorf("the header's ICCID is %s", got)
 	}
-	if got := string(chip.File("3F00/7FB0/6F04").Record(1)[2:]); !strings.HasPrefix(got, "sip:228062800000208@ims.mnc001.mcc001.3gppnetwork.org") {
+	if got := string(chip.File("3F00/7FB0/6F04").Record(1)[2:]); !strings.HasPrefix(got, "sip:001010800000208@ims.mnc001.mcc001.3gppnetwork.org") {
 		t.Errorf("the first IMPU is %q", got)
 	}
 }
@@ -248,7 +248,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 
 func TestRenderRefuses(t *testing.T) {
 	t.Parallel()
-	tpl := mustCompile(t, mustDecode(t, published(t)[newest]))
+	tpl := mustCompile(t, mustDecode(t, shipped(t)))
 	v := cardValues(t, tpl)
 	i, _ := tpl.Slot("usim.key")
 	v[i] = []byte("SECRET-too-short")[:15]
@@ -259,13 +259,22 @@ func TestRenderRefuses(t *testing.T) {
 	if _, err := tpl.Render(nil, v[1:]); err == nil {
 		t.Error("a value too few was taken")
 	}
-	short, err := id.ParseIMSI("22806280000020", 2)
+	short, err := id.ParseIMSI("00101080000020", 2)
 	if err != nil {
 		t.Fatal(err)
 	}
 	iccid, _ := id.ParseICCID("8988211000000430010")
 	if err := tpl.Identify(v, iccid, short); err == nil {
 		t.Error("an IMSI of 14 digits was put into texts of 15")
+	}
+	for number, mnc := range map[string]int{"001010800000208": 3, "001020800000208": 2} {
+		other, err := id.ParseIMSI(number, mnc)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tpl.Identify(v, iccid, other); err == nil || strings.Contains(err.Error(), number) {
+			t.Errorf("an IMSI of another network: %v", err)
+		}
 	}
 }
 
