@@ -11,7 +11,7 @@ import (
 // would refuse, or worse, accept. Faults marked as notes refuse nothing.
 func (p *Package) Check() Faults {
 	chip, faults := p.Expand()
-	c := &checker{p: p, chip: chip, faults: faults}
+	c := &checker{p: p, chip: chip, faults: faults, pins: map[pinPlace]bool{}, shared: map[Path]Path{}}
 	c.order()
 	c.defaults()
 	c.header()
@@ -29,6 +29,13 @@ type checker struct {
 	p      *Package
 	chip   *Chip
 	faults Faults
+	pins   map[pinPlace]bool // codes that there are
+	shared map[Path]Path     // directories whose codes are those of another
+}
+
+type pinPlace struct {
+	context Path
+	ref     int
 }
 
 func (c *checker) fault(e *Element, at *node, path, format string, a ...any) {

@@ -20,23 +20,19 @@ func (c *checker) codes() {
 			c.fault(k.at, k.value(), "pukCodes", "PUK %02X is not of eight digits", k.Ref)
 		}
 	}
-	type place struct {
-		context Path
-		ref     int
-	}
-	seen := map[place]bool{}
 	for _, k := range c.chip.PINs {
 		if k.SharedWith != "" {
 			if d := c.chip.byPath[k.SharedWith]; d == nil || !d.Kind.Directory() {
 				c.fault(k.at, k.value(), "filePath", "the codes are those of %s, which is no directory of the package", k.SharedWith)
 			}
+			c.shared[k.Context] = k.SharedWith
 			continue
 		}
-		if at := (place{k.Context, k.Ref}); seen[at] {
+		at := pinPlace{k.Context, k.Ref}
+		if c.pins[at] {
 			c.fault(k.at, k.value(), "pinCodes", "PIN reference %02X comes twice in %s", k.Ref, k.Context)
-		} else {
-			seen[at] = true
 		}
+		c.pins[at] = true
 		c.pin(k, puks)
 	}
 }
@@ -96,17 +92,11 @@ func (c *checker) directories() {
 // from the next above.
 func (c *checker) hasPIN(p Path, ref int) bool {
 	for ; p != ""; p = p.Parent() {
-		for _, k := range c.chip.PINs {
-			if k.Context == p && (k.Ref == ref || k.SharedWith != "" && c.hasOwnPIN(k.SharedWith, ref)) {
-				return true
-			}
+		if c.pins[pinPlace{p, ref}] || c.pins[pinPlace{c.shared[p], ref}] {
+			return true
 		}
 	}
 	return false
-}
-
-func (c *checker) hasOwnPIN(p Path, ref int) bool {
-	return slices.ContainsFunc(c.chip.PINs, func(k PIN) bool { return k.Context == p && k.Ref == ref })
 }
 
 // applications holds every application to its entry in EF.DIR, its authentication, its content.

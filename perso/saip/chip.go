@@ -33,7 +33,7 @@ type File struct {
 	Access     []byte // the rule: the record of EF.ARR, without its filler; nil if it is not in the package
 	PINStatus  []byte // of a directory: key references
 	Link       Path   // where the content really is; empty for a file of its own
-	Content    []byte // Size bytes of an EF, or what a BER-TLV file holds
+	Content    []byte // Size bytes of an EF, or what a BER-TLV file holds; a link's is its target's, the same bytes
 
 	// FromTemplate says that the package doesn't name the file: it has it because its template makes it.
 	FromTemplate bool

@@ -11,6 +11,9 @@ import (
 // would ask for files without end.
 const maxChipBytes = 2 << 20
 
+// maxDepth is how deep a directory may be below the MF: what a path of SAIP, of 8 bytes, can say.
+const maxDepth = 4
+
 // Expand plays the package as a chip does and gives what it makes. The faults are those of files: what has no place or
 // doesn't fit.
 func (p *Package) Expand() (*Chip, Faults) {
@@ -218,7 +221,8 @@ func (x *expander) fill(e *Element, f *File, c *node, path string) {
 	if f.Kind == BERTLV && end > len(f.Content) && end <= f.Size { // its content is what it holds, not what is reserved
 		f.Content = append(f.Content, make([]byte, end-len(f.Content))...)
 	}
-	if !f.sizeKnown && end > f.Size && end <= maxFileBytes {
+	if !f.sizeKnown && end > f.Size && end <= maxFileBytes && x.total+end-f.Size <= maxChipBytes {
+		x.total += end - f.Size
 		f.Content = append(f.Content, slices.Repeat([]byte{0xFF}, end-f.Size)...)
 		f.Size = end
 	}

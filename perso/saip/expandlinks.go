@@ -23,7 +23,7 @@ func (x *expander) links() {
 		case target.Link != "":
 			x.fault(f.at, f.node, f.Name, "file %s links to %s, which is a link itself", f.Path, f.Link)
 		default:
-			f.Kind, f.Size, f.RecordSize, f.Content = target.Kind, target.Size, target.RecordSize, slices.Clone(target.Content)
+			f.Kind, f.Size, f.RecordSize, f.Content = target.Kind, target.Size, target.RecordSize, target.Content
 		}
 	}
 }

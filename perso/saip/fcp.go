@@ -37,6 +37,10 @@ func (x *expander) make(e *Element, given *node, path string, b blank, holder Pa
 		x.fault(e, given, path, "the file has no identifier: the template gives it none")
 		return nil
 	}
+	if depth := strings.Count(string(holder), "/"); depth > maxDepth {
+		x.fault(e, given, path, "the file is in a directory %d below the MF, and %d is the limit", depth, maxDepth)
+		return nil
+	}
 	f.Path = holder.child(f.FID)
 	if holder == "" {
 		f.Path = root

@@ -70,7 +70,7 @@ func (p *Package) Points() ([]Point, error) {
 	if bad := faults.Refusing(); len(bad) > 0 {
 		return nil, bad
 	}
-	w := &pointWalk{chip: chip, names: chip.contextNames()}
+	w := &pointWalk{chip: chip, names: chip.contextNames(), uses: map[string]int{}}
 	header := p.elements[0]
 	w.add(Point{Name: "header.iccid", Slot: SlotICCID, Class: CardValue}, header, header.node.child("iccid"))
 	w.files()
@@ -87,6 +87,7 @@ func (p *Package) Points() ([]Point, error) {
 type pointWalk struct {
 	chip   *Chip
 	names  map[Path]string
+	uses   map[string]int // of names that may come again
 	points []Point
 	faults Faults
 }
@@ -175,11 +176,10 @@ func (w *pointWalk) pieces(f *File, name string) {
 
 // numbered is a name, or name.2 and so on when it is taken.
 func (w *pointWalk) numbered(name string) string {
-	free := name
-	for i := 2; slices.ContainsFunc(w.points, func(p Point) bool { return p.Name == free }); i++ {
-		free = fmt.Sprintf("%s.%d", name, i)
+	if w.uses[name]++; w.uses[name] > 1 {
+		return fmt.Sprintf("%s.%d", name, w.uses[name])
 	}
-	return free
+	return name
 }
 
 // identities notes the texts of an ISIM. Those that hold an IMSI change with the card, in its digits only.

@@ -42,7 +42,8 @@ func TestFieldTags(t *testing.T) {
 		{PEGFM, []string{"fileManagementCMD", "", "", "createFCP"}, 0x62}, {PETelecom, []string{"ef-v2xp-Uu"}, 0xBF2F}, {PEOptUSIM, []string{"ef-eaka"}, 0xBF57},
 		{PEUSIM, []string{"ef-imsi", "", "fileDescriptor", "proprietaryEFInfo", "maximumFileSize"}, 0x86},
 	} {
-		f, known := elementsSpec().named(c.kind)
+		f, _ := elementsSpec().named(c.kind)
+		var known bool
 		for _, name := range c.path {
 			if name == "" {
 				f = field{spec: f.spec.elem}
