@@ -400,8 +400,12 @@ func (b *builder) header() error {
 	if b.berTLV {
 		list = append(list, "ber-tlv")
 	}
+	connectivity, err := hexBytes("connectivity", d.Connectivity, 0)
+	if err != nil {
+		return err
+	}
 	slices.Sort(b.templates)
-	h := Header{Major: high, Minor: low, ProfileType: d.Profile, Services: list}
+	h := Header{Major: high, Minor: low, ProfileType: d.Profile, Services: list, Connectivity: connectivity}
 	for _, t := range b.templates {
 		h.Templates = append(h.Templates, tcaTemplates+t)
 	}

@@ -8,6 +8,7 @@ type Design struct {
 	Home         Home          `yaml:"home"`         // network of the subscription
 	Algorithm    Cipher        `yaml:"algorithm"`    // of all applications
 	Services     []string      `yaml:"services"`     // further services that the chip must have, by SAIP's names
+	Connectivity string        `yaml:"connectivity"` // parameters for the SM-SR's link (SGP.02), in hex
 	PUKs         []Code        `yaml:"puks"`         //
 	PINs         []Codes       `yaml:"pins"`         // by directory
 	Rules        []string      `yaml:"rules"`        // access rules in words: the records of every EF.ARR

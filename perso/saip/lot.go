@@ -14,7 +14,8 @@ import (
 // algorithm, another list of services in its header. That is why this happens once, before Compile looks for offsets; a
 // card then never changes a length.
 type Lot struct {
-	ProfileType string // shown by some devices; empty leaves the package's
+	ProfileType  string // shown by some devices; empty leaves the package's
+	Connectivity []byte // parameters for the SM-SR's link (SGP.02); nil leaves the package's
 
 	Algorithm Algorithm // of every application that has one; 0 leaves the package's
 	KeyBytes  int       // length of K: 16, or with TUAK 16 or 32; 0 means 16
@@ -76,10 +77,14 @@ func Prepare(p *Package, lot Lot) (*Package, error) {
 }
 
 func (lot Lot) header(n *node) error {
-	if lot.ProfileType == "" {
-		return nil
+	for name, value := range map[string][]byte{"profileType": []byte(lot.ProfileType), "connectivityParameters": lot.Connectivity} {
+		if len(value) > 0 {
+			if err := n.set(name, value); err != nil {
+				return err
+			}
+		}
 	}
-	return n.set("profileType", []byte(lot.ProfileType))
+	return nil
 }
 
 // algorithm sets algorithm and constants of one application, with zeros of the right length for K and OPc.

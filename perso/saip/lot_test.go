@@ -119,6 +119,7 @@ func TestAnotherProvider(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	lot.Connectivity = []byte{0xA0, 0x02, 0x06, 0x00}
 	lot.Files = append(lot.Files, Constant{File: "usim/ef-fdn", Record: 3, Content: []byte("three")}, // which only the template has
 		Constant{File: "usim/ef-fdn", Record: 5, Content: []byte("five")})
 	out, err := Prepare(p, lot)
@@ -126,6 +127,9 @@ func TestAnotherProvider(t *testing.T) {
 		t.Fatal(err)
 	}
 	chip, _ := out.Expand()
+	if !bytes.Equal(chip.Header.Connectivity, lot.Connectivity) || len(mustPoints(t, out)) <= len(mustPoints(t, p)) {
+		t.Errorf("the connectivity parameters are %x", chip.Header.Connectivity)
+	}
 	for name, want := range map[string]string{
 		"usim/ef-spn": "\x00Other\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF", "usim/ef-ad": "\x00\x00\x00\x03", "usim/ef-hplmnwact": "\x22\x28\x60\xC8\x80",
 		"usim/ef-ehplmn": "\x22\x28\x60\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF",

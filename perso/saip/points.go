@@ -73,6 +73,9 @@ func (p *Package) Points() ([]Point, error) {
 	w := &pointWalk{chip: chip, names: chip.contextNames(), uses: map[string]int{}}
 	header := p.elements[0]
 	w.add(Point{Name: "header.iccid", Slot: SlotICCID, Class: CardValue}, header, header.node.child("iccid"))
+	if n := header.node.child("connectivityParameters"); n != nil {
+		w.add(Point{Name: "header.connectivity", Class: LotConstant}, header, n)
+	}
 	w.files()
 	w.codes()
 	w.algorithms()

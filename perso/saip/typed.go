@@ -56,6 +56,9 @@ func (h Header) members() members {
 	if h.ProfileType != "" {
 		m["profileType"] = h.ProfileType
 	}
+	if len(h.Connectivity) > 0 {
+		m["connectivityParameters"] = h.Connectivity
+	}
 	return m
 }
 
