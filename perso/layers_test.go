@@ -41,7 +41,7 @@ var coreFolders = []string{
 	"perso", "perso/id", "perso/secret", "perso/tlv", "perso/record", "perso/entry", "perso/statement", "perso/statement/transcript", "perso/checkpoint",
 	"perso/bus", "perso/scp", "perso/scp/scp02", "perso/scp/scp80", "perso/scp/tdes", "perso/aka", "perso/aka/suci", "perso/apdu",
 	"perso/script", "perso/order", "perso/order/codes", "perso/order/form", "perso/order/k4", "perso/order/kifile", "perso/product",
-	"perso/eis", "perso/cert", "keygen", "keygen/carddata", "keygen/certify", "keygen/kisource", "keygen/transport", "lineside",
+	"perso/eis", "perso/cert", "perso/saip", "perso/saip/design", "keygen", "keygen/carddata", "keygen/certify", "keygen/kisource", "keygen/transport", "lineside",
 	"lineside/cardsim", "ledger", "ledger/internal/tree",
 }
 
@@ -99,6 +99,9 @@ var importRules = []importRule{
 	only("database/sql", "ledger/internal/sqldb"),
 	only("github.com/mattn", "ledger/internal/sqldb"),
 	only("github.com/cockroachdb", "ledger/internal/sqldb"),
+	{"perso/saip stands on identifiers, secrets and TLV", func(e edge) bool {
+		return e.from == "perso/saip" && !e.test && !standard(e.to) && !in(e.to, "perso/id", "perso/secret", "perso/tlv")
+	}, edge{from: "perso/saip", to: "go.yaml.in/yaml/v3"}},
 	only("github.com/spf13", "perso/cmd"),
 	only("github.com/ProtonMail", "perso/cert"),
 	{"testscript is for tests", func(e edge) bool {
