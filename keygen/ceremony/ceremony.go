@@ -188,7 +188,7 @@ func (c *ceremony) imports() error {
 	for _, set := range []struct {
 		class hsm.Class
 		keys  map[perso.Name]secret.Bytes
-	}{{hsm.ClassKMC, c.plan.KMCs}, {hsm.ClassTransport, c.plan.TransportKeys}, {hsm.ClassSMSR, c.plan.WrapKeys}} {
+	}{{hsm.ClassKMC, c.plan.KMCs}, {hsm.ClassTransport, c.plan.TransportKeys}, {hsm.ClassSMSR, c.plan.WrapKeys}, {hsm.ClassReceive, c.plan.ReceiveKeys}} {
 		for name, value := range set.keys {
 			if set.class == hsm.ClassKMC && value.Len() != kmcBytes {
 				return fmt.Errorf("chip maker's key %q has %d bytes, not %d", name, value.Len(), kmcBytes)
