@@ -116,6 +116,8 @@ type Ledger struct {
 	signed  signedState
 	bodies  bodies
 
+	kiFiles kiUpload
+
 	randMu  sync.Mutex
 	stampMu sync.Mutex
 	last    time.Time
