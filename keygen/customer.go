@@ -59,6 +59,41 @@ func (l *lot) nameReceive(env perso.Env) (err error) {
 	return err
 }
 
+// CheckKi says which rows of a customer's file have a Ki that does not fit its check value, before an order for them is
+// accepted: of all that can be wrong with such a file, this only the vault can see. Each Ki is opened, compared and wiped;
+// that it fits or not is all that is told, and who asks has the check values already. One HSM operation.
+func (v *Vault) CheckKi(ctx context.Context, q bus.CheckKiRequest) (bus.CheckKiReply, error) {
+	mode, err := kifile.ParseMode(q.Mode)
+	if err != nil || len(q.Rows) == 0 || len(q.Rows) > bus.MaxBatch {
+		return bus.CheckKiReply{}, bus.Refuse(bus.FaultBadMessage, "%d rows in mode %.20q, want 1 to %d", len(q.Rows), q.Mode, bus.MaxBatch)
+	}
+	rows := make([]kifile.Row, len(q.Rows))
+	for i, b := range q.Rows {
+		if rows[i], err = kifile.ParseRow(b); err != nil || len(rows[i].EKI) != keyBytes {
+			return bus.CheckKiReply{}, bus.Refuse(bus.FaultBadMessage, "row %d has %d bytes", i, len(b))
+		}
+	}
+	key, err := hsm.NewKey(string(v.cfg.Env), hsm.ClassReceive, string(q.ReceiveKey))
+	if err != nil {
+		return bus.CheckKiReply{}, bus.Refuse(bus.FaultBadMessage, "%v", err)
+	}
+	wrong, err := kisource.CheckRows(ctx, receiveKey{v.cfg.Token, key}, mode, rows)
+	if errors.Is(err, hsm.ErrNotFound) {
+		return bus.CheckKiReply{}, bus.Refuse(bus.FaultRefused, "receive key %q is not on the token", q.ReceiveKey)
+	}
+	if err != nil {
+		return bus.CheckKiReply{}, err
+	}
+	if len(wrong) > 0 {
+		v.cfg.Log.Warn("customer's Ki do not fit", "err", fmt.Sprintf("%d of %d under %q", len(wrong), len(rows), q.ReceiveKey))
+	}
+	var reply bus.CheckKiReply
+	for _, i := range wrong {
+		reply.Wrong = append(reply.Wrong, uint16(i))
+	}
+	return reply, nil
+}
+
 // findReceive refuses a lot whose Ki nobody here could open, before anything is made for it.
 func (v *Vault) findReceive(ctx context.Context, l *lot) error {
 	if !l.customerKi() {

@@ -299,6 +299,55 @@ func TestCustomerKiDoesNotFit(t *testing.T) {
 	}
 }
 
+// Before there is a lot the vault says which Ki do not fit, and no more.
+func TestCheckKi(t *testing.T) {
+	t.Parallel()
+	c := newCustomerRig(t, asReleased)
+	q := bus.CheckKiRequest{ReceiveKey: "rk-1", Mode: "AES-ECB"}
+	for u := range perso.Unit(3) {
+		q.Rows = append(q.Rows, c.row(c.file, u).Row)
+	}
+	before := c.token.Stats()[hsm.VerbDecryptECB]
+	if a, err := c.vault.CheckKi(ctx, q); err != nil || a.Wrong != nil {
+		t.Errorf("good rows: %+v, %v", a, err)
+	}
+	if n := c.token.Stats()[hsm.VerbDecryptECB] - before; n != 1 {
+		t.Errorf("%d operations for one request", n)
+	}
+	changed := func(f func(*bus.CheckKiRequest)) bus.CheckKiRequest {
+		x := q
+		x.Rows = append(bus.Chunks{}, q.Rows...)
+		f(&x)
+		return x
+	}
+	a, err := c.vault.CheckKi(ctx, changed(func(q *bus.CheckKiRequest) {
+		q.Rows[1] = bytes.Clone(q.Rows[1])
+		q.Rows[1][2] ^= 1
+	}))
+	if err != nil || !reflect.DeepEqual(a.Wrong, []uint16{1}) || !strings.Contains(c.said.String(), "1 of 3 under") {
+		t.Errorf("a wrong check value: %+v, %v", a, err)
+	}
+	if a, err := c.vault.CheckKi(ctx, changed(func(q *bus.CheckKiRequest) { q.ReceiveKey = "rk-2" })); err != nil || len(a.Wrong) != 3 {
+		t.Errorf("another key: %+v, %v", a, err)
+	}
+	for name, x := range map[string]struct {
+		q    bus.CheckKiRequest
+		code bus.FaultCode
+	}{
+		"no such key": {changed(func(q *bus.CheckKiRequest) { q.ReceiveKey = "rk-9" }), bus.FaultRefused},
+		"no key name": {changed(func(q *bus.CheckKiRequest) { q.ReceiveKey = "" }), bus.FaultBadMessage},
+		"no mode":     {changed(func(q *bus.CheckKiRequest) { q.Mode = "DES" }), bus.FaultBadMessage},
+		"no rows":     {changed(func(q *bus.CheckKiRequest) { q.Rows = nil }), bus.FaultBadMessage},
+		"a long Ki":   {changed(func(q *bus.CheckKiRequest) { q.Rows[0] = make([]byte, 35) }), bus.FaultBadMessage},
+		"a short row": {changed(func(q *bus.CheckKiRequest) { q.Rows[0] = make([]byte, 18) }), bus.FaultBadMessage},
+		"too many":    {changed(func(q *bus.CheckKiRequest) { q.Rows = make(bus.Chunks, bus.MaxBatch+1) }), bus.FaultBadMessage},
+	} {
+		if a, err := c.vault.CheckKi(ctx, x.q); code(err) != x.code || a.Wrong != nil {
+			t.Errorf("%s: %+v, %v", name, a, err)
+		}
+	}
+}
+
 // A receive key that is away is no verdict on a card: the act is asked again.
 func TestCustomerKiWithoutItsKey(t *testing.T) {
 	t.Parallel()

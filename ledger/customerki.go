@@ -10,6 +10,7 @@ import (
 
 	"github.com/persoline/persoline/ledger/internal/kirow"
 	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/order/kifile"
@@ -44,16 +45,23 @@ func (l *Ledger) KiPart(_ context.Context, q bus.KiPartRequest) (bus.KiPartReply
 	return bus.KiPartReply{Have: uint64(len(u.data))}, nil
 }
 
-// take gives the file out, once.
-func (u *kiUpload) take(file bus.KiFileRef) ([]byte, error) {
+// whole gives a file that is there whole.
+func (u *kiUpload) whole(file bus.KiFileRef) ([]byte, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.file != file || uint64(len(u.data)) != file.Size || sha256.Sum256(u.data) != file.Hash {
 		return nil, bus.Refuse(bus.FaultNotFound, "the file of Ki is not here whole: send it again")
 	}
-	data := u.data
-	u.data, u.file = nil, bus.KiFileRef{}
-	return data, nil
+	return u.data, nil
+}
+
+// drop forgets a file whose order is accepted.
+func (u *kiUpload) drop(file *bus.KiFileRef) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if file != nil && u.file == *file {
+		u.data, u.file = nil, bus.KiFileRef{}
+	}
 }
 
 // customerKi is a file of Ki that fits its order. None is of an order that wants none.
@@ -61,6 +69,50 @@ type customerKi struct {
 	file  [32]byte // SHA-256 of the file as received
 	terms statement.CustomerKi
 	pages []kifile.Page
+}
+
+// KiChecker is a vault that says which Ki of a customer do not fit. A Vault that is none takes no order with such Ki.
+type KiChecker interface {
+	CheckKi(ctx context.Context, q bus.CheckKiRequest) (bus.CheckKiReply, error)
+}
+
+// checkKi has the vault compare every row with its check value; a *order.FaultList names those that do not fit.
+func (l *Ledger) checkKi(ctx context.Context, f *kifile.File) error {
+	checker, ok := l.vault.(KiChecker)
+	if !ok {
+		return bus.Refuse(bus.FaultRefused, "this site's vault takes no Ki of customers")
+	}
+	var wrong []perso.Unit
+	for first := uint64(0); first < f.Rows(); first += bus.MaxBatch {
+		q := bus.CheckKiRequest{ReceiveKey: f.ReceiveKey, Mode: string(f.Mode)}
+		for u := first; u < min(first+bus.MaxBatch, f.Rows()); u++ {
+			row, err := f.Row(perso.Unit(u))
+			if err != nil {
+				return err
+			}
+			q.Rows = append(q.Rows, row.Bytes())
+		}
+		a, err := checker.CheckKi(ctx, q)
+		if err != nil {
+			return fmt.Errorf("having Ki checked by the vault: %w", err)
+		}
+		for _, i := range a.Wrong {
+			wrong = append(wrong, perso.Unit(first)+perso.Unit(i))
+		}
+	}
+	return kiFaults(f, wrong)
+}
+
+// kiFaults is nil when nothing is wrong. That no Ki at all fits is one fault, and not of the Ki.
+func kiFaults(f *kifile.File, wrong []perso.Unit) error {
+	if uint64(len(wrong)) == f.Rows() {
+		return &order.FaultList{{Field: "Receive_key", Reason: fmt.Sprintf("no Ki fits its check value under %q", f.ReceiveKey), Hint: "is it the key that both of us hold, and the mode that was used?"}}
+	}
+	var faults order.FaultList
+	for _, u := range wrong {
+		faults.Add(order.Fault{Field: "KI_KCV", Line: f.Line(u), Column: 1, Reason: fmt.Sprintf("the Ki of unit %d does not fit its check value, or is one byte repeated", u), Hint: "encrypt it again"})
+	}
+	return faults.Err()
 }
 
 // kiWanted is what is wrong when a file of Ki came for an order that wants none, or the other way round.
@@ -83,12 +135,15 @@ func (l *Ledger) takeKi(ctx context.Context, o order.Order, file *bus.KiFileRef)
 	if err != nil || known != nil && known.file == file.Hash {
 		return known, err // asked again: the file may be gone from memory
 	}
-	data, err := l.kiFiles.take(*file)
+	data, err := l.kiFiles.whole(*file)
 	if err != nil {
 		return nil, err
 	}
 	f, err := kifile.Parse(bytes.NewReader(data), kifile.WantOf(o, l.cat.Order.Site))
 	if err != nil {
+		return nil, err
+	}
+	if err := l.checkKi(ctx, f); err != nil {
 		return nil, err
 	}
 	t, err := f.Tree()

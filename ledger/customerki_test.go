@@ -9,6 +9,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/order/kifile"
 	"github.com/persoline/persoline/perso/order/kifile/sender"
+	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/statement"
 )
@@ -55,6 +57,24 @@ func (b *bench) kiFile(file []byte, seed byte) (text []byte, kis [][]byte) {
 		kis = append(kis, ki)
 	}
 	return must(f.Encode()), kis
+}
+
+// CheckKi is KiChecker's, with the receive key of these tests.
+func (v *vaultDouble) CheckKi(_ context.Context, q bus.CheckKiRequest) (a bus.CheckKiReply, err error) {
+	if err := v.failing("check-ki"); err != nil {
+		return a, err
+	}
+	if _, err := bus.Encode(q); err != nil || len(q.Rows) > bus.MaxBatch || q.ReceiveKey != "rk-provider-demo" || q.Mode != "AES-ECB" {
+		v.t.Errorf("%d rows under %q in mode %q, %v", len(q.Rows), q.ReceiveKey, q.Mode, err)
+	}
+	for i, b := range q.Rows {
+		row, ki := must(kifile.ParseRow(b)), make([]byte, 16)
+		must(aes.NewCipher(testReceive)).Decrypt(ki, row.EKI)
+		if scp.KCV(ki) != row.KCV {
+			a.Wrong = append(a.Wrong, uint16(i))
+		}
+	}
+	return a, nil
 }
 
 func refOf(text []byte) bus.KiFileRef {
@@ -108,13 +128,14 @@ func TestCustomerKiParts(t *testing.T) {
 	if err := errors.Join(part(0, text[:400], ref), part(200, text[200:400], ref), part(400, text[400:], ref)); err != nil {
 		t.Errorf("a part that came twice: %v", err)
 	}
-	if got, err := b.l.kiFiles.take(ref); err != nil || !bytes.Equal(got, text) {
+	if got, err := b.l.kiFiles.whole(ref); err != nil || !bytes.Equal(got, text) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	_, err := b.l.kiFiles.take(ref)
+	b.l.kiFiles.drop(&ref)
+	_, err := b.l.kiFiles.whole(ref)
 	b.refused(err, bus.FaultNotFound)
 	b.upload(text[:500], 500)
-	_, err = b.l.kiFiles.take(bus.KiFileRef{Hash: sha256.Sum256(text[:500]), Size: 499})
+	_, err = b.l.kiFiles.whole(bus.KiFileRef{Hash: sha256.Sum256(text[:500]), Size: 499})
 	b.refused(err, bus.FaultNotFound)
 }
 
@@ -122,15 +143,15 @@ func TestCustomerKiParts(t *testing.T) {
 func TestCustomerKiAccepted(t *testing.T) {
 	t.Parallel()
 	b := newSite(t)
-	file := b.kiOrder("KI-1", 140, 10)
+	file := b.kiOrder("KI-1", 290, 10)
 	text, kis := b.kiFile(file, 1)
 	ref := b.upload(text, 1000)
 	a, err := b.submitKi(file, &ref)
 	if err != nil || len(a.Faults)+len(a.KiFaults) > 0 || a.Duplicate {
 		t.Fatalf("%+v, %v", a, err)
 	}
-	if n := b.rows("customer_ki_page"); n != 3 {
-		t.Errorf("%d pages of 150 rows", n)
+	if n := b.rows("customer_ki_page"); n != 5 {
+		t.Errorf("%d pages of 300 rows", n)
 	}
 	var kept []byte
 	if err := b.db.View(t.Context(), func(tx ledgertest.Tx) error {
@@ -151,8 +172,8 @@ func TestCustomerKiAccepted(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := must(statement.ParseRelease(d.Body))
-	f := must(kifile.Parse(bytes.NewReader(text), kifile.Want{Order: "KI-1", ICCIDs: r.ICCIDs, IMSIs: r.IMSIs, Total: 150}))
-	want := statement.CustomerKi{Root: must(must(f.Tree()).Root()), Rows: 150, ReceiveKey: "rk-provider-demo", Mode: "AES-ECB", Output: "omitted"}
+	f := must(kifile.Parse(bytes.NewReader(text), kifile.Want{Order: "KI-1", ICCIDs: r.ICCIDs, IMSIs: r.IMSIs, Total: 300}))
+	want := statement.CustomerKi{Root: must(must(f.Tree()).Root()), Rows: 300, ReceiveKey: "rk-provider-demo", Mode: "AES-ECB", Output: "omitted"}
 	if r.Customer != want {
 		t.Errorf("released are %+v, want %+v", r.Customer, want)
 	}
@@ -198,6 +219,8 @@ func TestCustomerKiRefused(t *testing.T) {
 		"other receive key": {replaced("rk-provider-demo", "rk-mine"), []int{3}, "the order's provider has"},
 		"other order":       {replaced("KI-2", "KI-3"), []int{2}, "the order wants"},
 		"no such file":      {[]byte("hello"), nil, "neither"},
+		"check values":      {replaced(row(1), row(1)[:len(row(1))-6]+"000000", row(4), row(4)[:len(row(4))-6]+"FFFFFF"), []int{8, 11}, "the Ki of unit 4 does not fit its check value"},
+		"another key's":     {[]byte(regexp.MustCompile(`(?m)[0-9A-F]{6}$`).ReplaceAllString(string(text), "ABCDEF")), []int{0}, `no Ki fits its check value under "rk-provider-demo"`},
 		"nothing":           {nil, nil, "missing"},
 		"a huge line":       {bytes.Repeat([]byte("1"), 1<<20), nil, "longer than"},
 	} {
@@ -241,6 +264,21 @@ func TestCustomerKiRefused(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, a, err)
 		}
 	}
+	b.vault.fail = func(verb string) error {
+		if verb == "check-ki" {
+			return bus.ErrNoAnswer
+		}
+		return nil
+	}
+	ref = b.upload(text, 5000)
+	if a, err := b.submitKi(file, &ref); !errors.Is(err, bus.ErrNoAnswer) {
+		t.Errorf("while the vault is away: %+v, %v", a, err)
+	}
+	b.vault.fail = nil
+	if a, err := b.submitKi(file, &ref); err != nil || len(a.Faults)+len(a.KiFaults) > 0 {
+		t.Errorf("asked again: %+v, %v", a, err)
+	}
+	file = b.kiOrder("KI-7", 5, 0)
 	gone := refOf([]byte("never sent"))
 	_, err := b.submitKi(file, &gone)
 	b.refused(err, bus.FaultNotFound)

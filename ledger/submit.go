@@ -53,6 +53,7 @@ func (l *Ledger) Submit(ctx context.Context, q bus.SubmitRequest) (bus.SubmitRep
 	if faults != nil {
 		return l.refuse(ctx, q.File, *faults)
 	}
+	l.kiFiles.drop(q.Ki)
 	return reply, nil
 }
 

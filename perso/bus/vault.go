@@ -79,6 +79,19 @@ type CustomerKi struct {
 	Proof Proof  `cbor:"2,keyasint"`
 }
 
+// CheckKiRequest asks which of at most MaxBatch rows of a customer's file have a Ki that fits its check value. It concerns no
+// lot: a file is checked before its order is accepted.
+type CheckKiRequest struct {
+	ReceiveKey perso.Name `cbor:"1,keyasint"`
+	Mode       string     `cbor:"2,keyasint"` // kifile.Mode
+	Rows       Chunks     `cbor:"3,keyasint"` // kifile.Row
+}
+
+// CheckKiReply names those that do not, by their place in the request. Nothing else of a Ki leaves the vault.
+type CheckKiReply struct {
+	Wrong []uint16 `cbor:"1,keyasint,omitempty"`
+}
+
 // ServeItem is one act to serve. The answer is a function of it, of the release and of the HSM's keys.
 type ServeItem struct {
 	Claim     Proven      `cbor:"1,keyasint"`

@@ -165,6 +165,13 @@ func kiRefused(t *testing.T, f *factory, _ map[string]row) {
 	if now := f.logSize(t); now != before+1 {
 		t.Errorf("the log went from %d to %d entries", before, now)
 	}
+	other := ki + ".other"
+	if r := f.at(t, "order", "ki-file", order, "--receive-key", receiveKey, "--key", "file:"+f.site.PartnerKey("tk-auc-demo"), "-o", other); r.code != cli.ExitOK {
+		t.Fatalf("with another key: exit %d: %s", r.code, r.err)
+	}
+	if r := f.at(t, "order", "submit", order, "--ki", other); r.code != cli.ExitFailed || !strings.Contains(r.err, `Receive_key: no Ki fits its check value under "rk-provider-demo"`) {
+		t.Errorf("Ki under another key: exit %d: %s", r.code, r.err)
+	}
 	r := f.at(t, "order", "submit", order)
 	if r.code != cli.ExitFailed || !strings.Contains(r.err, "no file of them came with it") {
 		t.Errorf("without a file: exit %d, %s", r.code, r.err)

@@ -82,6 +82,7 @@ type File struct {
 	iccids     id.ICCIDRange
 	imsis      id.IMSIRange
 	rows       []Row
+	lines      []int32 // of the rows, in the file that was parsed
 }
 
 // Want is what the order says, to which the file must fit.
@@ -125,6 +126,14 @@ func (f *File) Row(u perso.Unit) (Row, error) {
 		return Row{}, fmt.Errorf("reading Ki of unit %d: the file has %d rows", u, f.Rows())
 	}
 	return f.rows[u], nil
+}
+
+// Line is the line of a unit's row in the file that was parsed, for a fault that only the vault can see.
+func (f *File) Line(u perso.Unit) int {
+	if uint64(u) >= uint64(len(f.lines)) {
+		return 0
+	}
+	return int(f.lines[u])
 }
 
 // Parse reads a file and compares every line with the order. All faults come in one *form.FaultList, each with its line;
@@ -270,7 +279,7 @@ func (p *parser) row(text string) {
 		p.fault("KI_KCV", fmt.Sprintf("the check value is not %d bytes in hexadecimal", KCVBytes), "")
 	}
 	copy(row.KCV[:], kcv)
-	p.file.rows = append(p.file.rows, row)
+	p.file.rows, p.file.lines = append(p.file.rows, row), append(p.file.lines, int32(p.line))
 }
 
 // identity demands that the row is the unit's own.
