@@ -17,8 +17,8 @@ import (
 	"github.com/persoline/persoline/perso/statement"
 )
 
-// kiUpload is a customer's file of Ki on its way in: one at a time, in memory, until its order is submitted. Who was
-// overtaken by another file, or by a restart, is told to send again.
+// kiUpload is a customer's file of Ki on its way in: one at a time, in memory, until its order is accepted or another file
+// comes. Who was overtaken by that, or by a restart, is told to send again.
 type kiUpload struct {
 	mu   sync.Mutex
 	file bus.KiFileRef

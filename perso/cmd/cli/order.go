@@ -172,6 +172,9 @@ func checkOrder(env *Env, cat order.Catalogue, path, kiPath string) error {
 			fmt.Fprintf(w, "order %s can be made: %d %s and %d spares\nhash %s\n", o.ID, o.Quantity, o.Product, o.Spares, result.Hash)
 		}
 	})
+	if result.OK && kiPath == "" && o.KiSource == order.KiCustomer {
+		env.Advise("its Ki come in a file of their own: perso order check %s --ki KIFILE", path)
+	}
 	return errors.Join(err, complaints(path, result.Faults), complaints(kiPath, result.KiFaults))
 }
 

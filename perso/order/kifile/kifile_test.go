@@ -215,7 +215,7 @@ func TestPages(t *testing.T) {
 		}
 	}
 	good := append([]byte{16}, make([]byte, 2*19)...)
-	for name, bad := range map[string][2][]byte{"nothing": {}, "row cut off": {good[:30]}, "no Ki": {{0, 1, 2, 3}}, "hash cut off": {good, make([]byte, 31)},
+	for name, bad := range map[string][2][]byte{"nothing": {}, "row cut off": {good[:30]}, "no Ki": {{0, 1, 2, 3}}, "no row": {{16}}, "hash cut off": {good, make([]byte, 31)},
 		"too high": {good, make([]byte, 32*15)}, "too many rows": {append([]byte{16}, make([]byte, 65*19)...)}} {
 		if _, err := ParsePage(0, bad[0], bad[1]); !errors.Is(err, ErrRow) {
 			t.Errorf("%s: %v", name, err)
@@ -274,6 +274,36 @@ func FuzzParse(f *testing.F) {
 		again, err := mustParse(t, string(first), w).Encode()
 		if err != nil || !bytes.Equal(first, again) {
 			t.Fatalf("%q became %q, %v", first, again, err)
+		}
+	})
+}
+
+// A page that is read is written the same.
+func FuzzParsePage(f *testing.F) {
+	w := want(f, 70)
+	file := mustParse(f, sample(f, w), w)
+	tree, err := file.Tree()
+	if err != nil {
+		f.Fatal(err)
+	}
+	pages, err := file.Pages(tree)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for i, p := range pages {
+		f.Add(uint32(i), p.Rows(), p.Upper())
+	}
+	f.Add(uint32(0), []byte{16}, []byte{})
+	f.Fuzz(func(t *testing.T, number uint32, rows, upper []byte) {
+		p, err := ParsePage(number, rows, upper)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(p.Rows(), rows) || !bytes.Equal(p.Upper(), upper) {
+			t.Fatalf("page %d of %x and %x is written as %x and %x", number, rows, upper, p.Rows(), p.Upper())
+		}
+		if _, _, err := p.Prove(p.First); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

@@ -66,7 +66,7 @@ func (p Page) Upper() []byte {
 // ParsePage reads what Rows and Upper gave of the page with this number.
 func ParsePage(number uint32, rows, upper []byte) (Page, error) {
 	p := Page{First: perso.Unit(number) * PageRows}
-	if len(rows) == 0 || len(upper)%len(tlog.Hash{}) != 0 || len(upper)/len(tlog.Hash{}) > MaxProofHashes-pageHeight {
+	if number >= 1<<(MaxProofHashes-pageHeight) || len(rows) < 2 || len(upper)%len(tlog.Hash{}) != 0 || len(upper)/len(tlog.Hash{}) > MaxProofHashes-pageHeight {
 		return p, fmt.Errorf("reading page %d of %d and %d bytes: %w", number, len(rows), len(upper), ErrRow)
 	}
 	size := KCVBytes + int(rows[0])
