@@ -162,6 +162,10 @@ func (f *Faulty) EncryptInto(s pkcs11.SessionHandle, mechanism uint, key pkcs11.
 	return f.secret("C_Encrypt", out, func() (int, error) { return f.module.EncryptInto(s, mechanism, key, plain, out) })
 }
 
+func (f *Faulty) DecryptInto(s pkcs11.SessionHandle, mechanism uint, key pkcs11.ObjectHandle, in, out []byte) (int, error) {
+	return f.secret("C_Decrypt", out, func() (int, error) { return f.module.DecryptInto(s, mechanism, key, in, out) })
+}
+
 func (f *Faulty) GCMInto(s pkcs11.SessionHandle, key pkcs11.ObjectHandle, g gcm, out []byte) (int, error) {
 	op := "C_Encrypt"
 	if g.open {

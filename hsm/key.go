@@ -49,6 +49,9 @@ const (
 	ClassEUMBrainpool
 	// ClassTransport3DES is the 3DES transport key of an old AuC: encrypts only.
 	ClassTransport3DES
+	// ClassReceive is an operator's AES key that his own Ki arrive under: decrypts
+	// only.
+	ClassReceive
 )
 
 // Classes returns every class, in order.
@@ -56,7 +59,7 @@ func Classes() []Class {
 	return []Class{
 		ClassLot, ClassReceipt, ClassLog, ClassStatement, ClassEUM,
 		ClassEIS, ClassTransport, ClassSMSR, ClassKMC, ClassSeal,
-		ClassEUMBrainpool, ClassTransport3DES,
+		ClassEUMBrainpool, ClassTransport3DES, ClassReceive,
 	}
 }
 
@@ -97,6 +100,8 @@ func (c Class) String() string {
 		return "eum-brainpool"
 	case ClassTransport3DES:
 		return "transport-3des"
+	case ClassReceive:
+		return "receive"
 	default:
 		return fmt.Sprintf("class(%d)", uint8(c))
 	}

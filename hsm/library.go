@@ -82,6 +82,14 @@ func (l *library) EncryptInto(s pkcs11.SessionHandle, mechanism uint, key pkcs11
 	return int(n), returned(opName(op, "C_EncryptInit", "C_Encrypt"), rv)
 }
 
+// DecryptInto is C_DecryptInit and C_Decrypt with a mechanism without
+// parameter.
+func (l *library) DecryptInto(s pkcs11.SessionHandle, mechanism uint, key pkcs11.ObjectHandle, in, out []byte) (int, error) {
+	n, op := C.size_t(len(out)), C.int(0)
+	rv := C.shim_decrypt(l.list, C.ulong(s), C.ulong(mechanism), C.ulong(key), bytesOf(in), C.size_t(len(in)), bytesOf(out), &n, &op)
+	return int(n), returned(opName(op, "C_DecryptInit", "C_Decrypt"), rv)
+}
+
 // WrapInto is C_WrapKey with a mechanism without parameter.
 func (l *library) WrapInto(s pkcs11.SessionHandle, mechanism uint, wrapping, key pkcs11.ObjectHandle, out []byte) (int, error) {
 	n := C.size_t(len(out))

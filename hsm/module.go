@@ -55,6 +55,7 @@ type secrets interface {
 	RandomInto(s pkcs11.SessionHandle, out []byte) error
 	SignInto(s pkcs11.SessionHandle, mechanism uint, key pkcs11.ObjectHandle, msg, out []byte) (int, error)
 	EncryptInto(s pkcs11.SessionHandle, mechanism uint, key pkcs11.ObjectHandle, plain, out []byte) (int, error)
+	DecryptInto(s pkcs11.SessionHandle, mechanism uint, key pkcs11.ObjectHandle, in, out []byte) (int, error)
 	WrapInto(s pkcs11.SessionHandle, mechanism uint, wrapping, key pkcs11.ObjectHandle, out []byte) (int, error)
 	GCMInto(s pkcs11.SessionHandle, key pkcs11.ObjectHandle, g gcm, out []byte) (int, error)
 }

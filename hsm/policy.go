@@ -116,6 +116,10 @@ func ruleOf(c Class) rule {
 		return rule{class: c, form: des3, uses: []uint{pkcs11.CKA_ENCRYPT}, mechanisms: []uint{pkcs11.CKM_DES3_ECB},
 			makeBytes: 24, importBytes: []int{16, 24},
 			why: "transport key of an AuC that knows no AES; 16 bytes are two-key 3DES and become K1 K2 K1"}
+	case ClassReceive:
+		ecb.uses = []uint{pkcs11.CKA_DECRYPT}
+		ecb.why = "an operator's key that his own Ki arrive under; opens one and never encrypts, so that nothing can be put in his name"
+		return ecb
 	case ClassSeal:
 		return rule{class: c, form: aes, uses: []uint{pkcs11.CKA_ENCRYPT, pkcs11.CKA_DECRYPT},
 			mechanisms: []uint{pkcs11.CKM_AES_GCM}, makeBytes: 32, importBytes: []int{32},

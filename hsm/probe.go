@@ -152,6 +152,10 @@ func (t *Token) useOnce(ctx context.Context, k Key) (err error) {
 		_, err = t.MAC(ctx, k, []byte(kcvMessage))
 	case k.Class.permits(VerbEncryptECB):
 		_, err = t.EncryptECB(ctx, k, make([]byte, aesBlockBytes))
+	case k.Class.permits(VerbDecryptECB):
+		var plain []byte
+		plain, err = t.DecryptECB(ctx, k, make([]byte, aesBlockBytes))
+		clear(plain)
 	case k.Class.permits(VerbSignMessage):
 		_, err = t.SignMessage(ctx, k, []byte(kcvMessage))
 	default:

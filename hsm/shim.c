@@ -130,6 +130,12 @@ unsigned long shim_encrypt(shim_list *f, unsigned long session, unsigned long me
   return run(f->encrypt_init, f->encrypt, session, &m, key, in, in_len, out, out_len, op);
 }
 
+unsigned long shim_decrypt(shim_list *f, unsigned long session, unsigned long mechanism, unsigned long key,
+                           unsigned char *in, size_t in_len, unsigned char *out, size_t *out_len, int *op) {
+  mechanism_t m = {mechanism, NULL, 0};
+  return run(f->decrypt_init, f->decrypt, session, &m, key, in, in_len, out, out_len, op);
+}
+
 unsigned long shim_gcm(shim_list *f, int decrypt, unsigned long session, unsigned long key, unsigned char *nonce,
                        size_t nonce_len, unsigned char *aad, size_t aad_len, unsigned long tag_bits,
                        unsigned char *in, size_t in_len, unsigned char *out, size_t *out_len, int *op) {

@@ -21,6 +21,8 @@ unsigned long shim_sign(shim_list *f, unsigned long session, unsigned long mecha
                         unsigned char *in, size_t in_len, unsigned char *out, size_t *out_len, int *op);
 unsigned long shim_encrypt(shim_list *f, unsigned long session, unsigned long mechanism, unsigned long key,
                            unsigned char *in, size_t in_len, unsigned char *out, size_t *out_len, int *op);
+unsigned long shim_decrypt(shim_list *f, unsigned long session, unsigned long mechanism, unsigned long key,
+                           unsigned char *in, size_t in_len, unsigned char *out, size_t *out_len, int *op);
 unsigned long shim_wrap(shim_list *f, unsigned long session, unsigned long mechanism, unsigned long wrapping,
                         unsigned long key, unsigned char *out, size_t *out_len);
 /* The nonce is written back: some modules put in one of their own. */

@@ -105,7 +105,9 @@ func Features() (names []string) {
 }
 
 // optional classes are for some products only.
-func (c Class) optional() bool { return c == ClassEUMBrainpool || c == ClassTransport3DES }
+func (c Class) optional() bool {
+	return c == ClassEUMBrainpool || c == ClassTransport3DES || c == ClassReceive
+}
 
 // Survey asks module and token what they are and offer. It makes session
 // objects, which go at once, to see whether curves are there. With probe it also

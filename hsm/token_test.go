@@ -229,7 +229,12 @@ func TestTokenRefuses(t *testing.T) {
 			k := generated(t, m.tok, c, "refuses")
 			var open []string
 			err := m.tok.Raw(t.Context(), k, func(p *pkcs11.Ctx, _ uint, s pkcs11.SessionHandle, h pkcs11.ObjectHandle) {
-				for what, attempt := range misuses(p, s, h) {
+				all := misuses(p, s, h)
+				if c == hsm.ClassReceive { // the other way round: it decrypts, and never encrypts
+					all["ECB encryption"] = ecbEncryption(p, s, h)
+					delete(all, "ECB decryption")
+				}
+				for what, attempt := range all {
 					if attempt() == nil {
 						open = append(open, what)
 					}
@@ -253,6 +258,8 @@ func ruleKind(c hsm.Class) string {
 		return "mac"
 	case hsm.ClassTransport, hsm.ClassSMSR, hsm.ClassKMC:
 		return "ecb"
+	case hsm.ClassReceive:
+		return "receive"
 	case hsm.ClassSeal:
 		return "seal"
 	case hsm.ClassTransport3DES:
@@ -307,6 +314,16 @@ func misuses(p *pkcs11.Ctx, s pkcs11.SessionHandle, h pkcs11.ObjectHandle) map[s
 			_, err := p.DeriveKey(s, mech(pkcs11.CKM_AES_ECB_ENCRYPT_DATA, make([]byte, 16)), h, softer)
 			return err
 		},
+	}
+}
+
+func ecbEncryption(p *pkcs11.Ctx, s pkcs11.SessionHandle, h pkcs11.ObjectHandle) func() error {
+	return func() error {
+		err := p.EncryptInit(s, []*pkcs11.Mechanism{pkcs11.NewMechanism(pkcs11.CKM_AES_ECB, nil)}, h)
+		if err == nil {
+			_, err = p.Encrypt(s, make([]byte, 16))
+		}
+		return err
 	}
 }
 

@@ -50,6 +50,17 @@ func (t *Token) EncryptECB(ctx context.Context, k Key, blocks []byte) (out []byt
 	return out, err
 }
 
+// DecryptECB decrypts whole blocks of AES, at most 4096 bytes (CKM_AES_ECB;
+// class receive): an operator's Ki as he sent them. What it gives is secret, and
+// the caller's to clear.
+func (t *Token) DecryptECB(ctx context.Context, k Key, blocks []byte) (out []byte, err error) {
+	err = t.use(ctx, k, VerbDecryptECB, len(blocks), func(s *session, o *object) error {
+		out, err = s.unecb(o, blocks)
+		return err
+	})
+	return out, err
+}
+
 // SignDigest signs a SHA-256 digest of 32 bytes (CKM_ECDSA; classes eum,
 // eum-brainpool and eis) and returns r‖s, 64 bytes. Two calls give two signatures: the token
 // draws the nonce.
@@ -97,7 +108,8 @@ func (t *Token) Random(ctx context.Context, n int) (out []byte, err error) {
 // KCV returns a key check value to read over the telephone or print on a
 // ceremony's page. AES classes: the first bytes of the encryption of sixteen
 // 01 bytes (CKM_AES_ECB), as GlobalPlatform Amendment D has it in PUT KEY; 3DES:
-// of eight zero bytes (CKM_DES3_ECB; GlobalPlatform Card Specification, B.5). MAC
+// of eight zero bytes (CKM_DES3_ECB; GlobalPlatform Card Specification, B.5). A
+// receive key cannot encrypt: its value is of the decryption of sixteen 01 bytes. MAC
 // classes: the first bytes of the MAC of a fixed text (CKM_SHA256_HMAC). Other
 // classes are refused: pairs are checked by their public key, and a seal key
 // allows nothing but GCM.
@@ -109,7 +121,11 @@ func (t *Token) KCV(ctx context.Context, k Key) (kcv [KCVBytes]byte, err error) 
 			clear(mac[:])
 			return err
 		}
-		out, err := s.ecb(o, o.rule.kcvBlock())
+		crypt := s.ecb
+		if !k.Class.permits(VerbEncryptECB) {
+			crypt = s.unecb
+		}
+		out, err := crypt(o, o.rule.kcvBlock())
 		copy(kcv[:], out)
 		clear(out)
 		return err
@@ -156,6 +172,20 @@ func (s *session) ecb(o *object, blocks []byte) (out []byte, err error) {
 	}, func(b []byte) error {
 		if len(b) != len(blocks) || blank(b) {
 			return fmt.Errorf("%w: C_Encrypt: %d bytes of %d", ErrDevice, len(b), len(blocks))
+		}
+		out = bytes.Clone(b)
+		return nil
+	})
+	return out, err
+}
+
+// unecb decrypts. A block of zeros is no fault here: somebody else encrypted it.
+func (s *session) unecb(o *object, blocks []byte) (out []byte, err error) {
+	err = s.into(len(blocks), func(out []byte) (int, error) {
+		return s.module.DecryptInto(s.handle, o.rule.mechanisms[0], o.handle, blocks, out)
+	}, func(b []byte) error {
+		if len(b) != len(blocks) {
+			return fmt.Errorf("%w: C_Decrypt: %d bytes of %d", ErrDevice, len(b), len(blocks))
 		}
 		out = bytes.Clone(b)
 		return nil

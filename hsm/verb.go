@@ -11,7 +11,7 @@ const (
 	// maxMessageBytes bounds what is hashed, signed or sealed in one call: the
 	// longest thing of ours is a log entry of 65,535 bytes.
 	maxMessageBytes = 1 << 16
-	// maxBlocksBytes bounds EncryptECB: a diversification takes 48 bytes, a key
+	// maxBlocksBytes bounds EncryptECB and DecryptECB: a diversification takes 48 bytes, a key
 	// set for a receiver some hundred.
 	maxBlocksBytes = 4096
 	// maxRandomBytes bounds Random: some modules refuse more in one call.
@@ -45,6 +45,7 @@ const (
 	VerbRandom
 	VerbKCV
 	VerbCardPair
+	VerbDecryptECB
 	verbEnd
 )
 
@@ -56,7 +57,7 @@ func (v Verb) String() string {
 		VerbMAC: "MAC", VerbEncryptECB: "EncryptECB", VerbSignDigest: "SignDigest",
 		VerbSignMessage: "SignMessage", VerbSeal: "Seal", VerbUnseal: "Unseal",
 		VerbRandom: "Random", VerbKCV: "KCV",
-		VerbCardPair: "CardPair",
+		VerbCardPair: "CardPair", VerbDecryptECB: "DecryptECB",
 	}
 	if v == 0 || v >= verbEnd {
 		return fmt.Sprintf("Verb(%d)", uint8(v))
@@ -106,7 +107,7 @@ func admitSize(v Verb, sizeBytes, blockBytes int) error {
 		least, most = 1, maxMessageBytes
 	case VerbUnseal:
 		least, most = sealOverheadBytes+1, sealOverheadBytes+maxMessageBytes
-	case VerbEncryptECB:
+	case VerbEncryptECB, VerbDecryptECB:
 		least, most, multiple = blockBytes, maxBlocksBytes, blockBytes
 	case VerbSignDigest:
 		least, most = digestBytes, digestBytes
@@ -137,8 +138,10 @@ func (c Class) permits(v Verb) bool {
 		return c == ClassLot || c == ClassReceipt
 	case VerbEncryptECB:
 		return c == ClassTransport || c == ClassSMSR || c == ClassKMC || c == ClassTransport3DES
+	case VerbDecryptECB:
+		return c == ClassReceive
 	case VerbKCV:
-		return c.permits(VerbMAC) || c.permits(VerbEncryptECB)
+		return c.permits(VerbMAC) || c.permits(VerbEncryptECB) || c.permits(VerbDecryptECB)
 	case VerbSeal, VerbUnseal:
 		return c == ClassSeal
 	default:

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/persoline/persoline/keygen/transport"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/checkpoint"
@@ -44,6 +43,11 @@ func (v *Vault) Export(ctx context.Context, q bus.ExportRequest) (bus.ExportRepl
 	}
 	for i, c := range claims {
 		secret.Do(func() { reply.Results[i], err = v.exportUnit(ctx, l, q.Kind, c, q.Items[i]) })
+		var no refusal
+		if errors.As(err, &no) {
+			v.cfg.Log.Error("export refused", "lot", q.Lot, "err", err)
+			err = bus.Refuse(bus.FaultRefused, "%v", no)
+		}
 		if err != nil {
 			return bus.ExportReply{}, fmt.Errorf("exporting unit %d of lot %q: %w", c.Unit, q.Lot, err)
 		}
@@ -113,7 +117,7 @@ func (l *lot) proveGood(cp checkpoint.Checkpoint, item bus.ExportItem) (entry.Cl
 	case !withCert:
 		return c, refuse("outcome names another certificate than the one that unit %d proved itself with", c.Unit)
 	}
-	return c, errors.Join(l.proveKi(c, item.Ki), signedFacts(c, o.Cert, item.Signed))
+	return c, errors.Join(l.proveKi(c, item.Ki), l.proveRow(c.Unit, item.Customer), signedFacts(c, o.Cert, item.Signed))
 }
 
 // signedFacts checks that what is to be signed speaks of the unit: its EID and the certificate on its chip.
@@ -135,7 +139,7 @@ func (v *Vault) exportUnit(ctx context.Context, l *lot, kind bus.ExportKind, c e
 	if kind == bus.ExportSign {
 		return v.signEIS(ctx, item.Signed)
 	}
-	x := &variables{ctx: ctx, v: v, l: l, claim: c, ki: func() ([]byte, secret.Bytes, error) { return item.Ki, secret.Bytes{}, nil }}
+	x := &variables{ctx: ctx, v: v, l: l, claim: c, ki: func() ([]byte, secret.Bytes, error) { return item.Ki, secret.Bytes{}, nil }, customer: item.Customer}
 	defer x.wipe()
 	keys, err := x.secrets()
 	if err != nil {
@@ -144,11 +148,7 @@ func (v *Vault) exportUnit(ctx context.Context, l *lot, kind bus.ExportKind, c e
 	if kind == bus.ExportEIS {
 		return v.wrapped(ctx, l.wrap, k4.AESECB, keyValue("OTA.KIC", keys.OTAKic), keyValue("OTA.KID", keys.OTAKid), keyValue("OTA.KIK", keys.OTAKik))
 	}
-	code := func(name string, field [pinBytes]byte) transport.Value {
-		return transport.CodeValue(l.layout, name, field)
-	}
-	return v.wrapped(ctx, l.out, l.layout, keyValue("KI", keys.KI), keyValue("OPC", x.opc),
-		code("PIN1", keys.PIN1), code("PUK1", keys.PUK1), code("PIN2", keys.PIN2), code("PUK2", keys.PUK2), code("ADM1", keys.ADM1))
+	return x.outputKeys(ctx, keys)
 }
 
 // signEIS signs the SignedInfo that belongs to an EumSignedInfo.

@@ -86,9 +86,12 @@ func (r *run) bindKi() error {
 	return nil
 }
 
-// openKi puts the claim's drawn Ki in the place of the derived one.
+// openKi puts the claim's drawn Ki, or the customer's own, in the place of the derived one.
 func (x *variables) openKi(to *[keyBytes]byte) error {
-	if !x.l.randomKi() {
+	switch {
+	case x.l.customerKi():
+		return x.openCustomer(to)
+	case !x.l.randomKi():
 		return nil
 	}
 	sealed, ki, err := x.ki()
@@ -104,6 +107,11 @@ func (x *variables) openKi(to *[keyBytes]byte) error {
 	if err != nil {
 		return err
 	}
+	return x.takeKi(to, ki)
+}
+
+// takeKi copies an opened Ki and wipes it.
+func (x *variables) takeKi(to *[keyBytes]byte, ki secret.Bytes) error {
 	defer ki.Wipe()
 	return ki.Reveal(func(b []byte) error {
 		if len(b) != len(to) {

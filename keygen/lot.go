@@ -13,7 +13,6 @@ import (
 	"github.com/persoline/persoline/keygen/kisource"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
-	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/secret"
@@ -32,6 +31,7 @@ type lot struct {
 	key, kmc  hsm.Key
 	wrap, out hsm.Key  // SM-SR wrap key, transport key
 	seal      hsm.Key  // of random Ki; made only for a lot that has them
+	receive   hsm.Key  // of the customer's own Ki; named only for a lot that has them
 	subkey    [16]byte // K1 of the maker's key: worthless without it
 	op        secret.Bytes
 	challenge secret.Bytes // parent of all challenges of the lot
@@ -167,8 +167,6 @@ func (v *Vault) makeable(r statement.Release) error {
 		return fmt.Errorf("it is for environment %q, this vault is %q", r.Env, v.cfg.Env)
 	case r.Site != v.cfg.Site:
 		return fmt.Errorf("it is for site %q", r.Site)
-	case r.KiSource != string(order.KiDerived) && r.KiSource != string(order.KiRandom):
-		return fmt.Errorf("ki source %q", r.KiSource)
 	case r.KeyOrigin != "card":
 		return fmt.Errorf("key origin %q", r.KeyOrigin)
 	case r.Algorithm != "milenage":
@@ -181,7 +179,7 @@ func (v *Vault) makeable(r statement.Release) error {
 		return fmt.Errorf("factory key version %02X and card key version %02X", r.FactoryKVN, r.CardKVN)
 	}
 	_, err := choicesOf(r)
-	return err
+	return errors.Join(madeKi(r), err)
 }
 
 // releasedScript decodes the script whose hash was released, and says whether it is fit: it has the proofs that make a unit good.
@@ -211,6 +209,9 @@ func constantsOf(r statement.Release) map[string][]byte {
 // one's were lost: then nobody here knows which identities are on chips.
 func (v *Vault) issue(ctx context.Context, l *lot, i Issued) error {
 	if err := l.nameKeys(v.cfg.Env); err != nil {
+		return err
+	}
+	if err := v.findReceive(ctx, l); err != nil {
 		return err
 	}
 	has, err := v.cfg.Token.Has(ctx, l.key)
@@ -270,7 +271,10 @@ func (l *lot) nameKeys(env perso.Env) (err error) {
 			return fmt.Errorf("naming keys of lot %q: %w", l.release.Lot, err)
 		}
 	}
-	if l.seal, err = kisource.LotSealKey(env, l.release.Lot); err != nil {
+	if l.seal, err = kisource.LotSealKey(env, l.release.Lot); err == nil {
+		err = l.nameReceive(env)
+	}
+	if err != nil {
 		return fmt.Errorf("naming keys of lot %q: %w", l.release.Lot, err)
 	}
 	return nil

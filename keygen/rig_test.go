@@ -41,6 +41,7 @@ var (
 	testKMC = bytes.Repeat([]byte{0x4B}, 16)
 	testK4  = bytes.Repeat([]byte{0x54}, 32)
 	testKW  = bytes.Repeat([]byte{0x57}, 16)
+	testRK  = bytes.Repeat([]byte{0x52}, 16)
 	testOP  = []byte("operator key OP!")
 	start   = time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
 )
@@ -67,6 +68,7 @@ type rig struct {
 	release  statement.Release
 	signed   statement.Signed
 	script   *script.Script
+	customer func(perso.Unit) *bus.CustomerKi // of a lot with the customer's own Ki
 }
 
 func newRig(t testing.TB) *rig {
@@ -92,7 +94,7 @@ func newRigOn(t testing.TB, token device, site perso.Name) *rig {
 		Env: perso.EnvTest, Site: site, Vault: "V1", Origin: "factory.example/test", Officers: officers,
 		EUM:  ceremony.EUM{Name: "Test EUM", Country: "CH", OID: "2.999.5", IIN: "89049032"},
 		KMCs: map[perso.Name]secret.Bytes{"kmc-1": lend(testKMC)}, TransportKeys: map[perso.Name]secret.Bytes{"k4-1": lend(testK4)},
-		WrapKeys: map[perso.Name]secret.Bytes{"smsr-1": lend(testKW)}, OPs: map[perso.Name]secret.Bytes{"op-1": lend(testOP)},
+		WrapKeys: map[perso.Name]secret.Bytes{"smsr-1": lend(testKW)}, ReceiveKeys: map[perso.Name]secret.Bytes{"rk-1": lend(testRK), "rk-2": lend(testKMC)}, OPs: map[perso.Name]secret.Bytes{"op-1": lend(testOP)},
 		Dir: t.TempDir() + "/vault", Now: start, Rand: mrand.NewChaCha8([32]byte{2}),
 	})
 	if err != nil {
@@ -393,6 +395,9 @@ func (u *unit) next(item bus.ServeItem, result bus.ServeResult) bus.ServeItem {
 func (u *unit) logged(item bus.ServeItem, n uint8) bus.ServeItem {
 	u.now = u.now.Add(time.Second)
 	item.At, item.Stored = u.now, u.stored
+	if u.customer != nil {
+		item.Customer = u.customer(u.claim.Unit)
+	}
 	item.Act.Seq = u.log.add(entry.Act{Lot: testLot, Unit: u.claim.Unit, Gen: u.claim.Gen, Session: entry.SessionOf(item.Command, item.Answer), N: n,
 		Responses: entry.ResponsesHash(item.Responses), Serial: u.serial, Present: u.claim.Present, At: item.At})
 	return item

@@ -130,6 +130,9 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := b.l.proveRow(claim.Unit, item.Customer); err != nil {
+		return nil, err
+	}
 	hash, seen := entry.Hash(item.Claim.Entry), b.l.seen
 	if err := seen.admitClaim(claim, hash); err != nil {
 		return nil, err
@@ -148,7 +151,7 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 		err = b.v.proveTime(b.l, act)
 	}
 	r.vars = &variables{ctx: ctx, v: b.v, l: b.l, claim: claim, hash: hash, serial: act.Serial,
-		carried: map[string][]byte{}, cert: r.certificate, ki: r.sealedKi}
+		carried: map[string][]byte{}, cert: r.certificate, ki: r.sealedKi, customer: item.Customer}
 	return r, err
 }
 

@@ -32,6 +32,7 @@ func Register(server bus.Server, v *Vault) (stop func() error, err error) {
 		{bus.VaultReceipts, answer(v.Receipts)},
 		{bus.VaultSealBundle, answer(v.SealBundle)},
 		{bus.VaultDestroyLot, answer(v.DestroyLot)},
+		{bus.VaultCheckKi, answer(v.CheckKi)},
 	} {
 		s, err := server.Serve(bus.VaultSubject(o.verb), bus.QueueVault, o.handle)
 		if err != nil {

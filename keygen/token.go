@@ -16,10 +16,11 @@ type Keyring interface {
 	Public(ctx context.Context, k hsm.Key) (crypto.PublicKey, error)
 }
 
-// Deriver is the one-way use of symmetric keys: HMAC-SHA-256 and single AES blocks.
+// Deriver is the use of symmetric keys, each in its one way: HMAC-SHA-256, single AES blocks, what rests or came sealed.
 type Deriver interface {
 	MAC(ctx context.Context, k hsm.Key, msg []byte) ([32]byte, error)
 	EncryptECB(ctx context.Context, k hsm.Key, blocks []byte) ([]byte, error)
+	DecryptECB(ctx context.Context, k hsm.Key, blocks []byte) ([]byte, error)
 	Unseal(ctx context.Context, k hsm.Key, sealed, aad []byte) (secret.Bytes, error)
 }
 

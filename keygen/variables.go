@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/persoline/persoline/perso/aka"
+	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
@@ -36,7 +37,8 @@ type variables struct {
 
 	cert func() ([]byte, error) // whole 7F21
 	// ki is of a lot with random Ki: sealed, and in clear when it was drawn in this act.
-	ki func() (sealed []byte, drawn secret.Bytes, err error)
+	ki       func() (sealed []byte, drawn secret.Bytes, err error)
+	customer *bus.CustomerKi // of a lot with the customer's own Ki: the unit's row
 	// deciding: conditions are being compared. A certificate that does not exist yet is then one that nothing equals.
 	deciding bool
 }

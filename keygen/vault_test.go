@@ -51,6 +51,12 @@ func TestRefusesReleases(t *testing.T) {
 			return q
 		}
 	}
+	customer := func(f func(*statement.CustomerKi)) func() bus.OpenLotRequest {
+		return changed(func(s *statement.Release) {
+			s.KiSource, s.Customer = "customer", statement.CustomerKi{Root: [32]byte{1}, Rows: 3, ReceiveKey: "rk-1", Mode: "AES-ECB", Output: "wrapped"}
+			f(&s.Customer)
+		})
+	}
 	for name, c := range map[string]struct {
 		make func() bus.OpenLotRequest
 		want string
@@ -79,7 +85,12 @@ func TestRefusesReleases(t *testing.T) {
 		"production":      {changed(func(s *statement.Release) { s.Env = perso.EnvProduction }), "environment"},
 		"another site":    {changed(func(s *statement.Release) { s.Site = "S2" }), "site"},
 		"expired":         {changed(func(s *statement.Release) { s.At, s.Expires = start.Add(-2*time.Hour), start.Add(-time.Hour) }), "expired"},
-		"customer's Ki":   {changed(func(s *statement.Release) { s.KiSource = "customer" }), "ki source"},
+		"unknown Ki":      {changed(func(s *statement.Release) { s.KiSource = "found" }), "ki source"},
+		"Ki of no file":   {changed(func(s *statement.Release) { s.KiSource = "customer" }), "parsing release"},
+		"Ki, other rows":  {customer(func(k *statement.CustomerKi) { k.Rows = 4 }), "4 Ki of the customer for 3 units"},
+		"Ki, other mode":  {customer(func(k *statement.CustomerKi) { k.Mode = "DES" }), "receive mode"},
+		"Ki, other place": {customer(func(k *statement.CustomerKi) { k.Output = "clear" }), `output "clear"`},
+		"Ki, no key":      {customer(func(k *statement.CustomerKi) { k.ReceiveKey = "rk-9" }), `receive key "rk-9" of lot "LOT-1" is not on the token`},
 		"injected keys":   {changed(func(s *statement.Release) { s.KeyOrigin = "hsm" }), "key origin"},
 		"TUAK":            {changed(func(s *statement.Release) { s.Algorithm = "tuak" }), "algorithm"},
 		"RES":             {changed(func(s *statement.Release) { s.AuthProof = "res" }), "authentication"},

@@ -116,6 +116,26 @@ var durableSteps = []durableStep{
 			return err
 		}
 	}, entry.KindOrder},
+	{"submit with Ki", func(b *bench) func() error {
+		file := b.kiOrder("KI-1", 70, 0)
+		text, _ := b.kiFile(file, 1)
+		return func() error {
+			ref := b.upload(text, bus.KiPartBytes) // it does not outlive the ledger
+			a, err := b.submitKi(file, &ref)
+			if n := b.rows("customer_ki_page"); err == nil && (n != 2 || len(a.Faults)+len(a.KiFaults) > 0) {
+				err = fmt.Errorf("%d pages of Ki, %+v", n, a)
+			}
+			return err
+		}
+	}, entry.KindOrder},
+	{"refuse Ki", func(b *bench) func() error {
+		file := b.kiOrder("KI-1", 70, 0)
+		return func() error {
+			ref := b.upload([]byte("x"), bus.KiPartBytes)
+			_, err := b.submitKi(file, &ref)
+			return err
+		}
+	}, entry.KindRefused},
 	{"refuse", func(b *bench) func() error {
 		return func() error {
 			_, err := b.l.Submit(b.t.Context(), bus.SubmitRequest{File: []byte("x")})

@@ -137,6 +137,9 @@ func (l *Ledger) destroy(ctx context.Context, shredder Shredder, signed statemen
 	}
 	// OUTCOME: the certificate.
 	return a.Certificate, l.commit(ctx, func(ctx context.Context, b *Batch) error {
+		if _, err := b.Exec(ctx, sqlDropKiPages, lt.order); err != nil { // of the customer's own Ki nothing stays, not even as received
+			return fmt.Errorf("deleting the customer's Ki: %w", err)
+		}
 		return addStatement(ctx, b, statement.KindDestroyed, ordDestroyed, d.Lot, done)
 	})
 }

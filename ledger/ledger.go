@@ -117,6 +117,8 @@ type Ledger struct {
 	signed  signedState
 	bodies  bodies
 
+	kiFiles kiUpload
+
 	randMu  sync.Mutex
 	stampMu sync.Mutex
 	last    time.Time

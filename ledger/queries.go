@@ -22,6 +22,10 @@ const (
 	sqlScript      = `SELECT data FROM script_blob WHERE hash = $1`
 	sqlAddScript   = `INSERT INTO script_blob (hash, data) VALUES ($1, $2) ON CONFLICT DO NOTHING`
 	sqlOrderByID   = `SELECT hash, nonce, canonical, resolved, state, created FROM customer_order WHERE order_id = $1`
+	sqlAddKi       = `INSERT INTO customer_ki (order_id, file, root, units, receive_key, receive_mode) VALUES ($1, $2, $3, $4, $5, $6)`
+	sqlAddKiPage   = `INSERT INTO customer_ki_page (order_id, page, eki, hashes) VALUES ($1, $2, $3, $4)`
+	sqlKi          = `SELECT file, root, units, receive_key, receive_mode FROM customer_ki WHERE order_id = $1`
+	sqlDropKiPages = `DELETE FROM customer_ki_page WHERE order_id = $1`
 	sqlAddOrder    = `INSERT INTO customer_order (order_id, hash, nonce, canonical, resolved, state, created) VALUES ($1, $2, $3, $4, $5, $6, $7)`
 	sqlOrderState  = `UPDATE customer_order SET state = $2 WHERE order_id = $1`
 

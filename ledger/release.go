@@ -80,7 +80,7 @@ func (l *Ledger) terms(row orderRow) (statement.Release, error) {
 		Env: l.site.env, Site: l.site.name, Lot: lotName(o.ID), Order: string(o.ID),
 		OrderHash: row.hash, Product: string(p.SKU), ProductHash: p.Hash(), ScriptHash: compiled.Hash(),
 		Good: o.Quantity, Spares: o.Spares, EIDs: o.EID, ICCIDs: o.ICCID, IMSIs: o.IMSI,
-		Remake: string(o.Remake), KiSource: string(o.KiSource), KeyOrigin: string(o.KeyOrigin), Algorithm: string(o.Algorithm), Codes: o.Codes.String(),
+		Remake: string(o.Remake), KiSource: string(o.KiSource), Customer: row.ki.terms, KeyOrigin: string(o.KeyOrigin), Algorithm: string(o.Algorithm), Codes: o.Codes.String(),
 		ChipID: string(p.ChipID), FactoryKVN: p.Factory.KVN, CardKVN: p.ISDKVN, AuthProof: string(p.AuthProof),
 		KMC: p.Factory.KMC, OP: o.OPKey, TransportKey: o.TransportKey.Name, TransportMode: string(o.TransportKey.Layout), WrapKey: smsr.WrapKey, SMSR: o.SMSR, Delivery: o.Delivery,
 		Constants: constants(p, smsr, provider),

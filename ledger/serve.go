@@ -72,6 +72,9 @@ func (l *Ledger) serveLot(ctx context.Context, t *tree.Log, note []byte, acts []
 	if err != nil {
 		return err
 	}
+	if err := l.addRows(ctx, lt, acts, members, q.Items); err != nil {
+		return err
+	}
 	var a bus.ServeReply
 	if err := l.withLot(ctx, lt, func() (err error) {
 		a, err = l.vault.Serve(ctx, q)

@@ -28,13 +28,23 @@ func (l *Ledger) Submit(ctx context.Context, q bus.SubmitRequest) (bus.SubmitRep
 	if err != nil {
 		return bus.SubmitReply{}, fmt.Errorf("reading the order: %w", err)
 	}
+	if fault := kiWanted(o, q.Ki); fault != nil {
+		return l.refuse(ctx, q.File, order.FaultList{*fault})
+	}
+	ki, err := l.takeKi(ctx, o, q.Ki)
+	if errors.As(err, &faults) {
+		return l.refuseKi(ctx, *q.Ki, *faults)
+	}
+	if err != nil {
+		return bus.SubmitReply{}, fmt.Errorf("reading the file of Ki: %w", err)
+	}
 	nonce, err := l.nonce()
 	if err != nil {
 		return bus.SubmitReply{}, err
 	}
 	var reply bus.SubmitReply
 	err = l.commit(ctx, func(ctx context.Context, b *Batch) (err error) {
-		reply, faults, err = l.accept(ctx, b, o, nonce)
+		reply, faults, err = l.accept(ctx, b, o, ki, nonce)
 		return err
 	})
 	if err != nil {
@@ -43,6 +53,7 @@ func (l *Ledger) Submit(ctx context.Context, q bus.SubmitRequest) (bus.SubmitRep
 	if faults != nil {
 		return l.refuse(ctx, q.File, *faults)
 	}
+	l.kiFiles.drop(q.Ki)
 	return reply, nil
 }
 
@@ -71,15 +82,20 @@ func (l *Ledger) CheckOrder(ctx context.Context, file []byte) (order.FaultList, 
 }
 
 func (l *Ledger) refuse(ctx context.Context, file []byte, faults order.FaultList) (bus.SubmitReply, error) {
-	e := entry.Refused{File: sha256.Sum256(file), Size: uint64(len(file)), Count: uint64(len(faults))}
-	reply := bus.SubmitReply{}
+	told, err := l.refuseFile(ctx, bus.KiFileRef{Hash: sha256.Sum256(file), Size: uint64(len(file))}, "", faults)
+	return bus.SubmitReply{Faults: told}, err
+}
+
+// refuseFile records that a file was refused, and tells why.
+func (l *Ledger) refuseFile(ctx context.Context, file bus.KiFileRef, prefix string, faults order.FaultList) (told []bus.OrderFault, err error) {
+	e := entry.Refused{File: file.Hash, Size: file.Size, Count: uint64(len(faults))}
 	for _, f := range faults {
-		if field := fieldOf(f); len(e.Faults) < entry.MaxRefusedFaults {
+		if field := prefix + fieldOf(f); len(e.Faults) < entry.MaxRefusedFaults {
 			e.Faults = append(e.Faults, field)
 		}
-		reply.Faults = append(reply.Faults, bus.OrderFault{Field: f.Field, Line: f.Line, Column: f.Column, Reason: f.Reason, Hint: f.Hint})
+		told = append(told, bus.OrderFault{Field: f.Field, Line: f.Line, Column: f.Column, Reason: f.Reason, Hint: f.Hint})
 	}
-	err := l.commit(ctx, func(ctx context.Context, b *Batch) error {
+	err = l.commit(ctx, func(ctx context.Context, b *Batch) error {
 		e.At = b.At
 		subject := fileSubject(e.File)
 		last, err := b.newest(ctx, entry.KindRefused, subject)
@@ -95,9 +111,9 @@ func (l *Ledger) refuse(ctx context.Context, file []byte, faults order.FaultList
 		return err
 	})
 	if err != nil {
-		return bus.SubmitReply{}, fmt.Errorf("recording a refused order: %w", err)
+		return nil, fmt.Errorf("recording a refused order: %w", err)
 	}
-	return reply, nil
+	return told, nil
 }
 
 // nonce draws what hides a commitment's content.
@@ -119,11 +135,13 @@ func fieldOf(f order.Fault) string {
 }
 
 // accept stores an order with its identities, or finds why it can't be: a fault list, or the same order already there.
-func (l *Ledger) accept(ctx context.Context, b *Batch, o order.Order, nonce [32]byte) (bus.SubmitReply, *order.FaultList, error) {
+func (l *Ledger) accept(ctx context.Context, b *Batch, o order.Order, ki *customerKi, nonce [32]byte) (bus.SubmitReply, *order.FaultList, error) {
 	hash := o.Hash()
 	reply := bus.SubmitReply{Order: string(o.ID), Hash: hash, Lot: lotName(o.ID)}
 	known, err := readOrder(ctx, b, string(o.ID))
 	switch {
+	case err == nil && known.hash == hash && !ki.sameAs(known.ki):
+		return reply, &order.FaultList{{Field: "order", Reason: fmt.Sprintf("order number %q is taken by an order with other Ki", o.ID), Hint: "give the order with the new Ki a number of its own"}}, nil
 	case err == nil && known.hash == hash:
 		reply.Duplicate = !b.ours(known.created)
 		return reply, nil, nil
@@ -141,6 +159,9 @@ func (l *Ledger) accept(ctx context.Context, b *Batch, o order.Order, nonce [32]
 	if err := reserve(ctx, b, full); err != nil {
 		return reply, nil, err
 	}
+	if err := ki.store(ctx, b, o.ID); err != nil {
+		return reply, nil, err
+	}
 	e := entry.Order{Commit: sha256.Sum256(append(nonce[:], canonical...)), Good: o.Quantity, Spares: o.Spares, At: b.At}
 	_, _, err = b.append(entry.KindOrder, orderSubject(string(o.ID)), e)
 	return reply, nil, err
@@ -156,6 +177,7 @@ type orderRow struct {
 	hash    [32]byte
 	nonce   []byte
 	content order.Order // as resolved
+	ki      customerKi  // of an order with the customer's own Ki; without its pages
 	state   perso.OrderState
 	created time.Time
 }
@@ -176,5 +198,8 @@ func readOrder(ctx context.Context, tx sqldb.Tx, number string) (orderRow, error
 	if r.content, err = order.Parse(bytes.NewReader(resolved)); err != nil {
 		return r, fmt.Errorf("reading order %q as stored: %w", number, err)
 	}
-	return r, nil
+	if r.content.KiSource == order.KiCustomer {
+		r.ki, err = readKi(ctx, tx, r.content)
+	}
+	return r, err
 }

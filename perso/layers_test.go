@@ -40,16 +40,18 @@ var exceptions = map[string]string{}
 var coreFolders = []string{
 	"perso", "perso/id", "perso/secret", "perso/tlv", "perso/record", "perso/entry", "perso/statement", "perso/statement/transcript", "perso/checkpoint",
 	"perso/bus", "perso/scp", "perso/scp/scp02", "perso/scp/scp80", "perso/scp/tdes", "perso/aka", "perso/aka/suci", "perso/apdu",
-	"perso/script", "perso/order", "perso/order/codes", "perso/order/form", "perso/order/k4", "perso/order/kifile", "perso/product",
+	"perso/script", "perso/order", "perso/order/codes", "perso/order/form", "perso/order/k4", "perso/order/kifile", "perso/order/kifile/sender",
+	"perso/product",
 	"perso/eis", "perso/cert", "perso/saip", "perso/saip/design", "keygen", "keygen/carddata", "keygen/certify", "keygen/kisource", "keygen/transport", "lineside",
-	"lineside/cardsim", "ledger", "ledger/internal/tree",
+	"lineside/cardsim", "lineside/cardsim/filesys", "ledger", "ledger/internal/tree",
 }
 
 // shells are files in core folders that carry out what the state machines beside them decide, on real time and in goroutines.
 var shells = []string{"lineside/worker.go", "lineside/runner.go", "lineside/order.go"}
 
-// revealers may look into a secret.Bytes: the vault, its token, the package itself, and the farm, where chips are made.
-var revealers = []string{"perso/secret", "hsm", "keygen", "lineside/chipfarm"}
+// revealers may look into a secret.Bytes: the vault, its token, the package itself, the farm, where chips are made, and
+// the operator's side of a file of his own Ki, which is no part of the factory.
+var revealers = []string{"perso/secret", "hsm", "keygen", "lineside/chipfarm", "perso/order/kifile/sender"}
 
 // doubles are made for tests and the simulator; the product must not be able to reach one.
 var doubles = []string{

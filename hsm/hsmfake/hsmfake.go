@@ -212,6 +212,15 @@ func (t *Token) EncryptECB(ctx context.Context, k hsm.Key, blocks []byte) (out [
 	return out, err
 }
 
+// DecryptECB is as hsm.Token.DecryptECB.
+func (t *Token) DecryptECB(ctx context.Context, k hsm.Key, blocks []byte) (out []byte, err error) {
+	err = t.with(ctx, hsm.VerbDecryptECB, k, len(blocks), func(found *key) error {
+		out, err = found.unecb(blocks)
+		return err
+	})
+	return out, err
+}
+
 // SignDigest is as hsm.Token.SignDigest.
 func (t *Token) SignDigest(ctx context.Context, k hsm.Key, digest []byte) (sig []byte, err error) {
 	err = t.with(ctx, hsm.VerbSignDigest, k, len(digest), func(found *key) error {
@@ -275,7 +284,11 @@ func (t *Token) KCV(ctx context.Context, k hsm.Key) (kcv [hsm.KCVBytes]byte, err
 		if k.Class == hsm.ClassTransport3DES {
 			block = make([]byte, des.BlockSize)
 		}
-		out, err := found.ecb(block)
+		crypt := found.ecb
+		if k.Class == hsm.ClassReceive {
+			crypt = found.unecb
+		}
+		out, err := crypt(block)
 		copy(kcv[:], out)
 		return err
 	})
@@ -368,6 +381,18 @@ func (k *key) ecb(blocks []byte) ([]byte, error) {
 	out := make([]byte, len(blocks))
 	for i := 0; i < len(blocks); i += block.BlockSize() {
 		block.Encrypt(out[i:], blocks[i:])
+	}
+	return out, nil
+}
+
+func (k *key) unecb(blocks []byte) ([]byte, error) {
+	block, err := k.cipher()
+	if err != nil {
+		return nil, err
+	}
+	out := make([]byte, len(blocks))
+	for i := 0; i < len(blocks); i += block.BlockSize() {
+		block.Decrypt(out[i:], blocks[i:])
 	}
 	return out, nil
 }

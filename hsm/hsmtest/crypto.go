@@ -58,6 +58,32 @@ func ecb(f *fixture) {
 	}
 }
 
+// unECB: what the operator encrypted in software is opened, one block or as many as a call takes, and blocks of zeros too.
+func unECB(f *fixture) {
+	ctx := f.Context()
+	for _, size := range []int{16, 24, 32} {
+		k, value := f.imported(hsm.ClassReceive, size)
+		block, err := aes.NewCipher(value)
+		f.ok(err, "software AES")
+		for _, plain := range [][]byte{known("ki", 16), known("ki", 32), known("ki", 4096), make([]byte, 32)} {
+			sealed := make([]byte, len(plain))
+			for i := 0; i < len(plain); i += 16 {
+				block.Encrypt(sealed[i:], plain[i:])
+			}
+			got, err := f.dev.DecryptECB(ctx, k, sealed)
+			f.ok(err, "DecryptECB")
+			if !bytes.Equal(got, plain) {
+				f.Errorf("%d bytes under a key of %d: differs from software", len(plain), size)
+			}
+		}
+		for _, n := range []int{0, 15, 17, 4112} {
+			_, err := f.dev.DecryptECB(ctx, k, make([]byte, n))
+			f.want(err, hsm.ErrRefused, "DecryptECB of a wrong size")
+		}
+		f.ok(f.dev.Destroy(ctx, k), "Destroy")
+	}
+}
+
 // tripleDES: blocks of 8 bytes under keys of both lengths, also without parity.
 func tripleDES(f *fixture) {
 	ctx := f.Context()

@@ -41,6 +41,7 @@ type Signer interface {
 type Cipherer interface {
 	MAC(ctx context.Context, k hsm.Key, msg []byte) ([32]byte, error)
 	EncryptECB(ctx context.Context, k hsm.Key, blocks []byte) ([]byte, error)
+	DecryptECB(ctx context.Context, k hsm.Key, blocks []byte) ([]byte, error)
 	Seal(ctx context.Context, k hsm.Key, plaintext secret.Bytes, aad []byte) ([]byte, error)
 	Unseal(ctx context.Context, k hsm.Key, sealed, aad []byte) (secret.Bytes, error)
 }
@@ -73,6 +74,7 @@ func RunWithout(t *testing.T, lacks []hsm.Class, open func(t *testing.T) Device)
 		{"missing key", missingKey},
 		{"MAC", macs},
 		{"EncryptECB", ecb},
+		{"DecryptECB", unECB},
 		{"3DES", tripleDES},
 		{"certificate signatures", certificateSignatures},
 		{"message signatures", messageSignatures},

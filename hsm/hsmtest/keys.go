@@ -49,7 +49,7 @@ func importing(f *fixture) {
 	sizes := map[hsm.Class][]int{
 		hsm.ClassLot: {32}, hsm.ClassReceipt: {32}, hsm.ClassSeal: {32}, hsm.ClassSMSR: {16},
 		hsm.ClassTransport: {16, 24, 32}, hsm.ClassKMC: {16, 24, 32},
-		hsm.ClassTransport3DES: {16, 24},
+		hsm.ClassTransport3DES: {16, 24}, hsm.ClassReceive: {16, 24, 32},
 	}
 	for _, c := range hsm.Classes() {
 		for _, n := range []int{0, 8, 16, 24, 31, 32, 33} {
@@ -118,6 +118,17 @@ func checkValues(f *fixture) {
 	f.ok(err, "KCV")
 	if !slices.Equal(got[:], zeros[:3]) {
 		f.Errorf("KCV of a 3DES key is %x, want %x", got, zeros[:3])
+	}
+
+	k, value = f.imported(hsm.ClassReceive, 32)
+	block, err = aes.NewCipher(value)
+	f.ok(err, "software AES")
+	ones = slices.Repeat([]byte{1}, 16)
+	block.Decrypt(ones, ones)
+	got, err = f.dev.KCV(ctx, k)
+	f.ok(err, "KCV")
+	if !slices.Equal(got[:], ones[:3]) {
+		f.Errorf("KCV of a receive key is %x, want %x", got, ones[:3])
 	}
 
 	k, value = f.imported(hsm.ClassReceipt, 32)

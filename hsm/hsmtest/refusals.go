@@ -20,6 +20,10 @@ func useVerbs(dev Device) map[hsm.Verb]func(context.Context, hsm.Key) error {
 			_, err := dev.EncryptECB(ctx, k, make([]byte, 16))
 			return err
 		},
+		hsm.VerbDecryptECB: func(ctx context.Context, k hsm.Key) error {
+			_, err := dev.DecryptECB(ctx, k, make([]byte, 16))
+			return err
+		},
 		hsm.VerbSignDigest: func(ctx context.Context, k hsm.Key) error {
 			_, err := dev.SignDigest(ctx, k, digest[:])
 			return err
@@ -53,6 +57,7 @@ func allowed() map[hsm.Class][]hsm.Verb {
 		hsm.ClassTransport: ecb, hsm.ClassSMSR: ecb, hsm.ClassKMC: ecb,
 		hsm.ClassSeal:         {hsm.VerbSeal},
 		hsm.ClassEUMBrainpool: cert, hsm.ClassTransport3DES: ecb,
+		hsm.ClassReceive: {hsm.VerbDecryptECB, hsm.VerbKCV},
 	}
 }
 

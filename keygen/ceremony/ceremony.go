@@ -51,6 +51,7 @@ type Plan struct {
 	KMCs          map[perso.Name]secret.Bytes // chip makers' keys, AES-128
 	TransportKeys map[perso.Name]secret.Bytes // K4, AES-128 to AES-256
 	WrapKeys      map[perso.Name]secret.Bytes // of SM-SRs, AES-128
+	ReceiveKeys   map[perso.Name]secret.Bytes // of operators who send their own Ki, AES-128 to AES-256
 	OPs           map[perso.Name]secret.Bytes // operator keys, 16 bytes
 
 	Dir  string    // must not exist yet; everything is written below it
@@ -188,7 +189,7 @@ func (c *ceremony) imports() error {
 	for _, set := range []struct {
 		class hsm.Class
 		keys  map[perso.Name]secret.Bytes
-	}{{hsm.ClassKMC, c.plan.KMCs}, {hsm.ClassTransport, c.plan.TransportKeys}, {hsm.ClassSMSR, c.plan.WrapKeys}} {
+	}{{hsm.ClassKMC, c.plan.KMCs}, {hsm.ClassTransport, c.plan.TransportKeys}, {hsm.ClassSMSR, c.plan.WrapKeys}, {hsm.ClassReceive, c.plan.ReceiveKeys}} {
 		for name, value := range set.keys {
 			if set.class == hsm.ClassKMC && value.Len() != kmcBytes {
 				return fmt.Errorf("chip maker's key %q has %d bytes, not %d", name, value.Len(), kmcBytes)

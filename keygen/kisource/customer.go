@@ -7,7 +7,6 @@ import (
 	"fmt"
 
 	"github.com/persoline/persoline/perso"
-	"github.com/persoline/persoline/perso/order/form"
 	"github.com/persoline/persoline/perso/order/kifile"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/secret"
@@ -43,35 +42,31 @@ func OpenCustomer(ctx context.Context, key Decrypter, mode kifile.Mode, u perso.
 	return secret.New(plain[0]), nil
 }
 
-// VerifyFile decrypts every row of a file and compares its check value; every wrong one is in the *form.FaultList, by the
-// number of its unit. The order is accepted only after it. As many HSM operations as 4096 bytes go into the file's Ki.
-func VerifyFile(ctx context.Context, key Decrypter, f *kifile.File) error {
-	var faults form.FaultList
-	for first := uint64(0); first < f.Rows(); {
-		rows, values := make([]kifile.Row, 0, maxCallBytes/shortKi), make([][]byte, 0, maxCallBytes/shortKi)
-		for size := 0; first+uint64(len(rows)) < f.Rows(); {
-			row, err := f.Row(perso.Unit(first) + perso.Unit(len(rows)))
-			if err != nil {
-				return err
-			}
-			if size += len(row.EKI); size > maxCallBytes {
-				break
-			}
-			rows, values = append(rows, row), append(values, row.EKI)
+// MaxRows is how many Ki of 16 bytes go to the HSM in one call.
+const MaxRows = maxCallBytes / shortKi
+
+// CheckRows decrypts rows, at most MaxRows and all of one length, and gives the places of those whose Ki does not fit its check
+// value or is weak. It is how a wrong receive key or a wrong row is found before an order is accepted: a yes or no is all that
+// leaves. One HSM operation.
+func CheckRows(ctx context.Context, key Decrypter, mode kifile.Mode, rows []kifile.Row) (wrong []int, err error) {
+	values := make([][]byte, len(rows))
+	for i, r := range rows {
+		if len(r.EKI) != len(rows[0].EKI) {
+			return nil, fmt.Errorf("checking %d Ki: they differ in length: %w", len(rows), ErrSource)
 		}
-		plain, err := decrypt(ctx, key, f.Mode, values)
-		if err != nil {
-			return fmt.Errorf("verifying Ki of units from %d: %w", first, err)
-		}
-		for i, ki := range plain {
-			if err := checkKi(ki, rows[i].KCV); err != nil {
-				faults.Add(form.Fault{Field: "KI_KCV", Reason: fmt.Sprintf("unit %d: %v", first+uint64(i), err), Hint: "is the receive key the one that both of us hold?"})
-			}
-			clear(ki)
-		}
-		first += uint64(len(rows))
+		values[i] = r.EKI
 	}
-	return faults.Err()
+	plain, err := decrypt(ctx, key, mode, values)
+	if err != nil {
+		return nil, fmt.Errorf("checking %d Ki: %w", len(rows), err)
+	}
+	for i, ki := range plain {
+		if checkKi(ki, rows[i].KCV) != nil {
+			wrong = append(wrong, i)
+		}
+		clear(ki)
+	}
+	return wrong, nil
 }
 
 // decrypt opens values in one call.

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -284,8 +285,10 @@ func TestCustomer(t *testing.T) {
 	for _, size := range []int{16, 32} {
 		for _, mode := range []kifile.Mode{kifile.ModeECB, kifile.ModeCBC} {
 			kis, f, key := customerFile(t, 5, size, mode, nil)
-			if err := VerifyFile(t.Context(), key, f); err != nil {
+			if first, err := f.Row(0); err != nil {
 				t.Fatal(err)
+			} else if wrong, err := CheckRows(t.Context(), key, mode, []kifile.Row{first}); err != nil || wrong != nil {
+				t.Fatal(wrong, err)
 			}
 			tree, errTree := f.Tree()
 			root, errRoot := tree.Root()
@@ -313,28 +316,35 @@ func TestCustomer(t *testing.T) {
 	}
 }
 
-func TestVerifyFindsEveryFault(t *testing.T) {
+func TestCheckRowsFindsEveryFault(t *testing.T) {
 	t.Parallel()
-	_, f, key := customerFile(t, 600, 16, kifile.ModeECB, func(u uint64, ki []byte, kcv *[3]byte) {
-		switch u {
-		case 0, 300, 599:
-			kcv[1] ^= 1
-		case 257:
-			copy(ki, bytes.Repeat([]byte{9}, 16))
-			*kcv = scp.KCV(ki)
+	for _, mode := range []kifile.Mode{kifile.ModeECB, kifile.ModeCBC} {
+		_, f, key := customerFile(t, MaxRows, 16, mode, func(u uint64, ki []byte, kcv *[3]byte) {
+			switch u {
+			case 0, 100, 255:
+				kcv[1] ^= 1
+			case 57:
+				copy(ki, bytes.Repeat([]byte{9}, 16))
+				*kcv = scp.KCV(ki)
+			}
+		})
+		rows := make([]kifile.Row, f.Rows())
+		for u := range rows {
+			var err error
+			if rows[u], err = f.Row(perso.Unit(u)); err != nil {
+				t.Fatal(err)
+			}
 		}
-	})
-	err := VerifyFile(t.Context(), key, f)
-	if err == nil {
-		t.Fatal("wrong check values are not found")
-	}
-	for _, want := range []string{"unit 0: the Ki does not fit", "unit 257: weak Ki", "unit 300: the Ki does not fit", "unit 599: the Ki does not fit"} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q is not in %v", want, err)
+		if wrong, err := CheckRows(t.Context(), key, mode, rows); err != nil || !slices.Equal(wrong, []int{0, 57, 100, 255}) || key.calls != 1 {
+			t.Errorf("%s: %v, %d calls, %v", mode, wrong, key.calls, err)
 		}
-	}
-	if n := strings.Count(err.Error(), "\n") + 1; n != 4 || key.calls != 3 {
-		t.Errorf("%d faults, %d calls", n, key.calls)
+		if _, err := CheckRows(t.Context(), key, mode, append(rows, rows[0])); err == nil {
+			t.Error("more than one call takes")
+		}
+		rows[3].EKI = append(rows[3].EKI, rows[3].EKI...)
+		if _, err := CheckRows(t.Context(), key, mode, rows[:9]); !errors.Is(err, ErrSource) {
+			t.Errorf("Ki of two lengths: %v", err)
+		}
 	}
 }
 

@@ -74,7 +74,7 @@ func (w *eisWriter) page(ctx context.Context, units []unit) error {
 	}
 	items := make([]bus.ExportItem, len(units))
 	for i, u := range units {
-		items[i] = bus.ExportItem{Claim: u.item.Claim, Outcome: u.item.Outcome, Ki: u.item.Ki}
+		items[i] = bus.ExportItem{Claim: u.item.Claim, Outcome: u.item.Outcome, Ki: u.item.Ki, Customer: u.item.Customer}
 	}
 	results, err := w.ask(ctx, bus.ExportEIS, w.lot.release.SMSR, items)
 	if err != nil {

@@ -25,6 +25,7 @@ import (
 	"github.com/persoline/persoline/perso/eis"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/order/kifile"
 	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/statement"
@@ -39,6 +40,8 @@ type house struct {
 	units    []made
 	site     order.Site
 	products product.Catalogue
+	release  statement.Release
+	pages    []kifile.Page // of a customer's own Ki
 
 	key       *ecdsa.PrivateKey
 	cert      []byte
@@ -47,6 +50,7 @@ type house struct {
 	exported  map[string]entry.Export
 	forgotten bool // the vault has forgotten the lot
 	short     bool // the vault gives one answer too few
+	tells     bool // the vault gives Ki that are to be left out
 
 	calls, breakAfter int
 	broken            error
@@ -65,12 +69,22 @@ type made struct {
 
 func newHouse(t *testing.T, units uint64) *house {
 	t.Helper()
+	return newHouseOf(t, units, nil)
+}
+
+// newHouseOf is a house whose operator sent a file of Ki, if there is one.
+func newHouseOf(t *testing.T, units uint64, ki func(*house, *statement.Release)) *house {
+	t.Helper()
 	h := &house{Site: audittest.New(), out: t.TempDir(), exported: map[string]entry.Export{}, products: audittest.Must(product.LoadDir(os.DirFS("../../deploy/products"))),
 		site: audittest.Must(order.LoadSite(os.DirFS("../../deploy/partners")))}
 	h.eisKey(t)
 	r := h.NewRelease("L1", 0, units, 1)
 	p, _ := h.products.Get("m2m-200s-mff2")
 	r.ProductHash, r.SMSR, r.Delivery, r.TransportKey = p.Hash(), "smsr-demo", "auc-demo", "tk-auc-demo"
+	if ki != nil {
+		ki(h, &r)
+	}
+	h.release = r
 	lot := h.Admit(r, "prod", "sec")
 	for u := range perso.Unit(units) {
 		h.make(lot, u)
@@ -137,6 +151,9 @@ func (h *house) load(ctx context.Context, tx sqldb.Tx, lot *audittest.Lot) (err 
 	exec(`INSERT INTO statement (hash, kind, ord, lot, signed) VALUES ($1, $2, 0, 'L1', $3)`, lot.Hash[:], statement.KindRelease, h.Openings[0].Encode())
 	exec(`INSERT INTO lot (lot, order_id, release_hash, state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, created, completed)
 		VALUES ('L1', 'O', $1, 'complete', $2, 1, $2, $2, 0, $2, 0, 0, 1, 1804000000000000)`, lot.Hash[:], n)
+	for i, p := range h.pages {
+		exec(`INSERT INTO customer_ki_page (order_id, page, eki, hashes) VALUES ('O', $1, $2, $3)`, int64(i), p.Rows(), p.Upper())
+	}
 	for _, m := range h.units {
 		eid := audittest.Must(hex.DecodeString(m.eid))
 		exec(`INSERT INTO claim (lot, unit, gen, eid_index, eid, chip, state, seq, loss_seq, outcome_seq, cert, sessions, failures, last_counter, line, head, number)
@@ -209,12 +226,31 @@ func (h *house) Export(_ context.Context, q bus.ExportRequest) (bus.ExportReply,
 				return bus.ExportReply{}, err
 			}
 		}
+		if err := h.checkRow(item); err != nil {
+			return bus.ExportReply{}, err
+		}
 		reply.Results = append(reply.Results, h.result(q, item))
 	}
 	if h.short {
 		reply.Results = reply.Results[1:]
 	}
 	return reply, nil
+}
+
+// checkRow demands the unit's own row of a customer's Ki, and none where there are none.
+func (h *house) checkRow(item bus.ExportItem) error {
+	if (item.Customer != nil) != (h.pages != nil) {
+		return fmt.Errorf("a row came: %v", item.Customer != nil)
+	}
+	if item.Customer == nil {
+		return nil
+	}
+	k := h.release.Customer
+	row, err := kifile.ParseRow(item.Customer.Row)
+	if err != nil {
+		return err
+	}
+	return kifile.CheckRow(audittest.Must(entry.ParseClaim(item.Claim.Entry)).Unit, row, kifile.Proof{Root: k.Root, Rows: k.Rows, Hashes: item.Customer.Proof})
 }
 
 func (h *house) result(q bus.ExportRequest, item bus.ExportItem) (r bus.ExportResult) {
@@ -232,6 +268,9 @@ func (h *house) result(q bus.ExportRequest, item bus.ExportItem) (r bus.ExportRe
 		k := bus.WrappedKey{Name: name, Value: wrappedKey(name, u)}
 		if q.Kind == bus.ExportEIS || i < 2 {
 			k.KCV = []byte{1, 2, 3}
+		}
+		if name == "KI" && h.release.Customer.Output == string(order.KiOmitted) && !h.tells {
+			k.Value = nil
 		}
 		r.Keys = append(r.Keys, k)
 	}

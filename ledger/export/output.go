@@ -12,11 +12,16 @@ import (
 	"github.com/persoline/persoline/ledger/bundle/folder"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/order/k4"
 )
 
 // Columns of the output file, in order. Those of codes and keys are one AES block each under the transport key.
-const outputColumns = "ICCID/IMSI/EID/PIN1/PUK1/PIN2/PUK2/ADM1/EKI/KI_KCV/EOPC/OPC_KCV"
+const (
+	outputColumns = "ICCID/IMSI/EID/PIN1/PUK1/PIN2/PUK2/ADM1/EKI/KI_KCV/EOPC/OPC_KCV"
+	// columnsWithoutKi are for an operator who wants no copy of his own Ki.
+	columnsWithoutKi = "ICCID/IMSI/EID/PIN1/PUK1/PIN2/PUK2/ADM1/KI_KCV/EOPC/OPC_KCV"
+)
 
 // Output makes the operator's output file of a complete lot: output/<lot>.out, and a manifest.
 func (c Config) Output(ctx context.Context, lot perso.Name) (Result, error) {
@@ -52,7 +57,16 @@ func (w *outputWriter) header() {
 	} {
 		fmt.Fprintf(w.text, "%-16s: %s\n", l[0], l[1])
 	}
-	fmt.Fprintf(w.text, "%s\n*OUTPUT VARIABLES DESCRIPTION\n%s\nvar_out: %s\n", rule, rule, outputColumns)
+	columns := outputColumns
+	if w.omitsKi() {
+		columns = columnsWithoutKi
+	}
+	fmt.Fprintf(w.text, "%s\n*OUTPUT VARIABLES DESCRIPTION\n%s\nvar_out: %s\n", rule, rule, columns)
+}
+
+// omitsKi says whether the operator wants no copy of his own Ki.
+func (w *outputWriter) omitsKi() bool {
+	return w.lot.release.Customer.Output == string(order.KiOmitted)
 }
 
 func (w *outputWriter) page(ctx context.Context, units []unit) error {
@@ -73,20 +87,41 @@ func (w *outputWriter) page(ctx context.Context, units []unit) error {
 }
 
 func (w *outputWriter) row(u unit, r bus.ExportResult) error {
-	k, err := keysOf(r, "KI", "OPC", "PIN1", "PUK1", "PIN2", "PUK2", "ADM1")
+	ki, others, err := w.ki(r)
 	if err != nil {
 		return err
 	}
-	ki, opc, codes := k[0], k[1], k[2:]
-	if len(ki.KCV) != kcvBytes || len(opc.KCV) != kcvBytes {
-		return errors.New("the vault gave no check value with Ki or OPc")
+	k, err := keysOf(others, "OPC", "PIN1", "PUK1", "PIN2", "PUK2", "ADM1")
+	if err != nil {
+		return err
+	}
+	opc, codes := k[0], k[1:]
+	if len(opc.KCV) != kcvBytes {
+		return errors.New("the vault gave no check value with OPc")
 	}
 	fmt.Fprintf(w.text, "%s %s %s", u.iccid, u.imsi, u.claim.EID)
 	for _, c := range codes {
 		fmt.Fprintf(w.text, " %s", upper(c.Value))
 	}
-	_, err = fmt.Fprintf(w.text, " %s %s %s %s\n", upper(ki.Value), upper(ki.KCV), upper(opc.Value), upper(opc.KCV))
+	_, err = fmt.Fprintf(w.text, " %s %s %s\n", ki, upper(opc.Value), upper(opc.KCV))
 	return err
+}
+
+// ki is what stands in the columns of Ki, and what the vault gave beside it.
+func (w *outputWriter) ki(r bus.ExportResult) (columns string, others bus.ExportResult, err error) {
+	if len(r.Keys) == 0 || len(r.Keys[0].KCV) != kcvBytes {
+		return "", others, errors.New("the vault gave no check value with Ki")
+	}
+	first := r.Keys[0]
+	others.Keys = r.Keys[1:]
+	if w.omitsKi() {
+		if first.Name != "KI" || len(first.Value) > 0 {
+			return "", others, errors.New("the vault gave a Ki that the operator does not want")
+		}
+		return upper(first.KCV), others, nil
+	}
+	_, err = keysOf(bus.ExportResult{Keys: r.Keys[:1]}, "KI")
+	return upper(first.Value) + " " + upper(first.KCV), others, err
 }
 
 func (w *outputWriter) finish() error { return errors.Join(w.text.Flush(), w.file.Close()) }

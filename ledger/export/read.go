@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/persoline/persoline/ledger/internal/kirow"
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
@@ -138,6 +139,11 @@ func goodRows(ctx context.Context, tx sqldb.Tx, lot perso.Name, after int64) (ro
 // unit goes by the log: the row only says where to look.
 func (j *job) unit(ctx context.Context, tx sqldb.Tx, row goodRow) (u unit, err error) {
 	u.cert, u.sig, u.item.Ki = row.cert, row.sig, row.ki
+	if r := j.lot.release; r.KiSource == string(order.KiCustomer) {
+		if u.item.Customer, err = kirow.Read(ctx, tx, r.Order, perso.Unit(row.unit)); err != nil {
+			return u, err
+		}
+	}
 	if u.item.Claim, err = j.prove(ctx, tx, row.seq); err != nil {
 		return u, err
 	}

@@ -80,6 +80,11 @@ func (v Vault) SealBundle(ctx context.Context, q bus.SealBundleRequest) (bus.Sea
 	return ask[bus.SealBundleReply](ctx, v, bus.VaultSealBundle, q)
 }
 
+// CheckKi asks which Ki of a customer do not fit their check values.
+func (v Vault) CheckKi(ctx context.Context, q bus.CheckKiRequest) (bus.CheckKiReply, error) {
+	return ask[bus.CheckKiReply](ctx, v, bus.VaultCheckKi, q)
+}
+
 // DestroyLot has a lot's key destroyed.
 func (v Vault) DestroyLot(ctx context.Context, q bus.DestroyLotRequest) (bus.DestroyLotReply, error) {
 	return ask[bus.DestroyLotReply](ctx, v, bus.VaultDestroyLot, q)

@@ -106,6 +106,7 @@ const (
 	VaultReceipts   = "receipts"
 	VaultSealBundle = "seal-bundle"
 	VaultDestroyLot = "destroy-lot"
+	VaultCheckKi    = "check-ki"
 )
 
 // Fault is a refusal as it travels. Code is for programs, Text for people.

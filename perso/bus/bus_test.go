@@ -46,6 +46,8 @@ func samples() []sample {
 		sampleOf[ReceiptsRequest]("ReceiptsRequest"), sampleOf[Reply[ReceiptsReply]]("ReceiptsReply"),
 		sampleOf[SealBundleRequest]("SealBundleRequest"), sampleOf[Reply[SealBundleReply]]("SealBundleReply"),
 		sampleOf[SubmitRequest]("SubmitRequest"), sampleOf[Reply[SubmitReply]]("SubmitReply"),
+		sampleOf[CheckKiRequest]("CheckKiRequest"), sampleOf[Reply[CheckKiReply]]("CheckKiReply"),
+		sampleOf[KiPartRequest]("KiPartRequest"), sampleOf[Reply[KiPartReply]]("KiPartReply"),
 		sampleOf[DraftRequest]("DraftRequest"), sampleOf[Reply[DraftReply]]("DraftReply"),
 		sampleOf[SignedRequest]("SignedRequest"), sampleOf[Reply[LotReply]]("LotReply"),
 		sampleOf[ReceiveRequest]("ReceiveRequest"), sampleOf[Reply[ReceiveReply]]("ReceiveReply"),

@@ -10,6 +10,7 @@ import (
 // Verbs of the office towards the ledger.
 const (
 	OfficeSubmit  = "submit"
+	OfficeKiPart  = "ki-part"
 	OfficeDraft   = "draft-release"
 	OfficeRelease = "release"
 	OfficeReceive = "receive"
@@ -24,9 +25,32 @@ const (
 	OfficeClosing = "closing"
 )
 
-// SubmitRequest carries an order file as it was received.
+// SubmitRequest carries an order file as it was received, and names the file of Ki that comes with it, which was sent before.
 type SubmitRequest struct {
-	File []byte `cbor:"1,keyasint"`
+	File []byte     `cbor:"1,keyasint"`
+	Ki   *KiFileRef `cbor:"2,keyasint,omitempty"`
+}
+
+// KiFileRef names a customer's file of Ki (perso/order/kifile) by its content.
+type KiFileRef struct {
+	Hash [32]byte `cbor:"1,keyasint"` // SHA-256
+	Size uint64   `cbor:"2,keyasint"`
+}
+
+// KiPartBytes is how much of a file one message carries.
+const KiPartBytes = 512 << 10
+
+// KiPartRequest carries a part of a customer's file of Ki: such a file may be larger than a message. Parts come in order; a
+// part 0 begins anew.
+type KiPartRequest struct {
+	File KiFileRef `cbor:"1,keyasint"`
+	At   uint64    `cbor:"2,keyasint"` // offset
+	Data []byte    `cbor:"3,keyasint"`
+}
+
+// KiPartReply says how much of the file is there.
+type KiPartReply struct {
+	Have uint64 `cbor:"1,keyasint"`
 }
 
 // BlockNotCounted is what keeps a lot from closing until people report their count; its text stands among the blocks.
@@ -48,6 +72,7 @@ type SubmitReply struct {
 	Lot       perso.Name   `cbor:"3,keyasint"` // name that the release will propose
 	Duplicate bool         `cbor:"4,keyasint,omitempty"`
 	Faults    []OrderFault `cbor:"5,keyasint,omitempty"`
+	KiFaults  []OrderFault `cbor:"6,keyasint,omitempty"` // in the file of Ki; the order itself has none then
 }
 
 // DraftRequest asks for the release of an accepted order, to be signed by officers.

@@ -73,17 +73,37 @@ type Stored struct {
 	Ki   []byte `cbor:"3,keyasint,omitempty"` // random Ki, sealed for this claim (keygen/KEYTREE.md)
 }
 
+// CustomerKi is a unit's row in the file of Ki that the customer sent, with its proof in the released file.
+type CustomerKi struct {
+	Row   []byte `cbor:"1,keyasint"` // kifile.Row
+	Proof Proof  `cbor:"2,keyasint"`
+}
+
+// CheckKiRequest asks which of at most MaxBatch rows of a customer's file have a Ki that fits its check value. It concerns no
+// lot: a file is checked before its order is accepted.
+type CheckKiRequest struct {
+	ReceiveKey perso.Name `cbor:"1,keyasint"`
+	Mode       string     `cbor:"2,keyasint"` // kifile.Mode
+	Rows       Chunks     `cbor:"3,keyasint"` // kifile.Row
+}
+
+// CheckKiReply names those that do not, by their place in the request. Nothing else of a Ki leaves the vault.
+type CheckKiReply struct {
+	Wrong []uint16 `cbor:"1,keyasint,omitempty"`
+}
+
 // ServeItem is one act to serve. The answer is a function of it, of the release and of the HSM's keys.
 type ServeItem struct {
-	Claim     Proven    `cbor:"1,keyasint"`
-	Loss      *Proven   `cbor:"2,keyasint,omitempty"` // outcome that ended the generation before
-	Act       Proven    `cbor:"3,keyasint"`           // the act's own log entry
-	Command   []byte    `cbor:"4,keyasint"`           // INITIALIZE UPDATE
-	Answer    []byte    `cbor:"5,keyasint"`
-	Responses Chunks    `cbor:"6,keyasint"`           // for act 0 the identify answers
-	State     []byte    `cbor:"7,keyasint,omitempty"` // as the vault returned it for act n-1
-	Stored    Stored    `cbor:"8,keyasint"`
-	At        time.Time `cbor:"9,keyasint"` // the ledger's stamp of the act
+	Claim     Proven      `cbor:"1,keyasint"`
+	Loss      *Proven     `cbor:"2,keyasint,omitempty"` // outcome that ended the generation before
+	Act       Proven      `cbor:"3,keyasint"`           // the act's own log entry
+	Command   []byte      `cbor:"4,keyasint"`           // INITIALIZE UPDATE
+	Answer    []byte      `cbor:"5,keyasint"`
+	Responses Chunks      `cbor:"6,keyasint"`           // for act 0 the identify answers
+	State     []byte      `cbor:"7,keyasint,omitempty"` // as the vault returned it for act n-1
+	Stored    Stored      `cbor:"8,keyasint"`
+	At        time.Time   `cbor:"9,keyasint"`            // the ledger's stamp of the act
+	Customer  *CustomerKi `cbor:"10,keyasint,omitempty"` // of a lot with the customer's own Ki
 }
 
 // ServeRequest is a batch against one signed checkpoint.
@@ -131,10 +151,11 @@ const (
 
 // ExportItem is one good unit with the proof that it is good.
 type ExportItem struct {
-	Claim   Proven `cbor:"1,keyasint"`
-	Outcome Proven `cbor:"2,keyasint"`
-	Signed  []byte `cbor:"3,keyasint,omitempty"` // for ExportSign: the canonical EumSignedInfo
-	Ki      []byte `cbor:"4,keyasint,omitempty"` // as the claim keeps it
+	Claim    Proven      `cbor:"1,keyasint"`
+	Outcome  Proven      `cbor:"2,keyasint"`
+	Signed   []byte      `cbor:"3,keyasint,omitempty"` // for ExportSign: the canonical EumSignedInfo
+	Ki       []byte      `cbor:"4,keyasint,omitempty"` // as the claim keeps it
+	Customer *CustomerKi `cbor:"5,keyasint,omitempty"` // of a lot with the customer's own Ki
 }
 
 // ExportRequest asks for one batch to the receiver that the release names; any other receiver is refused.

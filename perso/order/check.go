@@ -63,9 +63,7 @@ func (c *checker) product() {
 
 // making refuses what the order form knows and this release of the vault does not make.
 func (c *checker) making() {
-	if s := c.order.KiSource; s != "" && s != KiDerived && s != KiRandom {
-		c.fault("ki_source", fmt.Sprintf("order %q or %q", KiDerived, KiRandom), "this release of the vault does not make Ki of source %q", s)
-	}
+	c.customerKi()
 	if k := c.order.KeyOrigin; k != "" && k != KeyCard {
 		c.fault("key_origin", fmt.Sprintf("order %q", KeyCard), "this release of the vault does not make certificate keys of origin %q", k)
 	}
@@ -76,6 +74,14 @@ func (c *checker) making() {
 		if _, ordered := c.order.Codes.Rule(code); ordered && code.Further() {
 			c.fault("codes", "leave it out", "no product of this release has a code %s", code)
 		}
+	}
+}
+
+// customerKi demands a key that a customer's own Ki can come under.
+func (c *checker) customerKi() {
+	p, known := c.cat.Site.Provider(c.order.Provider)
+	if c.order.KiSource == KiCustomer && known && len(p.ReceiveKeys) == 0 {
+		c.fault("ki_source", "agree on one in a key ceremony", "provider %q has no key that Ki could come under", p.ID)
 	}
 }
 

@@ -71,7 +71,16 @@ type KiSource string
 const (
 	KiDerived  KiSource = "derived"  // from the lot key and the chip id
 	KiRandom   KiSource = "random"   // random of the HSM, sealed in the claim
-	KiCustomer KiSource = "customer" // the customer's, under his transport key
+	KiCustomer KiSource = "customer" // the customer's, as he encrypted them (package kifile)
+)
+
+// KiOutput says what of a customer's own Ki goes into the output file.
+type KiOutput string
+
+// What goes into the output file.
+const (
+	KiWrapped KiOutput = "wrapped" // Ki under the transport key, as from every other source
+	KiOmitted KiOutput = "omitted" // only their check values: the customer's AuC has them
 )
 
 // KeyOrigin says who makes the eUICC's certificate key pair.
@@ -114,6 +123,7 @@ type Order struct {
 	Delivery     perso.Name // receiver of the output files
 
 	KiSource  KiSource
+	KiOutput  KiOutput // KiWrapped but for an order with Ki of the customer
 	KeyOrigin KeyOrigin
 	Remake    Remake
 	Expires   time.Time // UTC, whole seconds: no release may be used after it; zero when not limited
@@ -126,7 +136,7 @@ func (o Order) Total() uint64 { return o.Quantity + o.Spares }
 func (o Order) Hash() [32]byte { return sha256.Sum256(o.Canonical()) }
 
 // Canonical is the content as an order file in the form of RFC 8785, with every default written out. Parse reads it back
-// as the same order. What has no value in most orders is left out (codes of the default policy, no expiry). Two files with the same content, whatever their layout, have the same canonical form.
+// as the same order. What has no value in most orders is left out (codes of the default policy, Ki wrapped, no expiry). Two files with the same content, whatever their layout, have the same canonical form.
 func (o Order) Canonical() []byte {
 	content := map[string]any{
 		"version":            fileVersion,
@@ -149,6 +159,9 @@ func (o Order) Canonical() []byte {
 	}
 	if o.Codes != codes.Default() && o.Codes != (codes.Policy{}) {
 		content["codes"] = o.Codes.String()
+	}
+	if o.KiOutput == KiOmitted {
+		content["ki_output"] = o.KiOutput
 	}
 	if !o.Expires.IsZero() {
 		content["expires"] = o.Expires.Format(time.RFC3339)

@@ -79,7 +79,7 @@ func faultsOf(t testing.TB, err error) FaultList {
 func TestSamplesAreAccepted(t *testing.T) {
 	t.Parallel()
 	cat := shipped(t)
-	for name, want := range map[string][2]uint64{"bootstrap-1000.json": {1000, 60}, "small-20.json": {20, 4}, "random-ki-20.json": {20, 4}} {
+	for name, want := range map[string][2]uint64{"bootstrap-1000.json": {1000, 60}, "small-20.json": {20, 4}, "random-ki-20.json": {20, 4}, "customer-ki-20.json": {20, 4}} {
 		o, err := Intake(strings.NewReader(sample(t, name)), cat)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)

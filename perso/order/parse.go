@@ -81,6 +81,11 @@ func read(r io.Reader) (Order, *form.Doc, error) {
 	o.ICCID = readRange(top, "iccid", total, readICCID, id.NewICCIDRange)
 	o.IMSI = readRange(top, "imsi", total, readIMSI, id.NewIMSIRange)
 	readRoles(top, &o)
+	for _, name := range []string{"iccid", "imsi"} {
+		if o.KiSource == KiCustomer && top.IsText(name) {
+			top.Fault(name, "Ki of the customer belong to his own numbers, which cannot be allocated", "give the range that your Ki are for")
+		}
+	}
 	top.Close()
 	return o, doc, nil
 }
@@ -99,6 +104,10 @@ func readRoles(top *form.Object, o *Order) {
 	o.Delivery = form.Field(delivery, "target", perso.ParseName)
 	delivery.Close()
 	o.KiSource = form.FieldOr(top, "ki_source", KiDerived, form.OneOf(KiDerived, KiRandom, KiCustomer))
+	o.KiOutput = form.FieldOr(top, "ki_output", KiWrapped, form.OneOf(KiWrapped, KiOmitted))
+	if o.KiOutput == KiOmitted && o.KiSource != KiCustomer && !top.Faulty("ki_source") {
+		top.Fault("ki_output", fmt.Sprintf("only Ki of source %q may be left out", KiCustomer), "nobody else would have them")
+	}
 	o.KeyOrigin = form.FieldOr(top, "key_origin", KeyCard, form.OneOf(KeyCard, KeyHSM))
 	o.Remake = form.FieldOr(top, "remake", SameIdentity, form.OneOf(SameIdentity, FreshIdentity))
 	o.Expires = form.FieldOr(top, "expires", time.Time{}, parseExpiry)

@@ -42,6 +42,9 @@ func readProvider(top *form.Object, key perso.Name, name string) Provider {
 		OPKeys:        form.List(top, "op_keys", perso.ParseName),
 		TransportKeys: form.List(top, "transport_keys", perso.ParseName),
 	}
+	if top.Has("receive_keys") {
+		p.ReceiveKeys = form.List(top, "receive_keys", perso.ParseName)
+	}
 	mncDigits := int(top.Int("mnc_digits", 2, 3))
 	if mncDigits != p.MNCDigits() && p.PLMN != "" && mncDigits != 0 {
 		top.Fault("mnc_digits", fmt.Sprintf("is %d, but the plmn %s has %d digits", mncDigits, p.PLMN, len(p.PLMN)), "")

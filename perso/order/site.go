@@ -68,6 +68,7 @@ type Provider struct {
 
 	OPKeys        []perso.Name // read only
 	TransportKeys []perso.Name // read only
+	ReceiveKeys   []perso.Name // read only: vault keys that its own Ki may come under; none when it sends no Ki
 	ICCIDPool     id.ICCIDRange
 	IMSIPool      id.IMSIRange
 }

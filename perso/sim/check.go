@@ -219,6 +219,8 @@ func (c *checker) writtenCell(ch *chip, domain, kind byte, number uint16, value 
 		c.once(c.material, string(value[1:]), ch, "a key")
 	case kind == cellPair: // private scalar, public point
 		c.once(c.material, string(value[:32]), ch, "a private key")
+	case kind == cellData && (number == numberKi || number == numberOPc) && c.w.customer():
+		c.customerKi(ch, cl, number, value)
 	case kind == cellPIN, kind == cellData && (number == numberKi || number == numberOPc):
 		c.once(c.material, string(value), ch, "key material")
 	case kind == cellData && domain == domainECASD && number == numberEID:

@@ -252,6 +252,11 @@ func (v vaultClient) Serve(ctx context.Context, q bus.ServeRequest) (bus.ServeRe
 	return bus.Call[bus.ServeReply](ctx, v, bus.VaultSubject(bus.VaultServe), q)
 }
 
+// CheckKi is ledger.KiChecker's.
+func (v vaultClient) CheckKi(ctx context.Context, q bus.CheckKiRequest) (bus.CheckKiReply, error) {
+	return bus.Call[bus.CheckKiReply](ctx, v, bus.VaultSubject(bus.VaultCheckKi), q)
+}
+
 // Checkpoint is ledger.Signer's.
 func (v vaultClient) Checkpoint(ctx context.Context, q bus.CheckpointRequest) (bus.CheckpointReply, error) {
 	return bus.Call[bus.CheckpointReply](ctx, v, bus.VaultSubject(bus.VaultCheckpoint), q)

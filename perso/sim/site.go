@@ -41,6 +41,7 @@ type site struct {
 	register statement.Signed
 	officers []officer
 	kmc      []byte
+	ki       [][]byte // of each unit, of a lot whose Ki are the operator's own
 	cat      ledger.Catalogues
 	product  product.Product
 	lot      perso.Name
@@ -94,6 +95,7 @@ func (w *World) ceremony(ctx context.Context) (err error) {
 		KMCs:          map[perso.Name]secret.Bytes{kmcName: secrets[0]},
 		TransportKeys: map[perso.Name]secret.Bytes{"tk-auc-demo": secrets[1]},
 		WrapKeys:      map[perso.Name]secret.Bytes{"wk-smsr-demo": secrets[2]},
+		ReceiveKeys:   w.receiveKeys(),
 		OPs:           map[perso.Name]secret.Bytes{"op-demo-1": secrets[3]}}
 	for i, role := range []statement.Role{statement.RoleProduction, statement.RoleSecurity} {
 		seed := make([]byte, ed25519.SeedSize)
@@ -164,9 +166,13 @@ func (w *World) order(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a, err := w.ledger.core.Submit(ctx, bus.SubmitRequest{File: file})
-	if err != nil || len(a.Faults) > 0 {
-		return fmt.Errorf("submitting: %v %w", a.Faults, err)
+	ki, err := w.sendKi(ctx, file)
+	if err != nil {
+		return err
+	}
+	a, err := w.ledger.core.Submit(ctx, bus.SubmitRequest{File: file, Ki: ki})
+	if err != nil || len(a.Faults)+len(a.KiFaults) > 0 {
+		return fmt.Errorf("submitting: %v %v %w", a.Faults, a.KiFaults, err)
 	}
 	d, err := w.ledger.core.Draft(ctx, bus.DraftRequest{Order: a.Order})
 	if err != nil {

@@ -39,6 +39,7 @@ type Release struct {
 	Remake string // "same-identity" or "fresh-identity"
 
 	KiSource  string
+	Customer  CustomerKi // with the Ki source "customer" only
 	KeyOrigin string
 	Algorithm string
 	Codes     string // policy of PIN, PUK and ADM (perso/order/codes); empty for the default one
@@ -58,6 +59,18 @@ type Release struct {
 
 	// Constants of the lot: values of the script's public variables that are equal on every card, by variable name.
 	Constants []Constant
+}
+
+// The Ki source whose Ki come in a file (perso/order).
+const kiCustomer = "customer"
+
+// CustomerKi is the file of Ki that an operator sent: the vault opens no row but those of this root, with this key.
+type CustomerKi struct {
+	Root       [32]byte   // of the rows (perso/order/kifile)
+	Rows       uint64     // one for each unit
+	ReceiveKey perso.Name // key that they are under
+	Mode       string     // how
+	Output     string     // "wrapped" when Ki go into the output file, "omitted" when they do not
 }
 
 // Constant is one lot constant.
@@ -81,7 +94,11 @@ func (r Release) Encode() ([]byte, error) {
 		Str("eid_first", r.EIDs.First().String()).Uint("eid_count", r.EIDs.Count()).
 		Str("iccid_first", r.ICCIDs.First().String()).Uint("iccid_count", r.ICCIDs.Count()).
 		Str("imsi_first", r.IMSIs.First().String()).Uint("imsi_mnc_digits", uint64(r.IMSIs.First().MNCDigits())).Uint("imsi_count", r.IMSIs.Count()).
-		Str("remake", r.Remake).Str("ki_source", r.KiSource).Str("key_origin", r.KeyOrigin).Str("algorithm", r.Algorithm).Str("codes", r.Codes).
+		Str("remake", r.Remake).Str("ki_source", r.KiSource)
+	if k := r.Customer; r.KiSource == kiCustomer {
+		w.Hex("ki_root", k.Root[:]).Uint("ki_rows", k.Rows).Str("receive_key", string(k.ReceiveKey)).Str("receive_mode", k.Mode).Str("ki_output", k.Output)
+	}
+	w.Str("key_origin", r.KeyOrigin).Str("algorithm", r.Algorithm).Str("codes", r.Codes).
 		Str("chip_id", r.ChipID).Uint("factory_kvn", uint64(r.FactoryKVN)).Uint("card_kvn", uint64(r.CardKVN)).Str("auth_proof", r.AuthProof).
 		Str("kmc", string(r.KMC)).Str("op", string(r.OP)).Str("transport_key", string(r.TransportKey)).Str("transport_mode", r.TransportMode).Str("wrap_key", string(r.WrapKey)).
 		Str("smsr", string(r.SMSR)).Str("delivery", string(r.Delivery))
@@ -106,7 +123,13 @@ func ParseRelease(body []byte) (Release, error) {
 	r.OrderHash, r.Product, r.ProductHash, r.ScriptHash = d.Hash("order_hash"), d.Raw("product"), d.Hash("product_hash"), d.Hash("script_hash")
 	r.Good, r.Spares = d.Uint("good", 32), d.Uint("spares", 32)
 	r.readRanges(d)
-	r.Remake, r.KiSource, r.KeyOrigin, r.Algorithm = d.Raw("remake"), d.Raw("ki_source"), d.Raw("key_origin"), d.Raw("algorithm")
+	r.Remake, r.KiSource = d.Raw("remake"), d.Raw("ki_source")
+	if k := &r.Customer; r.KiSource == kiCustomer {
+		k.Root, k.Rows = d.Hash("ki_root"), d.Uint("ki_rows", 32)
+		name(d, "receive_key", &k.ReceiveKey)
+		k.Mode, k.Output = d.Raw("receive_mode"), d.Raw("ki_output")
+	}
+	r.KeyOrigin, r.Algorithm = d.Raw("key_origin"), d.Raw("algorithm")
 	r.Codes = d.Str("codes")
 	r.ChipID, r.FactoryKVN, r.CardKVN, r.AuthProof = d.Raw("chip_id"), byte(d.Uint("factory_kvn", 8)), byte(d.Uint("card_kvn", 8)), d.Raw("auth_proof")
 	name(d, "kmc", &r.KMC)
@@ -158,6 +181,8 @@ func (r Release) sense() error {
 		return fmt.Errorf("parsing release: a range holds fewer than %d identities", units)
 	case !r.Expires.After(r.At):
 		return fmt.Errorf("parsing release: it expires before it begins")
+	case r.KiSource == kiCustomer && r.Customer.Rows != units:
+		return fmt.Errorf("parsing release: %d Ki of the customer for %d units", r.Customer.Rows, units)
 	case r.Remake != "same-identity" && r.Remake != "fresh-identity":
 		return fmt.Errorf("parsing release: unknown re-make rule %q", r.Remake)
 	}

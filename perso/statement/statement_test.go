@@ -92,6 +92,18 @@ func TestBodiesHaveOneSpelling(t *testing.T) {
 		}
 		return r.Encode()
 	})
+	rel.KiSource, rel.Customer = "customer", CustomerKi{Root: hash(9), Rows: rel.Units(), ReceiveKey: "rk", Mode: "AES-CBC-0", Output: "omitted"}
+	body = must(rel.Encode())
+	if back, err := ParseRelease(body); err != nil || !reflect.DeepEqual(back, rel) {
+		t.Fatalf("%v: read back as %+v, want %+v", err, back, rel)
+	}
+	recordtest.Canonical(t, body, func(b []byte) ([]byte, error) {
+		r, err := ParseRelease(b)
+		if err != nil {
+			return nil, err
+		}
+		return r.Encode()
+	})
 	closing := Close{Env: perso.EnvTest, Lot: "L1", At: at, Nonce: hash(1), Counts: Counts{1, 2, 3, 4, 5, 6, 7, 8, 9}}
 	body = must(closing.Encode())
 	if back, err := ParseClose(body); err != nil || back != closing {
@@ -116,13 +128,17 @@ func TestBodiesHaveOneSpelling(t *testing.T) {
 func TestReleaseMustMakeSense(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(*Release){
-		"no good units":      func(r *Release) { r.Good = 0 },
-		"more than a lot":    func(r *Release) { r.Good = MaxLotUnits + 1 },
-		"range too short":    func(r *Release) { r.Spares++ },
-		"expires at once":    func(r *Release) { r.Expires = r.At },
-		"unknown remake":     func(r *Release) { r.Remake = "any" },
-		"no nonce":           func(r *Release) { r.Nonce = [32]byte{} },
-		"no environment":     func(r *Release) { r.Env = "" },
+		"no good units":       func(r *Release) { r.Good = 0 },
+		"more than a lot":     func(r *Release) { r.Good = MaxLotUnits + 1 },
+		"range too short":     func(r *Release) { r.Spares++ },
+		"expires at once":     func(r *Release) { r.Expires = r.At },
+		"unknown remake":      func(r *Release) { r.Remake = "any" },
+		"no nonce":            func(r *Release) { r.Nonce = [32]byte{} },
+		"no environment":      func(r *Release) { r.Env = "" },
+		"customer without Ki": func(r *Release) { r.KiSource = "customer" },
+		"a Ki too few": func(r *Release) {
+			r.KiSource, r.Customer = "customer", CustomerKi{Root: hash(9), Rows: r.Units() - 1, ReceiveKey: "rk", Mode: "AES-ECB", Output: "omitted"}
+		},
 		"constant too large": func(r *Release) { r.Constants[0].Value = make([]byte, 9000) },
 	} {
 		r := release()

@@ -91,6 +91,14 @@ func (g *guard) EncryptECB(ctx context.Context, k hsm.Key, blocks []byte) ([]byt
 	return g.token.EncryptECB(ctx, k, blocks)
 }
 
+// DecryptECB uses a receive key.
+func (g *guard) DecryptECB(ctx context.Context, k hsm.Key, blocks []byte) ([]byte, error) {
+	if err := g.admit(k); err != nil {
+		return nil, err
+	}
+	return g.token.DecryptECB(ctx, k, blocks)
+}
+
 // Random draws from the token; it takes no key.
 func (g *guard) Random(ctx context.Context, n int) ([]byte, error) { return g.token.Random(ctx, n) }
 

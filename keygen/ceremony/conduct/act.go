@@ -128,7 +128,7 @@ func (r *run) importKey(ctx context.Context, a transcript.Act, whole secret.Byte
 			return "", err
 		}
 	}
-	want, err := share.Check(a.Key.Class(), whole)
+	want, err := share.TokenCheck(a.Key.Class(), whole)
 	if err != nil {
 		return "", err
 	}

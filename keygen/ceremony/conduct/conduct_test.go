@@ -222,6 +222,9 @@ func TestComponents(t *testing.T) {
 	}
 	s.mustRun(s.planText("second-try", "", importStep("import", "kmc", "maker-1", 16)))
 	s.consistent()
+	// A receive key cannot encrypt: custodians have the usual check values, the token shows another.
+	s.mustRun(s.planText("receive-key", "", importStep("import", "receive", "rk-1", 16)))
+	s.consistent()
 	known := strings.Replace(importStep("import", "kmc", "maker-2", 16), "kcv: none", "kcv: 000000", 1)
 	if _, err := s.run(s.parse(s.planText("other-key", "", known))); !errors.Is(err, share.ErrKCV) || s.has("persoline/test/kmc/maker-2") {
 		t.Errorf("joined to another key than its sender's: %v", err)

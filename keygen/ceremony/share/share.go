@@ -36,7 +36,7 @@ var ErrComponent = errors.New("component refused")
 // macCheckText is what hsm.Token.KCV makes the check value of a MAC key of.
 const macCheckText = "persoline key check value v1"
 
-// Check is the check value of a key or of a component of it, as hsm.Token.KCV has it for the class: AES of sixteen 01
+// Check is the check value of a key or of a component of it, as its sender has it for the class: AES of sixteen 01
 // bytes (GlobalPlatform Amendment D), 3DES of eight 00 bytes (GlobalPlatform Card Specification, B.5), or the HMAC-SHA-256
 // of a fixed text; 3 bytes of it. class is transcript.ClassOP for an operator key, which is checked as an AES key.
 func Check(class string, value secret.Bytes) (kcv [hsm.KCVBytes]byte, err error) {
@@ -50,6 +50,25 @@ func Check(class string, value secret.Bytes) (kcv [hsm.KCVBytes]byte, err error)
 		return kcv, fmt.Errorf("making a key check value of class %q: %w", class, err)
 	}
 	return kcv, nil
+}
+
+// TokenCheck is the check value of a whole key as hsm.Token.KCV has it. It is Check, but for a receive key: its token cannot
+// encrypt, so that what it shows is of the decryption of sixteen 01 bytes, while its sender's custodians have the usual one.
+func TokenCheck(class string, value secret.Bytes) (kcv [hsm.KCVBytes]byte, err error) {
+	if class != hsm.ClassReceive.String() {
+		return Check(class, value)
+	}
+	err = value.Reveal(func(b []byte) error {
+		c, err := aes.NewCipher(b)
+		if err != nil {
+			return fmt.Errorf("making a key check value of class %q: %w", class, err)
+		}
+		block := bytes.Repeat([]byte{1}, aes.BlockSize)
+		c.Decrypt(block, block)
+		copy(kcv[:], block)
+		return nil
+	})
+	return kcv, err
 }
 
 func check(class string, b []byte) ([]byte, error) {

@@ -40,7 +40,7 @@ func TestCheckIsTheTokens(t *testing.T) {
 			for i := range value {
 				value[i] = byte(i*7 + n)
 			}
-			got, err := Check(c.String(), secret.New(bytes.Clone(value)))
+			got, err := TokenCheck(c.String(), secret.New(bytes.Clone(value)))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -59,6 +59,7 @@ func TestKnownChecks(t *testing.T) {
 	t.Parallel()
 	for class, c := range map[string]struct{ key, kcv string }{
 		"kmc":              {"000102030405060708090a0b0c0d0e0f", "c35280"},
+		"receive":          {"000102030405060708090a0b0c0d0e0f", "c35280"},
 		transcript.ClassOP: {"000102030405060708090A0B 0C0D0E0F", "c35280"},
 		"transport-3des":   {"0123456789ABCDEF FEDCBA9876543210", "08d7b4"},
 	} {

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,6 +34,7 @@ import (
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/order/kifile"
 	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/secret"
@@ -60,6 +62,7 @@ type site struct {
 	signed   statement.Signed
 	script   []byte
 	contacts uint64
+	ki       *kifile.File // of a lot with the customer's own Ki
 }
 
 const good, spares = 2, 1
@@ -75,6 +78,14 @@ func newSite(t *testing.T) *site {
 
 func newSiteOn(t *testing.T, db ledgertest.DB) *site {
 	t.Helper()
+	s := bareSite(t, db)
+	s.orderLot(map[string]any{})
+	return s
+}
+
+// bareSite is a site with chips in stock and no order.
+func bareSite(t *testing.T, db ledgertest.DB) *site {
+	t.Helper()
 	s := &site{T: t, ctx: context.Background(), now: time.Now().UTC().Truncate(time.Microsecond), token: hsmfake.New(rand.Reader), officers: map[perso.Name]ed25519.PrivateKey{}, db: db}
 	s.ceremony()
 	s.startVault()
@@ -87,7 +98,6 @@ func newSiteOn(t *testing.T, db ledgertest.DB) *site {
 		LogKey: s.made.LogKey, StmtKey: s.made.StmtKey, EUMCert: sha256.Sum256(s.made.EUMCert), EISCert: sha256.Sum256(s.made.EISCert)}, []statement.Signed{register}))
 	s.startLedger()
 	s.goodsIn(6)
-	s.orderLot()
 	return s
 }
 
@@ -103,7 +113,7 @@ func (s *site) ceremony() {
 	p := ceremony.Plan{Env: perso.EnvTest, Site: "site-1", Vault: "vault-1", Origin: "persoline.example/attack", Now: s.now, Rand: rand.Reader,
 		EUM: ceremony.EUM{Name: "Demonstration EUM", Country: "DE", OID: "2.999.1.1", IIN: "89049099"}, Dir: filepath.Join(s.TempDir(), "vault"),
 		KMCs: map[perso.Name]secret.Bytes{"kmc-m2m-200s": secret.New(bytes.Clone(kmc))}, TransportKeys: map[perso.Name]secret.Bytes{"tk-auc-demo": lend(1)},
-		WrapKeys: map[perso.Name]secret.Bytes{"wk-smsr-demo": lend(2)}, OPs: map[perso.Name]secret.Bytes{"op-demo-1": lend(3)}}
+		WrapKeys: map[perso.Name]secret.Bytes{"wk-smsr-demo": lend(2)}, ReceiveKeys: map[perso.Name]secret.Bytes{receiveKey: lend(receiveByte)}, OPs: map[perso.Name]secret.Bytes{"op-demo-1": lend(3)}}
 	for _, o := range []statement.Officer{{ID: "ann", Person: "Ann", Role: statement.RoleProduction}, {ID: "bob", Person: "Bob", Role: statement.RoleSecurity},
 		{ID: "cid", Person: "Cid", Role: statement.RoleProduction}} {
 		pub, key, err := ed25519.GenerateKey(rand.Reader)
@@ -199,19 +209,20 @@ func (s *site) goodsIn(n uint32) {
 	s.must(err)
 }
 
-// orderLot takes an order in and has officers release it.
-func (s *site) orderLot() {
+// orderLot takes an order in, the sample with some fields changed, and has officers release it.
+func (s *site) orderLot(change map[string]any) {
 	s.Helper()
 	file, err := os.ReadFile(deploy + "/samples/orders/small-20.json")
 	s.must(err)
 	var o map[string]any
 	s.must(json.Unmarshal(file, &o))
 	o["quantity"], o["spares"] = good, spares
+	maps.Copy(o, change)
 	file, err = json.Marshal(o)
 	s.must(err)
-	a, err := s.ledger.Submit(s.ctx, bus.SubmitRequest{File: file})
-	if err != nil || len(a.Faults) > 0 {
-		s.Fatal(err, a.Faults)
+	a, err := s.ledger.Submit(s.ctx, bus.SubmitRequest{File: file, Ki: s.sendKi(file)})
+	if err != nil || len(a.Faults)+len(a.KiFaults) > 0 {
+		s.Fatal(err, a.Faults, a.KiFaults)
 	}
 	d, err := s.ledger.Draft(s.ctx, bus.DraftRequest{Order: a.Order})
 	s.must(err)

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -177,6 +178,46 @@ func TestSubmitAndReceive(t *testing.T) {
 		if want := strings.ReplaceAll(c.err, "FILE", file); r.code != c.code || r.out != c.out || r.err != want {
 			t.Errorf("%s: exit %d\n%s%s\nwant exit %d\n%s%s", c.args, r.code, r.out, r.err, c.code, c.out, want)
 		}
+	}
+}
+
+// A file of Ki goes before its order, in parts, and its faults come back with its own name.
+func TestSubmitWithKi(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file, ki := filepath.Join(dir, "order.json"), filepath.Join(dir, "order.ki")
+	sent := bytes.Repeat([]byte("0123456789ABCDEF"), bus.KiPartBytes/8) // two parts
+	for path, content := range map[string][]byte{file: []byte("{}"), ki: sent} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []byte
+	office := ledger{
+		bus.OfficeKiPart: answer(func(q bus.KiPartRequest) (bus.KiPartReply, error) {
+			if q.At != uint64(len(got)) || len(q.Data) > bus.KiPartBytes {
+				return bus.KiPartReply{}, bus.Refuse(bus.FaultBadMessage, "%d bytes at %d", len(q.Data), q.At)
+			}
+			got = append(got, q.Data...)
+			return bus.KiPartReply{Have: uint64(len(got))}, nil
+		}),
+		bus.OfficeSubmit: answer(func(q bus.SubmitRequest) (bus.SubmitReply, error) {
+			if q.Ki == nil || q.Ki.Hash != sha256.Sum256(sent) || q.Ki.Size != uint64(len(sent)) {
+				return bus.SubmitReply{}, bus.Refuse(bus.FaultBadMessage, "another file came: %+v", q.Ki)
+			}
+			return bus.SubmitReply{KiFaults: []bus.OrderFault{{Field: "EKI", Line: 9, Column: 1, Reason: "twice", Hint: "once"}}}, nil
+		}),
+	}
+	r := run(t, office, nil, "order", "submit", file, "--ki", ki)
+	if want := "perso: error: " + ki + ":9:1: EKI: twice\nperso: hint: once\n"; r.code != ExitFailed || r.out != "" || r.err != want {
+		t.Errorf("exit %d, %q, %q, want %q", r.code, r.out, r.err, want)
+	}
+	if !bytes.Equal(got, sent) {
+		t.Errorf("%d bytes came of %d", len(got), len(sent))
+	}
+	got = nil
+	if r := run(t, office, nil, "--json", "order", "submit", file, "--ki", ki); !strings.Contains(r.out, `"accepted":false,"duplicate":false,"faults":[],"ki_faults":[{"line":9,`) {
+		t.Errorf("as JSON: %s", r.out)
 	}
 }
 

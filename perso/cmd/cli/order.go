@@ -22,7 +22,7 @@ func newOrderCmd(env *Env) *cobra.Command {
 	return Group("order", "Take orders in and draft their releases", `  perso order check order.json
   perso order submit order.json
   perso order draft DEMO-2027-0002 -o demo.release`,
-		newOrderCheckCmd(env), newOrderSubmitCmd(env), newOrderDraftCmd(env))
+		newOrderCheckCmd(env), newOrderSubmitCmd(env), newOrderDraftCmd(env), newOrderKiFileCmd(env))
 }
 
 // fault is one thing wrong with an order file.
@@ -67,17 +67,20 @@ type checked struct {
 	Quantity uint64      `json:"quantity,omitempty"`
 	Spares   uint64      `json:"spares,omitempty"`
 	Faults   []fault     `json:"faults"`
+	KiFaults []fault     `json:"ki_faults,omitempty"` // of the file of Ki; looked for when the order has none
 }
 
 func newOrderCheckCmd(env *Env) *cobra.Command {
-	var products, partners string
+	var products, partners, ki string
 	c := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Find every fault of an order file, without a site",
 		Long: describe("Reads an order file (- is standard input) and holds it against the catalogue of products and partners. Every fault is\n"+
-			"reported with its place. Whether the numbers are still free, only the ledger knows: submit says it.", checked{}),
+			"reported with its place, and with --ki every fault of the customer's file of Ki, once the order has none. Whether the\n"+
+			"numbers are still free, only the ledger knows: submit says it. Whether the receive key opens the Ki, only the vault.", checked{}),
 		Example: `  perso order check order.json
   perso order check order.json --products deploy/products --partners deploy/partners
+  perso order check order.json --ki order.ki
   perso order check - --json < order.json`,
 		Args: Takes("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -85,10 +88,11 @@ func newOrderCheckCmd(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return checkOrder(env, cat, args[0])
+			return checkOrder(env, cat, args[0], ki)
 		},
 	}
 	c.Flags().StringVar(&products, "products", "", "folder of products (default SITE/catalogue/products, or deploy/products where there is no site)")
+	c.Flags().StringVar(&ki, "ki", "", "the customer's file of Ki, for an order with ki_source customer")
 	c.Flags().StringVar(&partners, "partners", "", "folder of partners (default SITE/catalogue/partners, or deploy/partners where there is no site)")
 	return c
 }
@@ -138,8 +142,12 @@ func (env *Env) catalogue(products, partners string) (order.Catalogue, error) {
 	return order.Catalogue{Products: p, Site: s}, nil
 }
 
-func checkOrder(env *Env, cat order.Catalogue, path string) error {
+func checkOrder(env *Env, cat order.Catalogue, path, kiPath string) error {
 	file, err := env.read(path, order.MaxFileBytes)
+	if err != nil {
+		return err
+	}
+	ki, err := env.readKi(kiPath)
 	if err != nil {
 		return err
 	}
@@ -148,14 +156,15 @@ func checkOrder(env *Env, cat order.Catalogue, path string) error {
 	var list *order.FaultList
 	switch {
 	case errors.As(err, &list):
-		for _, f := range *list {
-			result.Faults = append(result.Faults, fault{Line: f.Line, Column: f.Column, Field: f.Field, Reason: f.Reason, Hint: f.Hint})
-		}
+		result.Faults = faultsOf(*list)
 	case err != nil:
 		return fmt.Errorf("checking %q: %w", path, err)
 	default:
+		if result.KiFaults, err = checkKi(o, cat.Site, kiPath, ki); err != nil {
+			return fmt.Errorf("checking %q: %w", kiPath, err)
+		}
 		hash := digest(o.Hash())
-		result.OK, result.Order, result.Hash = true, o.ID, &hash
+		result.OK, result.Order, result.Hash = len(result.KiFaults) == 0, o.ID, &hash
 		result.Product, result.Quantity, result.Spares = o.Product, o.Quantity, o.Spares
 	}
 	err = env.Emit(result, func(w io.Writer) {
@@ -163,7 +172,10 @@ func checkOrder(env *Env, cat order.Catalogue, path string) error {
 			fmt.Fprintf(w, "order %s can be made: %d %s and %d spares\nhash %s\n", o.ID, o.Quantity, o.Product, o.Spares, result.Hash)
 		}
 	})
-	return errors.Join(err, complaints(path, result.Faults))
+	if result.OK && kiPath == "" && o.KiSource == order.KiCustomer {
+		env.Advise("its Ki come in a file of their own: perso order check %s --ki KIFILE", path)
+	}
+	return errors.Join(err, complaints(path, result.Faults), complaints(kiPath, result.KiFaults))
 }
 
 // submitted is the result of "order submit".
@@ -174,37 +186,47 @@ type submitted struct {
 	Lot       perso.Name `json:"lot,omitempty"`
 	Duplicate bool       `json:"duplicate"`
 	Faults    []fault    `json:"faults"`
+	KiFaults  []fault    `json:"ki_faults,omitempty"` // of the file of Ki; looked for when the order has none
 }
 
 func newOrderSubmitCmd(env *Env) *cobra.Command {
-	return &cobra.Command{
+	var ki string
+	c := &cobra.Command{
 		Use:   "submit FILE",
 		Short: "Hand an order file to the ledger",
 		Long: describe("Hands an order file (- is standard input) to the ledger, which accepts it and reserves its numbers, or refuses it and says why.\n"+
-			"The same content again is the same order.", submitted{}),
+			"The same content again is the same order. Ki that the customer supplies come in a file of their own.", submitted{}),
 		Example: `  perso order submit order.json
+  perso order submit order.json --ki order.ki
   perso order submit - < order.json`,
 		Args: Takes("FILE"),
-		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
-			return submitOrder(ctx, env, office, args[0])
+		RunE: env.online(uploading, func(ctx context.Context, office bus.Requester, args []string) error {
+			return submitOrder(ctx, env, office, args[0], ki)
 		}),
 	}
+	c.Flags().StringVar(&ki, "ki", "", "the customer's file of Ki, for an order with ki_source customer")
+	return c
 }
 
-func submitOrder(ctx context.Context, env *Env, office bus.Requester, path string) error {
+func submitOrder(ctx context.Context, env *Env, office bus.Requester, path, kiPath string) error {
 	// One byte too many is enough for the ledger to refuse the file, and to record that it did.
 	file, err := env.head(path, order.MaxFileBytes+1)
 	if err != nil {
 		return err
 	}
-	r, err := ask[bus.SubmitReply](ctx, office, bus.OfficeSubmit, bus.SubmitRequest{File: file})
+	ki, err := env.readKi(kiPath)
 	if err != nil {
 		return err
 	}
-	result := submitted{Accepted: len(r.Faults) == 0, Order: r.Order, Lot: r.Lot, Duplicate: r.Duplicate, Faults: []fault{}}
-	for _, f := range r.Faults {
-		result.Faults = append(result.Faults, fault{Line: f.Line, Column: f.Column, Field: f.Field, Reason: f.Reason, Hint: f.Hint})
+	ref, err := sendKi(ctx, office, kiPath, ki)
+	if err != nil {
+		return err
 	}
+	r, err := ask[bus.SubmitReply](ctx, office, bus.OfficeSubmit, bus.SubmitRequest{File: file, Ki: ref})
+	if err != nil {
+		return err
+	}
+	result := submitted{Accepted: len(r.Faults)+len(r.KiFaults) == 0, Order: r.Order, Lot: r.Lot, Duplicate: r.Duplicate, Faults: toldFaults(r.Faults), KiFaults: toldFaults(r.KiFaults)}
 	if result.Accepted {
 		hash := digest(r.Hash)
 		result.Hash = &hash
@@ -220,7 +242,7 @@ func submitOrder(ctx context.Context, env *Env, office bus.Requester, path strin
 	if result.Accepted && !r.Duplicate {
 		env.Advise("next: perso order draft %s -o %s.release", r.Order, r.Lot)
 	}
-	return errors.Join(err, complaints(path, result.Faults))
+	return errors.Join(err, complaints(path, result.Faults), complaints(kiPath, result.KiFaults))
 }
 
 // drafted is the result of "order draft" and "lot draft-close".

@@ -39,8 +39,8 @@ func profileFaults(faults saip.Faults) []profileFault {
 	return all
 }
 
-// faultsOf are the faults that an error brings; nothing for another error.
-func faultsOf(err error) saip.Faults {
+// faultsIn are the faults that an error brings; nothing for another error.
+func faultsIn(err error) saip.Faults {
 	var one *saip.Fault
 	var all saip.Faults
 	switch {
@@ -67,12 +67,12 @@ func (env *Env) judgeProfile(path string) (judgedProfile, error) {
 	}
 	j := judgedProfile{bytes: b}
 	if j.p, err = saip.Decode(b); err != nil {
-		j.faults = faultsOf(err)
+		j.faults = faultsIn(err)
 		return j, nil
 	}
 	j.faults = j.p.Check()
 	if _, err := j.p.Points(); err != nil && len(j.faults.Refusing()) == 0 {
-		j.faults = append(j.faults, faultsOf(err)...)
+		j.faults = append(j.faults, faultsIn(err)...)
 	}
 	return j, nil
 }

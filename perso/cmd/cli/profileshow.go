@@ -104,7 +104,7 @@ func newProfileShowCmd(env *Env) *cobra.Command {
 			}
 			shown, err := showProfile(j.p)
 			if err != nil {
-				return Hint(refusal(args[0], faultsOf(err), ExitFailed), "'perso profile check' tells everything that is wrong with it")
+				return Hint(refusal(args[0], faultsIn(err), ExitFailed), "'perso profile check' tells everything that is wrong with it")
 			}
 			return env.Emit(shown, func(w io.Writer) {
 				shown.summary(w)

@@ -61,11 +61,12 @@ const marker = "DEMO-SITE"
 
 type demo struct {
 	Options
-	site   *site.Site
-	office site.Office
-	lot    perso.Name
-	began  time.Time
-	made   result
+	site    *site.Site
+	ordered order.Order // as it was read
+	office  site.Office
+	lot     perso.Name
+	began   time.Time
+	made    result
 }
 
 // Run does the whole job. The error says at which step it ended; the site's folder stays for a look.
@@ -131,7 +132,7 @@ func (d *demo) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.site = s
+	d.site, d.ordered = s, o
 	if err := os.WriteFile(filepath.Join(d.Dir, marker), []byte("made by \"perso demo\"; it will be replaced by the next one\n"), 0o644); err != nil {
 		return err
 	}

@@ -68,13 +68,16 @@ func (d *demo) submit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a, err := ask[bus.SubmitReply](ctx, d, bus.OfficeSubmit, bus.SubmitRequest{File: file})
+	ki, err := d.customerKi(ctx)
 	if err != nil {
 		return err
 	}
-	if len(a.Faults) > 0 {
-		f := a.Faults[0]
-		return fmt.Errorf("order refused with %d faults, the first: %s: %s", len(a.Faults), f.Field, f.Reason)
+	a, err := ask[bus.SubmitReply](ctx, d, bus.OfficeSubmit, bus.SubmitRequest{File: file, Ki: ki})
+	if err != nil {
+		return err
+	}
+	if faults := append(a.Faults, a.KiFaults...); len(faults) > 0 {
+		return fmt.Errorf("order refused with %d faults, the first: %s: %s", len(faults), faults[0].Field, faults[0].Reason)
 	}
 	d.made.order = a.Order
 	d.say("order    %s accepted, content %x", a.Order, a.Hash[:8])

@@ -71,6 +71,16 @@ type factory struct {
 
 func makeFactory(t *testing.T) *factory {
 	t.Helper()
+	f := newFactory(t)
+	order := filepath.Join(filepath.Dir(f.cwd), "order.json")
+	writeOrder(t, f, order, map[string]any{"order": orderID, "quantity": quantity, "spares": spares})
+	f.demo(t, order)
+	return f
+}
+
+// newFactory builds the program.
+func newFactory(t *testing.T) *factory {
+	t.Helper()
 	repo, err := filepath.Abs("../../..")
 	if err != nil {
 		t.Fatal(err)
@@ -85,20 +95,24 @@ func makeFactory(t *testing.T) *factory {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the program: %v\n%s", err, out)
 	}
-	order := filepath.Join(dir, "order.json")
-	writeOrder(t, f, order, map[string]any{"order": orderID, "quantity": quantity, "spares": spares})
-	siteDir := filepath.Join(dir, "site")
-	made := f.perso(t, "demo", "--dir", siteDir, "--order", order, "--catalogue", filepath.Join(repo, "deploy"), "--scale", "0", "--heads", "4", "--seed", badSeed)
+	return f
+}
+
+// demo makes an order's lot at a new site, and starts the site again.
+func (f *factory) demo(t *testing.T, order string) {
+	t.Helper()
+	siteDir := filepath.Join(filepath.Dir(f.cwd), "site")
+	made := f.perso(t, "demo", "--dir", siteDir, "--order", order, "--catalogue", filepath.Join(f.repo, "deploy"), "--scale", "0", "--heads", "4", "--seed", badSeed)
 	if made.code != 0 {
 		t.Fatalf("the demo ended with exit %d\n%s%s%s", made.code, made.out, made.err, zoneLogs(siteDir))
 	}
 	t.Logf("the demo\n%s", made.out)
+	var err error
 	if f.site, err = site.Open(siteDir); err != nil {
 		t.Fatal(err)
 	}
 	f.start(t)
 	f.askChips(t)
-	return f
 }
 
 // start runs the site's zones until the test ends.

@@ -82,9 +82,8 @@ func kcv(t *testing.T, key []byte) []byte {
 
 // authentication: the operator's centre, with what stands in the output file, and the chip agree on RES, CK and IK.
 func authentication(t *testing.T, f *factory) {
-	const auc = "osmo-auc-gen"
 	requireTool(t, auc)
-	const everyNth, sqn = 7, "4096"
+	const everyNth = 7
 	kis := map[string]bool{}
 	for i, u := range f.outputFile(t) {
 		ki, opc := u.opened(t, f, "EKI"), u.opened(t, f, "EOPC")
@@ -101,21 +100,31 @@ func authentication(t *testing.T, f *factory) {
 		if i%everyNth != 0 {
 			continue
 		}
-		rand := fmt.Sprintf("%032X", 0x1234567+i)
-		out, err := exec.CommandContext(t.Context(), auc, "-3", "-a", "milenage", "-k", hex.EncodeToString(ki), "-o", hex.EncodeToString(opc),
-			"-f", "8000", "-s", sqn, "-r", rand).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		say := func(name string) string {
-			m := regexp.MustCompile(`(?m)^` + name + `:\t([0-9a-f]+)$`).FindSubmatch(out)
-			if m == nil {
-				t.Fatalf("%s says no %s: %s", auc, name, out)
-			}
-			return string(m[1])
-		}
-		f.authenticate(t, u["EID"], rand, say("AUTN"), "db08"+say("RES")+"10"+say("CK")+"10"+say("IK"))
+		f.byCentre(t, u["EID"], i, ki, opc)
 	}
+}
+
+// auc is Osmocom's generator of authentication vectors.
+const auc = "osmo-auc-gen"
+
+// byCentre has an authentication centre that holds a Ki and its OPc challenge the chip.
+func (f *factory) byCentre(t *testing.T, eid string, number int, ki, opc []byte) {
+	t.Helper()
+	const sqn = "4096"
+	rand := fmt.Sprintf("%032X", 0x1234567+number)
+	out, err := exec.CommandContext(t.Context(), auc, "-3", "-a", "milenage", "-k", hex.EncodeToString(ki), "-o", hex.EncodeToString(opc),
+		"-f", "8000", "-s", sqn, "-r", rand).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	say := func(name string) string {
+		m := regexp.MustCompile(`(?m)^` + name + `:\t([0-9a-f]+)$`).FindSubmatch(out)
+		if m == nil {
+			t.Fatalf("%s says no %s: %s", auc, name, out)
+		}
+		return string(m[1])
+	}
+	f.authenticate(t, eid, rand, say("AUTN"), "db08"+say("RES")+"10"+say("CK")+"10"+say("IK"))
 }
 
 // authenticate has one chip answer a challenge. It answers once: the same again is stale, and a changed one is not of

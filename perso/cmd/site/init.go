@@ -205,7 +205,7 @@ func (s *Site) plan(cat order.Catalogue) (ceremony.Plan, []keyfile.Key, error) {
 	eum := cat.Site.EUM
 	p := ceremony.Plan{Env: s.Config.Env, Site: s.Config.Site, Vault: vaultName, Origin: s.Config.Origin,
 		EUM:  ceremony.EUM{Name: eum.Name, Country: "DE", OID: string(eum.OID), IIN: eum.IIN},
-		KMCs: map[perso.Name]secret.Bytes{}, TransportKeys: map[perso.Name]secret.Bytes{}, WrapKeys: map[perso.Name]secret.Bytes{}, OPs: map[perso.Name]secret.Bytes{},
+		KMCs: map[perso.Name]secret.Bytes{}, TransportKeys: map[perso.Name]secret.Bytes{}, WrapKeys: map[perso.Name]secret.Bytes{}, ReceiveKeys: map[perso.Name]secret.Bytes{}, OPs: map[perso.Name]secret.Bytes{},
 		Dir: s.keysDir(), Now: time.Now().UTC(), Rand: rand.Reader}
 	var keys []keyfile.Key
 	for _, o := range DemoOfficers {
@@ -247,6 +247,9 @@ func (s *Site) partnersKeys(cat order.Catalogue, p *ceremony.Plan) error {
 		}
 		for _, name := range provider.TransportKeys {
 			errs = append(errs, s.partnerKey(name, p.TransportKeys))
+		}
+		for _, name := range provider.ReceiveKeys {
+			errs = append(errs, s.partnerKey(name, p.ReceiveKeys))
 		}
 	}
 	for _, smsr := range cat.Site.SMSRs() {

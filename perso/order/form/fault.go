@@ -10,7 +10,7 @@
 // Canonical gives the form of RFC 8785 (JSON Canonicalization Scheme): the same content has the same bytes and so the
 // same hash, whatever the layout and the order of its fields.
 //
-// perso/order, perso/product and, for its list of faults, keygen/kisource call this package. It imports the standard library only.
+// perso/order with its packages, and perso/product, call this package. It imports the standard library only.
 package form
 
 import (

@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -38,8 +39,13 @@ const (
 	// MaxLines bounds a file: a row for each unit of the largest order, and as much again of comments and blank lines.
 	MaxLines = 2 * order.MaxQuantity
 
+	// MaxFileBytes bounds a file: the largest order, with room for values of 32 bytes and for comments.
+	MaxFileBytes = 128 * order.MaxQuantity
+
 	// KCVBytes is the length of a check value: the first bytes of AES(Ki, 16 × 01).
 	KCVBytes = 3
+
+	milenageBytes = 16 // of every algorithm that can be ordered
 
 	columns      = "ICCID/IMSI/EKI/KI_KCV"
 	columnsField = "var_in"
@@ -54,7 +60,8 @@ const (
 	ModeCBC Mode = "AES-CBC-0" // zero IV
 )
 
-func parseMode(s string) (Mode, error) {
+// ParseMode reads "AES-ECB" or "AES-CBC-0".
+func ParseMode(s string) (Mode, error) {
 	if m := Mode(s); m == ModeECB || m == ModeCBC {
 		return m, nil
 	}
@@ -75,14 +82,39 @@ type File struct {
 	iccids     id.ICCIDRange
 	imsis      id.IMSIRange
 	rows       []Row
+	lines      []int32 // of the rows, in the file that was parsed
 }
 
 // Want is what the order says, to which the file must fit.
 type Want struct {
-	Order  order.ID
-	ICCIDs id.ICCIDRange
-	IMSIs  id.IMSIRange
-	Total  uint64 // good units and spares
+	Order       order.ID
+	ICCIDs      id.ICCIDRange
+	IMSIs       id.IMSIRange
+	Total       uint64       // good units and spares
+	ReceiveKeys []perso.Name // keys that Ki may be under; any when there are none
+	KiBytes     int          // length of a Ki; 0 for either
+}
+
+// WantOf is what an order that was checked against the catalogue wants.
+func WantOf(o order.Order, site order.Site) Want {
+	p, _ := site.Provider(o.Provider)
+	return Want{Order: o.ID, ICCIDs: o.ICCID, IMSIs: o.IMSI, Total: o.Total(), ReceiveKeys: p.ReceiveKeys, KiBytes: milenageBytes}
+}
+
+// Under says which key Ki are under, and how.
+type Under struct {
+	Key  perso.Name
+	Mode Mode
+}
+
+// New makes a file of the rows of all units, as its sender has it.
+func New(want Want, under Under, rows []Row) (*File, error) {
+	f := &File{Order: want.Order, ReceiveKey: under.Key, Mode: under.Mode, iccids: want.ICCIDs, imsis: want.IMSIs, rows: rows}
+	text, err := f.Encode()
+	if err != nil {
+		return nil, err
+	}
+	return Parse(bytes.NewReader(text), want)
 }
 
 // Rows is the number of rows: one for each unit, from 0.
@@ -94,6 +126,14 @@ func (f *File) Row(u perso.Unit) (Row, error) {
 		return Row{}, fmt.Errorf("reading Ki of unit %d: the file has %d rows", u, f.Rows())
 	}
 	return f.rows[u], nil
+}
+
+// Line is the line of a unit's row in the file that was parsed, for a fault that only the vault can see.
+func (f *File) Line(u perso.Unit) int {
+	if uint64(u) >= uint64(len(f.lines)) {
+		return 0
+	}
+	return int(f.lines[u])
 }
 
 // Parse reads a file and compares every line with the order. All faults come in one *form.FaultList, each with its line;
@@ -167,9 +207,9 @@ func (p *parser) header(text string) {
 		err = equal(value, string(p.want.Order))
 		p.file.Order = p.want.Order
 	case "Receive_key":
-		p.file.ReceiveKey, err = perso.ParseName(value)
+		p.file.ReceiveKey, err = p.receiveKey(value)
 	case "Receive_mode":
-		p.file.Mode, err = parseMode(value)
+		p.file.Mode, err = ParseMode(value)
 	case "Quantity":
 		err = equal(value, strconv.FormatUint(p.want.Total, 10))
 	case columnsField:
@@ -182,6 +222,14 @@ func (p *parser) header(text string) {
 	if err != nil {
 		p.fault(name, err.Error(), "")
 	}
+}
+
+func (p *parser) receiveKey(value string) (perso.Name, error) {
+	key, err := perso.ParseName(value)
+	if keys := p.want.ReceiveKeys; err == nil && len(keys) > 0 && !slices.Contains(keys, key) {
+		return "", fmt.Errorf("is %.60q, the order's provider has %q", value, keys)
+	}
+	return key, err
 }
 
 // printable is a name from the file, fit for a report.
@@ -219,6 +267,8 @@ func (p *parser) row(text string) {
 	var err error
 	if row.EKI, err = hex.DecodeString(cells[2]); err != nil || len(row.EKI) != 16 && len(row.EKI) != 32 {
 		p.fault("EKI", "the value is not 16 or 32 bytes in hexadecimal", "")
+	} else if n := p.want.KiBytes; n > 0 && len(row.EKI) != n {
+		p.fault("EKI", fmt.Sprintf("the value has %d bytes, a Ki of the order's algorithm has %d", len(row.EKI), n), "")
 	} else if first := p.ekis[string(row.EKI)]; first > 0 {
 		p.fault("EKI", fmt.Sprintf("the value is that of line %d: two cards would have one Ki", first), "")
 	} else if p.ekis[string(row.EKI)] = p.line; len(p.file.rows) > 0 && len(row.EKI) != len(p.file.rows[0].EKI) {
@@ -229,7 +279,7 @@ func (p *parser) row(text string) {
 		p.fault("KI_KCV", fmt.Sprintf("the check value is not %d bytes in hexadecimal", KCVBytes), "")
 	}
 	copy(row.KCV[:], kcv)
-	p.file.rows = append(p.file.rows, row)
+	p.file.rows, p.file.lines = append(p.file.rows, row), append(p.file.lines, int32(p.line))
 }
 
 // identity demands that the row is the unit's own.

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -180,6 +181,68 @@ func TestProofs(t *testing.T) {
 	}
 }
 
+// A row that is read from its page has the proof that the whole file gives, whatever the size of the file.
+func TestPages(t *testing.T) {
+	t.Parallel()
+	for _, n := range []uint64{1, 2, 63, 64, 65, 100, 128, 129, 192, 200, 321} {
+		w := want(t, n)
+		f := mustParse(t, sample(t, w), w)
+		tree, err := f.Tree()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages, err := f.Pages(tree)
+		if err != nil || uint64(len(pages)) != (n+PageRows-1)/PageRows {
+			t.Fatalf("%d rows: %d pages, %v", n, len(pages), err)
+		}
+		for u := range perso.Unit(n) {
+			page, err := ParsePage(PageOf(u), pages[PageOf(u)].Rows(), pages[PageOf(u)].Upper())
+			if err != nil {
+				t.Fatal(err)
+			}
+			row, hashes, err := page.Prove(u)
+			whole, errWhole := tree.Prove(u)
+			own, errRow := f.Row(u)
+			if err := errors.Join(err, errWhole, errRow); err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(hashes, whole) || !bytes.Equal(row.Bytes(), own.Bytes()) {
+				t.Fatalf("%d rows, unit %d: another row or proof", n, u)
+			}
+		}
+		if _, _, err := pages[0].Prove(perso.Unit(min(n, PageRows))); !errors.Is(err, ErrRow) {
+			t.Errorf("%d rows: a row behind the first page is in it: %v", n, err)
+		}
+	}
+	good := append([]byte{16}, make([]byte, 2*19)...)
+	for name, bad := range map[string][2][]byte{"nothing": {}, "row cut off": {good[:30]}, "no Ki": {{0, 1, 2, 3}}, "no row": {{16}}, "hash cut off": {good, make([]byte, 31)},
+		"too high": {good, make([]byte, 32*15)}, "too many rows": {append([]byte{16}, make([]byte, 65*19)...)}} {
+		if _, err := ParsePage(0, bad[0], bad[1]); !errors.Is(err, ErrRow) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := ParsePage(0, good, make([]byte, 64)); err != nil {
+		t.Error(err)
+	}
+}
+
+// Only a key that the provider has agreed on may be named.
+func TestReceiveKeys(t *testing.T) {
+	t.Parallel()
+	w := want(t, 2)
+	text := sample(t, w)
+	w.ReceiveKeys, w.KiBytes = []perso.Name{"rk-a", "rk-demo"}, 16
+	mustParse(t, text, w)
+	_, err := Parse(strings.NewReader(strings.Replace(text, "rk-demo", "rk-b", 1)), w)
+	if err == nil || !strings.Contains(err.Error(), `line 3, column 1: Receive_key: is "rk-b", the order's provider has ["rk-a" "rk-demo"]`) {
+		t.Error(err)
+	}
+	_, err = Parse(strings.NewReader(strings.Replace(text, "1 000000", "1"+strings.Repeat("0", 32)+" 000000", 1)), w)
+	if err == nil || !strings.Contains(err.Error(), "line 7, column 1: EKI: the value has 32 bytes, a Ki of the order's algorithm has 16") {
+		t.Error(err)
+	}
+}
+
 func TestRowBytes(t *testing.T) {
 	t.Parallel()
 	r := Row{KCV: [3]byte{1, 2, 3}, EKI: bytes.Repeat([]byte{7}, 32)}
@@ -211,6 +274,36 @@ func FuzzParse(f *testing.F) {
 		again, err := mustParse(t, string(first), w).Encode()
 		if err != nil || !bytes.Equal(first, again) {
 			t.Fatalf("%q became %q, %v", first, again, err)
+		}
+	})
+}
+
+// A page that is read is written the same.
+func FuzzParsePage(f *testing.F) {
+	w := want(f, 70)
+	file := mustParse(f, sample(f, w), w)
+	tree, err := file.Tree()
+	if err != nil {
+		f.Fatal(err)
+	}
+	pages, err := file.Pages(tree)
+	if err != nil {
+		f.Fatal(err)
+	}
+	for i, p := range pages {
+		f.Add(uint32(i), p.Rows(), p.Upper())
+	}
+	f.Add(uint32(0), []byte{16}, []byte{})
+	f.Fuzz(func(t *testing.T, number uint32, rows, upper []byte) {
+		p, err := ParsePage(number, rows, upper)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(p.Rows(), rows) || !bytes.Equal(p.Upper(), upper) {
+			t.Fatalf("page %d of %x and %x is written as %x and %x", number, rows, upper, p.Rows(), p.Upper())
+		}
+		if _, _, err := p.Prove(p.First); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

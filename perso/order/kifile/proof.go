@@ -54,14 +54,21 @@ func (t *Tree) ReadHashes(at []int64) ([]tlog.Hash, error) {
 func (f *File) Tree() (*Tree, error) {
 	t := new(Tree)
 	for i, r := range f.rows {
-		more, err := tlog.StoredHashesForRecordHash(t.rows, r.leaf(perso.Unit(i)), t)
-		if err != nil {
-			return nil, fmt.Errorf("hashing row of unit %d: %w", i, err)
+		if err := t.add(perso.Unit(i), r); err != nil {
+			return nil, err
 		}
-		t.hashes = append(t.hashes, more...)
-		t.rows++
 	}
 	return t, nil
+}
+
+func (t *Tree) add(u perso.Unit, r Row) error {
+	more, err := tlog.StoredHashesForRecordHash(t.rows, r.leaf(u), t)
+	if err != nil {
+		return fmt.Errorf("hashing row of unit %d: %w", u, err)
+	}
+	t.hashes = append(t.hashes, more...)
+	t.rows++
+	return nil
 }
 
 // Root is what a release names.

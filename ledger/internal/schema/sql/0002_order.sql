@@ -21,6 +21,25 @@ CREATE TABLE IF NOT EXISTS customer_order (
   created   BIGINT NOT NULL
 );
 
+-- Of an order with the customer's own Ki: SHA-256 of his file, and what the release names of it. Deletion after delivery takes the rows with it.
+CREATE TABLE IF NOT EXISTS customer_ki (
+  order_id     TEXT   PRIMARY KEY REFERENCES customer_order (order_id),
+  file         BYTEA  NOT NULL,
+  root         BYTEA  NOT NULL,
+  units        BIGINT NOT NULL CHECK (units > 0),
+  receive_key  TEXT   NOT NULL,
+  receive_mode TEXT   NOT NULL
+);
+
+-- The rows as received, encrypted, 64 to a page, and the hashes from the page to the root (perso/order/kifile, Page).
+CREATE TABLE IF NOT EXISTS customer_ki_page (
+  order_id TEXT   NOT NULL REFERENCES customer_order (order_id),
+  page     BIGINT NOT NULL CHECK (page >= 0),
+  eki      BYTEA  NOT NULL,
+  hashes   BYTEA  NOT NULL,
+  PRIMARY KEY (order_id, page)
+);
+
 -- lo and hi are inclusive, of equal length within a kind, so that bytes sort as numbers do.
 CREATE TABLE IF NOT EXISTS issued_range (
   kind     TEXT  NOT NULL,

@@ -1,0 +1,369 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"math/rand/v2"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/persoline/persoline/ledger/ledgertest"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/order/kifile"
+	"github.com/persoline/persoline/perso/order/kifile/sender"
+	"github.com/persoline/persoline/perso/scp"
+	"github.com/persoline/persoline/perso/secret"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+var testReceive = bytes.Repeat([]byte{0x52}, 16)
+
+// kiOrder is an order for the customer's own Ki.
+func (b *bench) kiOrder(number string, good, spares int) []byte {
+	b.t.Helper()
+	content := map[string]any{}
+	if err := json.Unmarshal(b.orderFile(spec{good: good, spares: spares, number: number}), &content); err != nil {
+		b.t.Fatal(err)
+	}
+	content["iccid"], content["imsi"] = map[string]any{"first": "8988001020002000003"}, map[string]any{"first": "001010200200000", "mnc_digits": 2}
+	content["ki_source"], content["ki_output"] = "customer", "omitted"
+	return must(json.Marshal(content))
+}
+
+// kiFile is what the customer sends with it, and his Ki.
+func (b *bench) kiFile(file []byte, seed byte) (text []byte, kis [][]byte) {
+	b.t.Helper()
+	cats, err := catalogues()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	o := must(order.Parse(bytes.NewReader(file)))
+	key := sender.Key{Name: "rk-provider-demo", Mode: kifile.ModeECB, Value: secret.New(bytes.Clone(testReceive))}
+	f := must(sender.Make(kifile.WantOf(o, cats.Order.Site), key, rand.NewChaCha8([32]byte{seed})))
+	block := must(aes.NewCipher(testReceive))
+	for u := range perso.Unit(f.Rows()) {
+		ki := make([]byte, 16)
+		block.Decrypt(ki, must(f.Row(u)).EKI)
+		kis = append(kis, ki)
+	}
+	return must(f.Encode()), kis
+}
+
+// CheckKi is KiChecker's, with the receive key of these tests.
+func (v *vaultDouble) CheckKi(_ context.Context, q bus.CheckKiRequest) (a bus.CheckKiReply, err error) {
+	if err := v.failing("check-ki"); err != nil {
+		return a, err
+	}
+	if _, err := bus.Encode(q); err != nil || len(q.Rows) > bus.MaxBatch || q.ReceiveKey != "rk-provider-demo" || q.Mode != "AES-ECB" {
+		v.t.Errorf("%d rows under %q in mode %q, %v", len(q.Rows), q.ReceiveKey, q.Mode, err)
+	}
+	for i, b := range q.Rows {
+		row, ki := must(kifile.ParseRow(b)), make([]byte, 16)
+		must(aes.NewCipher(testReceive)).Decrypt(ki, row.EKI)
+		if scp.KCV(ki) != row.KCV {
+			a.Wrong = append(a.Wrong, uint16(i))
+		}
+	}
+	return a, nil
+}
+
+func refOf(text []byte) bus.KiFileRef {
+	return bus.KiFileRef{Hash: sha256.Sum256(text), Size: uint64(len(text))}
+}
+
+// upload sends a file in parts of some bytes.
+func (b *bench) upload(text []byte, size int) bus.KiFileRef {
+	b.t.Helper()
+	ref := refOf(text)
+	for at := 0; at < len(text); at += size {
+		end := min(at+size, len(text))
+		r, err := b.l.KiPart(b.t.Context(), bus.KiPartRequest{File: ref, At: uint64(at), Data: text[at:end]})
+		if err != nil || r.Have != uint64(end) {
+			b.t.Fatalf("%d of %d bytes are there, %v", r.Have, end, err)
+		}
+	}
+	return ref
+}
+
+func (b *bench) submitKi(file []byte, ref *bus.KiFileRef) (bus.SubmitReply, error) {
+	return b.l.Submit(b.t.Context(), bus.SubmitRequest{File: file, Ki: ref})
+}
+
+func TestCustomerKiParts(t *testing.T) {
+	t.Parallel()
+	b := newSite(t)
+	text := bytes.Repeat([]byte("0123456789"), 100)
+	ref := refOf(text)
+	part := func(at uint64, data []byte, of bus.KiFileRef) error {
+		_, err := b.l.KiPart(t.Context(), bus.KiPartRequest{File: of, At: at, Data: data})
+		return err
+	}
+	huge := ref
+	huge.Size = kifile.MaxFileBytes + 1
+	for name, err := range map[string]error{
+		"larger than any":   part(0, text[:10], huge),
+		"part too large":    part(0, make([]byte, bus.KiPartBytes+1), bus.KiFileRef{Size: kifile.MaxFileBytes}),
+		"beyond its end":    part(995, text[:10], ref),
+		"offset overflowed": part(1<<64-5, text[:10], ref),
+	} {
+		if err == nil {
+			t.Errorf("%s: taken", name)
+		} else {
+			b.refused(err, bus.FaultBadMessage)
+		}
+	}
+	b.refused(part(10, text[:10], ref), bus.FaultNotFound)
+	b.upload(text[:500], 100) // another file
+	b.refused(part(500, text[500:600], ref), bus.FaultNotFound)
+	if err := errors.Join(part(0, text[:400], ref), part(200, text[200:400], ref), part(400, text[400:], ref)); err != nil {
+		t.Errorf("a part that came twice: %v", err)
+	}
+	if got, err := b.l.kiFiles.whole(ref); err != nil || !bytes.Equal(got, text) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	b.l.kiFiles.drop(&ref)
+	_, err := b.l.kiFiles.whole(ref)
+	b.refused(err, bus.FaultNotFound)
+	b.upload(text[:500], 500)
+	_, err = b.l.kiFiles.whole(bus.KiFileRef{Hash: sha256.Sum256(text[:500]), Size: 499})
+	b.refused(err, bus.FaultNotFound)
+}
+
+// A file that fits is kept as it came; the release names its root; asked again, also after a restart, it is the same order.
+func TestCustomerKiAccepted(t *testing.T) {
+	t.Parallel()
+	b := newSite(t)
+	file := b.kiOrder("KI-1", 290, 10)
+	text, kis := b.kiFile(file, 1)
+	ref := b.upload(text, 1000)
+	a, err := b.submitKi(file, &ref)
+	if err != nil || len(a.Faults)+len(a.KiFaults) > 0 || a.Duplicate {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	if n := b.rows("customer_ki_page"); n != 5 {
+		t.Errorf("%d pages of 300 rows", n)
+	}
+	var kept []byte
+	if err := b.db.View(t.Context(), func(tx ledgertest.Tx) error {
+		var rows []byte
+		err := tx.QueryRow(t.Context(), `SELECT eki FROM customer_ki_page WHERE order_id = 'KI-1' AND page = 1`).Scan(&rows)
+		kept = rows
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for u, ki := range kis {
+		if bytes.Contains(kept, ki) {
+			t.Errorf("Ki of unit %d is kept in clear", u)
+		}
+	}
+	d, err := b.l.Draft(t.Context(), bus.DraftRequest{Order: "KI-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := must(statement.ParseRelease(d.Body))
+	f := must(kifile.Parse(bytes.NewReader(text), kifile.Want{Order: "KI-1", ICCIDs: r.ICCIDs, IMSIs: r.IMSIs, Total: 300}))
+	want := statement.CustomerKi{Root: must(must(f.Tree()).Root()), Rows: 300, ReceiveKey: "rk-provider-demo", Mode: "AES-ECB", Output: "omitted"}
+	if r.Customer != want {
+		t.Errorf("released are %+v, want %+v", r.Customer, want)
+	}
+	before := b.kinds()
+	b.open(b.db) // the file is not in memory any more
+	if a, err := b.submitKi(file, &ref); err != nil || !a.Duplicate {
+		t.Errorf("again: %+v, %v", a, err)
+	}
+	loose := b.upload(bytes.ReplaceAll(text, []byte("\n"), []byte("\r\n")), 5000)
+	if a, err := b.submitKi(file, &loose); err != nil || !a.Duplicate {
+		t.Errorf("again, laid out otherwise: %+v, %v", a, err)
+	}
+	if after := b.kinds(); !reflect.DeepEqual(before, after) {
+		t.Errorf("the same order again: log %v, then %v", before, after)
+	}
+	other, _ := b.kiFile(file, 2)
+	ref = b.upload(other, 5000)
+	if a, err := b.submitKi(file, &ref); err != nil || len(a.Faults) != 1 || a.Faults[0].Field != "order" || !strings.Contains(a.Faults[0].Reason, "other Ki") {
+		t.Errorf("the same order with other Ki: %+v, %v", a, err)
+	}
+	b.check()
+}
+
+// A file that does not fit comes back with all that is wrong, and changes nothing but one entry.
+func TestCustomerKiRefused(t *testing.T) {
+	t.Parallel()
+	b := newSite(t)
+	file := b.kiOrder("KI-2", 5, 0)
+	text, _ := b.kiFile(file, 1)
+	lines := strings.Split(string(text), "\n")
+	row := func(n int) string { return lines[6+n] }
+	replaced := func(pairs ...string) []byte { return []byte(strings.NewReplacer(pairs...).Replace(string(text))) }
+	imsi := strings.Fields(row(3))[1]
+	for name, bad := range map[string]struct {
+		text  []byte
+		lines []int
+		want  string
+	}{
+		"row missing":       {replaced(row(4)+"\n", ""), []int{0}, "the file has 4 rows, the order 5 units"},
+		"rows swapped":      {replaced(row(1), row(2), row(2), row(1)), []int{8, 8, 9, 9}, "which the order has for unit 1"},
+		"row twice":         {replaced(row(1), row(0)), []int{8, 8, 8}, "two cards would have one Ki"},
+		"bad hex":           {replaced(row(3), "x"+row(3)[1:len(row(3))-1]+"G"), []int{10, 10}, "check value is not 3 bytes"},
+		"other receive key": {replaced("rk-provider-demo", "rk-mine"), []int{3}, "the order's provider has"},
+		"other order":       {replaced("KI-2", "KI-3"), []int{2}, "the order wants"},
+		"no such file":      {[]byte("hello"), nil, "neither"},
+		"check values":      {replaced(row(1), row(1)[:len(row(1))-6]+"000000", row(4), row(4)[:len(row(4))-6]+"FFFFFF"), []int{8, 11}, "the Ki of unit 4 does not fit its check value"},
+		"another key's":     {[]byte(regexp.MustCompile(`(?m)[0-9A-F]{6}$`).ReplaceAllString(string(text), "ABCDEF")), []int{0}, `no Ki fits its check value under "rk-provider-demo"`},
+		"nothing":           {nil, nil, "missing"},
+		"a huge line":       {bytes.Repeat([]byte("1"), 1<<20), nil, "longer than"},
+	} {
+		before := b.kinds()
+		ref := b.upload(append(bytes.Clone(bad.text), ""...), bus.KiPartBytes)
+		if len(bad.text) == 0 {
+			_, err := b.l.KiPart(t.Context(), bus.KiPartRequest{File: ref})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		a, err := b.submitKi(file, &ref)
+		if err != nil || len(a.Faults) > 0 || len(a.KiFaults) == 0 || a.Order != "" {
+			t.Errorf("%s: %+v, %v", name, a, err)
+			continue
+		}
+		var places []int
+		said := ""
+		for _, f := range a.KiFaults {
+			places, said = append(places, f.Line), said+f.Reason+"\n"
+		}
+		if bad.lines != nil && !reflect.DeepEqual(places, bad.lines) || !strings.Contains(said, bad.want) || strings.Contains(said, imsi) {
+			t.Errorf("%s: at %v, want %v:\n%s", name, places, bad.lines, said)
+		}
+		before[entry.KindRefused]++
+		if after := b.kinds(); !reflect.DeepEqual(after, before) || b.rows("customer_order")+b.rows("customer_ki")+b.rows("customer_ki_page")+b.rows("issued_range") != 0 {
+			t.Errorf("%s: left more than one entry: %v, then %v", name, before, after)
+		}
+	}
+	ref := b.upload(text, 5000)
+	for name, x := range map[string]struct {
+		file []byte
+		ref  *bus.KiFileRef
+		want string
+	}{
+		"no file":             {file, nil, "no file of them came with it"},
+		"a file for nothing":  {b.orderFile(spec{good: 5, number: "KI-4"}), &ref, "whose Ki are derived"},
+		"numbers to allocate": {bytes.Replace(file, []byte(`"iccid":{"first":"8988001020002000003"}`), []byte(`"iccid":"allocate"`), 1), &ref, "cannot be allocated"},
+	} {
+		if a, err := b.submitKi(x.file, x.ref); err != nil || len(a.Faults) != 1 || !strings.Contains(a.Faults[0].Reason, x.want) {
+			t.Errorf("%s: %+v, %v", name, a, err)
+		}
+	}
+	b.vault.fail = func(verb string) error {
+		if verb == "check-ki" {
+			return bus.ErrNoAnswer
+		}
+		return nil
+	}
+	ref = b.upload(text, 5000)
+	if a, err := b.submitKi(file, &ref); !errors.Is(err, bus.ErrNoAnswer) {
+		t.Errorf("while the vault is away: %+v, %v", a, err)
+	}
+	b.vault.fail = nil
+	if a, err := b.submitKi(file, &ref); err != nil || len(a.Faults)+len(a.KiFaults) > 0 {
+		t.Errorf("asked again: %+v, %v", a, err)
+	}
+	file = b.kiOrder("KI-7", 5, 0)
+	gone := refOf([]byte("never sent"))
+	_, err := b.submitKi(file, &gone)
+	b.refused(err, bus.FaultNotFound)
+	b.check()
+}
+
+// Each act brings the unit's own row with its proof, in the next generation the same; with the lot's key the rows go.
+func TestCustomerKiGoesWithEachAct(t *testing.T) {
+	t.Parallel()
+	b := newSite(t)
+	file := b.kiOrder("KI-5", 2, 1)
+	text, _ := b.kiFile(file, 1)
+	ref := b.upload(text, 5000)
+	if a, err := b.submitKi(file, &ref); err != nil || len(a.KiFaults) > 0 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	d, err := b.l.Draft(t.Context(), bus.DraftRequest{Order: "KI-5"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := must(statement.ParseRelease(d.Body))
+	other := r
+	other.Customer.Root[0] ^= 1
+	_, err = b.l.Release(t.Context(), bus.SignedRequest{Signed: b.sign(must(other.Encode()), "ann", "bob").Encode()})
+	b.refused(err, bus.FaultRefused)
+	b.release = b.sign(d.Body, "ann", "bob")
+	a, err := b.l.Release(t.Context(), bus.SignedRequest{Signed: b.release.Encode()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.lot, b.serial = a.Lot, nil
+	seen := map[perso.Unit]map[perso.Generation]string{}
+	b.vault.asked = func(item bus.ServeItem) {
+		c := must(entry.ParseClaim(item.Claim.Entry))
+		if item.Customer == nil {
+			t.Errorf("unit %d: no row", c.Unit)
+			return
+		}
+		p := kifile.Proof{Root: r.Customer.Root, Rows: r.Customer.Rows, Hashes: item.Customer.Proof}
+		if err := kifile.CheckRow(c.Unit, must(kifile.ParseRow(item.Customer.Row)), p); err != nil {
+			t.Errorf("unit %d: %v", c.Unit, err)
+		}
+		if seen[c.Unit] == nil {
+			seen[c.Unit] = map[perso.Generation]string{}
+		}
+		seen[c.Unit][c.Gen] = string(item.Customer.Row)
+	}
+	b.makeLost(b.one(), 0)
+	bins := []perso.Presentation{b.makeGood(b.one(), 0), b.makeGood(b.one(), 0)}
+	if len(seen) != 2 || len(seen[0]) != 2 || seen[0][0] != seen[0][1] || seen[1][0] == seen[0][0] {
+		t.Errorf("rows by unit and generation: %d units, %d of unit 0", len(seen), len(seen[0]))
+	}
+	if len(bins) != 2 || b.rows("customer_ki_page") != 1 {
+		t.Errorf("%d pages", b.rows("customer_ki_page"))
+	}
+	b.check()
+}
+
+// What the customer sent is deleted with the lot's key, in the transaction that keeps the certificate.
+func TestCustomerKiIsDeletedWithTheKey(t *testing.T) {
+	t.Parallel()
+	b := newSite(t)
+	file := b.kiOrder("KI-6", 1, 0)
+	text, _ := b.kiFile(file, 1)
+	ref := b.upload(text, 5000)
+	if a, err := b.submitKi(file, &ref); err != nil || len(a.KiFaults) > 0 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	d := must(b.l.Draft(t.Context(), bus.DraftRequest{Order: "KI-6"}))
+	b.release = b.sign(d.Body, "ann", "bob")
+	b.lot = must(b.l.Release(t.Context(), bus.SignedRequest{Signed: b.release.Encode()})).Lot
+	b.closeLot()
+	b.deliver()
+	b.pass(2 * time.Hour)
+	for _, fails := range []bool{true, false} {
+		b.vault.fail = func(verb string) error {
+			if fails && verb == "destroy" {
+				return context.DeadlineExceeded
+			}
+			return nil
+		}
+		_, err := b.l.DestroyKeys(t.Context(), b.endLot(nil, "ann", "bob"))
+		if left := b.rows("customer_ki_page"); (err != nil) != fails || (left == 1) != fails {
+			t.Errorf("the vault fails %v: %d pages left, %v", fails, left, err)
+		}
+	}
+	b.check()
+}

@@ -1,0 +1,135 @@
+package attack
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"strings"
+	"testing"
+
+	"github.com/persoline/persoline/ledger/ledgertest"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/order/kifile"
+	"github.com/persoline/persoline/perso/order/kifile/sender"
+	"github.com/persoline/persoline/perso/secret"
+)
+
+// The operator's receive key. The attacker of these tests has that, too.
+const (
+	receiveKey  perso.Name = "rk-provider-demo"
+	receiveByte byte       = 4
+)
+
+// draw is a file of Ki, by whoever has the receive key.
+func (s *site) draw(want kifile.Want) *kifile.File {
+	s.Helper()
+	f, err := sender.Make(want, sender.Key{Name: receiveKey, Mode: kifile.ModeECB, Value: secret.New(bytes.Repeat([]byte{receiveByte}, 16))}, rand.Reader)
+	s.must(err)
+	return f
+}
+
+// wanted is what the released order wants of a file.
+func (s *site) wanted() kifile.Want {
+	r := s.release
+	return kifile.Want{Order: order.ID(r.Order), ICCIDs: r.ICCIDs, IMSIs: r.IMSIs, Total: r.Units()}
+}
+
+// sendKi sends the Ki that an order wants, none for one that wants none.
+func (s *site) sendKi(file []byte) *bus.KiFileRef {
+	s.Helper()
+	o, err := order.Parse(bytes.NewReader(file))
+	s.must(err)
+	if o.KiSource != order.KiCustomer {
+		return nil
+	}
+	s.ki = s.draw(kifile.Want{Order: o.ID, ICCIDs: o.ICCID, IMSIs: o.IMSI, Total: o.Total()})
+	text, err := s.ki.Encode()
+	s.must(err)
+	ref := bus.KiFileRef{Hash: sha256.Sum256(text), Size: uint64(len(text))}
+	_, err = s.ledger.KiPart(s.ctx, bus.KiPartRequest{File: ref, Data: text})
+	s.must(err)
+	return &ref
+}
+
+func newCustomerSite(t *testing.T) *site {
+	t.Helper()
+	db, err := ledgertest.Memory(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := bareSite(t, db)
+	s.orderLot(map[string]any{"ki_source": "customer"})
+	return s
+}
+
+// page is the one page of a file with some of its rows changed.
+func (s *site) page(f *kifile.File, change func([]kifile.Row)) kifile.Page {
+	s.Helper()
+	rows := make([]kifile.Row, f.Rows())
+	for u := range rows {
+		var err error
+		rows[u], err = f.Row(perso.Unit(u))
+		s.must(err)
+	}
+	change(rows)
+	f, err := kifile.New(s.wanted(), kifile.Under{Key: receiveKey, Mode: kifile.ModeECB}, rows)
+	s.must(err)
+	tree, err := f.Tree()
+	s.must(err)
+	pages, err := f.Pages(tree)
+	s.must(err)
+	return pages[0]
+}
+
+// TestCustomerKi: whoever writes the ledger's rows, even with the operator's own key, puts no Ki on a card but the one that
+// the officers released for it.
+func TestCustomerKi(t *testing.T) {
+	t.Parallel()
+	honest := newCustomerSite(t)
+	honest.makeGood(newChip(t, 1))
+	honest.restart()
+	honest.makeGood(newChip(t, 2))
+	for name, c := range map[string]struct {
+		attack func(*site)
+		want   string
+	}{
+		"two units' Ki exchanged": {func(s *site) {
+			s.sql(`UPDATE customer_ki_page SET eki = $1`, s.page(s.ki, func(r []kifile.Row) { r[0], r[1] = r[1], r[0] }).Rows())
+		}, "not the released one"},
+		"Ki that the attacker knows": {func(s *site) {
+			mine := s.page(s.ki, func(r []kifile.Row) { r[0], _ = s.draw(s.wanted()).Row(0) })
+			s.sql(`UPDATE customer_ki_page SET eki = $1, hashes = $2`, mine.Rows(), mine.Upper())
+		}, "not the released one"},
+		"and its root put into what was signed": {func(s *site) {
+			mine := s.draw(s.wanted())
+			tree, err := mine.Tree()
+			s.must(err)
+			root, err := tree.Root()
+			s.must(err)
+			page := s.page(mine, func([]kifile.Row) {})
+			s.sql(`UPDATE customer_ki_page SET eki = $1`, page.Rows())
+			forged := s.release
+			forged.Customer.Root = root
+			body, err := forged.Encode()
+			s.must(err)
+			s.sql(`UPDATE statement SET signed = $1 WHERE kind = 'release'`, bytes.Replace(s.signed.Encode(), s.signed.Body, body, 1))
+			s.restart()
+		}, "does not verify"},
+		"another receive key put into what was signed": {func(s *site) {
+			s.sql(`UPDATE statement SET signed = $1 WHERE kind = 'release'`, bytes.Replace(s.signed.Encode(), []byte("receive_key "+string(receiveKey)), []byte("receive_key rk-mine"), 1))
+			s.restart()
+		}, "does not verify"},
+		"no Ki": {func(s *site) { s.sql(`DELETE FROM customer_ki_page`) }, "Ki is not in the ledger"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newCustomerSite(t)
+			c.attack(s)
+			if said := s.wantNotGood(newChip(t, 1)); !strings.Contains(said, c.want) {
+				t.Errorf("the attack ends with %q, want %q", said, c.want)
+			}
+		})
+	}
+}
