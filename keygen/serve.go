@@ -143,7 +143,7 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 		err = b.v.proveTime(b.l, act)
 	}
 	r.vars = &variables{ctx: ctx, v: b.v, l: b.l, claim: claim, hash: hash, serial: act.Serial,
-		carried: map[string][]byte{}, cert: r.certificate, ki: r.sealedKi}
+		carried: map[string][]byte{}, cert: r.certificate, ki: r.sealedKi, pair: r.pairKey, point: func() []byte { return r.state.Key }}
 	return r, err
 }
 

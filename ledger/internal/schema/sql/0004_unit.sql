@@ -15,6 +15,7 @@ CREATE TABLE IF NOT EXISTS claim (
   cert         BYTEA,
   cert_key     BYTEA,
   ki           BYTEA,
+  pair         BYTEA,
   eis_sig      BYTEA,
   sessions     BIGINT NOT NULL CHECK (sessions >= 0),
   failures     BIGINT NOT NULL CHECK (failures >= 0),
