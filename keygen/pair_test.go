@@ -23,9 +23,9 @@ func newInjectingRig(t *testing.T) *rig {
 }
 
 func (r *rig) injecting() *rig {
-	r.product = "m2m-200i"
+	r.product = "m2m-200-inject"
 	r.compile()
-	r.release.KeyOrigin, r.release.Product, r.release.ScriptHash = "hsm", "m2m-200i-mff2", r.script.Hash()
+	r.release.KeyOrigin, r.release.Product, r.release.ScriptHash = "hsm", "m2m-200-inject-mff2", r.script.Hash()
 	r.signed = r.sign(r.release, "ann", "bob")
 	return r
 }
@@ -236,19 +236,19 @@ func TestScriptsThatGiveKeysWrongly(t *testing.T) {
 		change          func(src string) string
 		want            string
 	}{
-		"as it is":       {"m2m-200i", "hsm", func(s string) string { return s }, ""},
+		"as it is":       {"m2m-200-inject", "hsm", func(s string) string { return s }, ""},
 		"as it is, card": {"m2m-200s", "card", func(s string) string { return s }, ""},
 		"card script":    {"m2m-200s", "hsm", func(s string) string { return s }, `decision "ecka"`},
-		"hsm script":     {"m2m-200i", "card", func(s string) string { return s }, `decision "inject"`},
-		"always": {"m2m-200i", "hsm", func(s string) string { return strings.Replace(s, "  WHEN=inject", "", 1) },
+		"hsm script":     {"m2m-200-inject", "card", func(s string) string { return s }, `decision "inject"`},
+		"always": {"m2m-200-inject", "hsm", func(s string) string { return strings.Replace(s, "  WHEN=inject", "", 1) },
 			"a section WHEN=inject"},
-		"never": {"m2m-200i", "hsm", func(s string) string { _, rest := section(s); return rest }, "a section WHEN=inject"},
-		"after the ISD's keys": {"m2m-200i", "hsm", func(s string) string {
+		"never": {"m2m-200-inject", "hsm", func(s string) string { _, rest := section(s); return rest }, "a section WHEN=inject"},
+		"after the ISD's keys": {"m2m-200-inject", "hsm", func(s string) string {
 			sec, rest := section(s)
 			return strings.Replace(rest, ".SECTION ecasd-cert", sec+".SECTION ecasd-cert", 1)
 		}, "after the ISD's keys"},
-		"no proof": {"m2m-200i", "hsm", func(s string) string { return strings.Replace(s, "=> ecka", "=> readback", 1) }, `proof "ecka"`},
-		"proof in a section": {"m2m-200i", "hsm", func(s string) string {
+		"no proof": {"m2m-200-inject", "hsm", func(s string) string { return strings.Replace(s, "=> ecka", "=> readback", 1) }, `proof "ecka"`},
+		"proof in a section": {"m2m-200-inject", "hsm", func(s string) string {
 			from, to := strings.Index(s, "; P1 81"), strings.Index(s, "         80E62000 <0000 <{AID.ISDR}> 000000> 00                         (9000)\nv.isdr")
 			proof := s[from:to]
 			sec, _ := section(s)

@@ -33,7 +33,7 @@ type history struct {
 	lists    map[[32]byte]bool
 
 	stock, orders, refused, alarms, exports, bins uint64
-	receipts, repeats, newer                      uint64
+	receipts, repeats, newer, superseded          uint64
 }
 
 func newHistory() history {
@@ -155,6 +155,7 @@ func (a *auditor) summarize() {
 	a.report.Facts = []Fact{
 		{"orders accepted", a.orders}, {"orders refused", a.refused}, {"chips received", a.stock}, {"lots released", uint64(len(a.lots))},
 		{"claims", claims}, {"units good", good}, {"units lost, their EIDs retired", lost}, {"units open", open},
+		{"certificates in place of an earlier one", a.superseded},
 		{"sessions", uint64(len(a.sessions))}, {"acts", uint64(len(a.acts))}, {"receipts", a.receipts},
 		{"receipts of acts that were answered again", a.repeats}, {"receipts newer than the checkpoint", a.newer},
 		{"chips in bins", a.bins}, {"exports", a.exports}, {"alarms", a.alarms},
