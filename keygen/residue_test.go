@@ -78,16 +78,22 @@ func (r *residues) scan(t *testing.T, buf []byte) (found []string) {
 // TestMemoryAfterServing has the vault serve 1,000 cards and then looks for what they hold in this process' own memory (I2).
 // What the test does with keys, as their chips, it does in secret.Do; what the vault does, the vault must.
 func TestMemoryAfterServing(t *testing.T) {
-	const cards = 1_000
-	r := newRig(t)
-	r.enlarge(cards)
+	memoryAfterServing(t, newRig(t), 1_000)
+}
+
+// TestMemoryAfterGivingKeys looks for private keys of chips that were given theirs.
+func TestMemoryAfterGivingKeys(t *testing.T) { memoryAfterServing(t, newInjectingRig(t), 300) }
+
+func memoryAfterServing(t *testing.T, r *rig, cards uint16) {
+	t.Helper()
+	r.enlarge(uint64(cards))
 	r.openLot()
 	lotKey, err := hsm.NewKey(string(perso.EnvTest), hsm.ClassLot, string(testLot))
 	if err != nil {
 		t.Fatal(err)
 	}
 	find := residues{seed: maphash.MakeSeed(), names: make(map[uint64]string, 1<<17)}
-	for n := range uint16(cards) {
+	for n := range cards {
 		var u *unit
 		var item bus.ServeItem
 		secret.Do(func() {
@@ -118,6 +124,13 @@ func TestMemoryAfterServing(t *testing.T) {
 				}
 				find.add(name, value)
 				clear(value)
+			}
+			for _, given := range u.card.given {
+				find.add("private key", given)
+				clear(given)
+			}
+			if r.release.KeyOrigin == "hsm" && len(u.card.given) != 1 {
+				t.Errorf("card %d was given %d keys", n, len(u.card.given))
 			}
 			u.card = nil
 		})
