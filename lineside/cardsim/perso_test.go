@@ -178,7 +178,7 @@ func TestProofOfPossession(t *testing.T) {
 }
 
 // givenPair is the key pair of a small number, which is easily told apart.
-func givenPair(t *testing.T, n byte) (scalar, point []byte) {
+func givenPair(t testing.TB, n byte) (scalar, point []byte) {
 	t.Helper()
 	scalar = append(make([]byte, scalarBytes-1), n)
 	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar)
