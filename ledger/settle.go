@@ -61,7 +61,7 @@ func (a *act) window(ctx context.Context, b *Batch) error {
 			return err
 		}
 		if !kept {
-			a.serve.stored, a.again = a.claim.stored, true // another certificate for this key, or another Ki, was first: serve with that one
+			a.again = true // another certificate for this key, another pair or another Ki was first: serve with that one
 			return nil
 		}
 	}
@@ -104,7 +104,7 @@ func (a *act) storeKi(ctx context.Context, b *Batch, ki []byte) (bool, error) {
 func (a *act) storeCertificate(ctx context.Context, b *Batch, s bus.Stored) (bool, error) {
 	c := a.claim
 	if len(s.Pair) > 0 && !bytes.Equal(c.stored.Key, a.serve.stored.Key) {
-		return false, nil // the same act was served twice at once: the pair that was first goes to the chip
+		return bytes.Equal(c.stored.Cert, s.Cert), nil // the same act was served twice at once: the pair that was first goes to the chip
 	}
 	n, err := b.Exec(ctx, sqlClaimCert, string(c.lot), int64(c.unit), int64(c.gen), s.Cert, s.Key, s.Pair)
 	if err != nil {
