@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/persoline/persoline/ledger/ledgertest"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
@@ -426,10 +427,19 @@ func TestANewKeySupersedesTheCertificate(t *testing.T) {
 }
 
 // Of two pairs for one act the first goes into the claim, and the act is served again with it; a pair of another session takes
-// its place, with a certificate that supersedes the other. At the verdict, whichever it is, the sealed key is erased.
+// its place, with a certificate that supersedes the other. At the verdict, whichever it is, the sealed key is erased. So it
+// is also on a database that runs every transaction twice.
 func TestASealedPairStaysUntilTheVerdict(t *testing.T) {
 	t.Parallel()
-	b := newBench(t, spec{good: 2})
+	for _, fault := range []ledgertest.Fault{ledgertest.None, ledgertest.Twice} {
+		b := newBench(t, spec{good: 2})
+		b.open(ledgertest.WithFaults(b.db, ledgertest.Every(1, fault)))
+		sealedPair(t, b)
+	}
+}
+
+func sealedPair(t *testing.T, b *bench) {
+	t.Helper()
 	b.l.serves.flights = 2
 	c := b.one()
 	pair := func(n string) *bus.Stored {
