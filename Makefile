@@ -32,7 +32,7 @@ ceremony-demo: setup build ## hold two key ceremonies on SoftHSM, and show an ol
 # A package that needs more than five minutes hangs. Two packages at a time: some of them start processes of their own.
 test: setup ## run all tests
 	$(GO) test -timeout 5m -p 2 ./...
-	GOEXPERIMENT=runtimesecret $(GO) test -timeout 5m -run '^TestMemoryAfterServing$$' ./keygen
+	GOEXPERIMENT=runtimesecret $(GO) test -timeout 5m -run '^TestMemoryAfter' ./keygen
 
 race: setup ## run the tests of concurrent packages under the race detector
 	$(GO) test -race -timeout 15m -p 2 $(RACY)

@@ -16,7 +16,12 @@ import (
 // I2: of what the chip holds in the end, nothing is in a message, a file of the vault, or the log, in no common spelling.
 func TestNoSecretLeavesInTheClear(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	noSecretLeaves(t, newRig(t))
+	noSecretLeaves(t, newInjectingRig(t))
+}
+
+func noSecretLeaves(t *testing.T, r *rig) {
+	t.Helper()
 	var logged bytes.Buffer
 	r.cfg.Log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	r.reopenVault()
@@ -29,6 +34,10 @@ func TestNoSecretLeavesInTheClear(t *testing.T) {
 	}
 	own := c.keys[0x30]
 	secrets := [][]byte{c.ki, c.opc[:], own.ENC, own.MAC, own.DEK, factory.ENC, factory.MAC, factory.DEK, testOP, testKMC, testKW, testK4}
+	secrets = append(secrets, c.given...)
+	if given := r.release.KeyOrigin == "hsm"; given != (len(c.given) == 1) {
+		t.Fatalf("%d keys were given", len(c.given))
+	}
 	for code := range 6 {
 		secrets = append(secrets, bytes.TrimRight(c.pins[8*code:8*code+8], "\xFF"))
 	}
@@ -36,7 +45,7 @@ func TestNoSecretLeavesInTheClear(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	places := map[string][]byte{"answers": said, "log": logged.Bytes()}
+	places := map[string][]byte{"answers": said, "log": logged.Bytes(), "claim": bytes.Join([][]byte{u.stored.Cert, u.stored.Key, u.stored.Pair}, nil)}
 	err = filepath.WalkDir(filepath.Dir(r.made.JournalDir), func(path string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			places[path], err = os.ReadFile(path)

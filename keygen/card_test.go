@@ -37,6 +37,7 @@ type card struct {
 	tags   map[string]map[uint32][]byte // by security domain
 	life   map[string]byte
 	pair   *ecdsa.PrivateKey
+	given  [][]byte // private keys that came from outside
 	ki     []byte
 	opc    [16]byte
 	pins   []byte
@@ -176,7 +177,10 @@ func (c *card) secure(cmd apdu.Command) ([]byte, apdu.SW) {
 			c.block = nil
 		}
 	case 0x46:
-		return c.generate(cmd.Data[2:]), apdu.SWOK
+		if cmd.P1 == 0x00 {
+			c.newPair()
+		}
+		return c.possession(cmd.Data[2:]), apdu.SWOK
 	case 0xD8:
 		return c.putKey(cmd.Data)
 	case 0xF0:
@@ -278,6 +282,9 @@ func (c *card) store(data []byte) {
 			here[0xDF26] = append(bytes.Clone(g.Value[17:20]), g.Value[36:39]...)
 		case g.ID == 0x8F21:
 			pins = append(pins, c.plain(g.Value[1:17])...)
+		case g.ID == 0x8F30:
+			c.takePair(c.plain(g.Value[1:33]), g.Value[33:])
+			delete(here, 0x7F21)
 		case g.ID == 0x8F22:
 			c.pins = append(pins, c.plain(g.Value)...)
 		}
@@ -292,11 +299,25 @@ func (c *card) plain(enc []byte) []byte {
 	return b
 }
 
-func (c *card) generate(challenge []byte) []byte {
+func (c *card) newPair() {
 	var err error
 	if c.pair, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		c.t.Fatal(err)
 	}
+}
+
+func (c *card) takePair(scalar, point []byte) {
+	var err error
+	if c.pair, err = ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar); err != nil {
+		c.t.Fatal(err)
+	}
+	if have, err := c.pair.PublicKey.Bytes(); err != nil || !bytes.Equal(have, point) {
+		c.t.Fatalf("the pair does not belong together: %v", err)
+	}
+	c.given = append(c.given, bytes.Clone(scalar))
+}
+
+func (c *card) possession(challenge []byte) []byte {
 	point, err := c.pair.PublicKey.Bytes()
 	if err != nil {
 		c.t.Fatal(err)

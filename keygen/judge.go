@@ -124,9 +124,11 @@ func (r *run) possession(st *script.Step, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if r.state.Key = possession(data, challenge); r.state.Key == nil {
+	point := possession(data, challenge)
+	if point == nil || r.l.injectsKey() && !bytes.Equal(point, r.givenKey()) {
 		return failure{Reason: perso.ReasonPossession, Step: st.Label, SW: uint16(apdu.SWOK)}
 	}
+	r.state.Key, r.state.Held = point, true
 	return nil
 }
 
@@ -186,7 +188,7 @@ func (r *run) reopening(st *script.Step, data []byte) error {
 
 // verdict demands every proof, the certificate that is on record, and that no more are good than were released (I7).
 func (r *run) verdict() error {
-	if !r.state.AUTS || !r.state.Reopened {
+	if !r.state.AUTS || !r.state.Reopened || r.l.injectsKey() && !r.state.Held {
 		return failure{Reason: perso.ReasonProof, Step: "verdict"}
 	}
 	if _, err := r.certificate(); err != nil {

@@ -58,6 +58,7 @@ func treeOf(t *testing.T) map[string]string {
 	check := k.pinCheck()
 	out := map[string]string{"seed": hex.EncodeToString(seed[:]), "challenge key": hex.EncodeToString(key), "PINCHECK": hex.EncodeToString(check[:]),
 		"receipt key": hex.EncodeToString(mac(receiptKey[:], kdfInput(labelReceipts, []byte(lot)))),
+		"pairing key": hex.EncodeToString(mac(lotKey[:], kdfInput(labelPairing, []byte(lot)))),
 		"index key":   hex.EncodeToString(mac(receiptKey[:], kdfInput(labelIndex, []byte(lot))))}
 	for name, b := range map[string][keyBytes]byte{"KI": k.KI, "ISD.ENC": k.ISDEnc, "ISD.MAC": k.ISDMac, "ISD.DEK": k.ISDDek,
 		"OTA.KIC": k.OTAKic, "OTA.KID": k.OTAKid, "OTA.KIK": k.OTAKik} {

@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/keygen/kisource"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/secret"
@@ -37,6 +38,7 @@ type lot struct {
 	challenge secret.Bytes // parent of all challenges of the lot
 	receipts  secret.Bytes // MAC key of its receipts
 	indexing  secret.Bytes // key of the tags in its index
+	pairing   secret.Bytes // parent of the keys that seal key pairs; of a lot whose chips get theirs (pair.go)
 
 	constants map[string][]byte // the release's
 
@@ -89,6 +91,9 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 		return bus.OpenLotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
 	if isNew {
+		if err := v.canInject(ctx, l); err != nil {
+			return bus.OpenLotReply{}, err
+		}
 		if err := v.issue(ctx, l, issued(release, hash, chain)); err != nil {
 			return bus.OpenLotReply{}, err
 		}
@@ -167,7 +172,7 @@ func (v *Vault) makeable(r statement.Release) error {
 		return fmt.Errorf("it is for environment %q, this vault is %q", r.Env, v.cfg.Env)
 	case r.Site != v.cfg.Site:
 		return fmt.Errorf("it is for site %q", r.Site)
-	case r.KeyOrigin != "card":
+	case r.KeyOrigin != string(order.KeyCard) && r.KeyOrigin != string(order.KeyHSM):
 		return fmt.Errorf("key origin %q", r.KeyOrigin)
 	case r.Algorithm != "milenage":
 		return fmt.Errorf("algorithm %q", r.Algorithm)
@@ -190,7 +195,7 @@ func releasedScript(r statement.Release, encoded []byte) (s *script.Script, unfi
 	if s, err = script.Decode(encoded); err != nil {
 		return nil, nil, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
-	if err := errors.Join(provable(s), bindable(s, constantsOf(r))); err != nil {
+	if err := errors.Join(provable(s, order.KeyOrigin(r.KeyOrigin)), bindable(s, constantsOf(r))); err != nil {
 		unfit = bus.Refuse(bus.FaultRefused, "script %q: %v", s.Name, err)
 	}
 	return s, unfit, nil
@@ -303,6 +308,9 @@ func (v *Vault) openSecrets(ctx context.Context, l *lot) error {
 		}
 		*d.to = secret.New(mac[:])
 	}
+	if err := v.openPairing(ctx, l); err != nil {
+		return err
+	}
 	first, err := v.cfg.Token.EncryptECB(ctx, l.kmc, make([]byte, keyBytes))
 	defer clear(first)
 	if err != nil {
@@ -342,6 +350,7 @@ func (l *lot) close() {
 	if l.seen != nil {
 		_ = l.seen.close() // what it would say of the disk matters to nobody any more
 	}
+	l.pairing.Wipe()
 }
 
 // take locks an open lot. The caller unlocks it, and takes v.mu not before that.

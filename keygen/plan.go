@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 )
@@ -51,12 +52,14 @@ const (
 	whenECKA = "ecka"
 	// whenStamp: must the chip be stamped? Not when its claim was written for already (stamp.go). Asked in act 0 only.
 	whenStamp = "stamp"
+	// whenInject: must the chip be given a key pair? Only where the order says that the HSM makes it (pair.go).
+	whenInject = "inject"
 )
 
 // provable demands what makes a unit good: answers bound to the chip, the card cryptogram under the new keys, the
 // authentication answer under the new Ki, and a proof of possession for the key to be certified; and the stamp in act 0,
 // so that no chip gets a secret that cannot be told from another one of its id.
-func provable(s *script.Script) error {
+func provable(s *script.Script, origin order.KeyOrigin) error {
 	p := planOf(s)
 	switch {
 	case scp.Level(s.Level) != scp.LevelAll:
@@ -74,12 +77,27 @@ func provable(s *script.Script) error {
 	}
 	for n, act := range s.Acts {
 		for i := range act {
-			if w := act[i].When; w != "" && w != whenECKA && (w != whenStamp || n > 0) {
-				return fmt.Errorf("section %q asks for a decision %q that is unknown", act[i].Name, w)
+			if !decided(act[i].When, n, origin) {
+				return fmt.Errorf("section %q asks for a decision %q that is unknown", act[i].Name, act[i].When)
 			}
 		}
 	}
-	return nil
+	return keyWay(s, origin)
+}
+
+// decided says whether the vault knows a decision: of act n, of a chip with this origin of its key.
+func decided(when string, n int, origin order.KeyOrigin) bool {
+	switch when {
+	case "":
+		return true
+	case whenStamp:
+		return n == 0
+	case whenECKA:
+		return origin == order.KeyCard
+	case whenInject:
+		return origin == order.KeyHSM
+	}
+	return false
 }
 
 // bindable checks that the lot has every variable of the script: the vault's own by name, a constant with its length.

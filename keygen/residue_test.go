@@ -5,6 +5,7 @@ package keygen_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"hash/maphash"
@@ -16,6 +17,7 @@ import (
 	"unsafe"
 
 	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/hsm/hsmfake"
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
@@ -78,16 +80,25 @@ func (r *residues) scan(t *testing.T, buf []byte) (found []string) {
 // TestMemoryAfterServing has the vault serve 1,000 cards and then looks for what they hold in this process' own memory (I2).
 // What the test does with keys, as their chips, it does in secret.Do; what the vault does, the vault must.
 func TestMemoryAfterServing(t *testing.T) {
-	const cards = 1_000
-	r := newRig(t)
-	r.enlarge(cards)
+	memoryAfterServing(t, newRig(t), 1_000)
+}
+
+// TestMemoryAfterGivingKeys looks for private keys of chips that were given theirs. The token draws from the system: the
+// generator of other tests keeps what it is about to give, and what it gave.
+func TestMemoryAfterGivingKeys(t *testing.T) {
+	memoryAfterServing(t, newRigOn(t, hsmfake.New(rand.Reader), "S1").injecting(), 300)
+}
+
+func memoryAfterServing(t *testing.T, r *rig, cards uint16) {
+	t.Helper()
+	r.enlarge(uint64(cards))
 	r.openLot()
 	lotKey, err := hsm.NewKey(string(perso.EnvTest), hsm.ClassLot, string(testLot))
 	if err != nil {
 		t.Fatal(err)
 	}
 	find := residues{seed: maphash.MakeSeed(), names: make(map[uint64]string, 1<<17)}
-	for n := range uint16(cards) {
+	for n := range cards {
 		var u *unit
 		var item bus.ServeItem
 		secret.Do(func() {
@@ -118,6 +129,13 @@ func TestMemoryAfterServing(t *testing.T) {
 				}
 				find.add(name, value)
 				clear(value)
+			}
+			for _, given := range u.card.given {
+				find.add("private key", given)
+				clear(given)
+			}
+			if r.release.KeyOrigin == "hsm" && len(u.card.given) != 1 {
+				t.Errorf("card %d was given %d keys", n, len(u.card.given))
 			}
 			u.card = nil
 		})

@@ -2,6 +2,7 @@ package keygen_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -69,6 +70,7 @@ type rig struct {
 	signed   statement.Signed
 	script   *script.Script
 	customer func(perso.Unit) *bus.CustomerKi // of a lot with the customer's own Ki
+	product  string                           // its script's name; the first product's when empty
 }
 
 func newRig(t testing.TB) *rig {
@@ -137,9 +139,9 @@ func (r *rig) reopenVault() {
 	r.vault = v
 }
 
-// source is the script of the first product.
+// source is the script of the product.
 func (r *rig) source() string {
-	src, err := os.ReadFile("../deploy/products/m2m-200s.script")
+	src, err := os.ReadFile("../deploy/products/" + cmp.Or(r.product, "m2m-200s") + ".script")
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -345,7 +347,7 @@ func (u *unit) session() bus.ServeResult {
 // keep does as the ledger: each part that is new goes into the claim.
 func (u *unit) keep(s *bus.Stored) {
 	if s != nil && s.Cert != nil {
-		u.stored.Cert, u.stored.Key = s.Cert, s.Key
+		u.stored.Cert, u.stored.Key, u.stored.Pair = s.Cert, s.Key, s.Pair
 	}
 	if s != nil && s.Ki != nil {
 		u.stored.Ki = s.Ki

@@ -183,6 +183,11 @@ func (r *run) first() error {
 	r.window = []bus.Play{{APDU: command, SW: apdu.ExactMask(apdu.SWOK).String()}}
 	r.state = state{Captures: map[string][]byte{}, Stamp: r.chooseStamp()}
 	r.vars.stamp = stampOf(r.vars.hash, r.state.Stamp)
+	if r.injects() {
+		if err := r.takePair(); err != nil {
+			return err
+		}
+	}
 	return r.render(0)
 }
 
@@ -244,7 +249,7 @@ func (r *run) decide(n int) ([]bool, error) {
 			return nil, err
 		}
 	}
-	skip, err := r.l.script.Skip(n, r.state.Captures, map[string]bool{whenECKA: r.needsKey(), whenStamp: r.stampsHere()}, r.vars)
+	skip, err := r.l.script.Skip(n, r.state.Captures, map[string]bool{whenECKA: r.needsKey(), whenStamp: r.stampsHere(), whenInject: r.injects()}, r.vars)
 	if err != nil {
 		return nil, err
 	}
@@ -301,6 +306,9 @@ func (r *run) certificate() ([]byte, error) {
 		}
 		r.cert = stored.Cert
 		return r.cert, nil
+	}
+	if r.l.injectsKey() {
+		return nil, refuse("certificate on record is not for the key pair of session %s", r.act.Session)
 	}
 	if r.vars.deciding {
 		return nil, errNoCertificate

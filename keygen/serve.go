@@ -151,7 +151,8 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 		err = b.v.proveTime(b.l, act)
 	}
 	r.vars = &variables{ctx: ctx, v: b.v, l: b.l, claim: claim, hash: hash, serial: act.Serial,
-		carried: map[string][]byte{}, cert: r.certificate, ki: r.sealedKi, customer: item.Customer}
+		carried: map[string][]byte{}, cert: r.certificate, ki: r.sealedKi, customer: item.Customer, pair: r.pairKey,
+		point: func() []byte { return r.state.Key }}
 	return r, err
 }
 

@@ -179,41 +179,46 @@ func TestSignsOneCertificate(t *testing.T) {
 func TestContinuesATornChip(t *testing.T) {
 	t.Parallel()
 	for _, after := range []bool{false, true} {
-		r := newRig(t)
-		for tear := 4; tear < 60; tear++ {
-			r.withoutDisk()
-			r.log.reset()
-			r.openLot()
-			c := newCard(t, testKMC, 1)
-			u := r.claimUnit(c, 0, 0)
-			c.tearAt, c.after = tear, after
-			first := u.session()
-			if first.Good {
-				if tear < 40 {
-					t.Fatalf("a session of %d commands", tear)
-				}
-				break
+		continuesATornChip(t, newRig(t), after)
+		continuesATornChip(t, newInjectingRig(t), after)
+	}
+}
+
+func continuesATornChip(t *testing.T, r *rig, after bool) {
+	t.Helper()
+	for tear := 4; tear < 60; tear++ {
+		r.withoutDisk()
+		r.log.reset()
+		r.openLot()
+		c := newCard(t, testKMC, 1)
+		u := r.claimUnit(c, 0, 0)
+		c.tearAt, c.after = tear, after
+		first := u.session()
+		if first.Good {
+			if tear < 40 {
+				t.Fatalf("a session of %d commands", tear)
 			}
-			if first.Failed == nil || first.Failed.Reason != perso.ReasonContact || !first.Failed.Again {
-				t.Fatalf("torn at %d: %+v %+v", tear, first, first.Failed)
-			}
-			c.contact()
-			if second := u.session(); !second.Good {
-				t.Fatalf("torn at %d (after=%v): then %+v %+v", tear, after, second, second.Failed)
-			}
-			// However much was written before, nothing is good without its proofs: AUTHENTICATE and the second INITIALIZE
-			// UPDATE end the last window, and the chip is as it leaves the factory.
-			last := u.results[len(u.results)-2].Window
-			if n := len(last); n < 3 || last[n-3].APDU[1] != 0x88 || last[n-1].APDU[1] != 0x50 {
-				t.Errorf("torn at %d (after=%v): good after %d commands without the proofs", tear, after, n)
-			}
-			if c.life[string(aidISD)] != 0x0F || c.life[string(aidECASD)] != 0x0F {
-				t.Errorf("torn at %d (after=%v): good in life cycle %X", tear, after, c.life)
-			}
-			for n, ops := range u.ops {
-				if limit := map[int]uint64{0: 6}[n]; ops > max(2, limit) {
-					t.Errorf("torn at %d: act %d took %d HSM operations", tear, n, ops)
-				}
+			break
+		}
+		if first.Failed == nil || first.Failed.Reason != perso.ReasonContact || !first.Failed.Again {
+			t.Fatalf("torn at %d: %+v %+v", tear, first, first.Failed)
+		}
+		c.contact()
+		if second := u.session(); !second.Good {
+			t.Fatalf("torn at %d (after=%v): then %+v %+v", tear, after, second, second.Failed)
+		}
+		// However much was written before, nothing is good without its proofs: AUTHENTICATE and the second INITIALIZE
+		// UPDATE end the last window, and the chip is as it leaves the factory.
+		last := u.results[len(u.results)-2].Window
+		if n := len(last); n < 3 || last[n-3].APDU[1] != 0x88 || last[n-1].APDU[1] != 0x50 {
+			t.Errorf("torn at %d (after=%v): good after %d commands without the proofs", tear, after, n)
+		}
+		if c.life[string(aidISD)] != 0x0F || c.life[string(aidECASD)] != 0x0F {
+			t.Errorf("torn at %d (after=%v): good in life cycle %X", tear, after, c.life)
+		}
+		for n, ops := range u.ops {
+			if limit := map[int]uint64{0: 6}[n]; ops > max(2, limit) {
+				t.Errorf("torn at %d: act %d took %d HSM operations", tear, n, ops)
 			}
 		}
 	}

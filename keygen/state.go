@@ -35,12 +35,13 @@ type state struct {
 	Captures map[string][]byte `cbor:"5,keyasint,omitempty"` // probe answers by label
 	Carried  map[string][]byte `cbor:"6,keyasint,omitempty"` // public values that follow from secrets
 	Secrets  bool              `cbor:"7,keyasint,omitempty"` // a secret was sent in this session
-	Key      []byte            `cbor:"8,keyasint,omitempty"` // the chip's point, possession proven
+	Key      []byte            `cbor:"8,keyasint,omitempty"` // the chip's point, possession proven; or that of the pair that it is to get
 	AUTS     bool              `cbor:"9,keyasint,omitempty"` // proven
 	Reopened bool              `cbor:"10,keyasint,omitempty"`
 	Act      uint8             `cbor:"11,keyasint,omitempty"` // the script's act that the window is of: N, or later
 	Stamp    uint64            `cbor:"12,keyasint,omitempty"` // serial number of the session whose stamp the chip is to show
 	Ki       []byte            `cbor:"13,keyasint,omitempty"` // hash of the sealed Ki, of a lot with random ones
+	Held     bool              `cbor:"15,keyasint,omitempty"` // the chip proved in this session that it holds Key
 }
 
 // marks are values of scp.Mark as they travel: chain (16) and counter (4, big-endian) of each, end to end.

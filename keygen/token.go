@@ -30,6 +30,11 @@ type Drawer interface {
 	Seal(ctx context.Context, k hsm.Key, plaintext secret.Bytes, aad []byte) ([]byte, error)
 }
 
+// Pairer makes key pairs for chips that make none.
+type Pairer interface {
+	CardPair(ctx context.Context) (hsm.CardPair, error)
+}
+
 // Signer signs digests with certificate keys and messages with log and statement keys.
 type Signer interface {
 	SignDigest(ctx context.Context, k hsm.Key, digest []byte) ([]byte, error)
@@ -41,6 +46,7 @@ type Token interface {
 	Keyring
 	Deriver
 	Drawer
+	Pairer
 	Signer
 }
 

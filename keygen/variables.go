@@ -35,7 +35,9 @@ type variables struct {
 	keys    *cardKeys // nil until the seed was needed
 	opc     [keyBytes]byte
 
-	cert func() ([]byte, error) // whole 7F21
+	cert  func() ([]byte, error)       // whole 7F21
+	pair  func() (secret.Bytes, error) // private key that the chip is given
+	point func() []byte                // its public key
 	// ki is of a lot with random Ki: sealed, and in clear when it was drawn in this act.
 	ki       func() (sealed []byte, drawn secret.Bytes, err error)
 	customer *bus.CustomerKi // of a lot with the customer's own Ki: the unit's row
@@ -108,6 +110,9 @@ func (x *variables) Bind(dst []byte, form script.Form, name string) ([]byte, err
 	if form == script.Public {
 		return x.public(dst, name)
 	}
+	if name == varPairKey {
+		return x.pairKey(dst, form)
+	}
 	keys, err := x.secrets()
 	if err != nil {
 		return dst, err
@@ -163,7 +168,7 @@ func (x *variables) secret(to *[keyBytes]byte, k *cardKeys, name string) bool {
 func ownVariable(name string) bool {
 	switch name {
 	case "EID", "EID.IIN", "CIN", "ICCID", "IMSI", "ACC", script.VarStamp, "CERT",
-		"CHALLENGE2", "POP.CHALLENGE", "AUTH.RAND", "AUTH.AUTN", "PINCHECK":
+		"CHALLENGE2", "POP.CHALLENGE", "AUTH.RAND", "AUTH.AUTN", "PINCHECK", varPairKey, varPairPoint:
 		return true
 	}
 	var block [keyBytes]byte
@@ -199,6 +204,8 @@ func (x *variables) public(dst []byte, name string) ([]byte, error) {
 		return append(dst, check[:]...), nil
 	case "CERT":
 		return x.certificate(dst)
+	case varPairPoint:
+		return append(dst, x.point()...), nil
 	}
 	if value, ok := x.l.constants[name]; ok {
 		return append(dst, value...), nil

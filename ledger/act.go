@@ -82,6 +82,9 @@ func (l *Ledger) Act(ctx context.Context, q bus.ActRequest) (bus.ActReply, error
 		if try == maxServeTries {
 			return bus.ActReply{}, bus.Refuse(bus.FaultBusy, "act %d of %s: the stored certificate keeps changing", q.N, q.Present)
 		}
+		if try > 0 {
+			a.serve.stored = a.claim.stored // here, and not in settle, which may run twice and compares with what was served
+		}
 		if err := l.serves.do(ctx, a); err != nil {
 			return bus.ActReply{}, fmt.Errorf("serving act %d of %s: %w", q.N, q.Present, &servingError{l.unserved(ctx, a, err)})
 		}

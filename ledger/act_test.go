@@ -7,11 +7,13 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/ledger/ledgertest"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
@@ -450,6 +452,69 @@ func TestANewKeySupersedesTheCertificate(t *testing.T) {
 	}
 	if len(certs) != 2 || certs[1].Supersedes != certs[0].Cert || certs[1].Cert != entry.Hash(renewed.Cert) {
 		t.Errorf("certificates %+v", certs)
+	}
+	b.check()
+}
+
+// Of two pairs for one act the first goes into the claim, and the act is served again with it; a pair of another session takes
+// its place, with a certificate that supersedes the other. At the verdict, whichever it is, the sealed key is erased. So it
+// is also on a database that runs every transaction twice.
+func TestASealedPairStaysUntilTheVerdict(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []ledgertest.Fault{ledgertest.None, ledgertest.Twice} {
+		b := newBench(t, spec{good: 2})
+		b.open(ledgertest.WithFaults(b.db, ledgertest.Every(1, fault)))
+		sealedPair(t, b)
+	}
+}
+
+func sealedPair(t *testing.T, b *bench) {
+	t.Helper()
+	b.l.serves.flights = 2
+	c := b.one()
+	pair := func(n string) *bus.Stored {
+		return &bus.Stored{Cert: []byte("cert " + n), Key: []byte("key " + n), Pair: []byte("sealed " + n)}
+	}
+	window := func(n string, s *bus.Stored) bus.ServeResult {
+		return bus.ServeResult{Window: []bus.Play{{APDU: []byte(n), SW: "9000"}}, State: []byte(n), Stored: s}
+	}
+	var asked []string
+	b.vault.asked = func(item bus.ServeItem) {
+		asked = append(asked, string(item.Stored.Pair))
+		clear(b.vault.given) // as if another vault served each time, which knows nothing of the answers before
+	}
+	b.vault.say(c, window("1", pair("1")), window("2", pair("2")), window("1", nil))
+	q, nested := b.begin(c, b.at(0)), false
+	b.vault.serving = func(entry.Claim, entry.Act) {
+		if !nested {
+			nested = true
+			b.act(q)
+		}
+	}
+	if got := b.act(q); string(got.Window[0].APDU) != "1" || !slices.Equal(asked, []string{"", "", "sealed 1"}) {
+		t.Errorf("served with %q, asked with %q", got.Window[0].APDU, asked)
+	}
+	kept := func(sealed string) int64 {
+		return b.raw(`SELECT COUNT(*) FROM claim WHERE pair = $1`, []byte(sealed))
+	}
+	if n := kept("sealed 1"); n != 1 {
+		t.Errorf("%d claims with the first pair", n)
+	}
+	b.vault.say(c, window("3", pair("3")))
+	b.act(b.begin(c, b.at(0)))
+	if n := kept("sealed 3"); n != 1 || b.kinds()[entry.KindCertificate] != 2 {
+		t.Errorf("%d claims with the pair of the second session, %d certificates", n, b.kinds()[entry.KindCertificate])
+	}
+	b.makeGood(c, 0)
+	lost := b.one()
+	b.vault.say(lost, window("4", pair("4")))
+	b.act(b.begin(lost, b.at(1)))
+	if n := kept("sealed 4"); n != 1 {
+		t.Errorf("%d claims with the pair of the second chip", n)
+	}
+	b.makeLost(lost, 1)
+	if n := b.raw(`SELECT COUNT(*) FROM claim WHERE pair IS NOT NULL`); n != 0 {
+		t.Errorf("%d sealed keys are left after the verdicts", n)
 	}
 	b.check()
 }

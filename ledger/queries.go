@@ -39,18 +39,18 @@ const (
 	sqlAddReel = `INSERT INTO reel (reel, file_hash, product, count, created) VALUES ($1, $2, $3, $4, $5)`
 	sqlAddChip = `INSERT INTO chip (chip, reel, twin) VALUES ($1, $2, FALSE) ON CONFLICT DO NOTHING`
 
-	claimColumns    = `lot, unit, gen, eid_index, eid, chip, state, seq, loss_seq, outcome_seq, cert, cert_key, ki, sessions, failures, last_counter, line, head, number`
+	claimColumns    = `lot, unit, gen, eid_index, eid, chip, state, seq, loss_seq, outcome_seq, cert, cert_key, ki, pair, sessions, failures, last_counter, line, head, number`
 	sqlClaimOfChip  = `SELECT ` + claimColumns + ` FROM claim WHERE chip = $1`
 	sqlClaim        = `SELECT ` + claimColumns + ` FROM claim WHERE lot = $1 AND unit = $2 AND gen = $3`
 	sqlClaimsByEID  = `SELECT ` + claimColumns + ` FROM claim WHERE eid = $1`
 	sqlClaimsOfUnit = `SELECT ` + claimColumns + ` FROM claim WHERE lot = $1 AND unit = $2 ORDER BY gen`
-	sqlAddClaim     = `INSERT INTO claim (` + claimColumns + `) VALUES ($1, $2, $3, $4, $5, $6, 'open', $7, $8, 0, NULL, NULL, NULL, 1, 0, 0, $9, $10, $11)`
+	sqlAddClaim     = `INSERT INTO claim (` + claimColumns + `) VALUES ($1, $2, $3, $4, $5, $6, 'open', $7, $8, 0, NULL, NULL, NULL, NULL, 1, 0, 0, $9, $10, $11)`
 	sqlClaimSession = `UPDATE claim SET sessions = sessions + 1, line = $4, head = $5, number = $6 WHERE lot = $1 AND unit = $2 AND gen = $3`
 	sqlClaimCounter = `UPDATE claim SET last_counter = $4 WHERE lot = $1 AND unit = $2 AND gen = $3 AND last_counter < $4`
 	sqlClaimFailed  = `UPDATE claim SET failures = failures + 1 WHERE lot = $1 AND unit = $2 AND gen = $3`
-	sqlClaimCert    = `UPDATE claim SET cert = $4, cert_key = $5 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'open' AND (cert_key IS NULL OR cert_key <> $5)`
+	sqlClaimCert    = `UPDATE claim SET cert = $4, cert_key = $5, pair = $6 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'open' AND (cert_key IS NULL OR cert_key <> $5)`
 	sqlClaimKi      = `UPDATE claim SET ki = $4 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'open' AND ki IS NULL`
-	sqlClaimEnd     = `UPDATE claim SET state = $4, outcome_seq = $5 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'open'`
+	sqlClaimEnd     = `UPDATE claim SET state = $4, outcome_seq = $5, pair = NULL WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'open'`
 
 	sqlAddLost  = `INSERT INTO lost_unit (lot, unit, gen) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
 	sqlNextLost = `SELECT unit, gen FROM lost_unit WHERE lot = $1 ORDER BY unit LIMIT 1`

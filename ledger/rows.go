@@ -34,7 +34,7 @@ type claimRow struct {
 func scanClaim(row sqldb.Row) (c claimRow, err error) {
 	var eid, chip []byte
 	err = row.Scan((*string)(&c.lot), (*uint32)(&c.unit), (*uint8)(&c.gen), (*uint32)(&c.index), &eid, &chip, (*string)(&c.state), &c.seq, &c.lossSeq, &c.outcome,
-		&c.stored.Cert, &c.stored.Key, &c.stored.Ki, &c.sessions, &c.failures, &c.counter, (*string)(&c.at.Line), &c.at.Head, &c.at.Number)
+		&c.stored.Cert, &c.stored.Key, &c.stored.Ki, &c.stored.Pair, &c.sessions, &c.failures, &c.counter, (*string)(&c.at.Line), &c.at.Head, &c.at.Number)
 	if err != nil {
 		return c, err
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -60,7 +61,7 @@ func (a *act) window(ctx context.Context, b *Batch) error {
 			return err
 		}
 		if !kept {
-			a.serve.stored, a.again = a.claim.stored, true // another certificate for this key, or another Ki, was first: serve with that one
+			a.again = true // another certificate for this key, another pair or another Ki was first: serve with that one
 			return nil
 		}
 	}
@@ -98,10 +99,14 @@ func (a *act) storeKi(ctx context.Context, b *Batch, ki []byte) (bool, error) {
 	return string(c.stored.Ki) == string(ki), nil
 }
 
-// storeCertificate puts a certificate into the claim by compare-and-set on its key, and logs it with what it supersedes.
+// storeCertificate puts a certificate into the claim by compare-and-set on its key, and logs it with what it supersedes. The
+// sealed private key of a pair from the HSM goes with it, until the verdict.
 func (a *act) storeCertificate(ctx context.Context, b *Batch, s bus.Stored) (bool, error) {
 	c := a.claim
-	n, err := b.Exec(ctx, sqlClaimCert, string(c.lot), int64(c.unit), int64(c.gen), s.Cert, s.Key)
+	if len(s.Pair) > 0 && !bytes.Equal(c.stored.Key, a.serve.stored.Key) {
+		return bytes.Equal(c.stored.Cert, s.Cert), nil // the same act was served twice at once: the pair that was first goes to the chip
+	}
+	n, err := b.Exec(ctx, sqlClaimCert, string(c.lot), int64(c.unit), int64(c.gen), s.Cert, s.Key, s.Pair)
 	if err != nil {
 		return false, fmt.Errorf("storing the certificate of chip %s: %w", c.chip, err)
 	}

@@ -40,6 +40,13 @@ func (w *world) verify() (audit.Report, error) {
 
 func (w *world) claim(u perso.Unit, chip uint32) *Unit { return w.lot.Claim(u, 0, 0, Chip(chip)) }
 
+// injecting is another lot, whose chips are given their keys.
+func (w *world) injecting() *Lot {
+	r := w.NewRelease("L2", 1, 2, 1)
+	r.KeyOrigin = "hsm"
+	return w.Admit(r, "prod", "sec")
+}
+
 func (w *world) good(u perso.Unit, chip uint32) *Unit {
 	c := w.claim(u, chip)
 	c.Run()
@@ -187,6 +194,13 @@ func sessionFrauds() []fraud {
 func recordFrauds() []fraud {
 	return []fraud{
 		{"certificate replaced silently", "I5", "(certificate)", "supersedes", func(w *world) { c := w.claim(0, 1); c.Certify("a"); c.Cert = [32]byte{}; c.Certify("b") }},
+		{"second key pair in one session", "I5", "(certificate)", "given its key", func(w *world) {
+			c := w.injecting().Claim(0, 0, 0, Chip(77))
+			c.Act("identify")
+			c.Certify("a")
+			c.Certify("b")
+		}},
+		{"key pair without a session", "I5", "(certificate)", "given its key", func(w *world) { w.injecting().Claim(0, 0, 0, Chip(77)).Certify("a") }},
 		{"certificate after the end", "I1", "(certificate)", "ended", func(w *world) { w.good(0, 1).Certify("b") }},
 		{"certificate for another EID", "I1", "(certificate)", "not the claim's", func(w *world) {
 			c := w.good(0, 1)

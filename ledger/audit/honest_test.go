@@ -105,6 +105,17 @@ func chipTroubles() map[string]func(*world) {
 			c.Serve(c.Ask("proof"), "good")
 			c.End(perso.VerdictGood, perso.ReasonNone)
 		},
+		"chip given another key in another session": func(w *world) {
+			c := w.injecting().Claim(0, 0, 0, Chip(77))
+			c.Act("identify")
+			c.Certify("first")
+			c.Reopen()
+			c.Act("identify")
+			c.Certify("second")
+			c.Act("written")
+			c.Serve(c.Ask("proof"), "good")
+			c.End(perso.VerdictGood, perso.ReasonNone)
+		},
 		"answer lost, served again": func(w *world) {
 			c := w.claim(0, 1)
 			a := c.Act("identify")

@@ -23,6 +23,9 @@ type lot struct {
 	closing, ending          [32]byte // hashes of the close, and of the order to destroy the key
 }
 
+// injects says whether the lot's chips are given their keys.
+func (l *lot) injects() bool { return l.release != nil && l.release.KeyOrigin == "hsm" }
+
 // release lets a lot be made: signed by two officers, in force, and over identities that no other lot has (I1, I7).
 func (a *auditor) release(e entry.Statement) {
 	if e.Lot == "" || a.lots[e.Lot] != nil {

@@ -33,7 +33,7 @@ type history struct {
 	lists    map[[32]byte]bool
 
 	stock, orders, refused, alarms, exports, bins uint64
-	receipts, repeats, newer                      uint64
+	receipts, repeats, newer, superseded          uint64
 	never, unplayed, elsewhere                    broken // acts after which nothing came
 }
 
@@ -156,6 +156,7 @@ func (a *auditor) summarize() {
 	a.report.Facts = []Fact{
 		{"orders accepted", a.orders}, {"orders refused", a.refused}, {"chips received", a.stock}, {"lots released", uint64(len(a.lots))},
 		{"claims", claims}, {"units good", good}, {"units lost, their EIDs retired", lost}, {"units open", open},
+		{"certificates in place of an earlier one", a.superseded},
 		{"sessions", uint64(len(a.sessions))}, {"acts", uint64(len(a.acts))},
 		{"acts that the vault never answered", a.never.count}, {"acts whose script no logged answer followed", a.unplayed.count},
 		{"acts of lots whose receipts are not in this bundle", a.elsewhere.count}, {"receipts", a.receipts},

@@ -18,6 +18,8 @@ type claim struct {
 	session perso.Session // the latest
 	cert    [32]byte
 	inGood  uint32 // times its chip was put into the good bin
+
+	certified perso.Session // the session that its certificate was logged in
 }
 
 // claim binds identity and chip: one chip per identity, one identity per chip, an EID never twice (I1), within what was
@@ -96,8 +98,13 @@ func (a *auditor) certificate(e entry.Certificate) {
 		a.bad("I1", "EID %s is not the claim's", e.EID)
 	case e.Supersedes != c.cert:
 		a.bad("I5", "it supersedes %x, on record is %x", e.Supersedes, c.cert)
+	case c.lot.injects() && (c.session == perso.Session{} || c.certified == c.session):
+		a.bad("I5", "session %s of a chip that is given its key has no act, or a certificate before", c.session)
 	}
-	c.cert = e.Cert
+	if c.cert != [32]byte{} {
+		a.superseded++
+	}
+	c.cert, c.certified = e.Cert, c.session
 }
 
 // outcome ends a claim. Good needs the vault's word for the session (checked against the receipts later).

@@ -177,6 +177,128 @@ func TestProofOfPossession(t *testing.T) {
 	}
 }
 
+// givenPair is the key pair of a small number, which is easily told apart.
+func givenPair(t testing.TB, n byte) (scalar, point []byte) {
+	t.Helper()
+	scalar = append(make([]byte, scalarBytes-1), n)
+	key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), scalar)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if point, err = key.PublicKey.Bytes(); err != nil {
+		t.Fatal(err)
+	}
+	return scalar, point
+}
+
+// store sends the last block of data groupings that fit one.
+func (l *line) store(want apdu.SW, data []byte) {
+	l.t.Helper()
+	all := blocks(data)
+	l.in(want, hex.EncodeToString(all[len(all)-1]))
+}
+
+func (l *line) givePair(want apdu.SW, n byte) {
+	l.t.Helper()
+	scalar, point := givenPair(l.t, n)
+	l.store(want, dgi(dgiPair, []byte{curveP256}, l.dek(scalar), point))
+}
+
+// prove has the chip sign with the pair that it has, and checks that it is the pair of a number; 0 is none.
+func (l *line) prove(n byte) {
+	l.t.Helper()
+	challenge := bytes.Repeat([]byte{0xC4}, challengeBytes)
+	command := hex.EncodeToString(command("80468100", tlv.Encode(tagChallenge, challenge)))
+	if n == 0 {
+		l.in(apdu.SWConditions, command)
+		return
+	}
+	_, point := givenPair(l.t, n)
+	answer := l.in(apdu.SWOK, command)
+	if l.cost.ECC == 0 {
+		l.t.Error("it cost no point multiplication")
+	}
+	if again := l.in(apdu.SWOK, command); !bytes.Equal(again, answer) {
+		l.t.Error("proving changed something")
+	}
+	shown, _, err := tlv.FindPath(answer, tagPublicKey, tagPoint)
+	if err != nil || !bytes.Equal(shown, point) {
+		l.t.Errorf("public key %X, %v", shown, err)
+	}
+	signature, _, _ := tlv.FindPath(answer, tagSignature)
+	der, err := tlv.RawToECDSASig(signature)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	key, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	digest := sha256.Sum256(slices.Concat([]byte("PERSO-POP"), challenge, point))
+	if !ecdsa.VerifyASN1(key, digest[:], der) {
+		l.t.Error("the proof of possession does not verify")
+	}
+}
+
+// TestGivenKeyPairRefused: the chip takes no pair that does not belong together.
+func TestGivenKeyPairRefused(t *testing.T) {
+	t.Parallel()
+	l := newLine(t, newChip(t, &Memory{}))
+	l.open(testKeys(0x40), 0, scp.LevelAll)
+	l.secure(forPerso(aidECASD))
+	scalar, point := givenPair(t, 3)
+	_, other := givenPair(t, 4)
+	off := bytes.Clone(point)
+	off[pointBytes-1] ^= 1
+	for name, c := range map[string]struct {
+		curve           byte
+		private, public []byte
+		want            apdu.SW
+	}{
+		"another curve":   {3, l.dek(scalar), point, apdu.SWWrongData},
+		"off the curve":   {0, l.dek(scalar), off, apdu.SWWrongData},
+		"compressed":      {0, l.dek(scalar), append([]byte{2}, point[1:]...), apdu.SWWrongData},
+		"another's key":   {0, l.dek(scalar), other, apdu.SWSecurity},
+		"zero":            {0, l.dek(make([]byte, scalarBytes)), point, apdu.SWSecurity},
+		"order":           {0, l.dek(elliptic.P256().Params().N.Bytes()), point, apdu.SWSecurity},
+		"in the clear":    {0, scalar, point, apdu.SWSecurity},
+		"short":           {0, l.dek(scalar)[:16], point, apdu.SWWrongData},
+		"no public key":   {0, l.dek(scalar), nil, apdu.SWWrongData},
+		"one byte behind": {0, l.dek(scalar), append(bytes.Clone(point), 0), apdu.SWWrongData},
+	} {
+		t.Log(name)
+		l.store(c.want, dgi(dgiPair, []byte{c.curve}, c.private, c.public))
+		l.prove(0)
+	}
+}
+
+// TestGivenKeyPair: the chip signs with the pair that it was given last, which alone can have a certificate, and keeps it
+// once it is personalized.
+func TestGivenKeyPair(t *testing.T) {
+	t.Parallel()
+	l := newLine(t, newChip(t, &Memory{}))
+	l.open(testKeys(0x40), 0, scp.LevelAll)
+	l.secure(forPerso(aidECASD))
+	l.prove(0)
+	l.givePair(apdu.SWOK, 3)
+	l.prove(3)
+	certificateFor := func(n byte) []byte { _, point := givenPair(t, n); return certificate(point) }
+	read := hex.EncodeToString(command("80E29100", tlv.Encode(tagTagList, unhex("7F21"))))
+	l.store(apdu.SWWrongData, objects(tagCertificate, certificateFor(4)))
+	l.store(apdu.SWOK, objects(tagCertificate, certificateFor(3)))
+	if len(l.in(apdu.SWOK, read)) == 0 {
+		t.Error("the certificate is not there")
+	}
+	l.givePair(apdu.SWOK, 5)
+	if left := l.in(apdu.SWOK, read); len(left) > 0 {
+		t.Errorf("a new pair leaves the certificate of the old one: %X", left)
+	}
+	l.store(apdu.SWOK, objects(tagEID, bytes.Repeat([]byte{0x89}, eidBytes), tagCertificate, certificateFor(5)))
+	l.in(apdu.SWOK, "80F0400F10"+hex.EncodeToString([]byte(aidECASD))+"00")
+	l.givePair(apdu.SWConditions, 3)
+	l.prove(5)
+}
+
 func TestAuthenticate(t *testing.T) {
 	t.Parallel()
 	c, nvm := finished(t)

@@ -92,6 +92,8 @@ func (c *Chip) groupings(d domain, groups []tlv.DGI) (all changes, sw apdu.SW) {
 			sw = c.profileGrouping(&all, d, g)
 		case g.ID == dgiObjects:
 			sw = c.objectGrouping(&all, d, g.Value)
+		case d == domECASD && g.ID == dgiPair:
+			sw = c.pairGrouping(&all, g.Value)
 		case d == domISDR && g.ID == dgiAddressing && len(g.Value) > 0:
 			all.put(cellOf(d, kindData, tagAddressing), g.Value...)
 			sw = apdu.SWOK

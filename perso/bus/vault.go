@@ -71,6 +71,7 @@ type Stored struct {
 	Cert []byte `cbor:"1,keyasint,omitempty"` // whole 7F21 of the current key pair
 	Key  []byte `cbor:"2,keyasint,omitempty"` // its public point, 65 bytes
 	Ki   []byte `cbor:"3,keyasint,omitempty"` // random Ki, sealed for this claim (keygen/KEYTREE.md)
+	Pair []byte `cbor:"4,keyasint,omitempty"` // private key of Key where the HSM made it, sealed for one session; gone at the verdict
 }
 
 // CustomerKi is a unit's row in the file of Ki that the customer sent, with its proof in the released file.

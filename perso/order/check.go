@@ -56,6 +56,8 @@ func (c *checker) product() {
 		c.fault("product", hint, "the product %q is not in the catalogue", sku)
 	case !p.Makeable:
 		c.fault("product", "", "the product %q cannot be made: %s", sku, p.Reason)
+	case c.order.KeyOrigin != "" && c.order.KeyOrigin != KeyOrigin(p.KeyOrigin):
+		c.fault("key_origin", fmt.Sprintf("order %q, or another product", p.KeyOrigin), "is %q, but chips of product %q have keys of origin %q", c.order.KeyOrigin, sku, p.KeyOrigin)
 	case p.Family != product.EUICCM2M:
 		c.fault("product", "", "the product %q is of family %s; version %d of the order form orders %s only", sku, p.Family, fileVersion, product.EUICCM2M)
 	}
@@ -64,9 +66,6 @@ func (c *checker) product() {
 // making refuses what the order form knows and this release of the vault does not make.
 func (c *checker) making() {
 	c.customerKi()
-	if k := c.order.KeyOrigin; k != "" && k != KeyCard {
-		c.fault("key_origin", fmt.Sprintf("order %q", KeyCard), "this release of the vault does not make certificate keys of origin %q", k)
-	}
 	if l := c.order.TransportKey.Layout; l != "" && !l.AES() {
 		c.fault("transport_key", fmt.Sprintf("order %q or %q", k4.AESECB, k4.AESCBC), "this release of the vault holds no transport keys of layout %q", l)
 	}

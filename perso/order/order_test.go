@@ -25,7 +25,7 @@ const deploy = "../../deploy"
 // shipped is the catalogue as delivered. The script is not read here, so any content stands for it.
 func shipped(t testing.TB) Catalogue {
 	t.Helper()
-	files := fstest.MapFS{"m2m-200s.script": {}}
+	files := fstest.MapFS{"m2m-200s.script": {}, "m2m-200-inject.script": {}}
 	paths, err := filepath.Glob(deploy + "/products/*.json")
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func faultsOf(t testing.TB, err error) FaultList {
 func TestSamplesAreAccepted(t *testing.T) {
 	t.Parallel()
 	cat := shipped(t)
-	for name, want := range map[string][2]uint64{"bootstrap-1000.json": {1000, 60}, "small-20.json": {20, 4}, "random-ki-20.json": {20, 4}, "customer-ki-20.json": {20, 4}} {
+	for name, want := range map[string][2]uint64{"bootstrap-1000.json": {1000, 60}, "small-20.json": {20, 4}, "random-ki-20.json": {20, 4}, "customer-ki-20.json": {20, 4}, "injected-key-20.json": {20, 4}} {
 		o, err := Intake(strings.NewReader(sample(t, name)), cat)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -88,6 +88,7 @@ func parseMaking(top *form.Object, p *Product) {
 	p.ChipID = form.Field(top, "chip_id", form.OneOf(ChipIDKDD, ChipIDCPLC, ChipIDOSCommand, ChipIDNone))
 	p.Proof = form.List(top, "proof", form.OneOf(ProofReopen, ProofReadback, ProofAuthenticate, ProofSignature))
 	p.AuthProof = form.Field(top, "auth_proof", form.OneOf(AuthAUTS, AuthRES, AuthNone))
+	p.KeyOrigin = form.FieldOr(top, "key_origin", KeyCard, form.OneOf(KeyCard, KeyHSM))
 	p.Script = form.Field(top, "script", parseScriptName)
 	p.ISDKVN = form.Field(top, "isd_kvn", parseHexByte)
 
@@ -171,6 +172,9 @@ func checkMaking(top *form.Object, p Product) {
 	}
 	if p.Proves(ProofSignature) && !p.Family.EUICC() && !top.Faulty("family") {
 		top.Fault("proof", fmt.Sprintf("a %s product has no eUICC key to sign with", p.Family), "")
+	}
+	if p.KeyOrigin == KeyHSM && !p.Proves(ProofSignature) && !top.Faulty("proof") {
+		top.Fault("proof", "a chip that is given its key must prove that it has it", fmt.Sprintf("add %q", ProofSignature))
 	}
 	if p.Family.EUICC() && p.ChipID == ChipIDNone {
 		top.Fault("chip_id", "an eUICC must say which chip it is: its EID is bound to it", "")

@@ -117,6 +117,15 @@ const (
 	AuthNone AuthProof = "none"
 )
 
+// KeyOrigin says who makes the eUICC's key pair, as the chip and its script can do it.
+type KeyOrigin string
+
+// The origins.
+const (
+	KeyCard KeyOrigin = "card" // the chip makes its pair and proves that it has it
+	KeyHSM  KeyOrigin = "hsm"  // the chip makes none and is given one
+)
+
 // Product is one kind of chip. Fields that a product does not have are zero.
 type Product struct {
 	SKU           SKU
@@ -133,6 +142,7 @@ type Product struct {
 	ChipID    ChipIDSource
 	Proof     []Proof // read only
 	AuthProof AuthProof
+	KeyOrigin KeyOrigin
 	Script    string // file in the catalogue's folder
 	Factory   Factory
 	ISDKVN    byte // key version number of the ISD's own keyset, 01 to 7F

@@ -37,6 +37,7 @@ func StandardCatalogue(smsrAddrLen, certLen int) Catalogue {
 		VarStamp:        {Len: 32}, // marks the chip as the claim's own
 		"SMSR.ADDR":     {Len: smsrAddrLen},
 		"CERT":          {Len: certLen},
+		"ECASD.PUB":     {Len: 65}, // public key of ECASD.KEY, uncompressed
 		"POP.CHALLENGE": {Len: 16},
 		"AUTH.RAND":     {Len: 16},
 		"AUTH.AUTN":     {Len: 16},
@@ -50,6 +51,8 @@ func StandardCatalogue(smsrAddrLen, certLen int) Catalogue {
 		"AID.LOADFILE": {Len: aid},
 		"AID.MODULE":   {Len: aid},
 		"AID.USIM":     {Len: aid},
+
+		"ECASD.KEY": {Len: 32, Secret: true}, // private key on P-256, for a chip that makes none
 
 		"KI":      {Len: key, Secret: true},
 		"OPC":     {Len: key, Secret: true},

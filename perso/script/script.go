@@ -205,7 +205,8 @@ func (s *Script) MaxAnswer() int {
 }
 
 // ReadOnly says whether the command changes nothing on the chip but what is selected. STORE DATA counts when it asks for
-// an answer (P1 b1), which is how a script reads a security domain.
+// an answer (P1 b1), which is how a script reads a security domain, and GENERATE when it makes no pair but shows the one
+// that is there (ISO/IEC 7816-8 §5.1, P1 = 81).
 func (st *Step) ReadOnly() bool {
 	switch ins, p1 := st.Header[1], st.Header[2]; ins {
 	case insSelect, 0xB0, 0xB2, 0xC0, 0xCA, 0xCB, 0xF2:
@@ -214,6 +215,8 @@ func (st *Step) ReadOnly() bool {
 		return p1 == installPerso
 	case insStoreData:
 		return p1&0x01 != 0
+	case insGenerate:
+		return p1 == generateNone
 	}
 	return false
 }
@@ -228,6 +231,7 @@ const (
 	insInstall    = 0xE6
 
 	installPerso = 0x20
+	generateNone = 0x81
 )
 
 // size is the number of bytes that segments stand for.

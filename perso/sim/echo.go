@@ -38,7 +38,7 @@ func (c *checker) echo() {
 
 // columns are what a person with the database could read and that came from elsewhere, two at a time.
 var columns = []string{`SELECT subject, body FROM log_entry`, `SELECT responses, state FROM verdict_due`, `SELECT command, answer FROM session`,
-	`SELECT cert, cert_key FROM claim`, `SELECT canonical, resolved FROM customer_order`}
+	`SELECT cert, cert_key FROM claim`, `SELECT ki, pair FROM claim`, `SELECT canonical, resolved FROM customer_order`}
 
 // secrets looks for what the chips really hold in everything that was said and stored (I2).
 func (c *checker) secrets() {
@@ -66,6 +66,9 @@ func (c *checker) secrets() {
 		return nil
 	})
 	if err == nil {
+		err = c.erased(ctx)
+	}
+	if err == nil {
 		err = os.WriteFile(filepath.Join(w.cfg.Dir, "heard"), all.Bytes(), 0o600)
 	}
 	if err != nil {
@@ -83,4 +86,18 @@ func (c *checker) secrets() {
 	if err != nil && len(needles) > 0 {
 		w.fail("I2", "looking for secrets: %v", err)
 	}
+}
+
+// erased says that no claim with a verdict has a sealed private key left.
+func (c *checker) erased(ctx context.Context) error {
+	return c.w.ledger.disk.View(ctx, func(tx ledgertest.Tx) error {
+		return tx.Each(ctx, func(r ledgertest.Row) error {
+			var unit int64
+			if err := r.Scan(&unit); err != nil {
+				return err
+			}
+			c.w.fail("I2", "unit %d has its verdict, and its private key still rests sealed", unit)
+			return nil
+		}, `SELECT unit FROM claim WHERE pair IS NOT NULL AND state <> 'open'`)
+	})
 }

@@ -133,7 +133,7 @@ func (w *World) catalogues(context.Context) error {
 	}
 	w.site.cat = ledger.Catalogues{Order: order.Catalogue{Products: products, Site: partners},
 		Scripts: os.DirFS(filepath.Join(w.cfg.Deploy, "products")), CertBytes: keygen.CertValueBytes}
-	p, ok := products.Get("m2m-200s-mff2")
+	p, ok := products.Get(product.SKU(cmp.Or(w.cfg.Product, "m2m-200s-mff2")))
 	if !ok {
 		return fmt.Errorf("the product is not in the catalogue")
 	}
@@ -158,7 +158,7 @@ func (w *World) genesis(ctx context.Context) error {
 
 // order takes an order in and releases it.
 func (w *World) order(ctx context.Context) error {
-	file, err := json.Marshal(map[string]any{"version": 1, "order": "SIM-1", "customer": "Demonstration Meters", "product": "m2m-200s-mff2",
+	file, err := json.Marshal(map[string]any{"version": 1, "order": "SIM-1", "customer": "Demonstration Meters", "product": string(w.site.product.SKU), "key_origin": string(w.site.product.KeyOrigin),
 		"quantity": w.cfg.Units, "spares": w.cfg.Spares, "remake": w.cfg.Remake, "ki_source": cmp.Or(w.cfg.KiSource, "derived"),
 		"eid": map[string]any{"first": "89049099002000000000000000000080"}, "iccid": map[string]any{"first": "8988001020001000004"},
 		"imsi": map[string]any{"first": "001010200100000", "mnc_digits": 2}, "auth": map[string]any{"algorithm": "milenage", "op_key": "op-demo-1"},

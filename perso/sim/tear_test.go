@@ -32,7 +32,20 @@ const maxTears = 90
 // after. The lot is made in either case, and the invariants hold throughout.
 func TestTearMatrix(t *testing.T) {
 	t.Parallel()
-	for _, c := range []tearCase{{cardsim.FaultTearBefore, false}, {cardsim.FaultTearAfter, false}, {cardsim.FaultTearBefore, true}, {cardsim.FaultTearAfter, true}} {
+	tearMatrix(t, "", tearCase{cardsim.FaultTearBefore, false}, tearCase{cardsim.FaultTearAfter, false},
+		tearCase{cardsim.FaultTearBefore, true}, tearCase{cardsim.FaultTearAfter, true})
+}
+
+// TestTearMatrixOfAGivenKey does so with the chip that makes no key pair: whenever it comes back, the certificate is for the
+// key that it has. (A dead one does not come back, whoever made its key.)
+func TestTearMatrixOfAGivenKey(t *testing.T) {
+	t.Parallel()
+	tearMatrix(t, injecting, tearCase{cardsim.FaultTearBefore, false}, tearCase{cardsim.FaultTearAfter, false})
+}
+
+func tearMatrix(t *testing.T, product string, cases ...tearCase) {
+	t.Helper()
+	for _, c := range cases {
 		t.Run(c.String(), func(t *testing.T) {
 			t.Parallel()
 			var rows []string
@@ -41,7 +54,7 @@ func TestTearMatrix(t *testing.T) {
 				if n > maxTears {
 					t.Fatal("the script never ends")
 				}
-				end := tearAt(t, c, n)
+				end := tearAt(t, product, c, n)
 				if end == "good at once" {
 					break // the script has no command n
 				}
@@ -76,9 +89,9 @@ func addRow(rows []string, n int, end string) []string {
 }
 
 // tearAt makes a lot of one unit. The first chip is torn at its nth command, the second one is sound.
-func tearAt(t *testing.T, c tearCase, n int) string {
+func tearAt(t *testing.T, product string, c tearCase, n int) string {
 	t.Helper()
-	cfg := Config{Seed: uint64(n), Units: 1, Spares: 1, Heads: 1, Chips: 2, Remake: "same-identity"}
+	cfg := Config{Seed: uint64(n), Units: 1, Spares: 1, Heads: 1, Chips: 2, Remake: "same-identity", Product: product}
 	cfg.Chip = func(index int, b *Blank) {
 		if index == 0 {
 			b.Faults = []cardsim.Fault{{Kind: c.kind, Contact: 1, APDU: uint32(n), Dead: c.dead}}

@@ -33,6 +33,7 @@ type Config struct {
 	Spares   uint64
 	Remake   string // same-identity or fresh-identity
 	KiSource string // derived when empty
+	Product  string // the first product when empty
 	Heads    uint16
 	Chips    int // on the first reel
 	Faults   Faults

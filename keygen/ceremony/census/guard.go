@@ -102,6 +102,9 @@ func (g *guard) DecryptECB(ctx context.Context, k hsm.Key, blocks []byte) ([]byt
 // Random draws from the token; it takes no key.
 func (g *guard) Random(ctx context.Context, n int) ([]byte, error) { return g.token.Random(ctx, n) }
 
+// CardPair makes a pair that is no key of the site: it takes none, and leaves none.
+func (g *guard) CardPair(ctx context.Context) (hsm.CardPair, error) { return g.token.CardPair(ctx) }
+
 // Seal uses a seal key.
 func (g *guard) Seal(ctx context.Context, k hsm.Key, plaintext secret.Bytes, aad []byte) ([]byte, error) {
 	if err := g.admit(k); err != nil {

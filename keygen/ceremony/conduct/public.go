@@ -2,8 +2,6 @@ package conduct
 
 import (
 	"context"
-	"crypto"
-	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
@@ -16,7 +14,6 @@ import (
 	"github.com/persoline/persoline/keygen/ceremony/census"
 	"github.com/persoline/persoline/keygen/ceremony/plan"
 	"github.com/persoline/persoline/keygen/certify"
-	"github.com/persoline/persoline/perso/cert"
 	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/statement/transcript"
 )
@@ -129,7 +126,7 @@ func (r *run) signRequest(ctx context.Context, a transcript.Act) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	key, err := certKey(pub)
+	key, err := certify.KeyOf(pub)
 	if err != nil {
 		return nil, err
 	}
@@ -138,17 +135,6 @@ func (r *run) signRequest(ctx context.Context, a transcript.Act) ([]byte, error)
 		return nil, err
 	}
 	return certify.SignRequest(ctx, certify.SignerOf(r.Token, k), q)
-}
-
-// certKey is a token's public key as certificates know it.
-func certKey(pub crypto.PublicKey) (cert.PublicKey, error) {
-	switch k := pub.(type) {
-	case *ecdsa.PublicKey:
-		return cert.FromECDSA(k)
-	case hsm.BrainpoolKey:
-		return cert.NewPublicKey(cert.BrainpoolP256r1, k[:])
-	}
-	return cert.PublicKey{}, fmt.Errorf("a %T is no key of certificates", pub)
 }
 
 func requestName(l transcript.Label) string {

@@ -52,7 +52,20 @@ func m2mCertificate(t *testing.T, p *certtest.PKI, eid id.EID, chip cert.PublicK
 
 func TestCertShow(t *testing.T) {
 	t.Parallel()
+	for curve, name := range map[cert.Curve]string{cert.P256: "cert-show.txt", cert.BrainpoolP256r1: "cert-show-brainpool.txt"} {
+		golden(t, name, showChain(t, writeChain(t, curve)))
+	}
 	dir := writeChain(t, cert.P256)
+	for name, want := range map[string]string{"text": "not a well-formed certificate", "none": "there is no "} {
+		if r := run(t, nil, nil, "cert", "show", filepath.Join(dir, name)); r.code != ExitFailed || !strings.Contains(r.err, want) {
+			t.Errorf("%s: exit %d, %s", name, r.code, r.err)
+		}
+	}
+}
+
+// showChain shows each file of a chain, and gives what is the same each time.
+func showChain(t *testing.T, dir string) string {
+	t.Helper()
 	var all strings.Builder
 	for _, name := range []string{"ci.pem", "eum", "euicc", "m2m"} {
 		r := run(t, nil, nil, "cert", "show", filepath.Join(dir, name))
@@ -71,12 +84,7 @@ func TestCertShow(t *testing.T) {
 			t.Errorf("%s: %v\n%s", name, err, r.out)
 		}
 	}
-	golden(t, "cert-show.txt", all.String())
-	for name, want := range map[string]string{"text": "not a well-formed certificate", "none": "there is no "} {
-		if r := run(t, nil, nil, "cert", "show", filepath.Join(dir, name)); r.code != ExitFailed || !strings.Contains(r.err, want) {
-			t.Errorf("%s: exit %d, %s", name, r.code, r.err)
-		}
-	}
+	return all.String()
 }
 
 func TestCertCheck(t *testing.T) {
@@ -134,17 +142,23 @@ func TestCertCheckPublished(t *testing.T) {
 		t.Skip("SKIP: PERSO_REFERENCE_DATA is not set: published certificates not checked")
 	}
 	set, bad := filepath.Join(root, "data", "sgp26_v1.5"), filepath.Join(root, "data", "sgp26_invalid")
-	check := func(want int, euicc string) {
-		t.Helper()
-		r := run(t, nil, nil, "cert", "check", "--at", "2027-01-01", "--ci", filepath.Join(set, "CertificateIssuer", "CERT_CI_ECDSA_NIST.pem"),
-			"--eum", filepath.Join(set, "EUM", "CERT_EUM_ECDSA_NIST.der"), "--euicc", euicc)
-		if r.code != want {
-			t.Errorf("%s: exit %d, want %d\n%s%s", euicc, r.code, want, r.out, r.err)
+	under := func(curve string) func(want int, euicc string) {
+		return func(want int, euicc string) {
+			t.Helper()
+			r := run(t, nil, nil, "cert", "check", "--at", "2027-01-01", "--ci", filepath.Join(set, "CertificateIssuer", "CERT_CI_ECDSA_"+curve+".pem"),
+				"--eum", filepath.Join(set, "EUM", "CERT_EUM_ECDSA_"+curve+".der"), "--euicc", euicc)
+			if r.code != want {
+				t.Errorf("%s under the EUM of %s: exit %d, want %d\n%s%s", euicc, curve, r.code, want, r.out, r.err)
+			}
 		}
 	}
-	check(ExitOK, filepath.Join(set, "eUICC", "CERT_EUICC_ECDSA_NIST.der"))
+	check, checkBrainpool := under("NIST"), under("BRP")
+	nist, brainpool := filepath.Join(set, "eUICC", "CERT_EUICC_ECDSA_NIST.der"), filepath.Join(set, "eUICC", "CERT_EUICC_ECDSA_BRP.der")
+	check(ExitOK, nist)
 	check(ExitOK, filepath.Join(root, "data", "synthetic_eis", "cert_ecasd_ecka_synthetic.hex"))
-	check(ExitRefuted, filepath.Join(set, "eUICC", "CERT_EUICC_ECDSA_BRP.der"))
+	check(ExitRefuted, brainpool)
+	checkBrainpool(ExitOK, brainpool)
+	checkBrainpool(ExitRefuted, nist)
 	files, err := filepath.Glob(filepath.Join(bad, "CERT_EUICC_*"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no invalid certificates: %v", err)

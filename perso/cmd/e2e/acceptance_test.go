@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -39,11 +40,7 @@ const (
 // log that nobody else looks at then.
 func TestAcceptance(t *testing.T) {
 	hsmtest.RequireSoftHSM(t)
-	f := makeFactory(t)
-	for _, judge := range []struct {
-		name string
-		sees func(*testing.T, *factory)
-	}{
+	judged(t, makeFactory(t, nil), []judge{
 		{"Identities", identities},
 		{"EISForm", eisForm}, {"EISContent", eisContent}, {"EISByXMLLintAndOpenSSL", eisByXMLLint}, {"EISByJava", eisByJava},
 		{"ChipCertificates", chipCertificates},
@@ -51,10 +48,30 @@ func TestAcceptance(t *testing.T) {
 		{"Canary", canaries}, {"NoCoreDump", noCoreDump},
 		{"Bundle", bundleVerifies}, {"BundleFlips", bundleFlips}, {"BundleByCommand", bundleByCommand},
 		{"BadOrders", badOrders}, {"Trace", traces},
-	} {
-		t.Run(judge.name, func(t *testing.T) {
+	})
+}
+
+// TestAcceptanceOfGivenKeys makes a lot of chips that are given their key pairs. Those look at it who see a difference.
+func TestAcceptanceOfGivenKeys(t *testing.T) {
+	hsmtest.RequireSoftHSM(t)
+	f := makeFactory(t, map[string]any{"product": "m2m-200-inject-mff2", "key_origin": "hsm"})
+	judged(t, f, []judge{
+		{"Identities", identities}, {"EISContent", eisContent}, {"ChipCertificates", chipCertificates}, {"Authentication", authentication},
+		{"Canary", canaries}, {"Bundle", bundleVerifies}, {"Trace", traces},
+	})
+}
+
+type judge struct {
+	name string
+	sees func(*testing.T, *factory)
+}
+
+func judged(t *testing.T, f *factory, judges []judge) {
+	t.Helper()
+	for _, j := range judges {
+		t.Run(j.name, func(t *testing.T) {
 			t.Parallel()
-			judge.sees(t, f)
+			j.sees(t, f)
 		})
 	}
 }
@@ -69,11 +86,14 @@ type factory struct {
 	chips []chip // all that lie in bins
 }
 
-func makeFactory(t *testing.T) *factory {
+// makeFactory makes the lot of the sample order, with these fields changed.
+func makeFactory(t *testing.T, change map[string]any) *factory {
 	t.Helper()
 	f := newFactory(t)
 	order := filepath.Join(filepath.Dir(f.cwd), "order.json")
-	writeOrder(t, f, order, map[string]any{"order": orderID, "quantity": quantity, "spares": spares})
+	fields := map[string]any{"order": orderID, "quantity": quantity, "spares": spares}
+	maps.Copy(fields, change)
+	writeOrder(t, f, order, fields)
 	f.demo(t, order)
 	return f
 }

@@ -1,6 +1,7 @@
 -- One chip's way: claim, sessions, acts.
 
--- A claim is a unit in one generation on one chip. An EID and a chip appear once for ever (I1).
+-- A claim is a unit in one generation on one chip. An EID and a chip appear once for ever (I1). pair is the private key of
+-- cert_key where the HSM made it, sealed for one session; no verdict leaves it there.
 CREATE TABLE IF NOT EXISTS claim (
   lot          TEXT   NOT NULL,
   unit         BIGINT NOT NULL CHECK (unit >= 0),
@@ -15,6 +16,7 @@ CREATE TABLE IF NOT EXISTS claim (
   cert         BYTEA,
   cert_key     BYTEA,
   ki           BYTEA,
+  pair         BYTEA  CHECK (pair IS NULL OR state = 'open'),
   eis_sig      BYTEA,
   sessions     BIGINT NOT NULL CHECK (sessions >= 0),
   failures     BIGINT NOT NULL CHECK (failures >= 0),
