@@ -151,7 +151,7 @@ func opened[A any](t testing.TB, answer []byte) A {
 }
 
 func (r *rig) request(at *membus.Bus, verb string, q []byte) []byte {
-	answer, err := at.Request(context.Background(), bus.VaultSubject(verb), q)
+	answer, err := at.Request(context.Background(), bus.VaultSubject(r.cfg.Name, verb), q)
 	if err != nil {
 		r.t.Fatal(err)
 	}

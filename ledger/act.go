@@ -67,6 +67,10 @@ func (l *Ledger) Act(ctx context.Context, q bus.ActRequest) (bus.ActReply, error
 	if err != nil {
 		return bus.ActReply{}, err
 	}
+	d, err := l.doorOf(ctx, lt)
+	if err != nil {
+		return bus.ActReply{}, err
+	}
 	a := &act{l: l, lot: lt, q: q}
 	if err := a.read(); err != nil {
 		return bus.ActReply{}, bus.Refuse(bus.FaultBadMessage, "act %d of %s: %v", q.N, q.Present, err)
@@ -82,7 +86,7 @@ func (l *Ledger) Act(ctx context.Context, q bus.ActRequest) (bus.ActReply, error
 		if try == maxServeTries {
 			return bus.ActReply{}, bus.Refuse(bus.FaultBusy, "act %d of %s: the stored certificate keeps changing", q.N, q.Present)
 		}
-		if err := l.serves.do(ctx, a); err != nil {
+		if err := d.serves.do(ctx, a); err != nil {
 			return bus.ActReply{}, fmt.Errorf("serving act %d of %s: %w", q.N, q.Present, &servingError{err})
 		}
 		// COMMIT POINT 2: certificate and outcome are durable before the line hears of them (I4).

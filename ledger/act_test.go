@@ -383,7 +383,7 @@ func TestVaultAnswersTooFew(t *testing.T) {
 func TestCertificateOfTheFirstCounts(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, spec{good: 2})
-	b.l.serves.flights = 2
+	b.l.doors[0].serves.flights = 2
 	q := b.begin(b.one(), b.at(0))
 	var inner bus.ActReply
 	nested := false
