@@ -13,14 +13,18 @@ import (
 // vaults with one lot would each hold half of its receipts, and could each make all of it (I1, I7).
 func (a *auditor) assigned(e entry.Statement) {
 	l := a.lots[e.Lot]
-	if l == nil || l.vault != "" || l.claims > 0 {
-		a.bad("I1", "lot %q was not released, was assigned before, or was begun before it was assigned", e.Lot)
+	if l == nil || l.vault != "" {
+		a.bad("I1", "lot %q was not released, or was assigned before", e.Lot)
 		return
 	}
 	path := layout.Statement(e.Hash)
 	word, err := a.assignment(path, e)
-	if err == nil && word.Release != l.hash {
+	switch {
+	case err != nil:
+	case word.Release != l.hash:
 		err = errors.New("it names another release")
+	case l.claims > 0 && word.Vault != a.logVault: // begun while the log vault was the only one, it stays there
+		err = errors.New("the lot was begun before, so it is the log vault's")
 	}
 	if err != nil {
 		a.find(path, "I1", "%v", err)

@@ -19,9 +19,9 @@ func BenchmarkFactory(b *testing.B) {
 	}
 	log, s := slog.New(slog.DiscardHandler), f.Site
 	start(b, func(ctx context.Context) error { return s.ServeBus(ctx, log) })
-	start(b, func(ctx context.Context) error { return s.ServeVault(ctx, log) })
+	start(b, func(ctx context.Context) error { return s.ServeVault(ctx, "", log) })
 	start(b, func(ctx context.Context) error { return s.ServeLedger(ctx, log) })
-	start(b, func(ctx context.Context) error { return s.ServeFarm(ctx, log) })
+	start(b, func(ctx context.Context) error { return s.ServeFarm(ctx, "", log) })
 	start(b, func(ctx context.Context) error { return s.ServeLine(ctx, lineName, log) })
 	ctx := b.Context()
 	if err := f.Connect(ctx); err != nil {

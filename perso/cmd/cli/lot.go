@@ -120,6 +120,12 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 	row("order", "%s", s.Order)
 	row("state", "%s at %s", s.State, clock(s.Now))
 	row("released", "%s", clock(s.Released))
+	if s.Vault != "" {
+		row("vault", "%s", s.Vault)
+	}
+	if s.Waits != "" {
+		row("waits", "%s", s.Waits)
+	}
 	if !s.Completed.IsZero() {
 		row("completed", "%s", clock(s.Completed))
 	}
