@@ -76,17 +76,20 @@ func TestLotBelongsToOneVault(t *testing.T) {
 	if err != nil || word.Vault != "V2" || word.Lot != testLot {
 		t.Fatal(word, err)
 	}
-	forged := bytes.Replace(word.Assigned, []byte("V2"), []byte("V3"), 1)
 	other := p.later(1)
 	other.Lot = "LOT-2"
 	hers, err := p.assign(other, "V1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, bad := range map[string][]byte{"none": nil, "forged": forged, "another lot's": hers.Assigned, "cut": word.Assigned[:len(word.Assigned)-1]} {
+	for name, bad := range map[string][]byte{"none": nil, "another lot's": hers.Assigned, "cut": word.Assigned[:len(word.Assigned)-1]} {
 		if err := p.open(p.second, p.release, bad); code(err) != bus.FaultRefused {
 			t.Errorf("opened with the word %q: %v", name, err)
 		}
+	}
+	forged := bytes.Replace(hers.Assigned, []byte("vault V1"), []byte("vault V2"), 1)
+	if err := p.open(p.second, other, forged); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), "not signed") {
+		t.Errorf("V2 opens a lot with a forged word: %v", err)
 	}
 	if err := p.open(p.second, other, hers.Assigned); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), `lot "LOT-2" is vault "V1"'s`) {
 		t.Errorf("V2 opens V1's lot: %v", err)

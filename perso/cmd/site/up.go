@@ -34,7 +34,8 @@ type Process struct {
 	Args []string // of this program
 }
 
-// Processes lists what a whole factory on one machine consists of. Without a farm the line uses real readers.
+// Processes lists what a whole factory on one machine consists of. Without a farm the lines use real readers; a further line
+// whose farm was not made yet has none.
 func (s *Site) Processes(farm bool) []Process {
 	args := func(more ...string) []string { return append(more, "--site", s.Dir) }
 	out := []Process{{ZoneBus, args("serve", ZoneBus)}}
@@ -42,8 +43,9 @@ func (s *Site) Processes(farm bool) []Process {
 		out = append(out, Process{s.VaultProcess(v), append(args("serve", ZoneVault), "--name", string(v))})
 	}
 	out = append(out, Process{ZoneLedger, args("serve", ZoneLedger)})
-	for _, l := range s.Config.Lines {
-		if farm {
+	for i, l := range s.Config.Lines {
+		_, err := os.Stat(s.FarmDirOf(l.Name))
+		if farm && (i == 0 || err == nil) {
 			out = append(out, Process{s.farmName(l.Name), append(args("chip", "farm"), "--line", string(l.Name))})
 		}
 	}
