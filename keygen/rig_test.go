@@ -31,12 +31,10 @@ import (
 	"github.com/persoline/persoline/perso/statement"
 )
 
-const (
-	testLot  = perso.Name("LOT-1")
-	smsrAddr = "A30F1234"
-)
+const smsrAddr = "A30F1234"
 
 var (
+	testLot = perso.Name("LOT-1") // another one in a child of BenchmarkVaultProcesses
 	ctx     = context.Background()
 	testKMC = bytes.Repeat([]byte{0x4B}, 16)
 	testK4  = bytes.Repeat([]byte{0x54}, 32)
@@ -63,6 +61,7 @@ type rig struct {
 	log     *logDouble
 
 	officers map[perso.Name]ed25519.PrivateKey
+	enlisted []statement.Officer
 	register statement.Signed
 	release  statement.Release
 	signed   statement.Signed
@@ -76,20 +75,11 @@ func newRig(t testing.TB) *rig {
 
 func newRigOn(t testing.TB, token device, site perso.Name) *rig {
 	t.Helper()
-	r := &rig{t: t, token: token, now: start, log: &logDouble{t: t}, officers: map[perso.Name]ed25519.PrivateKey{}}
-	var officers []statement.Officer
-	for i, o := range []statement.Officer{
-		{ID: "ann", Person: "Ann", Role: statement.RoleProduction}, {ID: "bob", Person: "Bob", Role: statement.RoleSecurity},
-		{ID: "cid", Person: "Cid", Role: statement.RoleProduction},
-	} {
-		key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(i + 1)}, 32))
-		o.Key, r.officers[o.ID] = key.Public().(ed25519.PublicKey), key
-		officers = append(officers, o)
-	}
+	r := newRigWith(t, token)
 	lend := func(b []byte) secret.Bytes { return secret.New(bytes.Clone(b)) }
 	var err error
 	r.made, err = ceremony.MakeTest(ctx, token, ceremony.Plan{
-		Env: perso.EnvTest, Site: site, Vault: "V1", Origin: "factory.example/test", Officers: officers,
+		Env: perso.EnvTest, Site: site, Vault: "V1", Origin: "factory.example/test", Officers: r.enlisted,
 		EUM:  ceremony.EUM{Name: "Test EUM", Country: "CH", OID: "2.999.5", IIN: "89049032"},
 		KMCs: map[perso.Name]secret.Bytes{"kmc-1": lend(testKMC)}, TransportKeys: map[perso.Name]secret.Bytes{"k4-1": lend(testK4)},
 		WrapKeys: map[perso.Name]secret.Bytes{"smsr-1": lend(testKW)}, OPs: map[perso.Name]secret.Bytes{"op-1": lend(testOP)},
@@ -98,8 +88,29 @@ func newRigOn(t testing.TB, token device, site perso.Name) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.begin(site)
+	return r
+}
+
+// newRigWith is a rig whose site is still to be made, or was made by another process.
+func newRigWith(t testing.TB, token device) *rig {
+	r := &rig{t: t, token: token, now: start, log: &logDouble{t: t}, officers: map[perso.Name]ed25519.PrivateKey{}}
+	for i, o := range []statement.Officer{
+		{ID: "ann", Person: "Ann", Role: statement.RoleProduction}, {ID: "bob", Person: "Bob", Role: statement.RoleSecurity},
+		{ID: "cid", Person: "Cid", Role: statement.RoleProduction},
+	} {
+		key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(i + 1)}, 32))
+		o.Key, r.officers[o.ID] = key.Public().(ed25519.PublicKey), key
+		r.enlisted = append(r.enlisted, o)
+	}
+	return r
+}
+
+// begin starts the vault of a site that was made, with a release to sign.
+func (r *rig) begin(site perso.Name) {
+	r.t.Helper()
 	r.register = r.made.Register
-	for _, o := range officers {
+	for _, o := range r.enlisted {
 		r.register.Sign(o.ID, r.officers[o.ID])
 	}
 	r.cfg = r.config(site)
@@ -107,7 +118,6 @@ func newRigOn(t testing.TB, token device, site perso.Name) *rig {
 	r.compile()
 	r.release = r.newRelease(site)
 	r.signed = r.sign(r.release, "ann", "bob")
-	return r
 }
 
 func (r *rig) config(site perso.Name) keygen.Config {

@@ -1,0 +1,266 @@
+package keygen_test
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/hsm/hsmtest"
+	"github.com/persoline/persoline/hsm/softhsm"
+	"github.com/persoline/persoline/keygen"
+	"github.com/persoline/persoline/keygen/ceremony"
+	"github.com/persoline/persoline/keygen/journal"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus/membus"
+	"github.com/persoline/persoline/perso/script"
+)
+
+// largeScriptBytes is what the large product writes beyond the first product's script: an applet and its data.
+const largeScriptBytes = 12 << 10
+
+// largeSource is the first product's script with sections that write so much more.
+func (r *rig) largeSource() string {
+	const tagBytes, tags = 192, 4 // of one section: a chip's tag holds so much, an act has 64 sections
+	var more strings.Builder
+	for i := range largeScriptBytes / (tagBytes * tags) {
+		fmt.Fprintf(&more, ".SECTION bulk-%d  REDO=safe\n         80E62000 <0000 <{AID.ISDP}> 000000> 00  (9000)\n         .STORE MODE=dgi <0070 <d", i)
+		for t := range tags {
+			fmt.Fprintf(&more, " DF5%X <%s>", t, strings.Repeat(fmt.Sprintf("%02X", i), tagBytes))
+		}
+		more.WriteString(">>  (9000)\n\n")
+	}
+	const at = ".SECTION profile-aka"
+	return strings.Replace(r.source(), at, more.String()+at, 1)
+}
+
+// BenchmarkCardOnSoftHSM is BenchmarkCard with the HSM's own work: what a card costs a vault process, for the product that there
+// is and for one whose script writes 12 KiB more.
+func BenchmarkCardOnSoftHSM(b *testing.B) {
+	for _, c := range []struct {
+		name   string
+		source func(*rig) string
+	}{{"m2m-certificate", (*rig).source}, {"m2m-certificate-12KiB", (*rig).largeSource}} {
+		b.Run(c.name, func(b *testing.B) {
+			r := newRigOn(b, hsmtest.SoftHSM(b), "S1")
+			var err error
+			if r.script, err = script.Compile([]byte(c.source(r)), script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes)); err != nil {
+				b.Fatal(err)
+			}
+			r.release.ScriptHash = r.script.Hash()
+			cards := (b.N + benchBatch - 1) / benchBatch * benchBatch
+			w := newWorker(b, r, uint64(cards))
+			b.ResetTimer()
+			total := w.work(cards)
+			b.ReportMetric(float64(total.cpu.Nanoseconds())/float64(cards)/1e6, "cpu-ms/card")
+			b.ReportMetric(float64(total.wall.Nanoseconds())/float64(cards)/1e6, "wall-ms/card")
+			b.ReportMetric(float64(len(r.script.Encode())), "B/script")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// worker makes cards of one lot.
+type worker struct {
+	r    *rig
+	at   *membus.Bus
+	made int
+}
+
+func newWorker(b *testing.B, r *rig, units uint64) *worker {
+	at := membus.New(membus.Config{Now: func() time.Time { return r.now }})
+	stop, err := keygen.Register(at, r.vault)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = stop() })
+	r.enlarge(units)
+	r.openLot()
+	return &worker{r: r, at: at}
+}
+
+// work makes so many cards more, in batches, and counts what the vault used.
+func (w *worker) work(cards int) (total cost) {
+	for range cards / benchBatch {
+		units := make([]*unit, benchBatch)
+		for i := range units {
+			n := w.made + i
+			c := newCardAs(w.r.t, testKMC, [10]byte{0x47, 0x90, 0x6D, 0x20, 0, 1, 0x0A, byte(n >> 16), byte(n >> 8), byte(n)})
+			units[i] = w.r.claimUnit(c, perso.Unit(n), perso.EIDIndex(n))
+		}
+		w.r.makeBatch(w.at, units, &total)
+		w.made += benchBatch
+	}
+	return total
+}
+
+// What the processes of BenchmarkVaultProcesses agree on.
+const (
+	envProcess = "PERSO_BENCH_VAULT" // of a child: folder, then its number
+	fileMade   = "made.json"
+	// processCards are made by each process in each round, processRounds how many rounds are counted.
+	processCards  = 4 * benchBatch
+	processRounds = 4
+	// processLot is room for every round a process takes part in, the first to warm up.
+	processLot = processCards * (3*processRounds + 2)
+)
+
+// spent is what a process reports of one round.
+type spent struct{ CPU, Wall time.Duration }
+
+// BenchmarkVaultProcesses runs two vault processes on one SoftHSM token, each with a lot of its own, and compares the rate of both
+// together with that of one alone, in turns. A process's rate is that of its vault: the chips' time is not counted, but it is
+// taken from the same cores, so the ratio falls where there are fewer cores than processes at work.
+func BenchmarkVaultProcesses(b *testing.B) {
+	hsmtest.RequireSoftHSM(b)
+	dir := hsmtest.TempDir(b)
+	first := startProcess(b, dir, 1)
+	first.round(b)()
+	second := startProcess(b, dir, 2)
+	second.round(b)()
+	for b.Loop() {
+		var alone, both, cpuAlone, cpuBoth float64
+		rate := func(s spent) float64 { return processCards / s.Wall.Seconds() }
+		for range processRounds {
+			for _, p := range []*process{first, second} {
+				s := p.round(b)()
+				alone, cpuAlone = alone+rate(s)/2, cpuAlone+s.CPU.Seconds()/2
+			}
+			wait1, wait2 := first.round(b), second.round(b)
+			s1, s2 := wait1(), wait2()
+			both, cpuBoth = both+rate(s1)+rate(s2), cpuBoth+(s1.CPU+s2.CPU).Seconds()/2
+		}
+		b.ReportMetric(both/alone, "x-one-process")
+		b.ReportMetric(cpuBoth/cpuAlone, "x-cpu-of-one")
+		b.ReportMetric(alone/processRounds, "cards/s-of-one")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// process is a child with a vault.
+type process struct {
+	ask    *bufio.Writer
+	answer *json.Decoder
+}
+
+func startProcess(b *testing.B, dir string, number int) *process {
+	b.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(self, "-test.run", "^$", "-test.bench", "^BenchmarkVaultChild$", "-test.benchtime", "1x")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", envProcess, number, dir))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	cmd.ExtraFiles = []*os.File{w}
+	if err := errors.Join(cmd.Start(), w.Close()); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = errors.Join(in.Close(), cmd.Wait(), r.Close()) })
+	return &process{ask: bufio.NewWriter(in), answer: json.NewDecoder(r)}
+}
+
+// round has the child make cards; the function that it gives waits for them.
+func (p *process) round(b *testing.B) (wait func() spent) {
+	b.Helper()
+	if _, err := p.ask.WriteString("go\n"); err != nil {
+		b.Fatal(err)
+	}
+	if err := p.ask.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	return func() (s spent) {
+		b.Helper()
+		if err := p.answer.Decode(&s); err != nil {
+			b.Fatalf("reading what a vault process used: %v", err)
+		}
+		return s
+	}
+}
+
+// BenchmarkVaultChild is a child of BenchmarkVaultProcesses. It makes cards whenever it is told to.
+func BenchmarkVaultChild(b *testing.B) {
+	var number int
+	var dir string
+	if _, err := fmt.Sscan(os.Getenv(envProcess), &number, &dir); err != nil {
+		b.Skip("SKIP: it is a child of BenchmarkVaultProcesses")
+	}
+	testLot = perso.Name(fmt.Sprintf("LOT-%d", number))
+	r := firstRig(b, dir)
+	if number > 1 {
+		r = nextRig(b, dir, r, number)
+	}
+	w := newWorker(b, r, processLot)
+	out := json.NewEncoder(os.NewFile(3, "answers"))
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		c := w.work(processCards)
+		if err := out.Encode(spent{CPU: c.cpu, Wall: c.wall}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// firstRig makes the token and the site in the first process, and opens them in the others.
+func firstRig(b *testing.B, dir string) *rig {
+	token, madeFile := filepath.Join(dir, "token"), filepath.Join(dir, fileMade)
+	made, err := os.ReadFile(madeFile)
+	isFirst := errors.Is(err, fs.ErrNotExist)
+	if isFirst {
+		err = errors.Join(os.Mkdir(token, 0o700), hsmtest.NewSoftHSM(token))
+	} else {
+		err = errors.Join(err, softhsm.Use(token))
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	t, err := hsm.Open(b.Context(), hsmtest.TestConfig(hsmtest.RequireSoftHSM(b)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = t.Close() })
+	if !isFirst {
+		r := newRigWith(b, t)
+		r.made = &ceremony.Made{}
+		if err := json.Unmarshal(made, r.made); err != nil {
+			b.Fatal(err)
+		}
+		return r
+	}
+	r := newRigOn(b, t, "S1")
+	text, err := json.Marshal(r.made)
+	if err == nil {
+		err = os.WriteFile(madeFile, text, 0o600)
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	return r
+}
+
+// nextRig gives another process's vault a memory and receipts of its own.
+func nextRig(b *testing.B, dir string, r *rig, number int) *rig {
+	state := b.TempDir()
+	r.made.JournalDir, r.made.MemoryDir = filepath.Join(state, "journal"), filepath.Join(state, "memory")
+	_, err := journal.CreateMemory(r.made.MemoryDir)
+	if err = errors.Join(err, os.Mkdir(r.made.JournalDir, 0o700)); err != nil {
+		b.Fatal(err)
+	}
+	r.begin("S1")
+	return r
+}
