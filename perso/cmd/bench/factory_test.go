@@ -13,7 +13,7 @@ import (
 //	go test -run '^$' -bench Factory -benchtime 2000x -cpuprofile cpu.out ./perso/cmd/bench
 func BenchmarkFactory(b *testing.B) {
 	const heads = 16
-	f, err := NewFactory(b.Context(), filepath.Join(b.TempDir(), "site"), filepath.Join("..", "..", "..", "deploy"), heads, b.N+2*heads)
+	f, err := NewFactory(b.Context(), filepath.Join(b.TempDir(), "site"), filepath.Join("..", "..", "..", "deploy"), 1, heads, b.N+2*heads)
 	if err != nil {
 		b.Fatal(err)
 	}
