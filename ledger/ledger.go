@@ -152,6 +152,9 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 			run: func(ctx context.Context, acts []*act) []error { return l.serveBatch(ctx, d, acts) }}
 		l.doors = append(l.doors, d)
 	}
+	if len(c.Others) > 0 && (c.Assigner == nil || c.LogVault == "") {
+		return nil, errors.New("opening ledger: several vaults, and no log vault that says which makes a lot")
+	}
 	if err := schema.Check(ctx, c.DB); err != nil {
 		return nil, fmt.Errorf("opening ledger: %w", err)
 	}

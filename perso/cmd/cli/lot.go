@@ -172,8 +172,13 @@ func followLot(ctx context.Context, env *Env, office bus.Requester, lot perso.Na
 	} else if env.OutTTY {
 		poll = pollTerminal
 	}
+	waits := ""
 	for {
 		s, err := askLot[bus.StatusReply](ctx, office, bus.OfficeStatus, lot)
+		if err == nil && s.Waits != waits && s.Waits != "" {
+			say("the lot waits: " + s.Waits)
+		}
+		waits = s.Waits
 		switch {
 		case ctx.Err() != nil:
 			return errors.New("no longer watching; the lot goes on")

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,11 @@ func TestStatus(t *testing.T) {
 	r = run(t, statusOf(running), nil, "lot", "status", "L1", "--json")
 	if strings.Contains(r.out, "completed") || strings.Contains(r.out, "balance") || !strings.Contains(r.out, `"reasons":[]`) {
 		t.Errorf("a running lot has %s", r.out)
+	}
+	running.Vault, running.Waits = "vault-2", `vault "vault-2" has not answered since 08:00:00Z`
+	r = run(t, statusOf(running), nil, "lot", "status", "L1")
+	if !regexp.MustCompile(`(?m)^vault +vault-2$`).MatchString(r.out) || !regexp.MustCompile(`(?m)^waits +vault "vault-2" has not answered since`).MatchString(r.out) {
+		t.Errorf("a lot whose vault is away: %s", r.out)
 	}
 	r = run(t, statusOf(statusReply()), nil, "lot", "status", "L2")
 	if want := "perso: error: asking perso.office.status: not-found: lot \"L2\" is not known\nperso: hint: 'perso lot list' lists them\n"; r.code != ExitFailed || r.err != want {

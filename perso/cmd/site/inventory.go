@@ -69,7 +69,8 @@ func (s *Site) guarded(ctx context.Context, token vaultToken, log *slog.Logger) 
 }
 
 // madeLots are the lots of every vault of the site whose memory is on this host: they share one token, and each would else take
-// the others' lot keys for a stranger's. Which of them it may use, a vault knows by itself.
+// the others' lot keys for a stranger's. Which of them it may use, a vault knows by itself. The log vault, which knows of every
+// lot but not how the others' ended, comes first.
 func (s *Site) madeLots() (census.Lots, error) {
 	all := census.Lots{}
 	for _, vault := range s.VaultNames() {
