@@ -114,7 +114,7 @@ func (r *rig) makeBatch(at *membus.Bus, units []*unit, total *cost) {
 		for i, u := range units {
 			items[i].Claim, items[i].Act = r.log.prove(u.seq), r.log.prove(items[i].Act.Seq)
 		}
-		q := encoded(r.t, bus.ServeRequest{Lot: testLot, Checkpoint: note.Note, Items: items})
+		q := encoded(r.t, bus.ServeRequest{Lot: r.lot, Checkpoint: note.Note, Items: items})
 		total.metered(func() { answer = r.request(at, bus.VaultServe, q) })
 		reply := opened[bus.ServeReply](r.t, answer)
 		if act == 3 {

@@ -233,7 +233,6 @@ func BenchmarkVaultChild(b *testing.B) {
 	if _, err := fmt.Sscan(os.Getenv(envProcess), &number, &dir); err != nil {
 		b.Skip("SKIP: it is a child of BenchmarkVaultProcesses")
 	}
-	testLot = perso.Name(fmt.Sprintf("LOT-%d", number))
 	r := firstRig(b, dir)
 	if number > 1 {
 		r = nextRig(b, dir, r, number)
@@ -298,6 +297,7 @@ func nextRig(b *testing.B, dir string, r *rig, number int) *rig {
 	if err = errors.Join(err, os.Mkdir(r.made.JournalDir, 0o700)); err != nil {
 		b.Fatal(err)
 	}
+	r.lot = perso.Name(fmt.Sprintf("LOT-%d", number))
 	r.begin("S1")
 	return r
 }

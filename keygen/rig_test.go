@@ -31,10 +31,12 @@ import (
 	"github.com/persoline/persoline/perso/statement"
 )
 
-const smsrAddr = "A30F1234"
+const (
+	testLot  = perso.Name("LOT-1")
+	smsrAddr = "A30F1234"
+)
 
 var (
-	testLot = perso.Name("LOT-1") // another one in a child of BenchmarkVaultProcesses
 	ctx     = context.Background()
 	testKMC = bytes.Repeat([]byte{0x4B}, 16)
 	testK4  = bytes.Repeat([]byte{0x54}, 32)
@@ -59,6 +61,7 @@ type rig struct {
 	journal *journal.Journal
 	now     time.Time
 	log     *logDouble
+	lot     perso.Name
 
 	officers map[perso.Name]ed25519.PrivateKey
 	enlisted []statement.Officer
@@ -94,7 +97,7 @@ func newRigOn(t testing.TB, token device, site perso.Name) *rig {
 
 // newRigWith is a rig whose site is still to be made, or was made by another process.
 func newRigWith(t testing.TB, token device) *rig {
-	r := &rig{t: t, token: token, now: start, log: &logDouble{t: t}, officers: map[perso.Name]ed25519.PrivateKey{}}
+	r := &rig{t: t, token: token, now: start, log: &logDouble{t: t}, lot: testLot, officers: map[perso.Name]ed25519.PrivateKey{}}
 	for i, o := range []statement.Officer{
 		{ID: "ann", Person: "Ann", Role: statement.RoleProduction}, {ID: "bob", Person: "Bob", Role: statement.RoleSecurity},
 		{ID: "cid", Person: "Cid", Role: statement.RoleProduction},
@@ -173,7 +176,7 @@ func (r *rig) newRelease(site perso.Name) statement.Release {
 	must(err)
 	imsi, err := id.ParseIMSI("901700000000001", 2)
 	must(err)
-	rel := statement.Release{Env: perso.EnvTest, Site: site, Lot: testLot, Order: "O-1", At: start, Expires: start.Add(30 * 24 * time.Hour), Nonce: [32]byte{9},
+	rel := statement.Release{Env: perso.EnvTest, Site: site, Lot: r.lot, Order: "O-1", At: start, Expires: start.Add(30 * 24 * time.Hour), Nonce: [32]byte{9},
 		OrderHash: [32]byte{1}, Product: "m2m-200s-mff2", ProductHash: [32]byte{2}, ScriptHash: r.script.Hash(), Good: 2, Spares: 1,
 		Remake: "same-identity", KiSource: "derived", KeyOrigin: "card", Algorithm: "milenage", ChipID: "cplc", FactoryKVN: 0xFF, CardKVN: 0x30,
 		AuthProof: "auts", KMC: "kmc-1", OP: "op-1", TransportKey: "k4-1", WrapKey: "smsr-1", SMSR: "smsr-x", Delivery: "auc-x"}
@@ -327,7 +330,7 @@ func (r *rig) claimUnit(c *card, u perso.Unit, index perso.EIDIndex, change ...f
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	claim := entry.Claim{Lot: testLot, Unit: u, Index: index, EID: eid, Chip: chip, Release: r.signed.Hash(),
+	claim := entry.Claim{Lot: r.lot, Unit: u, Index: index, EID: eid, Chip: chip, Release: r.signed.Hash(),
 		Present: perso.Presentation{Line: "L1", Head: 1, Number: 1}, At: r.now}
 	for _, f := range change {
 		f(&claim)
@@ -364,7 +367,7 @@ func (u *unit) keep(s *bus.Stored) {
 func (u *unit) begin() bus.ServeItem {
 	u.t.Helper()
 	u.serial++
-	challenges, err := u.vault.Challenges(ctx, bus.VaultChallengesRequest{Lot: testLot, First: u.serial, Count: 1})
+	challenges, err := u.vault.Challenges(ctx, bus.VaultChallengesRequest{Lot: u.lot, First: u.serial, Count: 1})
 	if err != nil {
 		u.t.Fatal(err)
 	}
@@ -403,7 +406,7 @@ func (u *unit) next(item bus.ServeItem, result bus.ServeResult) bus.ServeItem {
 func (u *unit) logged(item bus.ServeItem, n uint8) bus.ServeItem {
 	u.now = u.now.Add(time.Second)
 	item.At, item.Stored = u.now, u.stored
-	item.Act.Seq = u.log.add(entry.Act{Lot: testLot, Unit: u.claim.Unit, Gen: u.claim.Gen, Session: entry.SessionOf(item.Command, item.Answer), N: n,
+	item.Act.Seq = u.log.add(entry.Act{Lot: u.lot, Unit: u.claim.Unit, Gen: u.claim.Gen, Session: entry.SessionOf(item.Command, item.Answer), N: n,
 		Responses: entry.ResponsesHash(item.Responses), Serial: u.serial, Present: u.claim.Present, At: item.At})
 	return item
 }
@@ -418,7 +421,7 @@ func (u *unit) serve(item bus.ServeItem) bus.ServeResult {
 		item.Loss = &p
 	}
 	before := u.token.Stats().Total()
-	reply, err := u.vault.Serve(ctx, bus.ServeRequest{Lot: testLot, Checkpoint: note, Items: []bus.ServeItem{item}})
+	reply, err := u.vault.Serve(ctx, bus.ServeRequest{Lot: u.lot, Checkpoint: note, Items: []bus.ServeItem{item}})
 	if err != nil {
 		u.t.Fatal(err)
 	}
@@ -441,7 +444,7 @@ func (u *unit) actOf(item bus.ServeItem) entry.Act {
 
 // good logs the good outcome of a unit.
 func (u *unit) good(change ...func(*entry.Outcome)) int64 {
-	o := entry.Outcome{Lot: testLot, Unit: u.claim.Unit, Gen: u.claim.Gen, EID: u.claim.EID, Chip: u.claim.Chip, Verdict: perso.VerdictGood, Reason: perso.ReasonNone,
+	o := entry.Outcome{Lot: u.lot, Unit: u.claim.Unit, Gen: u.claim.Gen, EID: u.claim.EID, Chip: u.claim.Chip, Verdict: perso.VerdictGood, Reason: perso.ReasonNone,
 		Session: perso.Session{1}, Cert: sha256.Sum256(u.stored.Cert), Receipt: [32]byte{1}, Present: u.claim.Present, At: u.now}
 	for _, f := range change {
 		f(&o)
