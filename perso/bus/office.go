@@ -114,8 +114,8 @@ type StatusReply struct {
 	LogSize   int64                    `cbor:"16,keyasint" json:"log_size"`
 	Balance   *statement.Counts        `cbor:"17,keyasint,omitempty" json:"balance,omitempty"`
 	Blocks    []string                 `cbor:"18,keyasint,omitempty" json:"blocks,omitempty"` // what keeps the lot from closing
-	Vault     perso.Name               `cbor:"19,keyasint,omitempty" json:"vault,omitempty"`  // that makes it, of a site with several
-	Waits     string                   `cbor:"20,keyasint,omitempty" json:"waits,omitempty"`  // what the lot waits for, and since when
+	Vault     perso.Name               `cbor:"20,keyasint,omitempty" json:"vault,omitempty"`  // that makes it, of a site with several
+	Waits     string                   `cbor:"21,keyasint,omitempty" json:"waits,omitempty"`  // what the lot waits for, and since when
 }
 
 // LotsReply lists lots.
