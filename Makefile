@@ -37,9 +37,10 @@ test: setup ## run all tests
 race: setup ## run the tests of concurrent packages under the race detector
 	$(GO) test -race -timeout 15m -p 2 $(RACY)
 
-bench: setup build ## measure: Go benchmarks, then the whole factory against its floor
+bench: setup build ## measure: Go benchmarks, then the whole factory against its floor, with one vault and with two
 	$(GO) test -run '^$$' -bench . -benchmem -timeout 30m -p 1 ./...
 	bin/perso bench
+	bin/perso bench --vaults 2
 
 lint: ## check format, vet, staticcheck and the house rules (imports, sizes, clocks)
 	@unformatted=$$(gofmt -l perso keygen hsm lineside ledger deploy); \

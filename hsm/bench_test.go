@@ -129,6 +129,7 @@ func BenchmarkLatency(b *testing.B) {
 			verb()
 		}
 	})
+	b.StopTimer() // the floor's second is not the verb's: with it one call would fill the benchmark's time
 	rate := float64(b.N) / b.Elapsed().Seconds()
 	again, err := tok.Bare(b.Context(), k, msg, sessions, floorFor)
 	if err != nil {

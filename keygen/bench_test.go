@@ -114,7 +114,7 @@ func (r *rig) makeBatch(at *membus.Bus, units []*unit, total *cost) {
 		for i, u := range units {
 			items[i].Claim, items[i].Act = r.log.prove(u.seq), r.log.prove(items[i].Act.Seq)
 		}
-		q := encoded(r.t, bus.ServeRequest{Lot: testLot, Checkpoint: note.Note, Items: items})
+		q := encoded(r.t, bus.ServeRequest{Lot: r.lot, Checkpoint: note.Note, Items: items})
 		total.metered(func() { answer = r.request(at, bus.VaultServe, q) })
 		reply := opened[bus.ServeReply](r.t, answer)
 		if act == 3 {
@@ -151,7 +151,7 @@ func opened[A any](t testing.TB, answer []byte) A {
 }
 
 func (r *rig) request(at *membus.Bus, verb string, q []byte) []byte {
-	answer, err := at.Request(context.Background(), bus.VaultSubject(verb), q)
+	answer, err := at.Request(context.Background(), bus.VaultSubject(r.cfg.Name, verb), q)
 	if err != nil {
 		r.t.Fatal(err)
 	}

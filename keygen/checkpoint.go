@@ -14,7 +14,7 @@ import (
 // Recollection is what a vault must never forget: losing it would let a database administrator fork the log, use one
 // lot key for two releases, or make an identity twice in two lots.
 type Recollection struct {
-	Size int64 // of the last checkpoint that may have been signed
+	Size int64 // of the last checkpoint that may have been signed, or that was followed
 	Root [32]byte
 	Lots map[perso.Name]Issued // every lot that a key was made for
 }
@@ -30,6 +30,9 @@ type Memory interface {
 // Checkpoint signs the log's new size and root when they continue what was signed last, and nothing else. It is the only
 // use of the log key. The same size and root is signed again (Ed25519 gives the same note).
 func (v *Vault) Checkpoint(ctx context.Context, q bus.CheckpointRequest) (bus.CheckpointReply, error) {
+	if !v.signs() {
+		return bus.CheckpointReply{}, bus.Refuse(bus.FaultRefused, "vault %q does not sign the log: vault %q does", v.cfg.Name, v.cfg.LogVault)
+	}
 	if q.Size <= 0 {
 		return bus.CheckpointReply{}, bus.Refuse(bus.FaultBadMessage, "checkpoint of %d entries", q.Size)
 	}
@@ -85,7 +88,8 @@ func (v *Vault) hold(note []byte, cp checkpoint.Checkpoint) {
 	v.noted++
 }
 
-// openCheckpoint reads a checkpoint that this vault signed just now, or verifies that it once did, by its log key.
+// openCheckpoint reads a checkpoint that this vault signed or followed just now, or verifies by the log key that it once was
+// signed. A vault that does not sign takes only what it followed.
 func (v *Vault) openCheckpoint(note []byte) (checkpoint.Checkpoint, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -97,6 +101,9 @@ func (v *Vault) openCheckpoint(note []byte) (checkpoint.Checkpoint, error) {
 	cp, err := checkpoint.Open(note, v.cfg.Origin, v.log)
 	if err != nil {
 		return cp, bus.Refuse(bus.FaultRefused, "%v", err)
+	}
+	if err := v.followed(cp); err != nil {
+		return cp, err
 	}
 	v.hold(note, cp)
 	return cp, nil

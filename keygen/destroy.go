@@ -85,13 +85,9 @@ func (v *Vault) shred(ctx context.Context, lot perso.Name, g Grave, keys []hsm.K
 	if err != nil {
 		return bus.DestroyLotReply{}, err
 	}
-	sig, err := v.cfg.Token.SignMessage(ctx, v.cfg.Keys.Statement, body)
+	s, err := v.sayIt(ctx, body)
 	if err != nil {
 		return bus.DestroyLotReply{}, fmt.Errorf("signing the certificate of deletion of lot %q: %w", lot, err)
-	}
-	s := statement.Signed{Body: body, Signatures: []statement.Signature{{Officer: v.cfg.Name}}}
-	if copy(s.Signatures[0].Sig[:], sig) != len(sig) || len(sig) != len(s.Signatures[0].Sig) {
-		return bus.DestroyLotReply{}, fmt.Errorf("signing the certificate of deletion of lot %q: signature of %d bytes", lot, len(sig))
 	}
 	v.cfg.Log.Info("lot key destroyed", "lot", lot)
 	return bus.DestroyLotReply{Lot: lot, Certificate: s.Encode()}, nil

@@ -3,10 +3,14 @@
 //
 // It obeys officers' signatures, not a database: a lot is opened by a release that the pinned officer register
 // authorizes, and an act is served only against a claim and an act entry proven to be in a checkpoint that this vault
-// signed itself (I5, I7). It ends the chip's secure channel: what leaves is wrapped for one session of one chip, and a
+// signed itself, or followed (I5, I7). It ends the chip's secure channel: what leaves is wrapped for one session of one chip, and a
 // unit is good only when the answers prove it. Everything a card needs is derived again for each act (KEYTREE.md), so the
 // vault keeps no card state; what it keeps durably is its receipts, the last checkpoint it signed, and which release each
 // lot key was made for.
+//
+// A site may have several vaults. One of them, the log vault, signs checkpoints and gives each lot to one vault, for good
+// (assign.go); the others open a lot with its signed word only, and serve against checkpoints that provably lie on one line
+// with all that they were ever shown (follow.go).
 //
 // Contract. The methods of Vault are the bus messages of perso/bus; each may be called again with the same message and
 // gives the same answer. A refusal is a *bus.Fault or ServeResult.Refused; a chip that answers wrongly is

@@ -74,6 +74,10 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 	if err := v.buried(release.Lot); err != nil {
 		return bus.OpenLotReply{}, err
 	}
+	if err := v.mine(release, hash, q.Assigned); err != nil {
+		v.cfg.Log.Error("refused a lot", "lot", release.Lot, "err", err)
+		return bus.OpenLotReply{}, err
+	}
 	isNew, err := v.mayOpen(release, hash, chain)
 	if err != nil {
 		v.cfg.Log.Error("refused a release", "lot", release.Lot, "err", err)
@@ -112,20 +116,15 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 // nothing that another lot has.
 func (v *Vault) mayOpen(r statement.Release, hash [32]byte, chain []statement.Signed) (isNew bool, err error) {
 	v.mu.Lock()
-	defer v.mu.Unlock()
 	known, ok := v.memory.Lots[r.Lot]
+	v.mu.Unlock()
 	switch {
 	case ok && known.Release != hash:
 		return false, bus.Refuse(bus.FaultConflict, "lot %q was made for another release", r.Lot)
 	case ok:
 		return false, nil
-	case !v.cfg.Now().Before(r.Expires):
-		return false, bus.Refuse(bus.FaultRefused, "release of lot %q has expired", r.Lot)
 	}
-	if err := v.cfg.outlives(r.Expires); err != nil {
-		return false, bus.Refuse(bus.FaultRefused, "release of lot %q: %v", r.Lot, err)
-	}
-	return true, v.memory.mayIssue(r.Lot, issued(r, hash, chain), chain)
+	return true, v.mayBegin(r, hash, chain)
 }
 
 // authorized verifies the register from its pinned genesis on, the two officers' signatures, and that this vault can make

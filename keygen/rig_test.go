@@ -63,8 +63,10 @@ type rig struct {
 	journal *journal.Journal
 	now     time.Time
 	log     *logDouble
+	lot     perso.Name
 
 	officers map[perso.Name]ed25519.PrivateKey
+	enlisted []statement.Officer
 	register statement.Signed
 	release  statement.Release
 	signed   statement.Signed
@@ -80,20 +82,11 @@ func newRig(t testing.TB) *rig {
 
 func newRigOn(t testing.TB, token device, site perso.Name) *rig {
 	t.Helper()
-	r := &rig{t: t, token: token, now: start, log: &logDouble{t: t}, officers: map[perso.Name]ed25519.PrivateKey{}}
-	var officers []statement.Officer
-	for i, o := range []statement.Officer{
-		{ID: "ann", Person: "Ann", Role: statement.RoleProduction}, {ID: "bob", Person: "Bob", Role: statement.RoleSecurity},
-		{ID: "cid", Person: "Cid", Role: statement.RoleProduction},
-	} {
-		key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(i + 1)}, 32))
-		o.Key, r.officers[o.ID] = key.Public().(ed25519.PublicKey), key
-		officers = append(officers, o)
-	}
+	r := newRigWith(t, token)
 	lend := func(b []byte) secret.Bytes { return secret.New(bytes.Clone(b)) }
 	var err error
 	r.made, err = ceremony.MakeTest(ctx, token, ceremony.Plan{
-		Env: perso.EnvTest, Site: site, Vault: "V1", Origin: "factory.example/test", Officers: officers,
+		Env: perso.EnvTest, Site: site, Vault: "V1", Origin: "factory.example/test", Officers: r.enlisted,
 		EUM:  ceremony.EUM{Name: "Test EUM", Country: "CH", OID: "2.999.5", IIN: "89049032"},
 		KMCs: map[perso.Name]secret.Bytes{"kmc-1": lend(testKMC)}, TransportKeys: map[perso.Name]secret.Bytes{"k4-1": lend(testK4)},
 		WrapKeys: map[perso.Name]secret.Bytes{"smsr-1": lend(testKW)}, ReceiveKeys: map[perso.Name]secret.Bytes{"rk-1": lend(testRK), "rk-2": lend(testKMC)}, OPs: map[perso.Name]secret.Bytes{"op-1": lend(testOP)},
@@ -102,8 +95,29 @@ func newRigOn(t testing.TB, token device, site perso.Name) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.begin(site)
+	return r
+}
+
+// newRigWith is a rig whose site is still to be made, or was made by another process.
+func newRigWith(t testing.TB, token device) *rig {
+	r := &rig{t: t, token: token, now: start, log: &logDouble{t: t}, lot: testLot, officers: map[perso.Name]ed25519.PrivateKey{}}
+	for i, o := range []statement.Officer{
+		{ID: "ann", Person: "Ann", Role: statement.RoleProduction}, {ID: "bob", Person: "Bob", Role: statement.RoleSecurity},
+		{ID: "cid", Person: "Cid", Role: statement.RoleProduction},
+	} {
+		key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(i + 1)}, 32))
+		o.Key, r.officers[o.ID] = key.Public().(ed25519.PublicKey), key
+		r.enlisted = append(r.enlisted, o)
+	}
+	return r
+}
+
+// begin starts the vault of a site that was made, with a release to sign.
+func (r *rig) begin(site perso.Name) {
+	r.t.Helper()
 	r.register = r.made.Register
-	for _, o := range officers {
+	for _, o := range r.enlisted {
 		r.register.Sign(o.ID, r.officers[o.ID])
 	}
 	r.cfg = r.config(site)
@@ -111,7 +125,6 @@ func newRigOn(t testing.TB, token device, site perso.Name) *rig {
 	r.compile()
 	r.release = r.newRelease(site)
 	r.signed = r.sign(r.release, "ann", "bob")
-	return r
 }
 
 func (r *rig) config(site perso.Name) keygen.Config {
@@ -167,7 +180,7 @@ func (r *rig) newRelease(site perso.Name) statement.Release {
 	must(err)
 	imsi, err := id.ParseIMSI("901700000000001", 2)
 	must(err)
-	rel := statement.Release{Env: perso.EnvTest, Site: site, Lot: testLot, Order: "O-1", At: start, Expires: start.Add(30 * 24 * time.Hour), Nonce: [32]byte{9},
+	rel := statement.Release{Env: perso.EnvTest, Site: site, Lot: r.lot, Order: "O-1", At: start, Expires: start.Add(30 * 24 * time.Hour), Nonce: [32]byte{9},
 		OrderHash: [32]byte{1}, Product: "m2m-200s-mff2", ProductHash: [32]byte{2}, ScriptHash: r.script.Hash(), Good: 2, Spares: 1,
 		Remake: "same-identity", KiSource: "derived", KeyOrigin: "card", Algorithm: "milenage", ChipID: "cplc", FactoryKVN: 0xFF, CardKVN: 0x30,
 		AuthProof: "auts", KMC: "kmc-1", OP: "op-1", TransportKey: "k4-1", WrapKey: "smsr-1", SMSR: "smsr-x", Delivery: "auc-x"}
@@ -321,7 +334,7 @@ func (r *rig) claimUnit(c *card, u perso.Unit, index perso.EIDIndex, change ...f
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	claim := entry.Claim{Lot: testLot, Unit: u, Index: index, EID: eid, Chip: chip, Release: r.signed.Hash(),
+	claim := entry.Claim{Lot: r.lot, Unit: u, Index: index, EID: eid, Chip: chip, Release: r.signed.Hash(),
 		Present: perso.Presentation{Line: "L1", Head: 1, Number: 1}, At: r.now}
 	for _, f := range change {
 		f(&claim)
@@ -358,7 +371,7 @@ func (u *unit) keep(s *bus.Stored) {
 func (u *unit) begin() bus.ServeItem {
 	u.t.Helper()
 	u.serial++
-	challenges, err := u.vault.Challenges(ctx, bus.VaultChallengesRequest{Lot: testLot, First: u.serial, Count: 1})
+	challenges, err := u.vault.Challenges(ctx, bus.VaultChallengesRequest{Lot: u.lot, First: u.serial, Count: 1})
 	if err != nil {
 		u.t.Fatal(err)
 	}
@@ -400,7 +413,7 @@ func (u *unit) logged(item bus.ServeItem, n uint8) bus.ServeItem {
 	if u.customer != nil {
 		item.Customer = u.customer(u.claim.Unit)
 	}
-	item.Act.Seq = u.log.add(entry.Act{Lot: testLot, Unit: u.claim.Unit, Gen: u.claim.Gen, Session: entry.SessionOf(item.Command, item.Answer), N: n,
+	item.Act.Seq = u.log.add(entry.Act{Lot: u.lot, Unit: u.claim.Unit, Gen: u.claim.Gen, Session: entry.SessionOf(item.Command, item.Answer), N: n,
 		Responses: entry.ResponsesHash(item.Responses), Serial: u.serial, Present: u.claim.Present, At: item.At})
 	return item
 }
@@ -415,7 +428,7 @@ func (u *unit) serve(item bus.ServeItem) bus.ServeResult {
 		item.Loss = &p
 	}
 	before := u.token.Stats().Total()
-	reply, err := u.vault.Serve(ctx, bus.ServeRequest{Lot: testLot, Checkpoint: note, Items: []bus.ServeItem{item}})
+	reply, err := u.vault.Serve(ctx, bus.ServeRequest{Lot: u.lot, Checkpoint: note, Items: []bus.ServeItem{item}})
 	if err != nil {
 		u.t.Fatal(err)
 	}
@@ -438,7 +451,7 @@ func (u *unit) actOf(item bus.ServeItem) entry.Act {
 
 // good logs the good outcome of a unit.
 func (u *unit) good(change ...func(*entry.Outcome)) int64 {
-	o := entry.Outcome{Lot: testLot, Unit: u.claim.Unit, Gen: u.claim.Gen, EID: u.claim.EID, Chip: u.claim.Chip, Verdict: perso.VerdictGood, Reason: perso.ReasonNone,
+	o := entry.Outcome{Lot: u.lot, Unit: u.claim.Unit, Gen: u.claim.Gen, EID: u.claim.EID, Chip: u.claim.Chip, Verdict: perso.VerdictGood, Reason: perso.ReasonNone,
 		Session: perso.Session{1}, Cert: sha256.Sum256(u.stored.Cert), Receipt: [32]byte{1}, Present: u.claim.Present, At: u.now}
 	for _, f := range change {
 		f(&o)

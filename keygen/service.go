@@ -9,7 +9,7 @@ import (
 	"github.com/persoline/persoline/perso/bus"
 )
 
-// Register offers the vault on the bus, in the queue group of all vaults of the site. stop ends all subscriptions.
+// Register offers the vault on the bus, under its name. stop ends all subscriptions.
 func Register(server bus.Server, v *Vault) (stop func() error, err error) {
 	var stops []func() error
 	stop = func() error {
@@ -24,9 +24,11 @@ func Register(server bus.Server, v *Vault) (stop func() error, err error) {
 		handle bus.Handler
 	}{
 		{bus.VaultInfo, answer(v.Info)},
+		{bus.VaultAssignLot, answer(v.AssignLot)},
 		{bus.VaultOpenLot, answer(v.OpenLot)},
 		{bus.VaultChallenges, answer(v.Challenges)},
 		{bus.VaultCheckpoint, answer(v.Checkpoint)},
+		{bus.VaultFollow, answer(v.Follow)},
 		{bus.VaultServe, answer(v.Serve)},
 		{bus.VaultExport, answer(v.Export)},
 		{bus.VaultReceipts, answer(v.Receipts)},
@@ -34,7 +36,7 @@ func Register(server bus.Server, v *Vault) (stop func() error, err error) {
 		{bus.VaultDestroyLot, answer(v.DestroyLot)},
 		{bus.VaultCheckKi, answer(v.CheckKi)},
 	} {
-		s, err := server.Serve(bus.VaultSubject(o.verb), bus.QueueVault, o.handle)
+		s, err := server.Serve(bus.VaultSubject(v.cfg.Name, o.verb), bus.QueueVault, o.handle)
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("offering vault %q: %w", o.verb, err), stop())
 		}

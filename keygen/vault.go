@@ -37,6 +37,8 @@ type Config struct {
 	Env  perso.Env
 	Site perso.Name
 	Name perso.Name // of this vault; each vault of a site has its own receipt chain
+	// LogVault names the one vault of the site that signs its log; empty: this one.
+	LogVault perso.Name
 	// Origin names the log whose checkpoints it signs.
 	Origin string
 	Token  Token
@@ -48,6 +50,8 @@ type Config struct {
 	// Shredder and Graves destroy lots' keys and remember it; nil in a vault that does not.
 	Shredder Shredder
 	Graves   Graves
+	// Assignments is the log vault's, of a site with several vaults; nil in any other.
+	Assignments Assignments
 
 	// RegisterPin is the hash of the officer register's genesis, written down in the ceremony. Zero is refused.
 	RegisterPin [32]byte
@@ -76,11 +80,13 @@ type Vault struct {
 
 	mu     sync.Mutex
 	memory Recollection // what Config.Memory holds
-	lots   map[perso.Name]*lot
-	order  []perso.Name // open lots, longest open first
-	remain *lot         // the destroyed lot whose receipts were asked for last; under opening
-	notes  [heldNotes]heldNote
-	noted  int // notes that were ever held
+	// assigned is what Config.Assignments holds
+	assigned map[perso.Name]Assignment
+	lots     map[perso.Name]*lot
+	order    []perso.Name // open lots, longest open first
+	remain   *lot         // the destroyed lot whose receipts were asked for last; under opening
+	notes    [heldNotes]heldNote
+	noted    int // notes that were ever held
 }
 
 // heldNotes are the checkpoints that were signed or verified last: batches in flight come against the newest few.
@@ -116,6 +122,11 @@ func New(ctx context.Context, cfg Config) (*Vault, error) {
 	if v.memory.Lots == nil {
 		v.memory.Lots = map[perso.Name]Issued{}
 	}
+	if cfg.Assignments != nil {
+		if v.assigned, err = cfg.Assignments.Assigned(); err != nil {
+			return nil, fmt.Errorf("recalling what vault %q assigned: %w", cfg.Name, err)
+		}
+	}
 	return v, nil
 }
 
@@ -133,6 +144,8 @@ func (c Config) check() error {
 		return errors.New("a part is missing")
 	case c.RegisterPin == [32]byte{}:
 		return errors.New("no officer register is pinned")
+	case c.LogVault != "" && c.LogVault != c.Name && c.Assignments != nil:
+		return fmt.Errorf("vault %q signs the log, so this one assigns no lots", c.LogVault)
 	case c.CertMargin < 0:
 		return fmt.Errorf("certificate margin %v is negative", c.CertMargin)
 	}

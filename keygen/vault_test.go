@@ -461,16 +461,16 @@ func TestOnTheBus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	info, err := bus.Call[bus.VaultInfoReply](ctx, b, bus.VaultSubject(bus.VaultInfo), bus.Empty{})
+	info, err := bus.Call[bus.VaultInfoReply](ctx, b, bus.VaultSubject(r.cfg.Name, bus.VaultInfo), bus.Empty{})
 	want, _ := r.vault.Info(ctx, bus.Empty{})
 	if err != nil || !reflect.DeepEqual(info, want) || !bytes.Equal(info.LogKey, r.made.LogKey) {
 		t.Errorf("info %+v, %v", info, err)
 	}
-	if _, err := bus.Call[bus.VaultChallengesReply](ctx, b, bus.VaultSubject(bus.VaultChallenges), bus.VaultChallengesRequest{Lot: "X", Count: 1}); code(err) != bus.FaultLotNotOpen {
+	if _, err := bus.Call[bus.VaultChallengesReply](ctx, b, bus.VaultSubject(r.cfg.Name, bus.VaultChallenges), bus.VaultChallengesRequest{Lot: "X", Count: 1}); code(err) != bus.FaultLotNotOpen {
 		t.Errorf("challenges: %v", err)
 	}
 	r.token.(*hsmfake.Token).Inject(func(uint64, hsm.Verb, hsm.Key) hsmfake.Fault { return hsmfake.Fault{Before: hsm.ErrBusy} })
-	if _, err := bus.Call[bus.OpenLotReply](ctx, b, bus.VaultSubject(bus.VaultOpenLot), r.openRequest()); code(err) != bus.FaultBusy {
+	if _, err := bus.Call[bus.OpenLotReply](ctx, b, bus.VaultSubject(r.cfg.Name, bus.VaultOpenLot), r.openRequest()); code(err) != bus.FaultBusy {
 		t.Errorf("with a busy HSM: %v", err)
 	}
 	if err := stop(); err != nil {

@@ -67,6 +67,10 @@ func (l *Ledger) Act(ctx context.Context, q bus.ActRequest) (bus.ActReply, error
 	if err != nil {
 		return bus.ActReply{}, err
 	}
+	d, err := l.doorOf(ctx, lt)
+	if err != nil {
+		return bus.ActReply{}, err
+	}
 	a := &act{l: l, lot: lt, q: q}
 	if err := a.read(); err != nil {
 		return bus.ActReply{}, bus.Refuse(bus.FaultBadMessage, "act %d of %s: %v", q.N, q.Present, err)
@@ -85,7 +89,7 @@ func (l *Ledger) Act(ctx context.Context, q bus.ActRequest) (bus.ActReply, error
 		if try > 0 {
 			a.serve.stored = a.claim.stored // here, and not in settle, which may run twice and compares with what was served
 		}
-		if err := l.serves.do(ctx, a); err != nil {
+		if err := d.serves.do(ctx, a); err != nil {
 			return bus.ActReply{}, fmt.Errorf("serving act %d of %s: %w", q.N, q.Present, &servingError{l.unserved(ctx, a, err)})
 		}
 		l.troubles.over(q.Session)

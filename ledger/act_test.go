@@ -415,7 +415,7 @@ func TestVaultAnswersTooFew(t *testing.T) {
 func TestCertificateOfTheFirstCounts(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, spec{good: 2})
-	b.l.serves.flights = 2
+	b.l.doors[0].serves.flights = 2
 	q := b.begin(b.one(), b.at(0))
 	var inner bus.ActReply
 	nested := false
@@ -470,7 +470,7 @@ func TestASealedPairStaysUntilTheVerdict(t *testing.T) {
 
 func sealedPair(t *testing.T, b *bench) {
 	t.Helper()
-	b.l.serves.flights = 2
+	b.l.doors[0].serves.flights = 2
 	c := b.one()
 	pair := func(n string) *bus.Stored {
 		return &bus.Stored{Cert: []byte("cert " + n), Key: []byte("key " + n), Pair: []byte("sealed " + n)}

@@ -42,6 +42,7 @@ type bench struct {
 	db       DB
 	l        *Ledger
 	vault    *vaultDouble
+	second   *followerDouble // of a site with two vaults
 	officers map[perso.Name]ed25519.PrivateKey
 	lot      perso.Name
 	release  statement.Signed
@@ -126,8 +127,12 @@ func (b *bench) open(db DB) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.l, err = Open(b.t.Context(), Config{DB: db, Vault: b.vault, Signer: b.vault, Now: b.clock, Rand: rand.NewChaCha8([32]byte{7}),
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Catalogues: cats})
+	c := Config{DB: db, Vault: b.vault, Signer: b.vault, LogVault: "V1", Now: b.clock, Rand: rand.NewChaCha8([32]byte{7}),
+		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Catalogues: cats}
+	if b.second != nil {
+		c.Others, c.Assigner = []OtherVault{{Name: "V2", Vault: b.second, Follower: b.second}}, b.second
+	}
+	b.l, err = Open(b.t.Context(), c)
 	if err != nil {
 		b.t.Fatal(err)
 	}

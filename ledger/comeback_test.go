@@ -99,7 +99,7 @@ func TestTakenOverWhileServed(t *testing.T) {
 		"again":  {Failed: &bus.Failed{Reason: perso.ReasonRMAC, Again: true}},
 	} {
 		b := newBench(t, spec{good: 2})
-		b.vault.acts, b.l.serves.flights = 3, 2
+		b.vault.acts, b.l.doors[0].serves.flights = 3, 2
 		c := b.one()
 		old := b.begin(c, b.at(0))
 		b.act(old)
@@ -129,7 +129,7 @@ func TestTakenOverWhileServed(t *testing.T) {
 func TestTakenOverBeforeTheVerdict(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, spec{good: 2})
-	b.l.serves.flights = 2
+	b.l.doors[0].serves.flights = 2
 	c := b.one()
 	old := b.begin(c, b.at(0))
 	b.act(old)

@@ -78,7 +78,7 @@ type KiChecker interface {
 
 // checkKi has the vault compare every row with its check value; a *order.FaultList names those that do not fit.
 func (l *Ledger) checkKi(ctx context.Context, f *kifile.File) error {
-	checker, ok := l.vault.(KiChecker)
+	checker, ok := l.doors[0].vault.(KiChecker)
 	if !ok {
 		return bus.Refuse(bus.FaultRefused, "this site's vault takes no Ki of customers")
 	}

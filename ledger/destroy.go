@@ -93,11 +93,7 @@ func (l *Ledger) DestroyKeys(ctx context.Context, q bus.SignedRequest) (bus.Dest
 	if err != nil {
 		return bus.DestroyReply{}, err
 	}
-	shredder, ok := l.vault.(Shredder)
-	if !ok {
-		return bus.DestroyReply{}, bus.Refuse(bus.FaultRefused, "this site's vault destroys no lot keys")
-	}
-	certificate, err := l.destroy(ctx, shredder, signed, d)
+	certificate, err := l.destroy(ctx, signed, d)
 	if err != nil {
 		return bus.DestroyReply{}, fmt.Errorf("destroying the key of lot %q: %w", d.Lot, err)
 	}
@@ -109,10 +105,18 @@ func (l *Ledger) DestroyKeys(ctx context.Context, q bus.SignedRequest) (bus.Dest
 	return bus.DestroyReply{Lot: d.Lot, Certificate: certificate}, nil
 }
 
-func (l *Ledger) destroy(ctx context.Context, shredder Shredder, signed statement.Signed, d statement.Destroy) (certificate []byte, err error) {
+func (l *Ledger) destroy(ctx context.Context, signed statement.Signed, d statement.Destroy) (certificate []byte, err error) {
 	lt, err := l.lot(ctx, d.Lot)
 	if err != nil {
 		return nil, err
+	}
+	at, err := l.doorOf(ctx, lt)
+	if err != nil {
+		return nil, err
+	}
+	shredder, ok := at.vault.(Shredder)
+	if !ok {
+		return nil, bus.Refuse(bus.FaultRefused, "its vault destroys no lot keys")
 	}
 	var fault error
 	// INTENT: the word is in the log before the key is gone.
@@ -123,7 +127,7 @@ func (l *Ledger) destroy(ctx context.Context, shredder Shredder, signed statemen
 	if err = errors.Join(err, fault); err != nil {
 		return nil, err
 	}
-	request, err := l.destroyRequest(ctx, lt)
+	request, err := l.destroyRequest(ctx, lt, at)
 	if err != nil {
 		return nil, err
 	}
@@ -208,8 +212,11 @@ func addStatement(ctx context.Context, b *Batch, kind string, ord int64, lot per
 }
 
 // destroyRequest collects what the vault checks for itself.
-func (l *Ledger) destroyRequest(ctx context.Context, lt *lot) (q bus.DestroyLotRequest, err error) {
+func (l *Ledger) destroyRequest(ctx context.Context, lt *lot, d *door) (q bus.DestroyLotRequest, err error) {
 	t, note, err := l.Signed(ctx)
+	if err == nil {
+		err = l.show(ctx, d, t, note)
+	}
 	if err != nil {
 		return q, err
 	}
@@ -219,12 +226,8 @@ func (l *Ledger) destroyRequest(ctx context.Context, lt *lot) (q bus.DestroyLotR
 			return err
 		}
 		q = bus.DestroyLotRequest{Release: lt.signed, Close: e.signed[statement.KindClose], Destroy: e.signed[statement.KindDestroy], Checkpoint: note}
-		register, err := registerChain(ctx, tx)
-		if err != nil {
+		if q.Register, err = encodedRegister(ctx, tx); err != nil {
 			return err
-		}
-		for _, s := range register {
-			q.Register = append(q.Register, s.Encode())
 		}
 		if q.Closed, err = prove(ctx, tx, t, e.seqs[statement.KindClose], e.bodies[statement.KindClose]); err != nil {
 			return err

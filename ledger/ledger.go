@@ -40,14 +40,20 @@ type Catalogues struct {
 
 // Config is what a ledger needs.
 type Config struct {
-	DB         sqldb.DB
-	Vault      Vault
-	Signer     Signer
+	DB sqldb.DB
+	// Vault and Signer are the log vault: the only one of the site that signs checkpoints. It makes lots like any other.
+	Vault  Vault
+	Signer Signer
+	// LogVault is its name, Others are the site's further vaults, Assigner gives lots to either. A site with one vault
+	// needs none of them: every lot is that one's.
+	LogVault   perso.Name
+	Others     []OtherVault
+	Assigner   Assigner
 	Now        func() time.Time
 	Rand       io.Reader // nonces that hide what is committed to
 	Log        *slog.Logger
 	Catalogues Catalogues
-	// AtVault is how many batches of acts are at the vault at once: while it works on one, checkpoint and proofs of the next
+	// AtVault is how many batches of acts are at one vault at once: while it works on one, checkpoint and proofs of the next
 	// are made, and answers to the last are committed. More make batches small: twice the checkpoints, syncs and messages.
 	// 0 means defaultAtVault.
 	AtVault int
@@ -102,17 +108,17 @@ const (
 
 // Ledger is the core. Make it with Open.
 type Ledger struct {
-	db     sqldb.DB
-	vault  Vault
-	signer Signer
-	now    func() time.Time
-	rand   io.Reader // under randMu
-	log    *slog.Logger
-	cat    Catalogues
-	site   site
+	db       sqldb.DB
+	doors    []*door // the log vault first
+	signer   Signer
+	assigner Assigner
+	now      func() time.Time
+	rand     io.Reader // under randMu
+	log      *slog.Logger
+	cat      Catalogues
+	site     site
 
 	commits combiner[Step]
-	serves  combiner[*act]
 	head    headState
 	signed  signedState
 	bodies  bodies
@@ -144,11 +150,19 @@ func (l *Ledger) stamp() time.Time {
 
 // Open opens an initialised ledger. The vault is not asked: a ledger opens while the vault is away.
 func Open(ctx context.Context, c Config) (*Ledger, error) {
-	l := &Ledger{db: c.DB, vault: c.Vault, signer: c.Signer, now: c.Now, rand: c.Rand, log: c.Log, cat: c.Catalogues, lots: map[perso.Name]*lot{},
+	l := &Ledger{db: c.DB, signer: c.Signer, assigner: c.Assigner, now: c.Now, rand: c.Rand, log: c.Log, cat: c.Catalogues, lots: map[perso.Name]*lot{},
 		troubles: troubles{acts: map[perso.Session]*trouble{}}}
-	l.commits = combiner[Step]{max: bus.MaxBatch, flights: 1, patience: commitPatience, run: l.commitBatch}
-	l.serves = combiner[*act]{max: maxServeItems, flights: cmp.Or(c.AtVault, defaultAtVault), patience: servePatience, run: l.serveBatch}
 	l.unerased.Store(true) // by whoever had the database before, and was killed
+	l.commits = combiner[Step]{max: bus.MaxBatch, flights: 1, patience: commitPatience, run: l.commitBatch}
+	for _, v := range append([]OtherVault{{Name: c.LogVault, Vault: c.Vault}}, c.Others...) {
+		d := &door{name: v.Name, vault: v.Vault, follower: v.Follower}
+		d.serves = combiner[*act]{max: maxServeItems, flights: cmp.Or(c.AtVault, defaultAtVault), patience: servePatience,
+			run: func(ctx context.Context, acts []*act) []error { return l.serveBatch(ctx, d, acts) }}
+		l.doors = append(l.doors, d)
+	}
+	if len(c.Others) > 0 && (c.Assigner == nil || c.LogVault == "") {
+		return nil, errors.New("opening ledger: several vaults, and no log vault that says which makes a lot")
+	}
 	if err := schema.Check(ctx, c.DB); err != nil {
 		return nil, fmt.Errorf("opening ledger: %w", err)
 	}

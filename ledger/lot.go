@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
@@ -13,7 +14,7 @@ import (
 	"github.com/persoline/persoline/perso/statement"
 )
 
-// lot is what never changes about a lot once it is released.
+// lot is what never changes about a lot once it is released, and assigned to a vault.
 type lot struct {
 	name    perso.Name
 	release statement.Release
@@ -21,6 +22,9 @@ type lot struct {
 	hash    [32]byte // of the release
 	script  [32]byte
 	order   string
+
+	assigning sync.Mutex
+	door      *door // of its vault; under assigning, nil until it was looked up
 }
 
 // lot finds a released lot, from memory when it was asked for before.

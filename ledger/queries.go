@@ -18,6 +18,9 @@ const (
 	sqlLotGood     = `UPDATE lot SET open_count = open_count - 1, good_count = good_count + 1 WHERE lot = $1`
 	sqlLotLost     = `UPDATE lot SET open_count = open_count - 1, lost_count = lost_count + 1 WHERE lot = $1`
 	sqlLots        = `SELECT lot, state FROM lot`
+	sqlAssigned    = `SELECT vault, statement FROM assignment WHERE lot = $1`
+	sqlAddAssigned = `INSERT INTO assignment (lot, vault, statement) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
+	sqlOpenLots    = `SELECT a.vault, COUNT(*) FROM assignment a, lot l WHERE l.lot = a.lot AND l.state IN ('released', 'running') GROUP BY a.vault`
 	sqlReserve     = `UPDATE lot SET challenge_next = challenge_next + $2 WHERE lot = $1`
 	sqlScript      = `SELECT data FROM script_blob WHERE hash = $1`
 	sqlAddScript   = `INSERT INTO script_blob (hash, data) VALUES ($1, $2) ON CONFLICT DO NOTHING`

@@ -122,7 +122,8 @@ func readSigned[S any](q bus.SignedRequest, parse func([]byte) (S, error)) (sign
 	return signed, body, nil
 }
 
-// Release takes the officers' signed release in, makes the lot, and opens it at the vault, which checks for itself.
+// Release takes the officers' signed release in, makes the lot, has it assigned where there are several vaults, and opens it
+// at its vault, which checks for itself.
 func (l *Ledger) Release(ctx context.Context, q bus.SignedRequest) (bus.LotReply, error) {
 	signed, r, err := readSigned(q, statement.ParseRelease)
 	if err != nil {
@@ -147,11 +148,7 @@ func (l *Ledger) Release(ctx context.Context, q bus.SignedRequest) (bus.LotReply
 	if err != nil {
 		return bus.LotReply{}, fmt.Errorf("releasing lot %q: %w", r.Lot, err)
 	}
-	lt, err := l.lot(ctx, r.Lot)
-	if err != nil {
-		return bus.LotReply{}, err
-	}
-	return bus.LotReply{Lot: r.Lot}, l.openAtVault(ctx, lt)
+	return bus.LotReply{Lot: r.Lot}, l.OpenLot(ctx, r.Lot)
 }
 
 func constantOf(r statement.Release, name string) []byte {

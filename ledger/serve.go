@@ -16,8 +16,8 @@ import (
 // maxServeItems bounds one request to the vault: windows of 10 KiB for each of 32 items stay well below a message.
 const maxServeItems = 32
 
-// serveBatch has the vault serve acts that gathered, lot by lot, against one signed checkpoint (phases B and C).
-func (l *Ledger) serveBatch(ctx context.Context, acts []*act) []error {
+// serveBatch has a vault serve acts of its lots that gathered, lot by lot, against one signed checkpoint (phases B and C).
+func (l *Ledger) serveBatch(ctx context.Context, d *door, acts []*act) []error {
 	errs := make([]error, len(acts))
 	fail := func(err error) []error {
 		for i := range errs {
@@ -29,8 +29,11 @@ func (l *Ledger) serveBatch(ctx context.Context, acts []*act) []error {
 	for _, a := range acts {
 		newest = max(newest, a.serve.actSeq+1)
 	}
-	// No card without a log entry (I5): the vault renders only against entries of a checkpoint that it signed itself.
+	// No card without a log entry (I5): the vault renders only against entries of a checkpoint that it signed or followed.
 	t, note, err := l.sign(ctx, newest)
+	if err == nil {
+		err = l.showNew(ctx, d, t, note)
+	}
 	if err != nil {
 		return fail(err)
 	}
@@ -39,10 +42,10 @@ func (l *Ledger) serveBatch(ctx context.Context, acts []*act) []error {
 		byLot[a.lot.name] = append(byLot[a.lot.name], i)
 	}
 	for _, members := range byLot {
-		err := l.serveLot(ctx, t, note, acts, members)
+		err := l.serveLot(ctx, d, t, note, acts, members)
 		for _, i := range members {
 			if errs[i] = err; len(members) > 1 && isRefusal(err) {
-				errs[i] = l.serveLot(ctx, t, note, acts, []int{i}) // so that one member's fault is its own
+				errs[i] = l.serveLot(ctx, d, t, note, acts, []int{i}) // so that one member's fault is its own
 			}
 		}
 	}
@@ -55,7 +58,7 @@ func isRefusal(err error) bool {
 	return errors.As(err, &fault) && fault.Code != bus.FaultBusy
 }
 
-func (l *Ledger) serveLot(ctx context.Context, t *tree.Log, note []byte, acts []*act, members []int) error {
+func (l *Ledger) serveLot(ctx context.Context, d *door, t *tree.Log, note []byte, acts []*act, members []int) error {
 	lt := acts[members[0]].lot
 	q := bus.ServeRequest{Lot: lt.name, Checkpoint: note}
 	err := l.fromEdge(ctx, func(tx sqldb.Tx) error {
@@ -76,8 +79,8 @@ func (l *Ledger) serveLot(ctx context.Context, t *tree.Log, note []byte, acts []
 		return err
 	}
 	var a bus.ServeReply
-	if err := l.withLot(ctx, lt, func() (err error) {
-		a, err = l.vault.Serve(ctx, q)
+	if err := l.withLot(ctx, lt, d, t, note, func() (err error) {
+		a, err = d.vault.Serve(ctx, q)
 		return err
 	}); err != nil {
 		return err
@@ -109,40 +112,67 @@ func (s *toServe) item(ctx context.Context, tx sqldb.Tx, t *tree.Log) (item bus.
 	return item, nil
 }
 
-// withLot runs a request to the vault, and once more after opening the lot there when the vault has restarted.
-func (l *Ledger) withLot(ctx context.Context, lt *lot, f func() error) error {
-	err := f()
-	var fault *bus.Fault
-	if !errors.As(err, &fault) || fault.Code != bus.FaultLotNotOpen {
-		return err
+// maxWithLot bounds how often a request to the vault is tried: once, once more with the lot opened there, and once more
+// with its checkpoint shown.
+const maxWithLot = 3
+
+// withLot runs a request to the vault, and again after opening the lot there, or showing it the checkpoint of the request,
+// when the vault has restarted.
+func (l *Ledger) withLot(ctx context.Context, lt *lot, d *door, t *tree.Log, note []byte, f func() error) error {
+	for try := 1; ; try++ {
+		err := d.heard(l.now(), f())
+		var fault *bus.Fault
+		if try == maxWithLot || !errors.As(err, &fault) {
+			return err
+		}
+		switch {
+		case fault.Code == bus.FaultLotNotOpen:
+			err = l.openAtVault(ctx, lt, d)
+		case fault.Code == bus.FaultBehind && t != nil:
+			err = l.show(ctx, d, t, note)
+		default:
+			return err
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if err := l.openAtVault(ctx, lt); err != nil {
-		return err
-	}
-	return f()
 }
 
-// openAtVault hands the vault the officers' own words; it trusts nothing else that we say.
-func (l *Ledger) openAtVault(ctx context.Context, lt *lot) error {
+// openAtVault hands the vault the officers' own words, and the log vault's that the lot is its own; it trusts nothing else
+// that we say.
+func (l *Ledger) openAtVault(ctx context.Context, lt *lot, d *door) error {
 	q := bus.OpenLotRequest{Release: lt.signed}
-	err := l.db.View(ctx, func(tx sqldb.Tx) error {
-		q.Register = nil
+	err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
 		if err := tx.QueryRow(ctx, sqlScript, lt.script[:]).Scan(&q.Script); err != nil {
 			return fmt.Errorf("reading the compiled script: %w", err)
 		}
-		register, err := registerChain(ctx, tx)
-		for _, s := range register {
-			q.Register = append(q.Register, s.Encode())
+		if q.Register, err = encodedRegister(ctx, tx); err != nil || d.follower == nil {
+			return err
 		}
-		return err
+		var hash []byte
+		if err := tx.QueryRow(ctx, sqlAssigned, string(lt.name)).Scan(new(string), &hash); err != nil {
+			return fmt.Errorf("reading the assignment: %w", err)
+		}
+		return tx.QueryRow(ctx, sqlStatement, hash).Scan(&q.Assigned)
 	})
+	if err == nil {
+		_, err = d.vault.OpenLot(ctx, q)
+		err = d.heard(l.now(), err)
+	}
 	if err != nil {
 		return fmt.Errorf("opening lot %q at the vault: %w", lt.name, err)
 	}
-	if _, err := l.vault.OpenLot(ctx, q); err != nil {
-		return fmt.Errorf("opening lot %q at the vault: %w", lt.name, err)
-	}
 	return nil
+}
+
+// encodedRegister is the officer register as messages carry it.
+func encodedRegister(ctx context.Context, tx sqldb.Tx) (encoded [][]byte, err error) {
+	register, err := registerChain(ctx, tx)
+	for _, s := range register {
+		encoded = append(encoded, s.Encode())
+	}
+	return encoded, err
 }
 
 // registerChain reads the officer register, genesis first.
@@ -177,6 +207,10 @@ func (l *Ledger) Challenges(ctx context.Context, q bus.ChallengesRequest) (bus.C
 	if err != nil {
 		return bus.ChallengesReply{}, err
 	}
+	d, err := l.doorOf(ctx, lt)
+	if err != nil {
+		return bus.ChallengesReply{}, err
+	}
 	var first uint64
 	if err := l.commit(ctx, func(ctx context.Context, b *Batch) error {
 		n, err := readCounts(ctx, b, q.Lot)
@@ -190,8 +224,8 @@ func (l *Ledger) Challenges(ctx context.Context, q bus.ChallengesRequest) (bus.C
 		return bus.ChallengesReply{}, fmt.Errorf("reserving host challenges of lot %q: %w", q.Lot, err)
 	}
 	var a bus.VaultChallengesReply
-	err = l.withLot(ctx, lt, func() (err error) {
-		a, err = l.vault.Challenges(ctx, bus.VaultChallengesRequest{Lot: q.Lot, First: first, Count: q.Count})
+	err = l.withLot(ctx, lt, d, nil, nil, func() (err error) {
+		a, err = d.vault.Challenges(ctx, bus.VaultChallengesRequest{Lot: q.Lot, First: first, Count: q.Count})
 		return err
 	})
 	if err == nil && len(a.Values) != int(q.Count) {

@@ -13,11 +13,15 @@ func (l *Ledger) Signed(ctx context.Context) (*tree.Log, []byte, error) {
 	return l.sign(ctx, l.head.get().Size())
 }
 
-// OpenLot opens a released lot at the vault, which has forgotten it when it was restarted.
+// OpenLot opens a released lot at its vault, which has forgotten it when it was restarted.
 func (l *Ledger) OpenLot(ctx context.Context, name perso.Name) error {
 	lt, err := l.lot(ctx, name)
 	if err != nil {
 		return fmt.Errorf("opening lot %q at the vault: %w", name, err)
 	}
-	return l.openAtVault(ctx, lt)
+	d, err := l.doorOf(ctx, lt)
+	if err != nil {
+		return err
+	}
+	return l.openAtVault(ctx, lt, d)
 }

@@ -22,7 +22,15 @@ func (l *Ledger) Status(ctx context.Context, q bus.LotRequest) (bus.StatusReply,
 	}
 	r := bus.StatusReply{Env: l.site.env, Lot: lt.name, Order: lt.order, Now: l.now().UTC(), LogSize: l.head.get().Size()}
 	r.Troubles = l.troubles.of(lt.name, r.Now)
-	err = l.db.View(ctx, func(tx sqldb.Tx) error { return fillStatus(ctx, tx, &r) })
+	err = l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+		if r.Vault, err = readAssigned(ctx, tx, lt.name); err != nil {
+			return err
+		}
+		return fillStatus(ctx, tx, &r)
+	})
+	if err == nil && (r.State == perso.LotReleased || r.State == perso.LotRunning) {
+		r.Waits = l.waits(r.Vault)
+	}
 	if err != nil {
 		return bus.StatusReply{}, fmt.Errorf("reading the status of lot %q: %w", q.Lot, err)
 	}

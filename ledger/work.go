@@ -15,6 +15,7 @@ import (
 type Work struct {
 	Order  bus.WorkOrder
 	Script []byte
+	Vault  perso.Name // that makes the lot; "" where no vault has it yet, and where there is only one
 }
 
 // WorkOrders makes the work orders of all lots that are not finished: units are missing, or the handler's count.
@@ -37,7 +38,10 @@ func (l *Ledger) WorkOrders(ctx context.Context) ([]Work, error) {
 		}
 		w := Work{Order: bus.WorkOrder{ID: string(name), Lot: name, Product: lt.release.Product, Script: lt.script, Quantity: lt.release.Good,
 			ATR: p.ATR.String(), ISD: p.AIDs.ISD.Bytes(), ChipID: lt.release.ChipID, Env: l.site.env, LogKey: l.site.logKey, Origin: l.site.origin}}
-		if err := l.db.View(ctx, func(tx sqldb.Tx) error {
+		if err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+			if w.Vault, err = readAssigned(ctx, tx, name); err != nil {
+				return err
+			}
 			return tx.QueryRow(ctx, sqlScript, lt.script[:]).Scan(&w.Script)
 		}); err != nil {
 			return nil, fmt.Errorf("reading the script of lot %q: %w", name, err)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/perso"
@@ -18,6 +19,8 @@ var (
 	_ keygen.Journal = (*Journal)(nil)
 	_ keygen.Memory  = (*Memory)(nil)
 	_ keygen.OPStore = OPFolder("")
+
+	_ keygen.Assignments = (*Memory)(nil)
 )
 
 const lot perso.Name = "LOT-1"
@@ -322,6 +325,47 @@ func TestMemory(t *testing.T) {
 		if _, err := OpenMemory(dir); err == nil {
 			t.Errorf("opened with a broken %s", name)
 		}
+	}
+}
+
+// What the log vault gave away is read back, and a memory that lost the folder, or holds a broken file, is none.
+func TestAssigned(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "memory")
+	m, err := CreateMemory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := m.Assigned(); err != nil || len(got) != 0 {
+		t.Errorf("new memory: %v, %v", got, err)
+	}
+	at := time.Date(2027, 3, 1, 8, 0, 0, 123_456_000, time.UTC)
+	want := map[perso.Name]keygen.Assignment{"A": {Issued: issuedLot(t, 1), Vault: "vault-2", At: at}, "B": {Issued: issuedLot(t, 2), Vault: "vault-1", At: at}}
+	for lot, a := range want {
+		if err := m.RememberAssigned(lot, a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if m, err = OpenMemory(dir); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := m.Assigned(); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if r, err := m.Recall(); err != nil || len(r.Lots) != 0 {
+		t.Errorf("lots that were given away count as made: %v, %v", r.Lots, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "assigned/A"), []byte("persoline/1 vault-assigned\nlot B\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := m.Assigned(); err == nil {
+		t.Errorf("read a broken file: %v", got)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, "assigned")); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := m.Assigned(); err == nil {
+		t.Errorf("an empty beginning: %v", got)
 	}
 }
 

@@ -23,13 +23,14 @@ const (
 	maxMemoryBytes = 1024 // of a lot's file: a dozen short fields
 )
 
-// Memory is a folder: the file checkpoint, written over in place, and lots, one file for each, never replaced.
+// Memory is a folder: the file checkpoint, written over in place, and the folders lots and assigned, one file for each lot,
+// never replaced.
 type Memory struct{ dir string }
 
 // CreateMemory makes the folder of a vault that has signed nothing yet. It is a step of the ceremony; a folder that is
 // there is refused.
 func CreateMemory(dir string) (*Memory, error) {
-	if err := errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(filepath.Join(dir, folderLots), 0o700)); err != nil {
+	if err := errors.Join(os.Mkdir(dir, 0o700), os.Mkdir(filepath.Join(dir, folderLots), 0o700), os.Mkdir(filepath.Join(dir, folderAssigned), 0o700)); err != nil {
 		return nil, fmt.Errorf("making vault memory %q: %w", dir, err)
 	}
 	m := &Memory{dir: dir}
@@ -53,41 +54,47 @@ func (m *Memory) checkpoint() string { return filepath.Join(m.dir, fileCheckpoin
 
 // Recall reads everything.
 func (m *Memory) Recall() (r keygen.Recollection, err error) {
-	r.Lots = map[perso.Name]keygen.Issued{}
 	if r.Size, r.Root, err = readSlots(m.checkpoint()); err != nil {
 		return r, err
 	}
-	lots, err := os.ReadDir(filepath.Join(m.dir, folderLots))
+	r.Lots, err = readLots(m, folderLots, kindLot, readIssued)
+	return r, err
+}
+
+// readLots reads a folder with a file for each lot.
+func readLots[T any](m *Memory, folder, kind string, read func(*record.Reader) T) (map[perso.Name]T, error) {
+	files, err := os.ReadDir(filepath.Join(m.dir, folder))
 	if err != nil {
-		return r, fmt.Errorf("reading vault memory %q: %w", m.dir, err)
+		return nil, fmt.Errorf("reading vault memory %q: %w", m.dir, err)
 	}
-	for _, l := range lots {
-		if filepath.Ext(l.Name()) == tempSuffix {
-			continue // a crash came between its writing and its naming: the lot was never opened
+	lots := map[perso.Name]T{}
+	for _, f := range files {
+		if filepath.Ext(f.Name()) == tempSuffix {
+			continue // a crash came between its writing and its naming: nobody was told of it
 		}
-		rd, err := m.readLot(l.Name())
+		rd, err := m.readLot(folder, kind, f.Name())
 		if err != nil {
-			return r, err
+			return nil, err
 		}
 		name, err := perso.ParseName(rd.Raw("lot"))
 		rd.Check(err)
-		r.Lots[name] = readIssued(rd)
-		if err := rd.Done(); err != nil || string(name) != l.Name() {
-			return r, fmt.Errorf("reading vault memory of lot %q: %w", l.Name(), errors.Join(ErrCorrupt, err))
+		lots[name] = read(rd)
+		if err := rd.Done(); err != nil || string(name) != f.Name() {
+			return nil, fmt.Errorf("reading vault memory of lot %q: %w", f.Name(), errors.Join(ErrCorrupt, err))
 		}
 	}
-	return r, nil
+	return lots, nil
 }
 
-func (m *Memory) readLot(name string) (*record.Reader, error) {
-	b, err := os.ReadFile(filepath.Join(m.dir, folderLots, name))
+func (m *Memory) readLot(folder, kind, name string) (*record.Reader, error) {
+	b, err := os.ReadFile(filepath.Join(m.dir, folder, name))
 	if err == nil && len(b) > maxMemoryBytes {
 		err = ErrCorrupt
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading vault memory: %w", err)
 	}
-	r, err := record.Parse(b, kindLot)
+	r, err := record.Parse(b, kind)
 	if err != nil {
 		return nil, fmt.Errorf("reading vault memory of lot %q: %w", name, err)
 	}
@@ -105,11 +112,14 @@ func (m *Memory) RememberCheckpoint(size int64, root [32]byte) error {
 
 // RememberLot adds a lot.
 func (m *Memory) RememberLot(lot perso.Name, i keygen.Issued) error {
+	return m.put(filepath.Join(folderLots, string(lot)), issuedRecord(kindLot, lot, i))
+}
+
+func issuedRecord(kind string, lot perso.Name, i keygen.Issued) *record.Writer {
 	eid, iccid, imsi := i.EIDs.First(), i.ICCIDs.First(), i.IMSIs.First()
-	w := record.New(kindLot).Str("lot", string(lot)).Hex("release", i.Release[:]).Hex("register", i.Register[:]).Uint("statements", i.Statements).
+	return record.New(kind).Str("lot", string(lot)).Hex("release", i.Release[:]).Hex("register", i.Register[:]).Uint("statements", i.Statements).
 		Str("eid_first", eid.String()).Uint("eid_count", i.EIDs.Count()).Str("iccid_first", iccid.String()).Uint("iccid_count", i.ICCIDs.Count()).
 		Str("imsi_first", imsi.String()).Uint("imsi_mnc_digits", uint64(imsi.MNCDigits())).Uint("imsi_count", i.IMSIs.Count())
-	return m.put(filepath.Join(folderLots, string(lot)), w)
 }
 
 func readIssued(r *record.Reader) (i keygen.Issued) {

@@ -11,6 +11,7 @@ import (
 // lot is what became of one release.
 type lot struct {
 	release *statement.Release // nil when its opening was deleted
+	vault   perso.Name         // that it was assigned to; empty when it was not
 	hash    [32]byte
 	units   map[perso.Unit]*claim // the latest generation of each
 	serials map[uint64]bool       // host challenges used

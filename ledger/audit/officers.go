@@ -38,6 +38,8 @@ func (a *auditor) statement(e entry.Statement) {
 		a.officers(e)
 	case statement.KindRelease:
 		a.release(e)
+	case statement.KindAssigned:
+		a.assigned(e)
 	case statement.KindClose:
 		a.close(e)
 	case statement.KindDestroy:

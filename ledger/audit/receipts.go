@@ -105,6 +105,9 @@ func (c *chain) place() string { return fmt.Sprintf("%s receipt %d", c.path, c.c
 
 // read verifies the chain's signed head, then walks the chain to it.
 func (c *chain) read() error {
+	if err := c.ownChain(); err != nil {
+		return err
+	}
 	want, err := c.signedHead()
 	if err != nil {
 		return fmt.Errorf("reading the head: %w", err)

@@ -24,29 +24,30 @@ func (w *writer) receipts(ctx context.Context) error {
 	return nil
 }
 
-// chain fetches one lot's receipts portion by portion; the signed head comes with the last.
+// chain fetches one lot's receipts portion by portion; the signed head comes with the last. All are of one vault, which is
+// the one that makes the lot.
 func (w *writer) chain(ctx context.Context, lot perso.Name) error {
-	f, err := w.dir.Create(layout.Receipts(w.info.Vault, lot))
+	first, err := w.portion(ctx, lot, 0)
 	if err != nil {
 		return err
 	}
-	last, err := w.portions(ctx, lot, f)
+	f, err := w.dir.Create(layout.Receipts(first.Vault, lot))
+	if err != nil {
+		return err
+	}
+	last, err := w.portions(ctx, lot, first, f)
 	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
-	return errors.Join(w.dir.Add(layout.ReceiptHead(w.info.Vault, lot), last.Head),
-		w.dir.Add(layout.ReceiptHeadSig(w.info.Vault, lot), layout.EncodeSignature(last.Signature)))
+	return errors.Join(w.dir.Add(layout.ReceiptHead(first.Vault, lot), last.Head),
+		w.dir.Add(layout.ReceiptHeadSig(first.Vault, lot), layout.EncodeSignature(last.Signature)))
 }
 
-func (w *writer) portions(ctx context.Context, lot perso.Name, f *folder.File) (bus.ReceiptsReply, error) {
+func (w *writer) portions(ctx context.Context, lot perso.Name, part bus.ReceiptsReply, f *folder.File) (last bus.ReceiptsReply, err error) {
 	var buf []byte
-	for count := uint64(0); count < MaxReceipts; {
-		part, err := w.portion(ctx, lot, count)
-		if err != nil {
-			return part, err
-		}
-		if part.Vault != w.info.Vault {
-			return part, fmt.Errorf("vault %q answered, then vault %q", w.info.Vault, part.Vault)
+	for vault, count := part.Vault, uint64(0); count < MaxReceipts; {
+		if part.Vault != vault {
+			return part, fmt.Errorf("vault %q answered, then vault %q", vault, part.Vault)
 		}
 		buf = buf[:0]
 		for _, r := range part.Receipts {
@@ -60,6 +61,9 @@ func (w *writer) portions(ctx context.Context, lot perso.Name, f *folder.File) (
 		}
 		if len(part.Receipts) == 0 {
 			return part, errors.New("the vault gave neither receipts nor their head")
+		}
+		if part, err = w.portion(ctx, lot, count); err != nil {
+			return part, err
 		}
 	}
 	return bus.ReceiptsReply{}, fmt.Errorf("more than %d receipts", MaxReceipts)

@@ -43,7 +43,8 @@ const (
 // Ledger is the core: the signed log, the vault's door, and the record of what was handed out.
 type Ledger interface {
 	Signed(ctx context.Context) (log *tree.Log, note []byte, err error)
-	OpenLot(ctx context.Context, lot perso.Name) error
+	// Ready opens a lot at its vault, and shows the vault the signed log.
+	Ready(ctx context.Context, lot perso.Name, log *tree.Log, note []byte) error
 	// RecordExport logs an export once per lot and kind; another hash for the same is refused.
 	RecordExport(ctx context.Context, e entry.Export) error
 }
@@ -205,13 +206,13 @@ func sameFiles(dir string, files []layout.File) error {
 	return nil
 }
 
-// ask has the vault serve one page; a lot that it has forgotten is opened again.
+// ask has the vault serve one page; a lot that it has forgotten is opened again, a checkpoint that it did not see is shown.
 func (j *job) ask(ctx context.Context, kind bus.ExportKind, receiver perso.Name, items []bus.ExportItem) ([]bus.ExportResult, error) {
 	q := bus.ExportRequest{Lot: j.lot.release.Lot, Kind: kind, Receiver: receiver, Checkpoint: j.note, Items: items}
 	a, err := j.Vault.Export(ctx, q)
 	var fault *bus.Fault
-	if errors.As(err, &fault) && fault.Code == bus.FaultLotNotOpen {
-		if err := j.Ledger.OpenLot(ctx, q.Lot); err != nil {
+	if errors.As(err, &fault) && (fault.Code == bus.FaultLotNotOpen || fault.Code == bus.FaultBehind) {
+		if err := j.Ledger.Ready(ctx, q.Lot, j.log, j.note); err != nil {
 			return nil, err
 		}
 		a, err = j.Vault.Export(ctx, q)

@@ -181,7 +181,10 @@ func (h *house) Signed(context.Context) (*tree.Log, []byte, error) {
 }
 
 // OpenLot implements export.Ledger.
-func (h *house) OpenLot(context.Context, perso.Name) error { h.forgotten = false; return nil }
+func (h *house) Ready(context.Context, perso.Name, *tree.Log, []byte) error {
+	h.forgotten = false
+	return nil
+}
 
 // RecordExport implements export.Ledger.
 func (h *house) RecordExport(_ context.Context, e entry.Export) error {

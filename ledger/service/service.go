@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,6 +47,7 @@ type Config struct {
 	Bus      Bus
 	Exporter Exporter
 	Lines    []perso.Name // the lines that may ask, and that get work
+	Vaults   []perso.Name // of the site, as the ledger was given them
 	Log      *slog.Logger
 }
 
@@ -239,11 +241,27 @@ func (s *Service) publish(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		for _, line := range s.c.Lines {
+		for i, line := range s.c.Lines {
+			if !s.worksFor(i, o.Vault) {
+				continue
+			}
 			if err := s.c.Bus.Put(ctx, line, o.Order.ID+"-"+string(line), data); err != nil {
 				return fmt.Errorf("sending the work order of lot %q to line %q: %w", o.Order.Lot, line, err)
 			}
 		}
 	}
 	return nil
+}
+
+// worksFor says whether a line makes lots of a vault. With several vaults each line has its own, and each vault its lines,
+// so that a vault that is away stops no other's line. A lot that is nobody's yet is whoever's asks first.
+func (s *Service) worksFor(line int, vault perso.Name) bool {
+	lines, vaults, v := len(s.c.Lines), len(s.c.Vaults), slices.Index(s.c.Vaults, vault)
+	switch {
+	case vaults < 2 || v < 0:
+		return true
+	case lines < vaults:
+		return v%lines == line
+	}
+	return line%vaults == v
 }

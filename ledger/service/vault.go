@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 )
 
@@ -18,8 +19,53 @@ const (
 	vaultPause = 100 * time.Millisecond
 )
 
-// Vault is the vault over the bus: it implements ledger.Vault, ledger.Signer, and what exports and bundles ask for.
-type Vault struct{ Bus bus.Requester }
+// Vault is one vault over the bus: it implements ledger.Vault, ledger.Signer, ledger.Assigner and ledger.Follower.
+type Vault struct {
+	Bus  bus.Requester
+	Name perso.Name
+}
+
+// Vaults are all vaults of a site for exports and bundles: what is about a lot goes to the vault that makes it.
+type Vaults struct {
+	Log Vault // the log vault
+	// Of names the vault that makes a lot.
+	Of func(ctx context.Context, lot perso.Name) (perso.Name, error)
+}
+
+func (v Vaults) of(ctx context.Context, lot perso.Name) (Vault, error) {
+	name, err := v.Of(ctx, lot)
+	return Vault{Bus: v.Log.Bus, Name: name}, err
+}
+
+// Info asks the log vault for the certificates, which all vaults of a site have.
+func (v Vaults) Info(ctx context.Context) (bus.VaultInfoReply, error) { return v.Log.Info(ctx) }
+
+// Export asks for wrapped keys or signatures.
+func (v Vaults) Export(ctx context.Context, q bus.ExportRequest) (a bus.ExportReply, err error) {
+	at, err := v.of(ctx, q.Lot)
+	if err != nil {
+		return a, err
+	}
+	return ask[bus.ExportReply](ctx, at, bus.VaultExport, q)
+}
+
+// Receipts asks for a vault's own records.
+func (v Vaults) Receipts(ctx context.Context, q bus.ReceiptsRequest) (a bus.ReceiptsReply, err error) {
+	at, err := v.of(ctx, q.Lot)
+	if err != nil {
+		return a, err
+	}
+	return ask[bus.ReceiptsReply](ctx, at, bus.VaultReceipts, q)
+}
+
+// SealBundle has a bundle's manifest signed.
+func (v Vaults) SealBundle(ctx context.Context, q bus.SealBundleRequest) (a bus.SealBundleReply, err error) {
+	at, err := v.of(ctx, q.Lot)
+	if err != nil {
+		return a, err
+	}
+	return ask[bus.SealBundleReply](ctx, at, bus.VaultSealBundle, q)
+}
 
 // ask repeats a request that nobody answered: the vault may have carried it out, and will answer the same again.
 func ask[A, Q any](ctx context.Context, v Vault, verb string, q Q) (A, error) {
@@ -27,7 +73,7 @@ func ask[A, Q any](ctx context.Context, v Vault, verb string, q Q) (A, error) {
 	defer cancel()
 	for {
 		one, done := context.WithTimeout(patience, vaultAnswer)
-		a, err := bus.Call[A](one, v.Bus, bus.VaultSubject(verb), q)
+		a, err := bus.Call[A](one, v.Bus, bus.VaultSubject(v.Name, verb), q)
 		done()
 		if err == nil || !errors.Is(err, bus.ErrNoAnswer) {
 			return a, err
@@ -65,19 +111,14 @@ func (v Vault) Serve(ctx context.Context, q bus.ServeRequest) (bus.ServeReply, e
 	return ask[bus.ServeReply](ctx, v, bus.VaultServe, q)
 }
 
-// Export asks for wrapped keys or signatures.
-func (v Vault) Export(ctx context.Context, q bus.ExportRequest) (bus.ExportReply, error) {
-	return ask[bus.ExportReply](ctx, v, bus.VaultExport, q)
+// AssignLot has the log vault give a lot to a vault.
+func (v Vault) AssignLot(ctx context.Context, q bus.AssignLotRequest) (bus.AssignLotReply, error) {
+	return ask[bus.AssignLotReply](ctx, v, bus.VaultAssignLot, q)
 }
 
-// Receipts asks for the vault's own records.
-func (v Vault) Receipts(ctx context.Context, q bus.ReceiptsRequest) (bus.ReceiptsReply, error) {
-	return ask[bus.ReceiptsReply](ctx, v, bus.VaultReceipts, q)
-}
-
-// SealBundle has a bundle's manifest signed.
-func (v Vault) SealBundle(ctx context.Context, q bus.SealBundleRequest) (bus.SealBundleReply, error) {
-	return ask[bus.SealBundleReply](ctx, v, bus.VaultSealBundle, q)
+// Follow shows the vault a checkpoint.
+func (v Vault) Follow(ctx context.Context, q bus.FollowRequest) (bus.FollowReply, error) {
+	return ask[bus.FollowReply](ctx, v, bus.VaultFollow, q)
 }
 
 // CheckKi asks which Ki of a customer do not fit their check values.

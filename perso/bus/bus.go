@@ -80,8 +80,10 @@ func LineSubject(line perso.Name, verb string) string {
 // LineWildcard is the ledger's subscription for a verb of every line.
 func LineWildcard(verb string) string { return prefix + "line.*." + verb }
 
-// VaultSubject is where the ledger asks the vault.
-func VaultSubject(verb string) string { return prefix + "vault." + verb }
+// VaultSubject is where the ledger asks one vault of the site, by name: a lot belongs to one of them.
+func VaultSubject(vault perso.Name, verb string) string {
+	return prefix + "vault." + string(vault) + "." + verb
+}
 
 // OfficeSubject is where the office asks the ledger.
 func OfficeSubject(verb string) string { return prefix + "office." + verb }
@@ -98,9 +100,11 @@ const (
 // Verbs of the ledger towards the vault.
 const (
 	VaultInfo       = "info"
+	VaultAssignLot  = "assign-lot"
 	VaultOpenLot    = "open-lot"
 	VaultChallenges = "challenges"
 	VaultCheckpoint = "checkpoint"
+	VaultFollow     = "follow"
 	VaultServe      = "serve"
 	VaultExport     = "export"
 	VaultReceipts   = "receipts"
@@ -125,7 +129,8 @@ const (
 	FaultRefused    FaultCode = "refused"  // understood and refused
 	FaultConflict   FaultCode = "conflict" // the same key with other content
 	FaultLotNotOpen FaultCode = "lot-not-open"
-	FaultBusy       FaultCode = "busy" // try again later
+	FaultBehind     FaultCode = "behind" // a checkpoint that this vault was not shown the way to: show it (VaultFollow), ask again
+	FaultBusy       FaultCode = "busy"   // try again later
 	FaultInternal   FaultCode = "internal"
 )
 

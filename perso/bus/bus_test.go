@@ -54,6 +54,8 @@ func samples() []sample {
 		sampleOf[LotRequest]("LotRequest"), sampleOf[Reply[StatusReply]]("StatusReply"), sampleOf[Reply[LotsReply]]("LotsReply"),
 		sampleOf[TraceRequest]("TraceRequest"), sampleOf[Reply[TraceReply]]("TraceReply"), sampleOf[Reply[PathReply]]("PathReply"),
 		sampleOf[DestroyLotRequest]("DestroyLotRequest"), sampleOf[Reply[DestroyLotReply]]("DestroyLotReply"),
+		sampleOf[AssignLotRequest]("AssignLotRequest"), sampleOf[Reply[AssignLotReply]]("AssignLotReply"),
+		sampleOf[FollowRequest]("FollowRequest"), sampleOf[Reply[FollowReply]]("FollowReply"),
 		sampleOf[Reply[ClosingReply]]("ClosingReply"), sampleOf[Reply[DestroyReply]]("DestroyReply"),
 	}
 }
@@ -197,7 +199,7 @@ func TestSizeLimit(t *testing.T) {
 func TestAskingLine(t *testing.T) {
 	t.Parallel()
 	for subject, want := range map[string]string{
-		LineSubject("l-1", LineAct): "l-1", VaultSubject(VaultServe): "", "perso.line.*.act": "", "perso.line.a.b.act": "", "": "",
+		LineSubject("l-1", LineAct): "l-1", VaultSubject("v", VaultServe): "", "perso.line.*.act": "", "perso.line.a.b.act": "", "": "",
 	} {
 		line, err := AskingLine(WithSubject(context.Background(), subject))
 		var fault *Fault

@@ -140,6 +140,8 @@ type StatusReply struct {
 	Balance   *statement.Counts        `cbor:"17,keyasint,omitempty" json:"balance,omitempty"`
 	Blocks    []string                 `cbor:"18,keyasint,omitempty" json:"blocks,omitempty"` // what keeps the lot from closing
 	Troubles  []Trouble                `cbor:"19,keyasint,omitempty" json:"troubles,omitempty"`
+	Vault     perso.Name               `cbor:"20,keyasint,omitempty" json:"vault,omitempty"` // that makes it, of a site with several
+	Waits     string                   `cbor:"21,keyasint,omitempty" json:"waits,omitempty"` // what the lot waits for, and since when
 }
 
 // Trouble is an act that the vault does not serve now: its head waits and asks again.

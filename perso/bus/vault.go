@@ -20,11 +20,26 @@ type VaultInfoReply struct {
 	LogRoot  [32]byte   `cbor:"10,keyasint"`
 }
 
+// AssignLotRequest asks the log vault to give a lot to a vault of the site, for good.
+type AssignLotRequest struct {
+	Register [][]byte   `cbor:"1,keyasint"` // encoded statements, genesis first
+	Release  []byte     `cbor:"2,keyasint"` // encoded signed release
+	Vault    perso.Name `cbor:"3,keyasint"` // whom the ledger has in mind
+}
+
+// AssignLotReply is the log vault's word. Vault is not the one asked for when the lot was given to another one before.
+type AssignLotReply struct {
+	Lot      perso.Name `cbor:"1,keyasint"`
+	Vault    perso.Name `cbor:"2,keyasint"`
+	Assigned []byte     `cbor:"3,keyasint"` // a statement.Assigned, signed by the statement key
+}
+
 // OpenLotRequest hands the vault what it needs to check the officers' word for itself. Asked again it does nothing.
 type OpenLotRequest struct {
 	Register [][]byte `cbor:"1,keyasint"` // encoded statements, genesis first
 	Release  []byte   `cbor:"2,keyasint"` // encoded signed release
 	Script   []byte   `cbor:"3,keyasint"` // compiled; its hash must be the released one
+	Assigned []byte   `cbor:"4,keyasint"` // the log vault's word that the lot is this vault's; the log vault needs none
 }
 
 // OpenLotReply confirms.
@@ -57,6 +72,21 @@ type CheckpointRequest struct {
 type CheckpointReply struct {
 	Note []byte `cbor:"1,keyasint,omitempty"`
 	Last int64  `cbor:"2,keyasint"`
+}
+
+// FollowRequest shows a vault that does not sign the log a checkpoint that the log vault signed. Proof is consistency between
+// it and the last one that the vault was shown, whichever is smaller first.
+type FollowRequest struct {
+	Note  []byte `cbor:"1,keyasint"`
+	Last  int64  `cbor:"2,keyasint"` // the size that the proof leads from, or to
+	Proof Proof  `cbor:"3,keyasint"`
+}
+
+// FollowReply says whether the vault takes requests against the checkpoint now. When it does not, Last was not its last
+// size, and the reply's is.
+type FollowReply struct {
+	Taken bool  `cbor:"1,keyasint,omitempty"`
+	Last  int64 `cbor:"2,keyasint"`
 }
 
 // Proven is a log entry with its place in the checkpoint that comes with the request.

@@ -228,7 +228,7 @@ type vaultClient struct{ h *ledgerHost }
 // not, at once.
 func (v vaultClient) Request(ctx context.Context, subject string, data []byte) ([]byte, error) {
 	c, _ := ctx.Value(callKey{}).(*call)
-	if c == nil || subject == bus.VaultSubject(bus.VaultCheckpoint) {
+	if c == nil || subject == bus.VaultSubject(vaultName, bus.VaultCheckpoint) {
 		return v.h.w.vault.atOnce(question{subject, data})
 	}
 	if v.h.db == nil || v.h.db.over || !c.yield(question{subject, data}) {
@@ -239,25 +239,25 @@ func (v vaultClient) Request(ctx context.Context, subject string, data []byte) (
 
 // OpenLot is ledger.Vault's.
 func (v vaultClient) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotReply, error) {
-	return bus.Call[bus.OpenLotReply](ctx, v, bus.VaultSubject(bus.VaultOpenLot), q)
+	return bus.Call[bus.OpenLotReply](ctx, v, bus.VaultSubject(vaultName, bus.VaultOpenLot), q)
 }
 
 // Challenges is ledger.Vault's.
 func (v vaultClient) Challenges(ctx context.Context, q bus.VaultChallengesRequest) (bus.VaultChallengesReply, error) {
-	return bus.Call[bus.VaultChallengesReply](ctx, v, bus.VaultSubject(bus.VaultChallenges), q)
+	return bus.Call[bus.VaultChallengesReply](ctx, v, bus.VaultSubject(vaultName, bus.VaultChallenges), q)
 }
 
 // Serve is ledger.Vault's.
 func (v vaultClient) Serve(ctx context.Context, q bus.ServeRequest) (bus.ServeReply, error) {
-	return bus.Call[bus.ServeReply](ctx, v, bus.VaultSubject(bus.VaultServe), q)
+	return bus.Call[bus.ServeReply](ctx, v, bus.VaultSubject(vaultName, bus.VaultServe), q)
 }
 
 // CheckKi is ledger.KiChecker's.
 func (v vaultClient) CheckKi(ctx context.Context, q bus.CheckKiRequest) (bus.CheckKiReply, error) {
-	return bus.Call[bus.CheckKiReply](ctx, v, bus.VaultSubject(bus.VaultCheckKi), q)
+	return bus.Call[bus.CheckKiReply](ctx, v, bus.VaultSubject(vaultName, bus.VaultCheckKi), q)
 }
 
 // Checkpoint is ledger.Signer's.
 func (v vaultClient) Checkpoint(ctx context.Context, q bus.CheckpointRequest) (bus.CheckpointReply, error) {
-	return bus.Call[bus.CheckpointReply](ctx, v, bus.VaultSubject(bus.VaultCheckpoint), q)
+	return bus.Call[bus.CheckpointReply](ctx, v, bus.VaultSubject(vaultName, bus.VaultCheckpoint), q)
 }

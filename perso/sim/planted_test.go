@@ -49,7 +49,7 @@ func (l *Ledger) serveFirst(ctx context.Context, a *act) {
 		return errors.Join(a.admit(ctx, b), errors.New("decided only"))
 	})
 	if a.serve != nil {
-		_ = l.serves.do(ctx, a)
+		_ = l.doors[0].serves.do(ctx, a)
 	}
 }
 `,

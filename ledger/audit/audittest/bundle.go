@@ -45,10 +45,11 @@ func (s *Site) receipts(lot perso.Name, chain *Chain, put func(string, []byte)) 
 	for _, r := range chain.Receipts {
 		file = layout.AppendRecord(file, r)
 	}
-	head := Must(entry.ReceiptHead{Env: perso.EnvTest, Vault: Vault, Lot: lot, Count: uint64(len(chain.Receipts)), Head: chain.Head, At: s.now}.Encode())
-	put(layout.Receipts(Vault, lot), file)
-	put(layout.ReceiptHead(Vault, lot), head)
-	put(layout.ReceiptHeadSig(Vault, lot), layout.EncodeSignature(ed25519.Sign(s.StmtKey, head)))
+	vault := s.VaultOf(lot)
+	head := Must(entry.ReceiptHead{Env: perso.EnvTest, Vault: vault, Lot: lot, Count: uint64(len(chain.Receipts)), Head: chain.Head, At: s.now}.Encode())
+	put(layout.Receipts(vault, lot), file)
+	put(layout.ReceiptHead(vault, lot), head)
+	put(layout.ReceiptHeadSig(vault, lot), layout.EncodeSignature(ed25519.Sign(s.StmtKey, head)))
 }
 
 // Seal writes manifest and seal anew over whatever the bundle holds.

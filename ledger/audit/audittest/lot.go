@@ -70,7 +70,7 @@ func (c *Unit) Ask(responses string) entry.Act {
 // Serve gives an act its receipt.
 func (c *Unit) Serve(a entry.Act, result string) {
 	chain := c.Lot.Site.Chains[a.Lot]
-	r := entry.Receipt{Vault: Vault, Lot: a.Lot, Seq: uint64(len(chain.Receipts)), Prev: chain.Head, Unit: a.Unit, Gen: a.Gen, Claim: c.Hash,
+	r := entry.Receipt{Vault: c.Lot.Site.VaultOf(a.Lot), Lot: a.Lot, Seq: uint64(len(chain.Receipts)), Prev: chain.Head, Unit: a.Unit, Gen: a.Gen, Claim: c.Hash,
 		Session: a.Session, N: a.N, Responses: a.Responses, Result: result, At: a.At, MAC: Hash("mac %d", len(chain.Receipts))}
 	if result == "script" {
 		r.Output = Hash("window %x %d", a.Session, a.N)

@@ -30,8 +30,9 @@ type Site struct {
 	Register         []statement.Signed
 	Openings         []statement.Signed // releases and closings
 	Entries          [][]byte
-	Chains           map[perso.Name]*Chain // the vault's receipts by lot
-	Exports          map[string][]byte     // export manifests by their path in a bundle
+	Chains           map[perso.Name]*Chain     // the vault's receipts by lot
+	Exports          map[string][]byte         // export manifests by their path in a bundle
+	Vaults           map[perso.Name]perso.Name // lots of other vaults than Vault
 
 	now    time.Time
 	number uint64 // of the last presentation
@@ -82,7 +83,7 @@ func Sign(body []byte, officers ...perso.Name) statement.Signed {
 // New is a site with two officers, "prod" and "sec", and one reel of a hundred thousand chips.
 func New() *Site {
 	s := &Site{LogKey: Key("log"), StmtKey: Key("statement"), EUMCert: []byte("EUM certificate"), EISCert: []byte("EIS certificate"),
-		Chains: map[perso.Name]*Chain{}, Exports: map[string][]byte{}, now: time.Date(2027, 3, 1, 8, 0, 0, 0, time.UTC)}
+		Chains: map[perso.Name]*Chain{}, Exports: map[string][]byte{}, Vaults: map[perso.Name]perso.Name{}, now: time.Date(2027, 3, 1, 8, 0, 0, 0, time.UTC)}
 	g := statement.Genesis{Env: perso.EnvTest, Site: SiteName, At: s.now, Nonce: Hash("register"),
 		Officers: []statement.Officer{officer("prod", statement.RoleProduction), officer("sec", statement.RoleSecurity)}}
 	register := Sign(Must(g.Encode()), "prod", "sec")
@@ -169,6 +170,28 @@ func (s *Site) Admit(r statement.Release, signers ...perso.Name) *Lot {
 	s.Append(entry.Statement{What: statement.KindRelease, Hash: signed.Hash(), Lot: r.Lot, At: s.Tick()})
 	s.Chains[r.Lot] = &Chain{}
 	return &Lot{Site: s, Release: r, Hash: signed.Hash(), Bins: map[perso.Verdict]uint64{}}
+}
+
+// VaultOf is the vault that makes a lot.
+func (s *Site) VaultOf(lot perso.Name) perso.Name {
+	if v, other := s.Vaults[lot]; other {
+		return v
+	}
+	return Vault
+}
+
+// Assign logs the log vault's word that a lot is a vault's, which makes it from now on.
+func (l *Lot) Assign(to perso.Name) {
+	l.Site.Vaults[l.Release.Lot] = to
+	l.AssignAs(statement.Assigned{Env: perso.EnvTest, Site: SiteName, Lot: l.Release.Lot, Release: l.Hash, Vault: to, At: l.Site.Tick()}, Vault, l.Site.StmtKey)
+}
+
+// AssignAs logs such a word as it is given.
+func (l *Lot) AssignAs(word statement.Assigned, by perso.Name, key ed25519.PrivateKey) {
+	signed := statement.Signed{Body: Must(word.Encode())}
+	signed.Sign(by, key)
+	l.Site.Openings = append(l.Site.Openings, signed)
+	l.Site.Append(entry.Statement{What: statement.KindAssigned, Hash: signed.Hash(), Lot: l.Release.Lot, At: l.Site.Tick()})
 }
 
 // Chip is a chip id that depends on its number only.

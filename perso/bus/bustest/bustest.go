@@ -104,7 +104,7 @@ func askingLine(t *testing.T, ctx context.Context, c Carrier) {
 }
 
 func fault(t *testing.T, ctx context.Context, c Carrier) {
-	subject := bus.VaultSubject("x")
+	subject := bus.VaultSubject("v", "x")
 	want := bus.Refuse(bus.FaultLotNotOpen, "lot %q", "a")
 	serve(t, c, subject, bus.QueueVault, func(context.Context, []byte) ([]byte, error) { return nil, fmt.Errorf("opening: %w", want) })
 	_, err := bus.Call[bus.OpenLotReply](ctx, c, subject, bus.Empty{})
@@ -115,10 +115,10 @@ func fault(t *testing.T, ctx context.Context, c Carrier) {
 }
 
 func noAnswer(t *testing.T, ctx context.Context, c Carrier) {
-	if _, err := c.Request(ctx, bus.VaultSubject("nobody"), []byte{1}); !errors.Is(err, bus.ErrNoAnswer) {
+	if _, err := c.Request(ctx, bus.VaultSubject("v", "nobody"), []byte{1}); !errors.Is(err, bus.ErrNoAnswer) {
 		t.Errorf("nobody serves: %v", err)
 	}
-	subject := bus.VaultSubject("mute")
+	subject := bus.VaultSubject("v", "mute")
 	short, cancel := context.WithTimeout(ctx, AckWait/4)
 	defer cancel()
 	serve(t, c, subject, bus.QueueVault, func(context.Context, []byte) ([]byte, error) {
@@ -133,7 +133,7 @@ func noAnswer(t *testing.T, ctx context.Context, c Carrier) {
 
 func queueGroup(t *testing.T, ctx context.Context, c Carrier) {
 	const requests = 200
-	subject := bus.VaultSubject("shared")
+	subject := bus.VaultSubject("v", "shared")
 	var served [2]atomic.Int32
 	for i := range served {
 		serve(t, c, subject, bus.QueueVault, func(_ context.Context, data []byte) ([]byte, error) {
@@ -154,7 +154,7 @@ func queueGroup(t *testing.T, ctx context.Context, c Carrier) {
 
 func limits(t *testing.T, ctx context.Context, c Carrier) {
 	big := make([]byte, bus.MaxMessageBytes+1)
-	subject := bus.VaultSubject("big")
+	subject := bus.VaultSubject("v", "big")
 	serve(t, c, subject, bus.QueueVault, func(context.Context, []byte) ([]byte, error) { return big, nil })
 	if _, err := c.Request(ctx, subject, big); err == nil || errors.Is(err, bus.ErrNoAnswer) {
 		t.Errorf("big request: %v", err)
@@ -171,7 +171,7 @@ func limits(t *testing.T, ctx context.Context, c Carrier) {
 
 // A handler that waits must not keep the next request of the same subject from being handled.
 func slowHandler(t *testing.T, ctx context.Context, c Carrier) {
-	subject := bus.VaultSubject("slow")
+	subject := bus.VaultSubject("v", "slow")
 	release, entered, first := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	serve(t, c, subject, bus.QueueVault, func(_ context.Context, data []byte) ([]byte, error) {
 		if data[0] == 0 {

@@ -102,7 +102,7 @@ func (z *zones) Request(ctx context.Context, subject string, data []byte) ([]byt
 }
 
 func (z *zones) Serve(subject, queue string, h bus.Handler) (func() error, error) {
-	if strings.HasPrefix(subject, bus.VaultSubject("")) {
+	if strings.HasPrefix(subject, bus.VaultSubject("v", "")) {
 		return z.vault.Serve(subject, queue, h)
 	}
 	return z.ledger.Serve(subject, queue, h)
@@ -180,7 +180,7 @@ func TestRequestEndsWithItsConnection(t *testing.T) {
 	ctx := soon(t)
 	s := newSite(t)
 	vault, ledger := s.connect(t, UserVault), s.connect(t, UserLedger)
-	subject, heard, over := bus.VaultSubject("slow"), make(chan struct{}), make(chan struct{})
+	subject, heard, over := bus.VaultSubject("v", "slow"), make(chan struct{}), make(chan struct{})
 	if _, err := vault.Serve(subject, bus.QueueVault, func(context.Context, []byte) ([]byte, error) {
 		close(heard)
 		<-over
@@ -252,7 +252,7 @@ func TestBusy(t *testing.T) {
 	t.Parallel()
 	ctx := soon(t)
 	s := newSite(t)
-	subject := bus.VaultSubject("busy")
+	subject := bus.VaultSubject("v", "busy")
 	cfg := Config{URL: s.srv.URL(), NKeySeedFile: SeedFile(s.dir, UserVault), Name: UserVault, Workers: map[string]int{subject: 1}}
 	vault, err := Connect(ctx, cfg)
 	if err != nil {

@@ -25,7 +25,7 @@ func TestPermissions(t *testing.T) {
 			},
 			listen: []string{"_INBOX_line-a.x.*", "_INBOX_line-a.>"},
 			mayNotPublish: []string{
-				bus.LineSubject("b", bus.LineAct), bus.VaultSubject(bus.VaultServe), bus.OfficeSubject("release"), "perso.work.a",
+				bus.LineSubject("b", bus.LineAct), bus.VaultSubject("v", bus.VaultServe), bus.OfficeSubject("release"), "perso.work.a",
 				"perso.blob." + hash + ".0", "_INBOX_line-b.x", "_INBOX_ledger.x",
 				"$JS.API.CONSUMER.MSG.NEXT.WORK.b", "$JS.API.CONSUMER.INFO.WORK.b", "$JS.ACK.WORK.b.1.1.1.1.1",
 				"$JS.ACK.hub.HASH.WORK.b.1.1.1.1.1.x", "$JS.API.CONSUMER.CREATE.WORK.x", "$JS.API.CONSUMER.DELETE.WORK.a",
@@ -39,18 +39,18 @@ func TestPermissions(t *testing.T) {
 			},
 		},
 		UserVault: {
-			listen:        []string{bus.VaultSubject(bus.VaultServe), "perso.vault.>", "$SRV.PING.vault"},
-			mayNotPublish: []string{bus.VaultSubject("x"), bus.LineSubject("a", bus.LineAct), "$JS.API.INFO", "_INBOX_ledger.x"},
+			listen:        []string{bus.VaultSubject("v", bus.VaultServe), "perso.vault.>", "$SRV.PING.vault"},
+			mayNotPublish: []string{bus.VaultSubject("v", "x"), bus.LineSubject("a", bus.LineAct), "$JS.API.INFO", "_INBOX_ledger.x"},
 			mayNotListen:  []string{bus.LineWildcard(bus.LineAct), "perso.office.>", "_INBOX_ledger.>", "$SRV.PING.ledger", ">"},
 		},
 		UserOffice: {
 			publish:       []string{bus.OfficeSubject("release"), "$SRV.PING"},
 			listen:        []string{"_INBOX_office.>"},
-			mayNotPublish: []string{bus.VaultSubject("x"), bus.LineSubject("a", bus.LineAct), "$JS.API.INFO", "perso.work.a"},
+			mayNotPublish: []string{bus.VaultSubject("v", "x"), bus.LineSubject("a", bus.LineAct), "$JS.API.INFO", "perso.work.a"},
 			mayNotListen:  []string{"perso.office.>", "perso.vault.>", "_INBOX_ledger.>", ">"},
 		},
 		UserLedger: {
-			publish:       []string{bus.VaultSubject(bus.VaultServe), "perso.work.a", "$JS.API.STREAM.INFO.WORK"},
+			publish:       []string{bus.VaultSubject("v", bus.VaultServe), "perso.work.a", "$JS.API.STREAM.INFO.WORK"},
 			listen:        []string{bus.LineWildcard(bus.LineAct), "perso.office.>", "_INBOX_ledger.>", "$JS.EVENT.ADVISORY.>"},
 			mayNotPublish: []string{bus.OfficeSubject("x"), bus.LineSubject("a", bus.LineAct), "_INBOX_line-a.x"},
 			mayNotListen:  []string{"perso.vault.>", "_INBOX_line-a.>", "$SYS.>", ">"},

@@ -63,6 +63,9 @@ type site struct {
 	script   []byte
 	contacts uint64
 	ki       *kifile.File // of a lot with the customer's own Ki
+
+	cfg2   *keygen.Config // of the second vault, where there is one
+	vault2 *keygen.Vault
 }
 
 const good, spares = 2, 1
@@ -79,15 +82,23 @@ func newSite(t *testing.T) *site {
 func newSiteOn(t *testing.T, db ledgertest.DB) *site {
 	t.Helper()
 	s := bareSite(t, db)
-	s.orderLot(map[string]any{})
+	s.orderLot(nil)
 	return s
 }
 
 // bareSite is a site with chips in stock and no order.
 func bareSite(t *testing.T, db ledgertest.DB) *site {
+	return newSiteOf(t, db, false)
+}
+
+// newSiteOf makes a site with one vault, or with two on one token. It has chips in stock and no order.
+func newSiteOf(t *testing.T, db ledgertest.DB, two bool) *site {
 	t.Helper()
 	s := &site{T: t, ctx: context.Background(), now: time.Now().UTC().Truncate(time.Microsecond), token: hsmfake.New(rand.Reader), officers: map[perso.Name]ed25519.PrivateKey{}, db: db}
 	s.ceremony()
+	if two {
+		s.secondVault()
+	}
 	s.startVault()
 	t.Cleanup(func() { _ = s.db.Close() })
 	register := s.made.Register
@@ -140,6 +151,10 @@ func (s *site) startVault() {
 	var err error
 	s.vault, err = keygen.New(s.ctx, s.cfg)
 	s.must(err)
+	if s.cfg2 != nil {
+		s.vault2, err = keygen.New(s.ctx, *s.cfg2)
+		s.must(err)
+	}
 }
 
 // startLedger starts the ledger, or starts it again, on whatever the database holds now.
@@ -149,9 +164,13 @@ func (s *site) startLedger() {
 	s.must(err)
 	partners, err := order.LoadSite(os.DirFS(deploy + "/partners"))
 	s.must(err)
-	s.ledger, err = ledger.Open(s.ctx, ledger.Config{DB: s.db, Vault: s.vault, Signer: s.vault, Now: func() time.Time { return s.now }, Rand: rand.Reader,
+	c := ledger.Config{DB: s.db, Vault: s.vault, Signer: s.vault, LogVault: s.cfg.Name, Now: func() time.Time { return s.now }, Rand: rand.Reader,
 		Log: slog.New(slog.DiscardHandler), Catalogues: ledger.Catalogues{Order: order.Catalogue{Products: products, Site: partners},
-			Scripts: os.DirFS(deploy + "/products"), CertBytes: keygen.CertValueBytes}})
+			Scripts: os.DirFS(deploy + "/products"), CertBytes: keygen.CertValueBytes}}
+	if s.cfg2 != nil {
+		c.Assigner, c.Others = s.vault, []ledger.OtherVault{{Name: s.cfg2.Name, Vault: s.vault2, Follower: s.vault2}}
+	}
+	s.ledger, err = ledger.Open(s.ctx, c)
 	s.must(err)
 }
 
@@ -212,12 +231,18 @@ func (s *site) goodsIn(n uint32) {
 // orderLot takes an order in, the sample with some fields changed, and has officers release it.
 func (s *site) orderLot(change map[string]any) {
 	s.Helper()
+	s.must(s.orderMore(change))
+}
+
+// orderMore takes in an order with other fields, and has officers release what the ledger shows them.
+func (s *site) orderMore(fields map[string]any) error {
+	s.Helper()
 	file, err := os.ReadFile(deploy + "/samples/orders/small-20.json")
 	s.must(err)
 	var o map[string]any
 	s.must(json.Unmarshal(file, &o))
 	o["quantity"], o["spares"] = good, spares
-	maps.Copy(o, change)
+	maps.Copy(o, fields)
 	file, err = json.Marshal(o)
 	s.must(err)
 	a, err := s.ledger.Submit(s.ctx, bus.SubmitRequest{File: file, Ki: s.sendKi(file)})
@@ -230,10 +255,13 @@ func (s *site) orderLot(change map[string]any) {
 	s.must(err)
 	s.signed = s.sign(s.release, "ann", "bob")
 	r, err := s.ledger.Release(s.ctx, bus.SignedRequest{Signed: s.signed.Encode()})
-	s.must(err)
+	if err != nil {
+		return err
+	}
 	work, err := s.ledger.WorkOrders(s.ctx)
 	s.must(err)
 	s.lot, s.script = r.Lot, work[0].Script
+	return nil
 }
 
 func (s *site) sign(r statement.Release, officers ...perso.Name) statement.Signed {

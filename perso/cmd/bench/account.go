@@ -105,14 +105,24 @@ func ownCPU() (time.Duration, error) {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano()), nil
 }
 
-// operations reads how often the vault used its token, by verb, from the line that it logs when it stops.
+// operations reads how often the vaults used their token, by verb, from the lines that each logs when it stops.
 func (b *run) operations() (map[string]float64, error) {
-	f, err := os.Open(filepath.Join(b.factory.Site.Dir, "log", "vault.log"))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
 	all := map[string]float64{}
+	for _, vault := range b.vaults() {
+		if err := addOperations(all, filepath.Join(b.factory.Site.Dir, "log", vault+".log")); err != nil {
+			return nil, fmt.Errorf("reading the log of %s: %w", vault, err)
+		}
+	}
+	return all, nil
+}
+
+func addOperations(all map[string]float64, path string) (err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	found := false
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		var l struct {
@@ -121,14 +131,15 @@ func (b *run) operations() (map[string]float64, error) {
 			Count float64 `json:"seq"`
 		}
 		if json.Unmarshal(lines.Bytes(), &l) == nil && l.Msg == "token was used" {
+			found = true
 			all[l.Step] += l.Count
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("reading the vault's log: %w", err)
+		return err
 	}
-	if len(all) == 0 {
-		return nil, errors.New("the vault's log does not say how often the token was used")
+	if !found {
+		return errors.New("it does not say how often the token was used")
 	}
-	return all, nil
+	return nil
 }

@@ -2,7 +2,7 @@
 // the disk would need by themselves. Bare numbers say much about a machine and little about a program; ratios last.
 //
 // It makes a throw-away site with real processes, lets it program two lots, the second ten times the first, and reads the
-// processes' own accounts (proc(5)). Only perso/cmd calls it.
+// processes' own accounts (proc(5)). With several vaults each makes a lot at the same time. Only perso/cmd calls it.
 package bench
 
 import (
@@ -16,14 +16,16 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/cmd/site"
 )
 
 // Options say how much is measured.
 type Options struct {
-	Units     int // of the measured lot
+	Units     int // of the measured lot, or lots together
 	Heads     int
+	Vaults    int    // 1: one lot at a time; more: as many lots side by side, each with its line
 	Catalogue string // folder with products and partners
 	Talk      io.Writer
 }
@@ -46,6 +48,9 @@ func (o Options) Check() error {
 	if o.Heads < 1 || o.Heads > site.MaxHeads {
 		return fmt.Errorf("--heads: %d is not within 1 to %d", o.Heads, site.MaxHeads)
 	}
+	if o.Vaults < 1 || o.Vaults > site.MaxVaults || o.Heads%o.Vaults != 0 || o.Units%(warmShare*o.Vaults) != 0 {
+		return fmt.Errorf("--vaults: %d is not within 1 to %d, or %d heads and a tenth of %d units cannot be shared among them", o.Vaults, site.MaxVaults, o.Heads, o.Units)
+	}
 	return nil
 }
 
@@ -64,14 +69,16 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	b := &run{Options: o}
-	r = Report{Units: o.Units, Heads: o.Heads, CPUs: runtime.NumCPU(), LoadBefore: load()}
+	r = Report{Units: o.Units, Heads: o.Heads, Vaults: o.Vaults, CPUs: runtime.NumCPU(), LoadBefore: load()}
 	b.say("floor    fsync")
 	if r.FsyncMS, err = fsyncFloor(filepath.Join(dir, "fsync")); err != nil {
 		return r, fmt.Errorf("measuring the disk: %w", err)
 	}
 	small := o.Units / warmShare
-	b.say("site     %d chips, %d heads", small+o.Units+2*spareChips*o.Heads, o.Heads)
-	if b.factory, err = NewFactory(ctx, filepath.Join(dir, "site"), o.Catalogue, o.Heads, small+o.Units+2*spareChips*o.Heads); err != nil {
+	heads := o.Heads / o.Vaults
+	chips := (small+o.Units)/o.Vaults + 2*spareChips*heads
+	b.say("site     %d vaults, a line for each with %d heads and %d chips", o.Vaults, heads, chips)
+	if b.factory, err = NewFactory(ctx, filepath.Join(dir, "site"), o.Catalogue, o.Vaults, heads, chips); err != nil {
 		return r, fmt.Errorf("making a site: %w", err)
 	}
 	b.say("floor    chip")
@@ -85,7 +92,7 @@ func Run(ctx context.Context, o Options) (r Report, err error) {
 	if r.Token, err = tokenFloor(ctx, filepath.Join(dir, "token"), b.factory.Site.Config.Module, r.Operations); err != nil {
 		return r, fmt.Errorf("measuring the token: %w", err)
 	}
-	r.conclude()
+	r.conclude(b.vaults())
 	return r, nil
 }
 
@@ -112,16 +119,16 @@ func (b *run) lots(ctx context.Context, small int, r *Report) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.factory.Close()) }()
-	b.say("lot      %d units, to warm up", small)
-	if _, err := b.lot(ctx, small); err != nil {
+	b.say("lots     %d units, to warm up", small)
+	if _, err := b.makeLots(ctx, small); err != nil {
 		return err
 	}
 	before, err := b.look(ctx)
 	if err != nil {
 		return err
 	}
-	b.say("lot      %d units", b.Units)
-	took, err := b.lot(ctx, b.Units)
+	b.say("lots     %d units", b.Units)
+	took, err := b.makeLots(ctx, b.Units)
 	if err != nil {
 		return err
 	}
@@ -134,18 +141,42 @@ func (b *run) lots(ctx context.Context, small int, r *Report) (err error) {
 	return nil
 }
 
-// lot makes one lot and gives the time from its release to its last chip, by the ledger's stamps.
-func (b *run) lot(ctx context.Context, units int) (time.Duration, error) {
-	name, err := b.factory.Release(ctx, units)
-	if err != nil {
-		return 0, fmt.Errorf("releasing a lot of %d: %w", units, err)
+// makeLots makes a lot in each vault, so many units together, and gives the time from the first release to the last chip, by
+// the ledger's stamps.
+func (b *run) makeLots(ctx context.Context, units int) (time.Duration, error) {
+	var names []perso.Name
+	for range b.Vaults {
+		name, err := b.factory.Release(ctx, units/b.Vaults)
+		if err != nil {
+			return 0, fmt.Errorf("releasing a lot of %d: %w", units/b.Vaults, err)
+		}
+		names = append(names, name)
 	}
-	s, err := b.factory.Wait(ctx, name)
-	took := s.Completed.Sub(s.Released)
-	if err == nil && s.Good != uint64(units) {
-		err = fmt.Errorf("lot %s ended with %d of %d good", name, s.Good, units)
+	var from, to time.Time
+	for _, name := range names {
+		s, err := b.factory.Wait(ctx, name)
+		if err == nil && s.Good != uint64(units/b.Vaults) {
+			err = fmt.Errorf("lot %s ended with %d of %d good", name, s.Good, units/b.Vaults)
+		}
+		if err != nil {
+			return 0, err
+		}
+		if from.IsZero() || s.Released.Before(from) {
+			from = s.Released
+		}
+		if s.Completed.After(to) {
+			to = s.Completed
+		}
 	}
-	return took, err
+	return to.Sub(from), nil
+}
+
+// vaults are the names of the vaults' processes.
+func (b *run) vaults() (names []string) {
+	for _, v := range b.factory.Site.VaultNames() {
+		names = append(names, b.factory.Site.VaultProcess(v))
+	}
+	return names
 }
 
 // state is what can be read off at one moment.

@@ -33,7 +33,7 @@ const (
 	stallPatience = 30 * time.Second
 )
 
-const lineName perso.Name = "line-1"
+const lineName perso.Name = "line-1" // the only one, of a site with one vault
 
 // Factory is a throw-away site whose zones run and whose office is at hand.
 type Factory struct {
@@ -43,9 +43,10 @@ type Factory struct {
 	orders  int
 }
 
-// NewFactory makes a site in a folder that does not exist, with chips that take no time and have no faults.
-func NewFactory(ctx context.Context, dir, catalogue string, heads, chips int) (*Factory, error) {
-	s, err := site.Init(ctx, site.InitPlan{Dir: dir, Name: "bench", Lines: []site.Line{{Name: lineName, Heads: heads}}, Catalogue: catalogue},
+// NewFactory makes a site in a folder that does not exist, with chips that take no time and have no faults. Each vault has a
+// line of its own, with so many heads and chips.
+func NewFactory(ctx context.Context, dir, catalogue string, vaults, heads, chips int) (*Factory, error) {
+	s, err := site.Init(ctx, site.InitPlan{Dir: dir, Name: "bench", Lines: site.NumberedLines(vaults, heads), Vaults: vaults, Catalogue: catalogue},
 		slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err
@@ -59,16 +60,23 @@ func NewFactory(ctx context.Context, dir, catalogue string, heads, chips int) (*
 		return nil, fmt.Errorf("the catalogue has no product %q", sku)
 	}
 	f := &Factory{Site: s, product: p}
-	return f, f.makeChips(chips)
+	for _, l := range s.Config.Lines {
+		if err := f.makeChips(l.Name, chips); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
 }
 
-func (f *Factory) makeChips(chips int) error {
+func (f *Factory) makeChips(line perso.Name, chips int) error {
 	kmc, err := readHex(f.Site.PartnerKey(f.product.Factory.KMC))
 	if err != nil {
 		return err
 	}
 	defer kmc.Wipe()
-	lists, err := chipfarm.Create(f.Site.FarmDir(), specOf(f.product, chips, kmc))
+	spec := specOf(f.product, chips, kmc)
+	spec.Reel, spec.Chips, spec.Seed = perso.Name("R-BENCH-"+line), uint32(chips), uint64(len(line))+uint64(line[len(line)-1])
+	lists, err := chipfarm.Create(f.Site.FarmDirOf(line), spec)
 	if err != nil {
 		return err
 	}

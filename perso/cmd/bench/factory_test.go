@@ -13,15 +13,15 @@ import (
 //	go test -run '^$' -bench Factory -benchtime 2000x -cpuprofile cpu.out ./perso/cmd/bench
 func BenchmarkFactory(b *testing.B) {
 	const heads = 16
-	f, err := NewFactory(b.Context(), filepath.Join(b.TempDir(), "site"), filepath.Join("..", "..", "..", "deploy"), heads, b.N+2*heads)
+	f, err := NewFactory(b.Context(), filepath.Join(b.TempDir(), "site"), filepath.Join("..", "..", "..", "deploy"), 1, heads, b.N+2*heads)
 	if err != nil {
 		b.Fatal(err)
 	}
 	log, s := slog.New(slog.DiscardHandler), f.Site
 	start(b, func(ctx context.Context) error { return s.ServeBus(ctx, log) })
-	start(b, func(ctx context.Context) error { return s.ServeVault(ctx, log) })
+	start(b, func(ctx context.Context) error { return s.ServeVault(ctx, "", log) })
 	start(b, func(ctx context.Context) error { return s.ServeLedger(ctx, log) })
-	start(b, func(ctx context.Context) error { return s.ServeFarm(ctx, log) })
+	start(b, func(ctx context.Context) error { return s.ServeFarm(ctx, "", log) })
 	start(b, func(ctx context.Context) error { return s.ServeLine(ctx, lineName, log) })
 	ctx := b.Context()
 	if err := f.Connect(ctx); err != nil {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 )
 
@@ -19,11 +20,13 @@ type Process struct {
 type Report struct {
 	Units       int                `json:"units"`
 	Heads       int                `json:"heads"`
+	Vaults      int                `json:"vaults"`
 	CPUs        int                `json:"cpus"`
 	LoadBefore  float64            `json:"load_before"` // of the machine in the minute before: above 0 somebody else was at work
 	Seconds     float64            `json:"seconds"`
 	CardsPerSec float64            `json:"cards_per_second"`
-	CPUMS       float64            `json:"cpu_ms_per_card"` // of all processes
+	CPUMS       float64            `json:"cpu_ms_per_card"`        // of all processes
+	VaultCPUMS  float64            `json:"vaults_cpu_ms_per_card"` // of all vaults
 	Processes   map[string]Process `json:"processes"`
 	Chip        Chip               `json:"chip_floor"`
 	Token       float64            `json:"token_floor_cpu_ms_per_card"`
@@ -50,29 +53,33 @@ func (r *Report) compare(before, after state) {
 	}
 }
 
-func (r *Report) conclude() {
-	r.FarmRatio, r.VaultRatio = r.Processes["farm"].CPUMS/r.Chip.CPUMS, r.Processes["vault"].CPUMS/r.Token
+func (r *Report) conclude(vaults []string) {
+	for _, name := range vaults {
+		r.VaultCPUMS += r.Processes[name].CPUMS
+	}
+	farms := 0.0
+	for name, p := range r.Processes {
+		if strings.HasPrefix(name, "farm") {
+			farms += p.CPUMS
+		}
+	}
+	r.FarmRatio, r.VaultRatio = farms/r.Chip.CPUMS, r.VaultCPUMS/r.Token
 }
 
 // Table writes the report for people.
 func (r Report) Table(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(format string, a ...any) { fmt.Fprintf(t, format+"\n", a...) }
-	row("\n%d cards, %d heads, %d CPUs, load of the machine before %.1f; chips take no time, the disk is real", r.Units, r.Heads, r.CPUs, r.LoadBefore)
+	row("\n%d cards, %d heads, %d vaults, %d CPUs, load of the machine before %.1f; chips take no time, the disk is real", r.Units, r.Heads, r.Vaults, r.CPUs, r.LoadBefore)
 	row("\nthroughput\t%.0f cards/s\t%.1f s", r.CardsPerSec, r.Seconds)
 	row("\nCPU\tms/card\tfloor\tratio")
 	row("  all\t%.2f\t%.2f\t%.1f\tchip and token by themselves", r.CPUMS, r.Chip.CPUMS+r.Token, r.CPUMS/(r.Chip.CPUMS+r.Token))
 	for _, name := range slices.Sorted(maps.Keys(r.Processes)) {
 		p := r.Processes[name]
-		switch name {
-		case "vault":
-			row("  vault\t%.2f\t%.2f\t%.1f\tthe token's own loop", p.CPUMS, r.Token, r.VaultRatio)
-		case "farm":
-			row("  farm\t%.2f\t%.2f\t%.1f\tthe chip's own loop of %d commands", p.CPUMS, r.Chip.CPUMS, r.FarmRatio, r.Chip.Commands)
-		default:
-			row("  %s\t%.2f", name, p.CPUMS)
-		}
+		row("  %s\t%.2f", name, p.CPUMS)
 	}
+	row("  vaults\t%.2f\t%.2f\t%.1f\tthe token's own loop", r.VaultCPUMS, r.Token, r.VaultRatio)
+	row("  chips\t%.2f\t%.2f\t%.1f\tthe chip's own loop of %d commands", r.FarmRatio*r.Chip.CPUMS, r.Chip.CPUMS, r.FarmRatio, r.Chip.Commands)
 	row("\ntoken operations\tper card")
 	for _, verb := range slices.Sorted(maps.Keys(r.Operations)) {
 		if n := r.Operations[verb]; n >= 0.005 { // the others are at start and by lot

@@ -19,6 +19,7 @@ import (
 	"github.com/persoline/persoline/lineside"
 	"github.com/persoline/persoline/lineside/cardsim"
 	"github.com/persoline/persoline/lineside/chipfarm"
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/cmd/site"
 )
@@ -69,15 +70,23 @@ type factory struct {
 	site    *site.Site
 	goodsIn []string
 	office  site.Office
+	at      perso.Name // the line whose chips are counted and read; "" is the first
 }
 
 // newFactory makes a site with one line and a reel, whose first chips are as bad as the faults say.
 func newFactory(t *testing.T, heads int, chips uint32, faults ...chipfarm.FaultSpec) *factory {
 	t.Helper()
+	return newFactoryOf(t, 1, heads, chips, faults...)
+}
+
+// newFactoryOf makes a site with so many vaults and lines, a line for each vault, and a reel for each line.
+func newFactoryOf(t *testing.T, vaults, heads int, chips uint32, faults ...chipfarm.FaultSpec) *factory {
+	t.Helper()
 	hsmtest.RequireSoftHSM(t)
 	dir := filepath.Join(t.TempDir(), "site")
 	// In a process of its own: one process has room for one token.
-	init := exec.Command(program, "site", "init", "--site", dir, "--name", "chaos", "--heads", strconv.Itoa(heads), "--catalogue", filepath.Join(repo, "deploy"))
+	init := exec.Command(program, "site", "init", "--site", dir, "--name", "chaos", "--heads", strconv.Itoa(heads), "--catalogue", filepath.Join(repo, "deploy"),
+		"--lines", strconv.Itoa(vaults), "--vaults", strconv.Itoa(vaults))
 	if out, err := init.CombinedOutput(); err != nil {
 		t.Fatalf("making the site: %v\n%s", err, out)
 	}
@@ -86,8 +95,13 @@ func newFactory(t *testing.T, heads int, chips uint32, faults ...chipfarm.FaultS
 		t.Fatal(err)
 	}
 	f := &factory{t: t, site: s}
-	if f.goodsIn, err = s.MakeFarm(site.FarmPlan{Product: "m2m-200s-mff2", Reel: "R-CHAOS", Chips: chips, Seed: 1, Faults: faults}); err != nil {
-		t.Fatal(err)
+	for i, l := range s.Config.Lines {
+		plan := site.FarmPlan{Product: "m2m-200s-mff2", Line: l.Name, Reel: perso.Name("R-CHAOS-" + strconv.Itoa(i)), Chips: chips, Seed: uint64(i + 1), Faults: faults}
+		goodsIn, err := s.MakeFarm(plan)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.goodsIn = append(f.goodsIn, goodsIn...)
 	}
 	t.Cleanup(func() {
 		if f.office != nil {

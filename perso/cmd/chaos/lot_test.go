@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -115,7 +116,7 @@ func (f *factory) rest() {
 func (f *factory) farm(use func(*chipfarm.Client) error) {
 	f.t.Helper()
 	f.until("chip farm", comeUp, func() error {
-		c, err := chipfarm.Dial(f.t.Context(), f.site.FarmAddress())
+		c, err := chipfarm.Dial(f.t.Context(), f.site.FarmAddressOf(cmp.Or(f.at, line)))
 		if err != nil {
 			return err
 		}

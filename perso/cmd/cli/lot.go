@@ -127,6 +127,12 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 	row("order", "%s", s.Order)
 	row("state", "%s at %s", s.State, clock(s.Now))
 	row("released", "%s", clock(s.Released))
+	if s.Vault != "" {
+		row("vault", "%s", s.Vault)
+	}
+	if s.Waits != "" {
+		row("waits", "%s", s.Waits)
+	}
 	if !s.Completed.IsZero() {
 		row("completed", "%s", clock(s.Completed))
 	}
@@ -176,8 +182,13 @@ func followLot(ctx context.Context, env *Env, office bus.Requester, lot perso.Na
 	} else if env.OutTTY {
 		poll = pollTerminal
 	}
+	waits := ""
 	for {
 		s, err := askLot[bus.StatusReply](ctx, office, bus.OfficeStatus, lot)
+		if err == nil && s.Waits != waits && s.Waits != "" {
+			say("the lot waits: " + s.Waits)
+		}
+		waits = s.Waits
 		switch {
 		case ctx.Err() != nil:
 			return errors.New("no longer watching; the lot goes on")

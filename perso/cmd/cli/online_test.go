@@ -76,6 +76,11 @@ func TestStatus(t *testing.T) {
 		!strings.Contains(r.err, "leave waiting chips under their heads") {
 		t.Errorf("a head that waits for the vault: %+v", r)
 	}
+	running.Vault, running.Waits = "vault-2", `vault "vault-2" has not answered since 08:00:00Z`
+	r = run(t, statusOf(running), nil, "lot", "status", "L1")
+	if !regexp.MustCompile(`(?m)^vault +vault-2$`).MatchString(r.out) || !regexp.MustCompile(`(?m)^waits +vault "vault-2" has not answered since`).MatchString(r.out) {
+		t.Errorf("a lot whose vault is away: %s", r.out)
+	}
 	r = run(t, statusOf(statusReply()), nil, "lot", "status", "L2")
 	if want := "perso: error: asking perso.office.status: not-found: lot \"L2\" is not known\nperso: hint: 'perso lot list' lists them\n"; r.code != ExitFailed || r.err != want {
 		t.Errorf("an unknown lot: exit %d, %q", r.code, r.err)

@@ -20,11 +20,11 @@ type exporter struct {
 	site   *Site
 	ledger *ledger.Ledger
 	db     ledger.DB
-	vault  service.Vault
+	vault  service.Vaults
 	cats   ledger.Catalogues
 }
 
-func (s *Site) exporter(l *ledger.Ledger, db ledger.DB, vault service.Vault, cats ledger.Catalogues) *exporter {
+func (s *Site) exporter(l *ledger.Ledger, db ledger.DB, vault service.Vaults, cats ledger.Catalogues) *exporter {
 	return &exporter{site: s, ledger: l, db: db, vault: vault, cats: cats}
 }
 

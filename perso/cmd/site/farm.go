@@ -17,6 +17,7 @@ import (
 // FarmPlan says what virtual chips to make.
 type FarmPlan struct {
 	Product product.SKU
+	Line    perso.Name // whose farm; empty: the first line's
 	Reel    perso.Name
 	Chips   uint32
 	Seed    uint64
@@ -28,7 +29,7 @@ type FarmPlan struct {
 const indexMS = 300
 
 // MakeFarm makes the site's virtual chips, under the chip maker's key of the product, and gives the goods-in files to be
-// received. A site has one farm, made once.
+// received. A line has one farm, made once.
 func (s *Site) MakeFarm(p FarmPlan) (goodsIn []string, err error) {
 	products, err := product.LoadDir(os.DirFS(s.Catalogue("products")))
 	if err != nil {
@@ -45,7 +46,11 @@ func (s *Site) MakeFarm(p FarmPlan) (goodsIn []string, err error) {
 	defer kmc.Wipe()
 	spec := chipfarm.Spec{Reel: p.Reel, Product: string(prod.SKU), OS: prod.ChipOS, ATR: prod.ATR.String(), KMC: prod.Factory.KMC, KVN: prod.Factory.KVN,
 		Chips: p.Chips, Seed: p.Seed, MasterKey: kmc, Timing: chipfarm.Timing{Scale: p.Scale, IndexMS: indexMS}, Faults: p.Faults}
-	lists, err := chipfarm.Create(s.FarmDir(), spec)
+	line, err := s.lineOf(p.Line)
+	if err != nil {
+		return nil, err
+	}
+	lists, err := chipfarm.Create(s.FarmDirOf(line.Name), spec)
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,7 @@ type InitPlan struct {
 	Dir       string
 	Name      perso.Name
 	Lines     []Line
+	Vaults    int    // 0 is one
 	Catalogue string // folder with products and partners to copy
 }
 
@@ -47,7 +48,8 @@ const keyBytes = 16
 
 // Init makes a test site: token, keys, throw-away officers, certificates, ledger. It refuses a folder that exists.
 func Init(ctx context.Context, p InitPlan, log *slog.Logger) (s *Site, err error) {
-	if err := checkLines(p.Lines); err != nil {
+	vaults := numberedVaults(p.Vaults)
+	if err := errors.Join(checkLines(p.Lines), checkVaults(vaults, p.Lines)); err != nil {
 		return nil, fmt.Errorf("making site %q: %w", p.Dir, err)
 	}
 	if _, err := catalogues(p.Catalogue); err != nil { // before anything is made: a folder that is half a site is in the way
@@ -67,7 +69,7 @@ func Init(ctx context.Context, p InitPlan, log *slog.Logger) (s *Site, err error
 		return nil, err
 	}
 	s = &Site{Dir: dir, Config: Config{Version: configVersion, Env: perso.EnvTest, Site: p.Name, Origin: "persoline.example/" + string(p.Name) + "/log",
-		Listen: listen, Lines: p.Lines, Token: "persoline-" + string(p.Name)}}
+		Listen: listen, Lines: p.Lines, Vaults: vaults, Token: "persoline-" + string(p.Name)}}
 	for _, step := range []struct {
 		what string
 		do   func() error
@@ -75,6 +77,7 @@ func Init(ctx context.Context, p InitPlan, log *slog.Logger) (s *Site, err error
 		{"making folders", s.makeDirs},
 		{"copying the catalogue", func() error { return s.copyCatalogue(p.Catalogue) }},
 		{"making the lines' journals", s.makeJournals},
+		{"making the vaults' folders", s.makeVaults},
 		{"making bus users", func() error { _, err := natsbus.GenerateUsers(s.busDir(), s.lineNames()); return err }},
 		{"holding the key ceremony", func() error { return s.ceremony(ctx, log) }},
 	} {
@@ -114,6 +117,15 @@ func (s *Site) makeJournals() error {
 	var errs []error
 	for _, l := range s.Config.Lines {
 		errs = append(errs, os.Mkdir(s.lineDir(l.Name), 0o700), journal.Create(s.lineDir(l.Name), 1))
+	}
+	return errors.Join(errs...)
+}
+
+// makeVaults makes the folders of all vaults but the log vault, whose the ceremony makes.
+func (s *Site) makeVaults() error {
+	var errs []error
+	for _, v := range s.VaultNames()[1:] {
+		errs = append(errs, s.makeVaultState(v))
 	}
 	return errors.Join(errs...)
 }
@@ -161,7 +173,7 @@ func (s *Site) ceremony(ctx context.Context, log *slog.Logger) (err error) {
 	if err := s.initLedger(ctx, made, plan.Now); err != nil {
 		return err
 	}
-	return s.save() // last: a site without site.json was never finished
+	return s.save("site.json") // last: a site without site.json was never finished
 }
 
 func (s *Site) initLedger(ctx context.Context, made *ceremony.Made, now time.Time) (err error) {
@@ -203,7 +215,7 @@ func (s *Site) openToken(ctx context.Context, log *slog.Logger) (*hsm.Token, err
 // plan is the ceremony's plan: two throw-away officers, and the keys that the catalogue's partners would have sent.
 func (s *Site) plan(cat order.Catalogue) (ceremony.Plan, []keyfile.Key, error) {
 	eum := cat.Site.EUM
-	p := ceremony.Plan{Env: s.Config.Env, Site: s.Config.Site, Vault: vaultName, Origin: s.Config.Origin,
+	p := ceremony.Plan{Env: s.Config.Env, Site: s.Config.Site, Vault: s.logVault(), Origin: s.Config.Origin,
 		EUM:  ceremony.EUM{Name: eum.Name, Country: "DE", OID: string(eum.OID), IIN: eum.IIN},
 		KMCs: map[perso.Name]secret.Bytes{}, TransportKeys: map[perso.Name]secret.Bytes{}, WrapKeys: map[perso.Name]secret.Bytes{}, ReceiveKeys: map[perso.Name]secret.Bytes{}, OPs: map[perso.Name]secret.Bytes{},
 		Dir: s.keysDir(), Now: time.Now().UTC(), Rand: rand.Reader}
@@ -220,9 +232,6 @@ func (s *Site) plan(cat order.Catalogue) (ceremony.Plan, []keyfile.Key, error) {
 	}
 	return p, keys, s.partnersKeys(cat, &p)
 }
-
-// vaultName is the one vault of a site on one machine.
-const vaultName perso.Name = "vault-1"
 
 // keysDir is the vault's folder that the ceremony makes.
 func (s *Site) keysDir() string { return s.path("vault", "keys") }

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"maps"
+	"os"
 	"path/filepath"
 
 	"github.com/persoline/persoline/keygen"
@@ -51,11 +54,7 @@ func (s *Site) guarded(ctx context.Context, token vaultToken, log *slog.Logger) 
 	if chain.Head != head || chain.Env != s.Config.Env || chain.Site != s.Config.Site {
 		return nil, fmt.Errorf("%w: its last ceremony, of site %q (%s), ended with %x, key_inventory_head is %x", ErrInventory, chain.Site, chain.Env, chain.Head, head)
 	}
-	memory, err := journal.OpenMemory(s.keysPath(ceremony.FolderMemory))
-	if err != nil {
-		return nil, err
-	}
-	lots, err := census.LotsOf(memory)
+	lots, err := s.madeLots()
 	if err != nil {
 		return nil, err
 	}
@@ -67,4 +66,27 @@ func (s *Site) guarded(ctx context.Context, token vaultToken, log *slog.Logger) 
 		log.Error("key refused", "key", l.Key, "err", string(l.Verdict)+": "+l.What)
 	}
 	return census.Guard(token, c), nil
+}
+
+// madeLots are the lots of every vault of the site whose memory is on this host: they share one token, and each would else take
+// the others' lot keys for a stranger's. Which of them it may use, a vault knows by itself. The log vault, which knows of every
+// lot but not how the others' ended, comes first.
+func (s *Site) madeLots() (census.Lots, error) {
+	all := census.Lots{}
+	for _, vault := range s.VaultNames() {
+		dir := s.vaultState(vault, ceremony.FolderMemory)
+		if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) && vault != s.logVault() {
+			continue // on a host of its own
+		}
+		memory, err := journal.OpenMemory(dir)
+		if err != nil {
+			return nil, err
+		}
+		lots, err := census.LotsOf(memory)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(all, lots)
+	}
+	return all, nil
 }

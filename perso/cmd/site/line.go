@@ -35,7 +35,7 @@ func (s *Site) ServeLine(ctx context.Context, name perso.Name, log *slog.Logger)
 	if err != nil {
 		return err
 	}
-	machine, err := dialFarm(ctx, s.FarmAddress())
+	machine, err := dialFarm(ctx, s.FarmAddressOf(name))
 	if err != nil {
 		return err
 	}
@@ -97,9 +97,13 @@ func dialFarm(ctx context.Context, address string) (*chipfarm.Client, error) {
 	}
 }
 
-// ServeFarm runs the chip farm until the context ends.
-func (s *Site) ServeFarm(ctx context.Context, log *slog.Logger) error {
-	return chipfarm.Serve(ctx, chipfarm.Config{Dir: s.FarmDir(), Address: s.FarmAddress(), Log: log})
+// ServeFarm runs the chip farm of a line until the context ends; "" is the first line.
+func (s *Site) ServeFarm(ctx context.Context, line perso.Name, log *slog.Logger) error {
+	l, err := s.lineOf(line)
+	if err != nil {
+		return err
+	}
+	return chipfarm.Serve(ctx, chipfarm.Config{Dir: s.FarmDirOf(l.Name), Address: s.FarmAddressOf(l.Name), Log: log})
 }
 
 // AuditPins are what an auditor of this site compares with: they were written down in the ceremony.

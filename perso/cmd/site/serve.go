@@ -113,10 +113,16 @@ func (s *Site) ServeLedger(ctx context.Context, log *slog.Logger) (err error) {
 	if err := conn.EnsureStreams(ctx, s.lineNames()...); err != nil {
 		return err
 	}
-	vault := service.Vault{Bus: conn}
-	l, err := ledger.Open(ctx, ledger.Config{DB: db, Vault: vault, Signer: vault, Now: time.Now, Rand: rand.Reader, Log: log, Catalogues: cats})
+	logVault := service.Vault{Bus: conn, Name: s.logVault()}
+	c := ledger.Config{DB: db, Vault: logVault, Signer: logVault, LogVault: logVault.Name, Assigner: logVault, Now: time.Now, Rand: rand.Reader, Log: log, Catalogues: cats}
+	for _, name := range s.VaultNames()[1:] {
+		v := service.Vault{Bus: conn, Name: name}
+		c.Others = append(c.Others, ledger.OtherVault{Name: name, Vault: v, Follower: v})
+	}
+	l, err := ledger.Open(ctx, c)
 	if err != nil {
 		return err
 	}
-	return service.Run(ctx, service.Config{Ledger: l, Bus: conn, Exporter: s.exporter(l, db, vault, cats), Lines: s.lineNames(), Log: log})
+	vaults := service.Vaults{Log: logVault, Of: l.VaultOf}
+	return service.Run(ctx, service.Config{Ledger: l, Bus: conn, Exporter: s.exporter(l, db, vaults, cats), Lines: s.lineNames(), Vaults: s.VaultNames(), Log: log})
 }

@@ -45,11 +45,14 @@ type Config struct {
 	Origin  string     `json:"log_origin"` // name of the log in its checkpoints
 	Listen  string     `json:"bus_listen"` // host:port of the bus, loopback
 	Lines   []Line     `json:"lines"`
-	Module  string     `json:"pkcs11_module"`
-	Token   string     `json:"token_label"`
-	Pin     string     `json:"register_pin"` // hash of the officer register's genesis, as the ceremony printed it
-	LogKey  string     `json:"log_key"`      // verifier key of the log (C2SP vkey)
-	CAID    string     `json:"ca_identifier"`
+	// Vaults are the site's vaults. The first one is the log vault: it alone signs the log, and gives each lot to one of them.
+	// Nothing means one, "vault-1".
+	Vaults []perso.Name `json:"vaults,omitempty"`
+	Module string       `json:"pkcs11_module"`
+	Token  string       `json:"token_label"`
+	Pin    string       `json:"register_pin"` // hash of the officer register's genesis, as the ceremony printed it
+	LogKey string       `json:"log_key"`      // verifier key of the log (C2SP vkey)
+	CAID   string       `json:"ca_identifier"`
 	// Inventory is the folder of the key ceremonies' transcripts, and Head the hash of the last one, as it was printed. Without
 	// them, which only a test site may be, the vault uses every key on its token.
 	Inventory string `json:"key_inventory,omitempty"`
@@ -129,7 +132,21 @@ func (c Config) validate() error {
 	if err := checkLines(c.Lines); err != nil {
 		return fmt.Errorf("site.json: %w", err)
 	}
+	if err := checkVaults(c.Vaults, c.Lines); err != nil {
+		return fmt.Errorf("site.json: %w", err)
+	}
 	return nil
+}
+
+// MaxLines bounds the lines of one site.
+const MaxLines = 100
+
+// NumberedLines are a new site's lines: line-1, line-2 …, with so many heads each.
+func NumberedLines(n, heads int) (lines []Line) {
+	for i := range n {
+		lines = append(lines, Line{Name: perso.Name(fmt.Sprintf("line-%d", i+1)), Heads: heads})
+	}
+	return lines
 }
 
 func checkLines(lines []Line) error {
@@ -144,13 +161,13 @@ func checkLines(lines []Line) error {
 	return nil
 }
 
-// save writes site.json.
-func (s *Site) save() error {
+// save writes site.json under a name; the site's own is "site.json".
+func (s *Site) save(name string) error {
 	raw, err := json.MarshalIndent(s.Config, "", "  ")
 	if err != nil {
 		return fmt.Errorf("writing site.json: %w", err)
 	}
-	return writeFile(s.path("site.json"), append(raw, '\n'), 0o644)
+	return writeFile(s.path(name), append(raw, '\n'), 0o644)
 }
 
 // writeFile writes a new file and syncs it; an existing one is refused, since a second init must change nothing.
@@ -177,18 +194,32 @@ func (s *Site) ledgerFile() string { return s.path("ledger", "ledger.db") }
 // OutDir is where the ledger writes exports and bundles.
 func (s *Site) OutDir() string { return s.path("out") }
 
-// FarmDir is the chip farm's own folder, which no other zone reads.
-func (s *Site) FarmDir() string { return s.path("farm") }
+// FarmDir is the first line's chip farm: its own folder, which no other zone reads.
+func (s *Site) FarmDir() string { return s.FarmDirOf(s.Config.Lines[0].Name) }
+
+// FarmDirOf is the folder of a line's chip farm: a line is a machine of its own, with reels and bins of its own.
+func (s *Site) FarmDirOf(line perso.Name) string { return s.path(s.farmName(line)) }
+
+// farmName names a line's farm, as a folder and as a process.
+func (s *Site) farmName(line perso.Name) string {
+	if line == s.Config.Lines[0].Name {
+		return ZoneFarm
+	}
+	return ZoneFarm + "-" + string(line)
+}
 
 // maxSocketPath is what a Unix socket's name may have (sockaddr_un holds 108 bytes with its end).
 const maxSocketPath = 107
 
-// FarmAddress is where the chip farm listens: in the site's folder, or, when that lies too deep for a socket's name, in
-// the folder for temporary files under a name made of the site's.
-func (s *Site) FarmAddress() string {
-	path := s.path("farm.sock")
+// FarmAddress is where the first line's chip farm listens.
+func (s *Site) FarmAddress() string { return s.FarmAddressOf(s.Config.Lines[0].Name) }
+
+// FarmAddressOf is where a line's chip farm listens: in the site's folder, or, when that lies too deep for a socket's name,
+// in the folder for temporary files under a name made of the site's.
+func (s *Site) FarmAddressOf(line perso.Name) string {
+	path := s.path(s.farmName(line) + ".sock")
 	if len(path) > maxSocketPath {
-		sum := sha256.Sum256([]byte(s.Dir))
+		sum := sha256.Sum256([]byte(path))
 		path = filepath.Join(os.TempDir(), fmt.Sprintf("persoline-farm-%x.sock", sum[:8]))
 	}
 	return "unix:" + path

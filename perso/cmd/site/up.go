@@ -30,20 +30,24 @@ const (
 
 // Process is one zone in a process of its own.
 type Process struct {
-	Name string   // "bus", "vault", "ledger", "farm", "line-1" …
+	Name string   // "bus", "vault", "vault-2", "ledger", "farm", "line-1" …
 	Args []string // of this program
 }
 
-// Processes lists what a whole factory on one machine consists of. Without a farm the line uses real readers.
+// Processes lists what a whole factory on one machine consists of. Without a farm the lines use real readers; a further line
+// whose farm was not made yet has none.
 func (s *Site) Processes(farm bool) []Process {
 	args := func(more ...string) []string { return append(more, "--site", s.Dir) }
-	out := []Process{
-		{ZoneBus, args("serve", ZoneBus)},
-		{ZoneVault, args("serve", ZoneVault)},
-		{ZoneLedger, args("serve", ZoneLedger)},
+	out := []Process{{ZoneBus, args("serve", ZoneBus)}}
+	for _, v := range s.VaultNames() {
+		out = append(out, Process{s.VaultProcess(v), append(args("serve", ZoneVault), "--name", string(v))})
 	}
-	if farm {
-		out = append(out, Process{ZoneFarm, args("chip", "farm")})
+	out = append(out, Process{ZoneLedger, args("serve", ZoneLedger)})
+	for i, l := range s.Config.Lines {
+		_, err := os.Stat(s.FarmDirOf(l.Name))
+		if farm && (i == 0 || err == nil) {
+			out = append(out, Process{s.farmName(l.Name), append(args("chip", "farm"), "--line", string(l.Name))})
+		}
 	}
 	for _, l := range s.Config.Lines {
 		out = append(out, Process{string(l.Name), append(args("serve", ZoneLine), "--line", string(l.Name))})
@@ -185,8 +189,11 @@ func (v *Supervisor) set(name string, pid int) {
 	v.pids[name] = pid
 }
 
-// lineOf finds a line by name.
+// lineOf finds a line by name; "" is the first.
 func (s *Site) lineOf(name perso.Name) (Line, error) {
+	if name == "" {
+		return s.Config.Lines[0], nil
+	}
 	for _, l := range s.Config.Lines {
 		if l.Name == name {
 			return l, nil

@@ -1,22 +1,29 @@
 package site
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/keygen/ceremony"
 	"github.com/persoline/persoline/keygen/journal"
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus/natsbus"
 )
 
-// ServeVault runs the vault until the context ends. From then on the process keeps its memory to itself.
-func (s *Site) ServeVault(ctx context.Context, log *slog.Logger) (err error) {
+// ServeVault runs one vault until the context ends; "" is the log vault. From then on the process keeps its memory to itself.
+func (s *Site) ServeVault(ctx context.Context, name perso.Name, log *slog.Logger) (err error) {
+	name = cmp.Or(name, s.logVault())
+	if !slices.Contains(s.VaultNames(), name) {
+		return fmt.Errorf("the site has no vault %q: site.json names %q", name, s.VaultNames())
+	}
 	if err := harden(s.Config.Env, log); err != nil {
 		return err
 	}
@@ -25,7 +32,7 @@ func (s *Site) ServeVault(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, token.Close()) }()
-	cfg, err := s.vaultConfig(log)
+	cfg, err := s.vaultConfig(name, log)
 	if err != nil {
 		return err
 	}
@@ -33,7 +40,7 @@ func (s *Site) ServeVault(ctx context.Context, log *slog.Logger) (err error) {
 	if cfg.Token, err = s.guarded(ctx, token, log); err != nil {
 		return err
 	}
-	receipts, err := journal.Open(s.keysPath(ceremony.FolderJournal))
+	receipts, err := journal.Open(s.vaultState(name, ceremony.FolderJournal))
 	if err != nil {
 		return err
 	}
@@ -60,18 +67,21 @@ func (s *Site) ServeVault(ctx context.Context, log *slog.Logger) (err error) {
 }
 
 // vaultConfig is everything but token and journal.
-func (s *Site) vaultConfig(log *slog.Logger) (c keygen.Config, err error) {
-	c = keygen.Config{Env: s.Config.Env, Site: s.Config.Site, Name: vaultName, Origin: s.Config.Origin, Now: time.Now, Log: log,
+func (s *Site) vaultConfig(name perso.Name, log *slog.Logger) (c keygen.Config, err error) {
+	c = keygen.Config{Env: s.Config.Env, Site: s.Config.Site, Name: name, LogVault: s.logVault(), Origin: s.Config.Origin, Now: time.Now, Log: log,
 		CertMargin: time.Duration(s.Config.CertMargin) * 24 * time.Hour,
 		OPs:        journal.OPFolder(s.keysPath(ceremony.FolderOPs))}
 	if c.Keys, err = keygen.SiteKeys(s.Config.Env, s.Config.Site); err != nil {
 		return c, err
 	}
-	memory, err := journal.OpenMemory(s.keysPath(ceremony.FolderMemory))
+	memory, err := journal.OpenMemory(s.vaultState(name, ceremony.FolderMemory))
 	if err != nil {
 		return c, err
 	}
 	c.Memory, c.Graves = memory, memory
+	if len(s.VaultNames()) > 1 && name == s.logVault() {
+		c.Assignments = memory
+	}
 	if c.EUMCert, err = os.ReadFile(s.keysPath(ceremony.FileEUM)); err != nil {
 		return c, fmt.Errorf("reading the EUM certificate: %w", err)
 	}

@@ -15,7 +15,7 @@ import (
 // newChipMakeCmd makes the virtual chips of a site that has none.
 func newChipMakeCmd(env *cli.Env) *cobra.Command {
 	var p site.FarmPlan
-	var sku, reel string
+	var sku, reel, line string
 	c := &cobra.Command{
 		Use: "make", Short: "Make a farm of virtual chips for a site that has none; the goods-in files are then received",
 		Example: "  perso chip make --site ./site --chips 5000", Args: cli.Takes(),
@@ -30,6 +30,7 @@ func newChipMakeCmd(env *cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			p.Line = perso.Name(line)
 			files, err := s.MakeFarm(p)
 			if err != nil {
 				return err
@@ -44,6 +45,7 @@ func newChipMakeCmd(env *cli.Env) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&sku, "product", "m2m-200s-mff2", "product whose blank chips are made")
 	f.StringVar(&reel, "reel", "R-1", "name of the reel")
+	f.StringVar(&line, "line", "", "the line whose farm it is; the first where none is said")
 	f.Uint32Var(&p.Chips, "chips", 5000, "number of chips")
 	f.Uint64Var(&p.Seed, "seed", 1, "seed of the chips")
 	f.Float64Var(&p.Scale, "scale", 0.2, "chip time: 1 is as slow as real chips, 0 takes none")

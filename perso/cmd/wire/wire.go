@@ -41,16 +41,20 @@ func zoneLog(w io.Writer) *slog.Logger {
 
 func newSiteCmd(env *cli.Env) *cobra.Command {
 	var name, catalogue string
-	var heads int
+	var heads, lines, vaults int
 	init := &cobra.Command{
 		Use: "init", Short: "Make a new test site: token, throw-away officers, certificates, empty ledger",
-		Example: "  perso site init --site ./site --name factory-a --heads 16", Args: cli.Takes(),
+		Example: "  perso site init --site ./site --name factory-a --heads 16\n  perso site init --site ./site --lines 2 --vaults 2", Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, err := perso.ParseName(name)
 			if err != nil {
 				return cli.Usage("--name: %v", err)
 			}
-			s, err := site.Init(cmd.Context(), site.InitPlan{Dir: env.SiteDir, Name: n, Lines: []site.Line{{Name: "line-1", Heads: heads}}, Catalogue: catalogue}, zoneLog(env.Err))
+			if lines < 1 || lines > site.MaxLines || vaults < 1 || vaults > site.MaxVaults {
+				return cli.Usage("--lines, --vaults: 1 to %d lines and 1 to %d vaults are possible", site.MaxLines, site.MaxVaults)
+			}
+			p := site.InitPlan{Dir: env.SiteDir, Name: n, Lines: site.NumberedLines(lines, heads), Vaults: vaults, Catalogue: catalogue}
+			s, err := site.Init(cmd.Context(), p, zoneLog(env.Err))
 			if errors.Is(err, site.ErrCatalogue) {
 				return cli.Hint(err, "--catalogue names such a folder, as 'deploy' of the sources is one")
 			}
@@ -63,9 +67,32 @@ func newSiteCmd(env *cli.Env) *cobra.Command {
 		},
 	}
 	init.Flags().StringVar(&name, "name", "site", "the site's name, part of every key label")
-	init.Flags().IntVar(&heads, "heads", 16, "heads of the line")
+	init.Flags().IntVar(&heads, "heads", 16, "heads of each line")
+	init.Flags().IntVar(&lines, "lines", 1, "lines; with several vaults each line works for its own")
+	init.Flags().IntVar(&vaults, "vaults", 1, "vaults: processes that make lots side by side, each lot in one of them")
 	init.Flags().StringVar(&catalogue, "catalogue", "deploy", "folder with products and partners to copy")
-	return cli.Group("site", "Make a site", "  perso site init --site ./site", init)
+	return cli.Group("site", "Make a site", "  perso site init --site ./site", init, newAddVaultCmd(env))
+}
+
+func newAddVaultCmd(env *cli.Env) *cobra.Command {
+	var name string
+	c := &cobra.Command{
+		Use: "add-vault", Short: "Give a stopped site one more vault; lots that are released from then on may be made there",
+		Example: "  perso site add-vault --site ./site --name vault-2", Args: cli.Takes(),
+		RunE: func(*cobra.Command, []string) error {
+			n, err := perso.ParseName(name)
+			if err != nil {
+				return cli.Usage("--name: %v", err)
+			}
+			s, err := site.AddVault(env.SiteDir, n)
+			if err != nil {
+				return err
+			}
+			return env.Emit(map[string]any{"vaults": s.VaultNames()}, func(w io.Writer) { fmt.Fprintf(w, "site %s has the vaults %v\n", s.Config.Site, s.VaultNames()) })
+		},
+	}
+	c.Flags().StringVar(&name, "name", "vault-2", "the vault's name, part of its receipts")
+	return c
 }
 
 // gcPercent lets a zone's few MiB grow fivefold between collections: each act leaves some 100 KiB behind, and at Go's
@@ -84,7 +111,7 @@ func tuneMemory() {
 
 // newServeCmd runs one zone in this process.
 func newServeCmd(env *cli.Env) *cobra.Command {
-	var line string
+	var line, vault string
 	zone := func(name, short string, run func(*site.Site, context.Context, *slog.Logger) error) *cobra.Command {
 		return &cobra.Command{
 			Use: name, Short: short, Example: "  perso serve " + name + " --site ./site", Args: cli.Takes(),
@@ -103,9 +130,14 @@ func newServeCmd(env *cli.Env) *cobra.Command {
 	})
 	lineCmd.Example = "  perso serve line --line line-1 --site ./site"
 	lineCmd.Flags().StringVar(&line, "line", "line-1", "the line's name in site.json")
+	vaultCmd := zone(site.ZoneVault, "Run a vault on the site's token", func(s *site.Site, ctx context.Context, log *slog.Logger) error {
+		return s.ServeVault(ctx, perso.Name(vault), log)
+	})
+	vaultCmd.Example += "\n  perso serve vault --name vault-2 --site ./site"
+	vaultCmd.Flags().StringVar(&vault, "name", "", "the vault's name in site.json; the first one signs the log, and is meant where none is said")
 	return cli.Group("serve", "Run one zone in this process", "  perso serve vault --site ./site",
 		zone(site.ZoneBus, "Run the embedded bus server", (*site.Site).ServeBus),
-		zone(site.ZoneVault, "Run the vault on the site's token", (*site.Site).ServeVault),
+		vaultCmd,
 		zone(site.ZoneLedger, "Run the ledger", (*site.Site).ServeLedger),
 		lineCmd)
 }
@@ -175,8 +207,9 @@ func newDemoCmd(env *cli.Env) *cobra.Command {
 }
 
 func newChipCmd(env *cli.Env) *cobra.Command {
+	var line string
 	farm := &cobra.Command{
-		Use: "farm", Short: "Run the site's farm of virtual chips",
+		Use: "farm", Short: "Run a line's farm of virtual chips",
 		Example: "  perso chip farm --site ./site", Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := site.Open(env.SiteDir)
@@ -184,8 +217,9 @@ func newChipCmd(env *cli.Env) *cobra.Command {
 				return err
 			}
 			tuneMemory()
-			return s.ServeFarm(cmd.Context(), zoneLog(env.Err).With("zone", site.ZoneFarm))
+			return s.ServeFarm(cmd.Context(), perso.Name(line), zoneLog(env.Err).With("zone", site.ZoneFarm))
 		},
 	}
+	farm.Flags().StringVar(&line, "line", "", "the line whose farm it is; the first where none is said")
 	return cli.Group("chip", "Virtual chips", "  perso chip farm --site ./site", farm, newChipMakeCmd(env), newChipAPDUCmd(env))
 }

@@ -36,3 +36,10 @@ CREATE TABLE IF NOT EXISTS chip (
   reel TEXT    NOT NULL REFERENCES reel (reel),
   twin BOOLEAN NOT NULL
 );
+
+-- Which vault makes a lot, by the log vault's word; a site with one vault has no rows. A row is never changed: a lot does not move.
+CREATE TABLE IF NOT EXISTS assignment (
+  lot       TEXT  PRIMARY KEY REFERENCES lot (lot),
+  vault     TEXT  NOT NULL,
+  statement BYTEA NOT NULL
+);

@@ -1,0 +1,160 @@
+package keygen_test
+
+import (
+	"context"
+	"fmt"
+	mrand "math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/hsm/hsmfake"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/secret"
+)
+
+// farToken is a token at the end of a network: each operation takes latency, as many at once as are asked for.
+type farToken struct {
+	*hsmfake.Token
+	far atomic.Bool
+}
+
+const latency = 2 * time.Millisecond
+
+func (t *farToken) travel() {
+	if t.far.Load() {
+		time.Sleep(latency)
+	}
+}
+
+func (t *farToken) MAC(ctx context.Context, k hsm.Key, msg []byte) ([32]byte, error) {
+	t.travel()
+	return t.Token.MAC(ctx, k, msg)
+}
+
+func (t *farToken) EncryptECB(ctx context.Context, k hsm.Key, blocks []byte) ([]byte, error) {
+	t.travel()
+	return t.Token.EncryptECB(ctx, k, blocks)
+}
+
+func (t *farToken) SignDigest(ctx context.Context, k hsm.Key, digest []byte) ([]byte, error) {
+	t.travel()
+	return t.Token.SignDigest(ctx, k, digest)
+}
+
+func (t *farToken) SignMessage(ctx context.Context, k hsm.Key, msg []byte) ([]byte, error) {
+	t.travel()
+	return t.Token.SignMessage(ctx, k, msg)
+}
+
+func (t *farToken) Unseal(ctx context.Context, k hsm.Key, sealed, aad []byte) (secret.Bytes, error) {
+	t.travel()
+	return t.Token.Unseal(ctx, k, sealed, aad)
+}
+
+// BenchmarkLotsAtLatency serves lots side by side in one vault whose HSM takes 2 ms for each operation, and compares its operations
+// with those that bare callers, one for each lot, get from the same token in the same run. Acts of one lot are served one after
+// the other, so a lot never has more than one operation under way: the vault is filled by lots.
+func BenchmarkLotsAtLatency(b *testing.B) {
+	for _, lots := range []int{1, 8} {
+		b.Run(fmt.Sprintf("lots-%d", lots), func(b *testing.B) {
+			token := &farToken{Token: hsmfake.New(mrand.NewChaCha8([32]byte{1}))}
+			r := newRigOn(b, token, "S1")
+			r.enlarge(uint64(b.N * batchAtLatency))
+			var all []*rig
+			for i := range lots {
+				one := *r
+				one.lot, one.release = perso.Name(fmt.Sprintf("LOT-%d", i)), r.later(uint64(i))
+				one.release.Lot = one.lot
+				one.signed = one.sign(one.release, "ann", "bob")
+				one.openLot()
+				all = append(all, &one)
+			}
+			token.far.Store(true)
+			var wall time.Duration
+			var operations uint64
+			bare := bareRate(b, token, r.made.Keys.Receipt, lots)
+			for round := range b.N {
+				w, n := roundOf(all, token, round)
+				wall, operations = wall+w, operations+n
+			}
+			bare = (bare + bareRate(b, token, r.made.Keys.Receipt, lots)) / 2
+			b.ReportMetric(float64(operations)/wall.Seconds()/bare, "of-bare")
+			b.ReportMetric(float64(lots*b.N*batchAtLatency)/wall.Seconds(), "cards/s")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// batchAtLatency are the cards of a lot that come together.
+const batchAtLatency = 8
+
+// roundOf takes a batch of each lot to its verdicts, all lots at once, and gives the time and the operations that serving took.
+func roundOf(all []*rig, token *farToken, round int) (wall time.Duration, operations uint64) {
+	units, items := make([][]*unit, len(all)), make([][]bus.ServeItem, len(all))
+	for l, r := range all {
+		for i := range batchAtLatency {
+			n := round*batchAtLatency + i
+			c := newCardAs(r.t, testKMC, [10]byte{0x47, 0x90, 0x6D, 0x20, 0, 1, byte(l), byte(n >> 16), byte(n >> 8), byte(n)})
+			u := r.claimUnit(c, perso.Unit(n), perso.EIDIndex(n))
+			u.serial += uint64(i)
+			units[l], items[l] = append(units[l], u), append(items[l], u.begin())
+		}
+	}
+	replies := make([]bus.ServeReply, len(all))
+	for act := 0; act < 4; act++ {
+		note := all[0].note()
+		var wg sync.WaitGroup
+		for l, r := range all {
+			for i, u := range units[l] {
+				items[l][i].Claim, items[l][i].Act = r.log.prove(u.seq), r.log.prove(items[l][i].Act.Seq)
+			}
+		}
+		before, began := token.Stats().Total(), time.Now()
+		for l, r := range all {
+			wg.Go(func() {
+				var err error
+				if replies[l], err = r.vault.Serve(ctx, bus.ServeRequest{Lot: r.lot, Checkpoint: note, Items: items[l]}); err != nil {
+					r.t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		wall, operations = wall+time.Since(began), operations+token.Stats().Total()-before
+		for l := range all {
+			for i, u := range units[l] {
+				result := replies[l].Results[i]
+				if act == 3 && !result.Good {
+					u.t.Fatalf("ended with %+v", result)
+				}
+				if act < 3 {
+					u.keep(result.Stored)
+					items[l][i] = u.next(items[l][i], result)
+				}
+			}
+		}
+	}
+	return wall, operations
+}
+
+// bareRate is how many operations a second callers get who do nothing else.
+func bareRate(b *testing.B, token *farToken, k hsm.Key, callers int) float64 {
+	b.Helper()
+	const each = 100
+	began := time.Now()
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			for range each {
+				if _, err := token.MAC(ctx, k, make([]byte, 64)); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	return float64(callers*each) / time.Since(began).Seconds()
+}

@@ -1,0 +1,272 @@
+package ledger
+
+import (
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/checkpoint"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// followerDouble is vault V2 of a site whose log vault is the bench's: it serves only lots that come with the log vault's word,
+// against checkpoints that it was shown. It plays the assigner as well, with the log vault's memory.
+type followerDouble struct {
+	*vaultDouble
+	seen  checkpoint.Checkpoint
+	held  map[string]bool // notes that it was shown in this life
+	shows int
+	given map[perso.Name][]byte // lots, with the word that the log vault gave
+	gone  error                 // what assigning ends with, when set
+	words []perso.Name          // whom the ledger had in mind
+}
+
+func newPair(t *testing.T) *bench {
+	t.Helper()
+	b := newSite(t)
+	two := newVault(t, b.vault.pin)
+	b.second = &followerDouble{vaultDouble: two, seen: checkpoint.Checkpoint{Origin: testOrigin, Root: checkpoint.EmptyRoot()},
+		held: map[string]bool{}, given: map[perso.Name][]byte{}}
+	b.open(b.db)
+	return b
+}
+
+// restart forgets what a process holds in memory.
+func (v *followerDouble) restart() {
+	v.vaultDouble.restart()
+	v.held = map[string]bool{}
+}
+
+func (v *followerDouble) AssignLot(_ context.Context, q bus.AssignLotRequest) (bus.AssignLotReply, error) {
+	if v.gone != nil {
+		return bus.AssignLotReply{}, v.gone
+	}
+	signed := must(statement.DecodeSigned(q.Release))
+	r := must(statement.ParseRelease(signed.Body))
+	v.words = append(v.words, q.Vault)
+	if v.given[r.Lot] == nil {
+		s := statement.Signed{Body: must(statement.Assigned{Env: r.Env, Site: r.Site, Lot: r.Lot, Release: signed.Hash(), Vault: q.Vault, At: testStart}.Encode())}
+		s.Sign("V1", v.key)
+		v.given[r.Lot] = s.Encode()
+	}
+	s := must(statement.DecodeSigned(v.given[r.Lot]))
+	return bus.AssignLotReply{Lot: r.Lot, Vault: must(statement.ParseAssigned(s.Body)).Vault, Assigned: v.given[r.Lot]}, nil
+}
+
+func (v *followerDouble) Follow(_ context.Context, q bus.FollowRequest) (bus.FollowReply, error) {
+	if err := v.failing("follow"); err != nil {
+		return bus.FollowReply{}, err
+	}
+	v.shows++
+	c, err := checkpoint.Open(q.Note, testOrigin, v.pub)
+	if err != nil {
+		return bus.FollowReply{}, err
+	}
+	if c != v.seen {
+		if q.Last != v.seen.Size {
+			return bus.FollowReply{Last: v.seen.Size}, nil
+		}
+		older, newer := v.seen, c
+		if c.Size < older.Size {
+			older, newer = newer, older
+		}
+		if err := checkpoint.CheckConsistency(older, newer, hashes(q.Proof)); err != nil {
+			v.t.Errorf("the ledger shows a fork: %v", err)
+			return bus.FollowReply{}, err
+		}
+		v.seen = newer
+	}
+	v.held[string(q.Note)] = true
+	return bus.FollowReply{Taken: true, Last: v.seen.Size}, nil
+}
+
+func (v *followerDouble) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotReply, error) {
+	s, err := statement.DecodeSigned(q.Assigned)
+	if err != nil || !ed25519.Verify(v.pub, s.Body, s.Signatures[0].Sig[:]) || must(statement.ParseAssigned(s.Body)).Vault != "V2" {
+		v.t.Errorf("a lot is opened at V2 that is not its own: %v", err)
+	}
+	return v.vaultDouble.OpenLot(ctx, q)
+}
+
+func (v *followerDouble) Serve(ctx context.Context, q bus.ServeRequest) (bus.ServeReply, error) {
+	if _, err := v.release(q.Lot); err != nil {
+		return bus.ServeReply{}, err
+	}
+	if !v.held[string(q.Checkpoint)] {
+		return bus.ServeReply{}, bus.Refuse(bus.FaultBehind, "not shown")
+	}
+	return v.vaultDouble.Serve(ctx, q)
+}
+
+func (v *followerDouble) DestroyLot(ctx context.Context, q bus.DestroyLotRequest) (bus.DestroyLotReply, error) {
+	if !v.held[string(q.Checkpoint)] {
+		return bus.DestroyLotReply{}, bus.Refuse(bus.FaultBehind, "not shown")
+	}
+	return v.vaultDouble.DestroyLot(ctx, q)
+}
+
+// twoLots releases a lot for each vault.
+func (b *bench) twoLots() (first, second perso.Name) {
+	b.t.Helper()
+	b.makeLot(spec{good: 3})
+	first = b.lot
+	b.makeLot(spec{good: 3})
+	for lot, want := range map[perso.Name]perso.Name{first: "V1", b.lot: "V2"} {
+		s, err := b.l.Status(b.t.Context(), bus.LotRequest{Lot: lot})
+		if at, err2 := b.l.VaultOf(b.t.Context(), lot); err != nil || err2 != nil || s.Vault != want || at != want || s.Waits != "" {
+			b.t.Fatalf("lot %s is vault %q's, in the status %q, waits %q: %v %v", lot, at, s.Vault, s.Waits, err, err2)
+		}
+	}
+	return first, b.lot
+}
+
+// in works on another lot.
+func (b *bench) in(lot perso.Name) *bench {
+	b.lot, b.serial = lot, nil
+	return b
+}
+
+// TestLotsGoToTheIdlest: each lot has one vault, on record and in the log, whoever starts anew.
+func TestLotsGoToTheIdlest(t *testing.T) {
+	t.Parallel()
+	b := newPair(t)
+	first, second := b.twoLots()
+	chips := b.stock(4)
+	for i := range 2 {
+		b.in(first).makeGood(chips[2*i], 1)
+		b.in(second).makeGood(chips[2*i+1], 2)
+		b.open(b.db)
+		b.second.restart()
+		b.vault.restart()
+	}
+	if n := b.kinds()["statement"]; n != 5 { // the register, two releases, two assignments
+		t.Errorf("%d statements in the log", n)
+	}
+	if b.vault.served != 4 || b.second.served != 4 {
+		t.Errorf("V1 served %d acts, V2 %d, each has a lot of two chips with two acts", b.vault.served, b.second.served)
+	}
+	b.in(first).makeGood(b.one(), 1) // its lot is complete: V1 is the idlest now
+	b.makeLot(spec{good: 1})
+	if at, err := b.l.VaultOf(t.Context(), b.lot); err != nil || at != "V1" {
+		t.Errorf("the third lot is vault %q's, %v", at, err)
+	}
+	b.check()
+}
+
+// TestOneVaultIsAway: its lot waits and says so, the other goes on, and nothing moves.
+func TestOneVaultIsAway(t *testing.T) {
+	t.Parallel()
+	b := newPair(t)
+	first, second := b.twoLots()
+	chips := b.stock(3)
+	b.in(second)
+	q := b.begin(chips[0], b.at(1))
+	b.second.fail = func(string) error { return bus.ErrNoAnswer }
+	if a, err := b.l.Act(t.Context(), q); !errors.Is(err, bus.ErrNoAnswer) {
+		t.Errorf("served by nobody: %+v, %v", a, err)
+	}
+	if s := b.status(); !strings.Contains(s.Waits, `vault "V2" has not answered since`) || s.Vault != "V2" {
+		t.Errorf("the lot waits %q", s.Waits)
+	}
+	b.in(first).makeGood(chips[1], 1)
+	if s := b.status(); s.Waits != "" {
+		t.Errorf("the other lot waits %q", s.Waits)
+	}
+	b.open(b.db) // it is on record whose the lot is
+	b.in(second)
+	if a, err := b.l.Act(t.Context(), q); !errors.Is(err, bus.ErrNoAnswer) {
+		t.Errorf("served by nobody: %+v, %v", a, err)
+	}
+	b.second.fail = nil
+	b.second.restart()
+	if a := b.act(q); len(a.Window) == 0 {
+		t.Errorf("back again: %+v", a.Verdict)
+	}
+	if s := b.status(); s.Waits != "" {
+		t.Errorf("the lot waits %q still", s.Waits)
+	}
+}
+
+// TestLogVaultIsAway: no vault works without a signed log, and a lot that is nobody's yet becomes somebody's when it is asked for.
+func TestLogVaultIsAway(t *testing.T) {
+	t.Parallel()
+	b := newPair(t)
+	r := b.draft(spec{good: 1})
+	b.release, b.second.gone = b.sign(must(r.Encode()), "ann", "bob"), bus.ErrNoAnswer
+	if _, err := b.l.Release(t.Context(), bus.SignedRequest{Signed: b.release.Encode()}); !errors.Is(err, bus.ErrNoAnswer) {
+		t.Errorf("assigned by nobody: %v", err)
+	}
+	b.in(r.Lot)
+	if s := b.status(); s.Vault != "" || !strings.Contains(s.Waits, `vault "V1" has not answered`) {
+		t.Errorf("vault %q, waits %q", s.Vault, s.Waits)
+	}
+	work, err := b.l.WorkOrders(t.Context())
+	if err != nil || len(work) != 1 || work[0].Vault != "" {
+		t.Errorf("%+v, %v", work, err)
+	}
+	b.second.gone = nil
+	b.makeGood(b.one(), 1)
+	if at, err := b.l.VaultOf(t.Context(), r.Lot); err != nil || at == "" || b.second.words[0] != at {
+		t.Errorf("vault %q, %v", at, err)
+	}
+}
+
+// TestShowsTheWay: a vault that restarted, a ledger that started anew, or both, and checkpoints that came late.
+func TestShowsTheWay(t *testing.T) {
+	t.Parallel()
+	b := newPair(t)
+	_, second := b.twoLots()
+	b.in(second)
+	chips := b.stock(3)
+	old, oldNote, err := b.l.Signed(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.makeGood(chips[0], 1)
+	b.second.restart()
+	if err := b.l.Ready(t.Context(), second, old, oldNote); err != nil || !b.second.held[string(oldNote)] { // as for an export that takes long
+		t.Errorf("an older checkpoint: %v", err)
+	}
+	b.open(b.db)
+	b.second.restart()
+	if err := b.l.Ready(t.Context(), second, old, oldNote); err != nil || !b.second.held[string(oldNote)] {
+		t.Errorf("an older checkpoint, and the ledger does not know what was shown last: %v", err)
+	}
+	b.makeGood(chips[1], 1)
+	before := b.second.shows
+	b.makeGood(chips[2], 1)
+	if n := b.second.shows - before; n != 2 {
+		t.Errorf("%d checkpoints shown for two acts", n)
+	}
+	b.second.seen.Size += 100 // it saw what this ledger does not have: a database that was put back
+	b.open(b.db)
+	if err := b.l.Ready(t.Context(), second, old, oldNote); err == nil {
+		t.Error("a rolled-back ledger goes on")
+	}
+}
+
+// TestDestroysAtTheOwner: the key of a lot is destroyed by the vault that made it.
+func TestDestroysAtTheOwner(t *testing.T) {
+	t.Parallel()
+	b := newPair(t)
+	b.makeLot(spec{good: 3})
+	b.makeLot(spec{good: 1})
+	b.closeLot()
+	b.deliver()
+	b.pass(2 * time.Hour)
+	b.second.restart()
+	b.vault.fail = func(verb string) error {
+		if strings.HasPrefix(verb, "destroy") {
+			t.Error("the key of V2's lot is destroyed at V1")
+		}
+		return nil
+	}
+	if a, err := b.l.DestroyKeys(t.Context(), b.endLot(nil, "ann", "bob")); err != nil || len(a.Certificate) == 0 {
+		t.Errorf("%+v, %v", a, err)
+	}
+}

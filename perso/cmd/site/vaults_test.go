@@ -1,0 +1,78 @@
+package site
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/persoline/persoline/keygen/ceremony"
+	"github.com/persoline/persoline/keygen/journal"
+	"github.com/persoline/persoline/perso"
+)
+
+func TestVaultNames(t *testing.T) {
+	t.Parallel()
+	lines := NumberedLines(2, 4)
+	for name, vaults := range map[string][]perso.Name{
+		"a line's": {"vault-1", "line-2"}, "a zone's": {"ledger"}, "twice": {"a", "a"}, "no name": {""}, "a path": {"../a"}, "too many": make([]perso.Name, MaxVaults+1),
+	} {
+		if err := checkVaults(vaults, lines); err == nil {
+			t.Errorf("%s: %q is accepted", name, vaults)
+		}
+	}
+	if err := errors.Join(checkVaults(numberedVaults(MaxVaults), lines), checkVaults(nil, lines)); err != nil {
+		t.Error(err)
+	}
+	if n := numberedVaults(1); n != nil {
+		t.Errorf("a site with one vault names it: %q", n)
+	}
+}
+
+// TestAddVault: the new vault has a memory and receipts of its own, the log vault keeps its, and a running site is refused.
+func TestAddVault(t *testing.T) {
+	t.Parallel()
+	s := &Site{Dir: t.TempDir(), Config: Config{Version: configVersion, Env: perso.EnvTest, Site: "S1", Lines: NumberedLines(1, 1)}}
+	if err := errors.Join(os.Mkdir(s.path("vault"), 0o700), s.save("site.json")); err != nil {
+		t.Fatal(err)
+	}
+	signed := s.vaultState(s.logVault(), ceremony.FolderMemory)
+	release, err := Hold(s.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := AddVault(s.Dir, "vault-2"); !errors.Is(err, ErrRunning) {
+		t.Errorf("added while the site runs: %v", err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range []perso.Name{"vault-2", "vault-3"} {
+		if s, err = AddVault(s.Dir, name); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := journal.OpenMemory(s.vaultState(name, ceremony.FolderMemory)); err != nil {
+			t.Error(err)
+		}
+		if again, err := Open(s.Dir); err != nil || !slices.Equal(again.VaultNames(), []perso.Name{firstVault, "vault-2", "vault-3"}[:i+2]) {
+			t.Errorf("site.json: %v, %v", again, err)
+		}
+	}
+	for _, bad := range []perso.Name{"vault-1", "vault-2", "line-1"} {
+		if _, err := AddVault(s.Dir, bad); err == nil {
+			t.Errorf("%s is added again", bad)
+		}
+	}
+	if now := s.vaultState(s.logVault(), ceremony.FolderMemory); now != signed || !strings.Contains(now, filepath.Join("vault", "keys")) {
+		t.Errorf("the log vault's memory moved from %q to %q", signed, now)
+	}
+	var names []string
+	for _, p := range s.Processes(true) {
+		names = append(names, p.Name)
+	}
+	if want := []string{"bus", "vault", "vault-2", "vault-3", "ledger", "farm", "line-1"}; !slices.Equal(names, want) {
+		t.Errorf("processes %q, want %q", names, want)
+	}
+}
