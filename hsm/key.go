@@ -49,6 +49,8 @@ const (
 	ClassEUMBrainpool
 	// ClassTransport3DES is the 3DES transport key of an old AuC: encrypts only.
 	ClassTransport3DES
+	// ClassEnvelope signs envelopes for receivers' RSA keys.
+	ClassEnvelope
 )
 
 // Classes returns every class, in order.
@@ -56,7 +58,7 @@ func Classes() []Class {
 	return []Class{
 		ClassLot, ClassReceipt, ClassLog, ClassStatement, ClassEUM,
 		ClassEIS, ClassTransport, ClassSMSR, ClassKMC, ClassSeal,
-		ClassEUMBrainpool, ClassTransport3DES,
+		ClassEUMBrainpool, ClassTransport3DES, ClassEnvelope,
 	}
 }
 
@@ -97,6 +99,8 @@ func (c Class) String() string {
 		return "eum-brainpool"
 	case ClassTransport3DES:
 		return "transport-3des"
+	case ClassEnvelope:
+		return "envelope"
 	default:
 		return fmt.Sprintf("class(%d)", uint8(c))
 	}

@@ -105,7 +105,9 @@ func Features() (names []string) {
 }
 
 // optional classes are for some products only.
-func (c Class) optional() bool { return c == ClassEUMBrainpool || c == ClassTransport3DES }
+func (c Class) optional() bool {
+	return c == ClassEUMBrainpool || c == ClassTransport3DES || c == ClassEnvelope
+}
 
 // Survey asks module and token what they are and offer. It makes session
 // objects, which go at once, to see whether curves are there. With probe it also
@@ -262,7 +264,7 @@ func (t *Token) tryCurve(r rule) error {
 	how := []*pkcs11.Mechanism{pkcs11.NewMechanism(r.generator(), nil)}
 	r.gaps = Gaps() // whether it keeps attributes is another question
 	pub, priv, err := s.module.GenerateKeyPair(s.handle, how,
-		template(changed(r.publicObject(), nil, session)), template(changed(r.keyObject(), nil, session)))
+		r.pairTemplate(changed(r.publicObject(), nil, session)), template(changed(r.keyObject(), nil, session)))
 	if err != nil {
 		return fault("C_GenerateKeyPair", err)
 	}

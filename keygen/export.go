@@ -6,13 +6,11 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/persoline/persoline/keygen/transport"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/eis"
 	"github.com/persoline/persoline/perso/entry"
-	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/secret"
 )
 
@@ -42,8 +40,16 @@ func (v *Vault) Export(ctx context.Context, q bus.ExportRequest) (bus.ExportRepl
 		v.cfg.Log.Error("export refused", "lot", q.Lot, "err", err)
 		return bus.ExportReply{}, err
 	}
+	var o output
+	if q.Kind == bus.ExportOutput {
+		secret.Do(func() { o, err = v.beginOutput(ctx, l, q.Key, &reply) })
+		defer o.wipe()
+		if err != nil {
+			return bus.ExportReply{}, err
+		}
+	}
 	for i, c := range claims {
-		secret.Do(func() { reply.Results[i], err = v.exportUnit(ctx, l, q.Kind, c, q.Items[i]) })
+		secret.Do(func() { reply.Results[i], err = v.exportUnit(ctx, l, q.Kind, c, q.Items[i], o) })
 		if err != nil {
 			return bus.ExportReply{}, fmt.Errorf("exporting unit %d of lot %q: %w", c.Unit, q.Lot, err)
 		}
@@ -127,26 +133,6 @@ func signedFacts(c entry.Claim, cert [32]byte, signed []byte) error {
 		return refuse("EumSignedInfo is of another eUICC or certificate than %s", c.EID)
 	}
 	return nil
-}
-
-func (v *Vault) exportUnit(ctx context.Context, l *lot, kind bus.ExportKind, c entry.Claim, item bus.ExportItem) (bus.ExportResult, error) {
-	if kind == bus.ExportSign {
-		return v.signEIS(ctx, item.Signed)
-	}
-	x := &variables{ctx: ctx, v: v, l: l, claim: c, ki: func() ([]byte, secret.Bytes, error) { return item.Ki, secret.Bytes{}, nil }}
-	defer x.wipe()
-	keys, err := x.secrets()
-	if err != nil {
-		return bus.ExportResult{}, err
-	}
-	if kind == bus.ExportEIS {
-		return v.wrapped(ctx, l.wrap, k4.AESECB, keyValue("OTA.KIC", keys.OTAKic), keyValue("OTA.KID", keys.OTAKid), keyValue("OTA.KIK", keys.OTAKik))
-	}
-	code := func(name string, field [pinBytes]byte) transport.Value {
-		return transport.CodeValue(l.layout, name, field)
-	}
-	return v.wrapped(ctx, l.out, l.layout, keyValue("KI", keys.KI), keyValue("OPC", x.opc),
-		code("PIN1", keys.PIN1), code("PUK1", keys.PUK1), code("PIN2", keys.PIN2), code("PUK2", keys.PUK2), code("ADM1", keys.ADM1))
 }
 
 // signEIS signs the SignedInfo that belongs to an EumSignedInfo.

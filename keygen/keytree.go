@@ -20,6 +20,7 @@ const (
 	labelChallenge = "persoline/1 challenge"
 	labelReceipts  = "persoline/1 receipts"
 	labelIndex     = "persoline/1 index"
+	labelEnvelope  = "persoline/1 envelope"
 )
 
 const (

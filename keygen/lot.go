@@ -30,7 +30,7 @@ type lot struct {
 	choices
 
 	key, kmc  hsm.Key
-	wrap, out hsm.Key  // SM-SR wrap key, transport key
+	wrap, out hsm.Key  // SM-SR wrap key, transport key or what signs envelopes
 	seal      hsm.Key  // of random Ki; made only for a lot that has them
 	subkey    [16]byte // K1 of the maker's key: worthless without it
 	op        secret.Bytes
@@ -213,6 +213,9 @@ func (v *Vault) issue(ctx context.Context, l *lot, i Issued) error {
 	if err := l.nameKeys(v.cfg.Env); err != nil {
 		return err
 	}
+	if err := v.exportable(ctx, l); err != nil {
+		return err
+	}
 	has, err := v.cfg.Token.Has(ctx, l.key)
 	if err != nil {
 		return fmt.Errorf("looking for key of lot %q: %w", l.release.Lot, err)
@@ -264,7 +267,7 @@ func (l *lot) nameKeys(env perso.Env) (err error) {
 		to    *hsm.Key
 	}{
 		{hsm.ClassLot, l.release.Lot, &l.key}, {hsm.ClassKMC, l.release.KMC, &l.kmc},
-		{hsm.ClassSMSR, l.release.WrapKey, &l.wrap}, {hsm.ClassTransport, l.release.TransportKey, &l.out},
+		{hsm.ClassSMSR, l.release.WrapKey, &l.wrap}, {l.transportClass(), l.transportID(), &l.out},
 	} {
 		if *k.to, err = hsm.NewKey(string(env), k.class, string(k.id)); err != nil {
 			return fmt.Errorf("naming keys of lot %q: %w", l.release.Lot, err)

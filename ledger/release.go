@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/statement"
@@ -72,6 +73,14 @@ func (l *Ledger) terms(row orderRow) (statement.Release, error) {
 	if !ok {
 		return statement.Release{}, unknown("no bootstrap provider %q among the partners", o.Provider)
 	}
+	var receiver string
+	if o.TransportKey.Layout == k4.Envelope {
+		r, ok := l.cat.Order.Site.Receiver(o.TransportKey.Name)
+		if !ok {
+			return statement.Release{}, unknown("no receiver key %q among the partners", o.TransportKey.Name)
+		}
+		receiver = r.Ref().String()
+	}
 	compiled, err := l.compile(p, len(smsr.Addressing))
 	if err != nil {
 		return statement.Release{}, err
@@ -82,7 +91,7 @@ func (l *Ledger) terms(row orderRow) (statement.Release, error) {
 		Good: o.Quantity, Spares: o.Spares, EIDs: o.EID, ICCIDs: o.ICCID, IMSIs: o.IMSI,
 		Remake: string(o.Remake), KiSource: string(o.KiSource), KeyOrigin: string(o.KeyOrigin), Algorithm: string(o.Algorithm), Codes: o.Codes.String(),
 		ChipID: string(p.ChipID), FactoryKVN: p.Factory.KVN, CardKVN: p.ISDKVN, AuthProof: string(p.AuthProof),
-		KMC: p.Factory.KMC, OP: o.OPKey, TransportKey: o.TransportKey.Name, TransportMode: string(o.TransportKey.Layout), WrapKey: smsr.WrapKey, SMSR: o.SMSR, Delivery: o.Delivery,
+		KMC: p.Factory.KMC, OP: o.OPKey, TransportKey: o.TransportKey.Name, TransportMode: string(o.TransportKey.Layout), ReceiverKey: receiver, WrapKey: smsr.WrapKey, SMSR: o.SMSR, Delivery: o.Delivery,
 		Constants: constants(p, smsr, provider),
 	}, nil
 }

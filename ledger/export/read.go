@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/statement"
 )
@@ -37,6 +38,7 @@ type lotFacts struct {
 	product   product.Product
 	smsr      order.SMSR
 	provider  order.Provider
+	receiver  k4.Receiver // of an envelope
 	good      uint64
 	completed time.Time
 }
@@ -84,6 +86,12 @@ func (c Config) partners(f *lotFacts) error {
 	}
 	if f.provider, ok = c.Site.Provider(f.order.Provider); !ok {
 		return fmt.Errorf("provider %q is not among the partners", f.order.Provider)
+	}
+	if r.TransportMode != string(k4.Envelope) {
+		return nil
+	}
+	if f.receiver, ok = c.Site.Receiver(r.TransportKey); !ok || f.receiver.Ref().String() != r.ReceiverKey {
+		return fmt.Errorf("receiver key %q among the partners is not %s, which was released", r.TransportKey, r.ReceiverKey)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package order
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/persoline/persoline/perso"
@@ -69,9 +70,6 @@ func (c *checker) making() {
 	if k := c.order.KeyOrigin; k != "" && k != KeyCard {
 		c.fault("key_origin", fmt.Sprintf("order %q", KeyCard), "this release of the vault does not make certificate keys of origin %q", k)
 	}
-	if l := c.order.TransportKey.Layout; l != "" && !l.AES() {
-		c.fault("transport_key", fmt.Sprintf("order %q or %q", k4.AESECB, k4.AESCBC), "this release of the vault holds no transport keys of layout %q", l)
-	}
 	for _, code := range codes.Codes() {
 		if _, ordered := c.order.Codes.Rule(code); ordered && code.Further() {
 			c.fault("codes", "leave it out", "no product of this release has a code %s", code)
@@ -90,7 +88,7 @@ func (c *checker) provider() {
 		return
 	}
 	c.allowed("auth.op_key", "operator key", o.OPKey, p.OPKeys, p.ID)
-	c.allowed("transport_key", "transport key", o.TransportKey.Name, p.TransportKeys, p.ID)
+	c.transportKey(p)
 
 	if imsi := o.IMSI.First(); !imsi.IsZero() && imsi.MNCDigits() != p.MNCDigits() {
 		c.fault("imsi.mnc_digits", "", "is %d, but the network of provider %q is %s with a code of %d digits", imsi.MNCDigits(), p.ID, p.PLMN, p.MNCDigits())
@@ -142,6 +140,30 @@ func (c *checker) allowed(field, what string, key perso.Name, keys []perso.Name,
 	if key != "" && !slices.Contains(keys, key) {
 		c.fault(field, nearest(key, keys), "the %s %q is not one of provider %q", what, key, provider)
 	}
+}
+
+// transportKey refuses a key that the provider does not hold, and a layout that is not one of the key's kind.
+func (c *checker) transportKey(p Provider) {
+	k := c.order.TransportKey
+	names := make([]perso.Name, len(p.TransportKeys))
+	for i, held := range p.TransportKeys {
+		names[i] = held.Name
+		if held.Name == k.Name && !k.Layout.Takes(held.Kind) {
+			c.fault("transport_key", layoutsOf(held), "layout %q is not for the transport key %q of provider %q, which is %s", k.Layout, k.Name, p.ID, held.Kind)
+		}
+	}
+	c.allowed("transport_key", "transport key", k.Name, names, p.ID)
+}
+
+// layoutsOf says how a key may be ordered.
+func layoutsOf(held k4.Held) string {
+	var ways []string
+	for _, l := range k4.Layouts() {
+		if l.Takes(held.Kind) {
+			ways = append(ways, strconv.Quote(k4.Key{Name: held.Name, Layout: l}.String()))
+		}
+	}
+	return "order " + strings.Join(ways, " or ")
 }
 
 func (c *checker) unknown(field, what string, name perso.Name, known []perso.Name) {

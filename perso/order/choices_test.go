@@ -43,12 +43,26 @@ func TestChoicesRefused(t *testing.T) {
 		`"codes": "ADM2=bytes", "transport_key": "tk-auc-demo"`:          "codes: no product of this release has a code ADM2; hint: leave it out",
 		`"transport_key": "tk-auc-demo/AES-ECB"`:                         "leave it out",
 		`"transport_key": "tk-auc-demo/DES"`:                             `transport_key: reading transport key "tk-auc-demo": reading transport layout "DES"`,
-		`"transport_key": "tk-auc-demo/3DES-2KEY-ECB"`:                   `transport_key: this release of the vault holds no transport keys of layout "3DES-2KEY-ECB"`,
+		`"transport_key": "tk-auc-demo/3DES-2KEY-ECB"`:                   `transport_key: layout "3DES-2KEY-ECB" is not for the transport key "tk-auc-demo" of provider "provider-demo", which is AES-128; hint: order "tk-auc-demo" or "tk-auc-demo/AES-CBC-0"`,
+		`"transport_key": "tk-auc-old"`:                                  `which is 3DES-2KEY; hint: order "tk-auc-old/3DES-2KEY-ECB" or "tk-auc-old/3DES-2KEY-CBC-0"`,
+		`"transport_key": "tk-auc-demo/RSA-OAEP-AES"`:                    `layout "RSA-OAEP-AES" is not for the transport key "tk-auc-demo"`,
 		`"transport_key": "tk-other/AES-CBC-0"`:                          `transport_key: the transport key "tk-other" is not one of provider`,
 	} {
 		_, err := Intake(strings.NewReader(strings.Replace(sample(t, "small-20.json"), `"transport_key": "tk-auc-demo"`, with, 1)), shipped(t))
 		if err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "line 12,") {
 			t.Errorf("%s: %v, want %q", with, err, want)
+		}
+	}
+}
+
+// Every layout can be ordered with a key of its kind.
+func TestLayoutsOrdered(t *testing.T) {
+	t.Parallel()
+	for _, key := range []string{"tk-auc-192/AES-CBC-0", "tk-auc-256", "tk-auc-old/3DES-2KEY-ECB", "tk-auc-old/3DES-2KEY-CBC-0", "tk-auc-old3/3DES-3KEY-ECB",
+		"tk-auc-old3/3DES-3KEY-CBC-0", "rk-auc-demo/RSA-OAEP-AES"} {
+		o, err := Intake(strings.NewReader(strings.Replace(sample(t, "small-20.json"), `"tk-auc-demo"`, `"`+key+`"`, 1)), shipped(t))
+		if err != nil || o.TransportKey.String() != key {
+			t.Errorf("%s: %v, %v", key, o.TransportKey, err)
 		}
 	}
 }
