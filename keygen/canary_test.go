@@ -28,7 +28,7 @@ func TestNoSecretLeavesInTheClear(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	own := c.keys[0x30]
-	secrets := [][]byte{c.ki, c.opc[:], own.ENC, own.MAC, own.DEK, factory.ENC, factory.MAC, factory.DEK, testOP, testKMC, testKW, testK4}
+	secrets := [][]byte{c.ki, c.opc, own.ENC, own.MAC, own.DEK, factory.ENC, factory.MAC, factory.DEK, testOP, testKMC, testKW, testK4}
 	for code := range 6 {
 		secrets = append(secrets, bytes.TrimRight(c.pins[8*code:8*code+8], "\xFF"))
 	}

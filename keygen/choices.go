@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/codes"
 	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/statement"
@@ -13,6 +14,7 @@ import (
 type choices struct {
 	codes  codes.Policy
 	layout k4.Layout
+	auth   auth.Algorithm
 	rsaKey k4.ReceiverRef // the receiver's, of an envelope
 }
 
@@ -40,6 +42,9 @@ func choicesOf(r statement.Release) (c choices, err error) {
 			return choices{}, fmt.Errorf("code %s, which no script writes", code)
 		}
 	}
+	if c.auth, err = auth.Parse(r.Algorithm); err != nil {
+		return choices{}, err
+	}
 	if r.TransportMode != "" {
 		if c.layout, err = k4.ParseLayout(r.TransportMode); err != nil {
 			return choices{}, err
@@ -49,6 +54,9 @@ func choicesOf(r statement.Release) (c choices, err error) {
 	case envelope != (r.ReceiverKey != ""):
 		return choices{}, fmt.Errorf("transport layout %q with receiver key %q: an envelope names its receiver's key, nothing else does", c.layout, r.ReceiverKey)
 	case envelope:
+		if c.auth.Name != auth.Milenage {
+			return choices{}, fmt.Errorf("an envelope with %s, for whose keys its form has no place", c.auth.Name)
+		}
 		if c.rsaKey, err = k4.ParseReceiverRef(r.ReceiverKey); err != nil {
 			return choices{}, err
 		}

@@ -171,8 +171,6 @@ func (v *Vault) makeable(r statement.Release) error {
 		return fmt.Errorf("ki source %q", r.KiSource)
 	case r.KeyOrigin != "card":
 		return fmt.Errorf("key origin %q", r.KeyOrigin)
-	case r.Algorithm != "milenage":
-		return fmt.Errorf("algorithm %q", r.Algorithm)
 	case r.AuthProof != "auts":
 		return fmt.Errorf("authentication proof %q", r.AuthProof)
 	case r.ChipID != "kdd" && r.ChipID != "cplc":
@@ -192,7 +190,7 @@ func releasedScript(r statement.Release, encoded []byte) (s *script.Script, unfi
 	if s, err = script.Decode(encoded); err != nil {
 		return nil, nil, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
-	if err := errors.Join(provable(s), bindable(s, constantsOf(r))); err != nil {
+	if err := errors.Join(provable(s), bindable(s, constantsOf(r)), writesAlgorithm(s, r)); err != nil {
 		unfit = bus.Refuse(bus.FaultRefused, "script %q: %v", s.Name, err)
 	}
 	return s, unfit, nil
@@ -288,8 +286,8 @@ func (v *Vault) openSecrets(ctx context.Context, l *lot) error {
 	if l.op, err = v.cfg.Token.Unseal(ctx, v.cfg.Keys.Seal, sealed, OPContext(v.cfg.Env, l.release.OP)); err != nil {
 		return fmt.Errorf("opening OP %q: %w", l.release.OP, err)
 	}
-	if l.op.Len() != keyBytes {
-		return fmt.Errorf("opening OP %q: %d bytes, not %d", l.release.OP, l.op.Len(), keyBytes)
+	if n := l.auth.OPBytes(); l.op.Len() != n {
+		return fmt.Errorf("opening %s %q: %d bytes, not %d", l.auth.OPKind(), l.release.OP, l.op.Len(), n)
 	}
 	for _, d := range []struct {
 		key   hsm.Key

@@ -111,7 +111,7 @@ func (v *Vault) exportUnit(ctx context.Context, l *lot, kind bus.ExportKind, c e
 		return bus.ExportResult{}, err
 	}
 	if kind == bus.ExportEIS {
-		return v.wrapped(ctx, l.wrap, k4.AESECB, keyValue("OTA.KIC", keys.OTAKic), keyValue("OTA.KID", keys.OTAKid), keyValue("OTA.KIK", keys.OTAKik))
+		return v.wrapped(ctx, l.wrap, k4.AESECB, keyValue("OTA.KIC", keys.OTAKic[:]), keyValue("OTA.KID", keys.OTAKid[:]), keyValue("OTA.KIK", keys.OTAKik[:]))
 	}
 	if o.envelope != nil {
 		return x.inEnvelope(o.envelope, keys)
@@ -119,7 +119,7 @@ func (v *Vault) exportUnit(ctx context.Context, l *lot, kind bus.ExportKind, c e
 	code := func(name string, field [pinBytes]byte) transport.Value {
 		return transport.CodeValue(l.layout, name, field)
 	}
-	return v.wrapped(ctx, l.out, l.layout, keyValue("KI", keys.KI), keyValue("OPC", x.opc),
+	return v.wrapped(ctx, l.out, l.layout, keyValue("KI", keys.KI), keyValue(x.l.auth.Column(), x.opc),
 		code("PIN1", keys.PIN1), code("PUK1", keys.PUK1), code("PIN2", keys.PIN2), code("PUK2", keys.PUK2), code("ADM1", keys.ADM1))
 }
 
@@ -132,7 +132,7 @@ func (x *variables) inEnvelope(session *transport.SessionKeys, keys *cardKeys) (
 	if s.IMSI, err = x.l.release.IMSIs.At(uint64(x.claim.Unit)); err != nil {
 		return r, err
 	}
-	credentials, err := session.SealKeys(s, &keys.KI, &x.opc)
+	credentials, err := session.SealKeys(s, keys.KI, x.opc)
 	if err != nil {
 		return r, err
 	}

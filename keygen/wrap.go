@@ -41,6 +41,6 @@ func (v *Vault) wrapped(ctx context.Context, under hsm.Key, layout k4.Layout, va
 }
 
 // keyValue is a key of the card for export, with a check value.
-func keyValue(name string, key [keyBytes]byte) transport.Value {
-	return transport.Value{Name: name, Plain: key[:], Check: transport.CheckAES}
+func keyValue(name string, key []byte) transport.Value {
+	return transport.Value{Name: name, Plain: key, Check: transport.CheckAES}
 }

@@ -30,6 +30,9 @@ const (
 	labelIV   = "persoline/1 envelope iv"
 )
 
+// milenageBytes is the length of Ki and of OPc, all that the form has a place for.
+const milenageBytes = 16
+
 // ErrSubscription says that what is to be sealed is of no subscription.
 var ErrSubscription = errors.New("subscription without ICCID, IMSI or usable name")
 
@@ -110,8 +113,11 @@ type Subscription struct {
 }
 
 // SealKeys encrypts "1:ICCID:IMSI:Ki:OPc".
-func (k *SessionKeys) SealKeys(s Subscription, ki, opc *[16]byte) ([]byte, error) {
-	return k.seal(s, "", ki[:], opc[:])
+func (k *SessionKeys) SealKeys(s Subscription, ki, opc []byte) ([]byte, error) {
+	if len(ki) != milenageBytes || len(opc) != milenageBytes {
+		return nil, fmt.Errorf("sealing subscription %.20q: its keys have %d and %d bytes: %w", s.Name, len(ki), len(opc), ErrValue)
+	}
+	return k.seal(s, "", ki, opc)
 }
 
 // SealCodes encrypts "1:ICCID:IMSI:PIN1:PUK1:PIN2:PUK2:ADM1", each code's field of 8 bytes in hexadecimal.

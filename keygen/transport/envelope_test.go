@@ -98,7 +98,7 @@ func seal(t testing.TB, receiver, maker *rsa.PrivateKey) (envelope.File, []byte)
 		t.Fatal(err)
 	}
 	sim, ki, opc := testSIM(t), [16]byte(unhex(t, testKi)), [16]byte(unhex(t, testOPc))
-	credentials, err := keys.SealKeys(sim, &ki, &opc)
+	credentials, err := keys.SealKeys(sim, ki[:], opc[:])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +315,7 @@ func TestSessionKeyVectors(t *testing.T) {
 	}
 	s := testSIM(t)
 	ki, opc := [16]byte(unhex(t, testKi)), [16]byte(unhex(t, testOPc))
-	credentials, err := k.SealKeys(s, &ki, &opc)
+	credentials, err := k.SealKeys(s, ki[:], opc[:])
 	if err != nil {
 		t.Fatal(err)
 	}

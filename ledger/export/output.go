@@ -16,8 +16,9 @@ import (
 	"github.com/persoline/persoline/perso/order/k4"
 )
 
-// Columns of the output file, in order. Those of codes and keys are whole blocks under the transport key.
-const outputColumns = "ICCID/IMSI/EID/PIN1/PUK1/PIN2/PUK2/ADM1/EKI/KI_KCV/EOPC/OPC_KCV"
+// Columns of the output file, in order; OPC is TOPC with TUAK. Those of codes and keys are whole blocks under the transport
+// key.
+const outputColumns = "ICCID/IMSI/EID/PIN1/PUK1/PIN2/PUK2/ADM1/EKI/KI_KCV/E%[1]s/%[1]s_KCV"
 
 // Output makes the operator's output file of a complete lot: output/<lot>.out, or two envelopes, and a manifest.
 func (c Config) Output(ctx context.Context, lot perso.Name) (Result, error) {
@@ -65,7 +66,7 @@ func (w *outputWriter) header() {
 		}
 		fmt.Fprintf(w.text, "%-16s: %s\n", l[0], l[1])
 	}
-	fmt.Fprintf(w.text, "%s\n*OUTPUT VARIABLES DESCRIPTION\n%s\nvar_out: %s\n", rule, rule, outputColumns)
+	fmt.Fprintf(w.text, "%[2]s\n*OUTPUT VARIABLES DESCRIPTION\n%[2]s\nvar_out: "+outputColumns+"\n", w.lot.auth.Column(), rule)
 }
 
 func (w *outputWriter) page(ctx context.Context, units []unit) error {
@@ -94,7 +95,7 @@ func (w *outputWriter) page(ctx context.Context, units []unit) error {
 
 func (w *outputWriter) row(u unit, r bus.ExportResult) error {
 	code := w.layout.BlockBytes() // a code fills one block
-	k, err := keysOf(r, wanted{"KI", keyBytes}, wanted{"OPC", keyBytes}, wanted{"PIN1", code}, wanted{"PUK1", code}, wanted{"PIN2", code}, wanted{"PUK2", code}, wanted{"ADM1", code})
+	k, err := keysOf(r, wanted{"KI", w.lot.auth.KBytes()}, wanted{w.lot.auth.Column(), w.lot.auth.OPBytes()}, wanted{"PIN1", code}, wanted{"PUK1", code}, wanted{"PIN2", code}, wanted{"PUK2", code}, wanted{"ADM1", code})
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/statement"
@@ -38,6 +39,7 @@ type lotFacts struct {
 	product   product.Product
 	smsr      order.SMSR
 	provider  order.Provider
+	auth      auth.Algorithm
 	receiver  k4.Receiver // of an envelope
 	good      uint64
 	completed time.Time
@@ -66,6 +68,9 @@ func (c Config) readLot(ctx context.Context, name perso.Name) (f lotFacts, err e
 		return f, err
 	}
 	if f.release, err = statement.ParseRelease(s.Body); err != nil {
+		return f, err
+	}
+	if f.auth, err = auth.Parse(f.release.Algorithm); err != nil {
 		return f, err
 	}
 	if f.order, err = order.Parse(bytes.NewReader(resolved)); err != nil {

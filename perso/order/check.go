@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/codes"
 	"github.com/persoline/persoline/perso/order/form"
 	"github.com/persoline/persoline/perso/order/k4"
@@ -57,6 +58,8 @@ func (c *checker) product() {
 		c.fault("product", hint, "the product %q is not in the catalogue", sku)
 	case !p.Makeable:
 		c.fault("product", "", "the product %q cannot be made: %s", sku, p.Reason)
+	case !c.order.Algorithm.IsZero() && !slices.Contains(p.Algorithms, c.order.Algorithm.Name):
+		c.fault("auth.algorithm", "", "the product %q authenticates by %v, not by %s", sku, p.Algorithms, c.order.Algorithm.Name)
 	case p.Family != product.EUICCM2M:
 		c.fault("product", "", "the product %q is of family %s; version %d of the order form orders %s only", sku, p.Family, fileVersion, product.EUICCM2M)
 	}
@@ -69,6 +72,9 @@ func (c *checker) making() {
 	}
 	if k := c.order.KeyOrigin; k != "" && k != KeyCard {
 		c.fault("key_origin", fmt.Sprintf("order %q", KeyCard), "this release of the vault does not make certificate keys of origin %q", k)
+	}
+	if c.order.TransportKey.Layout == k4.Envelope && c.order.Algorithm.Name == auth.TUAK {
+		c.fault("transport_key", "order another layout", "an envelope has no place for the keys of %s", auth.TUAK)
 	}
 	for _, code := range codes.Codes() {
 		if _, ordered := c.order.Codes.Rule(code); ordered && code.Further() {
@@ -87,7 +93,7 @@ func (c *checker) provider() {
 		c.unknown("bootstrap_provider", "bootstrap provider", o.Provider, c.cat.Site.providers())
 		return
 	}
-	c.allowed("auth.op_key", "operator key", o.OPKey, p.OPKeys, p.ID)
+	c.operatorKey(p)
 	c.transportKey(p)
 
 	if imsi := o.IMSI.First(); !imsi.IsZero() && imsi.MNCDigits() != p.MNCDigits() {
@@ -140,6 +146,19 @@ func (c *checker) allowed(field, what string, key perso.Name, keys []perso.Name,
 	if key != "" && !slices.Contains(keys, key) {
 		c.fault(field, nearest(key, keys), "the %s %q is not one of provider %q", what, key, provider)
 	}
+}
+
+// operatorKey refuses a key that the provider does not hold, and an algorithm for another kind of key.
+func (c *checker) operatorKey(p Provider) {
+	o := c.order
+	names := make([]perso.Name, len(p.OPKeys))
+	for i, held := range p.OPKeys {
+		names[i] = held.Name
+		if want := o.Algorithm.OPKind(); held.Name == o.OPKey && held.Kind != want && !o.Algorithm.IsZero() {
+			c.fault("auth.op_key", "", "the operator key %q of provider %q is of kind %s, the algorithm %q takes %s", held.Name, p.ID, held.Kind, o.Algorithm, want)
+		}
+	}
+	c.allowed("auth.op_key", "operator key", o.OPKey, names, p.ID)
 }
 
 // transportKey refuses a key that the provider does not hold, and a layout that is not one of the key's kind.

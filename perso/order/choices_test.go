@@ -2,11 +2,14 @@ package order
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	"github.com/persoline/persoline/perso/order/codes"
 	"github.com/persoline/persoline/perso/order/k4"
+	"github.com/persoline/persoline/perso/product"
 )
 
 // An order may choose how codes are made and in which layout they leave. What it does not choose is the default, is left
@@ -64,5 +67,52 @@ func TestLayoutsOrdered(t *testing.T) {
 		if err != nil || o.TransportKey.String() != key {
 			t.Errorf("%s: %v, %v", key, o.TransportKey, err)
 		}
+	}
+}
+
+// An order may name each algorithm that its product has, with an operator key of the kind that the algorithm takes.
+func TestAlgorithmsOrdered(t *testing.T) {
+	t.Parallel()
+	order := func(algorithm, op, more string) string {
+		text := strings.Replace(sample(t, "small-20.json"), `"algorithm": "milenage", "op_key": "op-demo-1"`, fmt.Sprintf(`"algorithm": %q, "op_key": %q`, algorithm, op), 1)
+		return strings.Replace(text, `"transport_key": "tk-auc-demo"`, `"transport_key": "tk-auc-demo`+more+`"`, 1)
+	}
+	plain, err := Parse(strings.NewReader(sample(t, "small-20.json")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for algorithm, op := range map[string]string{"milenage": "op-demo-1", "milenage key=opc": "opc-demo", "tuak k=128": "top-demo", "tuak k=256 key=topc": "topc-demo",
+		"tuak k=256 res=128 iterations=2": "top-demo"} {
+		o, err := Intake(strings.NewReader(order(algorithm, op, "")), shipped(t))
+		if err != nil || o.Algorithm.String() != algorithm || (o.Hash() == plain.Hash()) != (algorithm == "milenage") {
+			t.Errorf("%s: %v, %v", algorithm, o.Algorithm, err)
+		}
+		if again, err := Parse(bytes.NewReader(o.Canonical())); err != nil || again.Hash() != o.Hash() || again.Algorithm != o.Algorithm {
+			t.Errorf("%s read again: %v, %v", algorithm, again.Algorithm, err)
+		}
+	}
+	for _, c := range [][3]string{
+		{"tuak k=128", "op-demo-1", `auth.op_key: the operator key "op-demo-1" of provider "provider-demo" is of kind OP, the algorithm "tuak k=128" takes TOP`},
+		{"milenage key=opc", "op-demo-1", "is of kind OP, the algorithm \"milenage key=opc\" takes OPC"}, {"milenage", "opc-demo", "is of kind OPC"},
+		{"tuak", "top-demo", "auth.algorithm: reading authentication \"tuak\": k must be 128 or 256"}, {"tuac k=128", "top-demo", `did you mean "tuak"?`},
+	} {
+		if _, err := Intake(strings.NewReader(order(c[0], c[1], "")), shipped(t)); err == nil || !strings.Contains(err.Error(), c[2]) {
+			t.Errorf("%s with %s: %v", c[0], c[1], err)
+		}
+	}
+	text := strings.Replace(order("tuak k=128", "top-demo", ""), "tk-auc-demo", "rk-auc-demo/RSA-OAEP-AES", 1)
+	if _, err := Intake(strings.NewReader(text), shipped(t)); err == nil || !strings.Contains(err.Error(), "transport_key: an envelope has no place for the keys of tuak") {
+		t.Errorf("in an envelope: %v", err)
+	}
+	cat := shipped(t)
+	products := fstest.MapFS{}
+	for _, name := range []string{"m2m-200s-mff2.json", "m2m-200s.script"} {
+		products[name] = &fstest.MapFile{Data: bytes.Replace(readFile(t, deploy+"/products/"+name), []byte(`["milenage", "tuak"]`), []byte(`["milenage"]`), 1)}
+	}
+	if cat.Products, err = product.LoadDir(products); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Intake(strings.NewReader(order("tuak k=128", "top-demo", "")), cat); err == nil || !strings.Contains(err.Error(), `authenticates by [milenage], not by tuak`) {
+		t.Errorf("of a product without: %v", err)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/form"
 	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/tlv"
@@ -43,8 +44,13 @@ func readProvider(top *form.Object, key perso.Name, name string) Provider {
 		SPN:           form.Field(top, "spn", parseSPN),
 		PLMN:          form.Field(top, "plmn", digits(5, 6)),
 		ICCIDIIN:      form.Field(top, "iccid_iin", parseICCIDIIN),
-		OPKeys:        form.List(top, "op_keys", perso.ParseName),
+		OPKeys:        form.List(top, "op_keys", auth.ParseHeld),
 		TransportKeys: form.List(top, "transport_keys", k4.ParseHeld),
+	}
+	for i, k := range p.OPKeys {
+		if slices.ContainsFunc(p.OPKeys[:i], func(o auth.Held) bool { return o.Name == k.Name }) {
+			top.Fault("op_keys", fmt.Sprintf("the key %q is there twice", k.Name), "")
+		}
 	}
 	for i, k := range p.TransportKeys {
 		if slices.ContainsFunc(p.TransportKeys[:i], func(o k4.Held) bool { return o.Name == k.Name }) {

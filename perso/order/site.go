@@ -12,6 +12,7 @@ import (
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/form"
 	"github.com/persoline/persoline/perso/order/k4"
 )
@@ -68,8 +69,8 @@ type Provider struct {
 	PLMN     string // MCC and MNC, 5 or 6 digits
 	ICCIDIIN string // first digits of each ICCID
 
-	OPKeys        []perso.Name // read only
-	TransportKeys []k4.Held    // read only
+	OPKeys        []auth.Held // read only
+	TransportKeys []k4.Held   // read only
 	ICCIDPool     id.ICCIDRange
 	IMSIPool      id.IMSIRange
 }

@@ -51,8 +51,9 @@ func StandardCatalogue(smsrAddrLen, certLen int) Catalogue {
 		"AID.MODULE":   {Len: aid},
 		"AID.USIM":     {Len: aid},
 
+		"AKA":     {Len: 1}, // algorithm and parameters of AUTHENTICATE
 		"KI":      {Len: key, Secret: true},
-		"OPC":     {Len: key, Secret: true},
+		"OPC":     {Len: key, Secret: true}, // or TOPc
 		"ISD.ENC": {Len: key, Secret: true},
 		"ISD.MAC": {Len: key, Secret: true},
 		"ISD.DEK": {Len: key, Secret: true},
@@ -63,6 +64,16 @@ func StandardCatalogue(smsrAddrLen, certLen int) Catalogue {
 		"PINSET2": {Len: 16, Secret: true}, // PIN2 and PUK2
 		"ADMSET":  {Len: 16, Secret: true}, // ADM1 and eight FF
 	}
+}
+
+// For gives the catalogue of a lot with another authentication: the bytes of AKA, of KI, and of OPC.
+func (c Catalogue) For(parameters, ki, opc int) Catalogue {
+	for name, n := range map[string]int{"AKA": parameters, "KI": ki, "OPC": opc} {
+		v := c[name]
+		v.Len = n
+		c[name] = v
+	}
+	return c
 }
 
 // Use says that an act needs a variable in a form, to skip, to render or to check.

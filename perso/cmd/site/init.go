@@ -230,8 +230,8 @@ func (s *Site) partnersKeys(cat order.Catalogue, p *ceremony.Plan) error {
 		}
 	}
 	for _, provider := range cat.Site.Providers() {
-		for _, name := range provider.OPKeys {
-			errs = append(errs, s.partnerKey(name, keyBytes, p.OPs))
+		for _, held := range provider.OPKeys {
+			errs = append(errs, s.partnerKey(held.Name, held.Kind.Bytes(), p.OPs))
 		}
 		for _, held := range provider.TransportKeys {
 			errs = append(errs, s.transportKey(held, p))
