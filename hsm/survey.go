@@ -224,7 +224,9 @@ func (t *Token) surveyFeatures(s *Survey) {
 		r := ruleOf(c)
 		f := FeatureSurvey{Name: c.String(), Why: r.why, Essential: !c.optional()}
 		f.Ready, f.Note = s.offers(f.Name)
-		if f.Ready && r.isPair() {
+		if f.Ready && r.form == rsa3072 {
+			f.Ready, f.Note = s.offersBits(r.generator(), rsaBits)
+		} else if f.Ready && r.isPair() {
 			if err := t.tryCurve(r.on(t.offers())); err != nil {
 				f.Ready, f.Note = false, fmt.Sprintf("no pair of this kind can be made: %v", err)
 			}
@@ -252,6 +254,16 @@ func (s *Survey) offers(feature string) (ready bool, note string) {
 	return true, ""
 }
 
+// offersBits asks for the size of an RSA modulus, which needs no try: making a
+// pair of that size takes seconds on some tokens.
+func (s *Survey) offersBits(mechanism uint, bits uint) (ready bool, note string) {
+	i := slices.IndexFunc(s.Mechanisms, func(m MechanismSurvey) bool { return m.Name == mechanismName(mechanism) })
+	if m := s.Mechanisms[i]; m.MinKey > bits || m.MaxKey < bits {
+		return false, fmt.Sprintf("the module makes pairs of %d to %d bits, not of %d", m.MinKey, m.MaxKey, bits)
+	}
+	return true, ""
+}
+
 // tryCurve makes a session pair on the rule's curve, and destroys it. It works
 // in a session of its own, which a refusal may spoil.
 func (t *Token) tryCurve(r rule) error {
@@ -264,7 +276,7 @@ func (t *Token) tryCurve(r rule) error {
 	how := []*pkcs11.Mechanism{pkcs11.NewMechanism(r.generator(), nil)}
 	r.gaps = Gaps() // whether it keeps attributes is another question
 	pub, priv, err := s.module.GenerateKeyPair(s.handle, how,
-		r.pairTemplate(changed(r.publicObject(), nil, session)), template(changed(r.keyObject(), nil, session)))
+		template(changed(r.publicObject(), nil, session)), template(changed(r.keyObject(), nil, session)))
 	if err != nil {
 		return fault("C_GenerateKeyPair", err)
 	}
