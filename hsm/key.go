@@ -52,6 +52,8 @@ const (
 	// ClassReceive is an operator's AES key that his own Ki arrive under: decrypts
 	// only.
 	ClassReceive
+	// ClassEnvelope signs envelopes for receivers' RSA keys.
+	ClassEnvelope
 )
 
 // Classes returns every class, in order.
@@ -59,7 +61,7 @@ func Classes() []Class {
 	return []Class{
 		ClassLot, ClassReceipt, ClassLog, ClassStatement, ClassEUM,
 		ClassEIS, ClassTransport, ClassSMSR, ClassKMC, ClassSeal,
-		ClassEUMBrainpool, ClassTransport3DES, ClassReceive,
+		ClassEUMBrainpool, ClassTransport3DES, ClassReceive, ClassEnvelope,
 	}
 }
 
@@ -102,6 +104,8 @@ func (c Class) String() string {
 		return "transport-3des"
 	case ClassReceive:
 		return "receive"
+	case ClassEnvelope:
+		return "envelope"
 	default:
 		return fmt.Sprintf("class(%d)", uint8(c))
 	}

@@ -61,7 +61,7 @@ func keysPage() string {
 	secret, private := ruleOf(ClassLot), ruleOf(ClassEUM)
 	table(&b, "Secret keys", "SENSITIVE and not EXTRACTABLE from birth: a key made inside (CKA_LOCAL) must also read ALWAYS_SENSITIVE and NEVER_EXTRACTABLE.", secret.keyObject())
 	table(&b, "Private keys", "Always made inside: CKA_LOCAL, ALWAYS_SENSITIVE and NEVER_EXTRACTABLE must read true.", private.keyObject())
-	table(&b, "Public keys", "One beside each private key, under the same label.", private.publicObject())
+	table(&b, "Public keys", "One beside each private key, under the same label. An RSA pair has CKA_PUBLIC_EXPONENT 65537 in the place of CKA_EC_PARAMS, and\nits modulus is measured.", private.publicObject())
 	card := support{eddsa: true, wrap: ckmAESKeyWrapKWP}
 	tableWith(&b, "Card key pairs", "Where a chip makes no pair of its own (key_origin hsm), CardPair makes one, takes it out and destroys it, all in one session:\n"+
 		"P-256, CKM_EC_KEY_PAIR_GEN. It leaves once, wrapped (RFC 5649) under a carrier that is made for it alone.", cardKeyObject(card), oneText)
@@ -124,6 +124,8 @@ func objectText(r rule) string {
 		return "CKK_EC, P-256 pair"
 	case brain:
 		return "CKK_EC, brainpoolP256r1 pair"
+	case rsa3072:
+		return fmt.Sprintf("CKK_RSA, pair of %d bits", rsaBits)
 	case des3:
 		return fmt.Sprintf("CKK_DES3, %d bytes", r.makeBytes)
 	default:

@@ -22,7 +22,7 @@ const keyIDBytes = 16
 
 // Generate makes a key inside the token, with the attributes of its class (see
 // KEYS.md): CKM_GENERIC_SECRET_KEY_GEN, CKM_AES_KEY_GEN, CKM_DES3_KEY_GEN,
-// CKM_EC_KEY_PAIR_GEN or CKM_EC_EDWARDS_KEY_PAIR_GEN. It refuses a label in use
+// CKM_EC_KEY_PAIR_GEN, CKM_EC_EDWARDS_KEY_PAIR_GEN or CKM_RSA_PKCS_KEY_PAIR_GEN. It refuses a label in use
 // with ErrExists, and with ErrUnsupported what the module has no mechanism or
 // curve for. It is not repeated after a lost session: ask Has.
 func (t *Token) Generate(ctx context.Context, k Key) error {
@@ -31,7 +31,7 @@ func (t *Token) Generate(ctx context.Context, k Key) error {
 		how := []*pkcs11.Mechanism{pkcs11.NewMechanism(r.generator(), nil)}
 		key := template(append(r.keyObject(), name...))
 		if r.isPair() {
-			pub, priv, err := s.module.GenerateKeyPair(s.handle, how, template(append(r.publicObject(), name...)), key)
+			pub, priv, err := s.module.GenerateKeyPair(s.handle, how, r.pairTemplate(append(r.publicObject(), name...)), key)
 			return []pkcs11.ObjectHandle{priv, pub}, fault("C_GenerateKeyPair", err)
 		}
 		if r.form != des3 { // whose length is its type's
@@ -214,7 +214,7 @@ func (t *Token) Local(ctx context.Context, k Key) (local bool, err error) {
 }
 
 // Public returns the public key of a pair: *ecdsa.PublicKey on P-256,
-// BrainpoolKey or ed25519.PublicKey.
+// BrainpoolKey, ed25519.PublicKey or *rsa.PublicKey.
 func (t *Token) Public(ctx context.Context, k Key) (pub crypto.PublicKey, err error) {
 	err = t.use(ctx, k, VerbPublic, 0, func(_ *session, o *object) error {
 		pub = o.public

@@ -32,6 +32,7 @@ var matrix = []struct {
 		"ecb":  {"CBC", "copying it"},
 		"3des": {"copying it"}, "receive": {"copying it"},
 		"seal": {"CBC", "ECB decryption", "copying it"},
+		"rsa":  {"RSA of any block", "RSA with SHA-256", "copying it"},
 		"pair": {"CMAC", "ECDSA with SHA-256", "HMAC-SHA-512", "copying it"}, // an EC scalar as a MAC key, too,
 	}},
 }

@@ -27,6 +27,10 @@ func mechanismName(m uint) string {
 		return "CKM_AES_GCM"
 	case pkcs11.CKM_DES3_ECB:
 		return "CKM_DES3_ECB"
+	case pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN:
+		return "CKM_RSA_PKCS_KEY_PAIR_GEN"
+	case pkcs11.CKM_SHA512_RSA_PKCS:
+		return "CKM_SHA512_RSA_PKCS"
 	case pkcs11.CKM_ECDSA:
 		return "CKM_ECDSA"
 	case ckmEdDSA:

@@ -200,6 +200,9 @@ func (s *session) publicKey(o *object) (crypto.PublicKey, error) {
 	if err := s.compare(found[0], o.rule.publicObject()); err != nil {
 		return nil, err
 	}
+	if o.rule.form == rsa3072 {
+		return s.rsaKey(found[0])
+	}
 	point, err := s.read(found[0], pkcs11.CKA_EC_POINT)
 	if err != nil {
 		return nil, err

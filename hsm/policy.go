@@ -52,6 +52,7 @@ const (
 	edwards                 // key pair on edwards25519; p256 where the token has no EdDSA
 	brain                   // key pair on brainpoolP256r1
 	des3                    // CKO_SECRET_KEY, CKK_DES3
+	rsa3072                 // key pair, CKK_RSA with a modulus of 3072 bits
 )
 
 // A rule is the policy of one class. The rules are the single source of the
@@ -120,6 +121,9 @@ func ruleOf(c Class) rule {
 		ecb.uses = []uint{pkcs11.CKA_DECRYPT}
 		ecb.why = "an operator's key that his own Ki arrive under; opens one and never encrypts, so that nothing can be put in his name"
 		return ecb
+	case ClassEnvelope:
+		return rule{class: c, form: rsa3072, uses: []uint{pkcs11.CKA_SIGN}, mechanisms: []uint{pkcs11.CKM_SHA512_RSA_PKCS},
+			why: "the maker's signature on envelopes with Ki; RSA, since receivers of that form know nothing else"}
 	case ClassSeal:
 		return rule{class: c, form: aes, uses: []uint{pkcs11.CKA_ENCRYPT, pkcs11.CKA_DECRYPT},
 			mechanisms: []uint{pkcs11.CKM_AES_GCM}, makeBytes: 32, importBytes: []int{32},
@@ -145,7 +149,7 @@ func (r rule) kept(class uint, list []attribute) []attribute {
 }
 
 // isPair reports whether the class is a private and a public key.
-func (r rule) isPair() bool { return r.form == p256 || r.form == edwards || r.form == brain }
+func (r rule) isPair() bool { return slices.Contains([]form{p256, edwards, brain, rsa3072}, r.form) }
 
 // objectClass is the CKA_CLASS of the object that must stay secret.
 func (r rule) objectClass() uint {
@@ -166,6 +170,8 @@ func (r rule) keyType() uint {
 		return pkcs11.CKK_DES3
 	case p256, brain:
 		return pkcs11.CKK_EC
+	case rsa3072:
+		return pkcs11.CKK_RSA
 	default:
 		return ckkECEdwards
 	}
@@ -182,6 +188,8 @@ func (r rule) generator() uint {
 		return pkcs11.CKM_DES3_KEY_GEN
 	case p256, brain:
 		return pkcs11.CKM_EC_KEY_PAIR_GEN
+	case rsa3072:
+		return pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN
 	default:
 		return ckmECEdwardsKeyPairGen
 	}
@@ -247,12 +255,31 @@ func (r rule) keyObject() []attribute {
 	return r.kept(r.objectClass(), append(list, attribute{pkcs11.CKA_ALLOWED_MECHANISMS, "CKA_ALLOWED_MECHANISMS", ulongs(r.mechanisms), "this mechanism and no other, whatever the usages allow"}))
 }
 
+// parameter is what a pair is made from: a curve, or a public exponent.
+func (r rule) parameter() attribute {
+	if r.form == rsa3072 {
+		return attribute{pkcs11.CKA_PUBLIC_EXPONENT, "CKA_PUBLIC_EXPONENT", []byte{1, 0, 1}, "65537, which every receiver takes"}
+	}
+	return attribute{pkcs11.CKA_EC_PARAMS, "CKA_EC_PARAMS", r.curve(), "the curve by name, never by parameters"}
+}
+
+// pairTemplate is what a pair's public half is made from. The size of an RSA
+// modulus is said here alone: not every module gives CKA_MODULUS_BITS back, and
+// the modulus itself is measured.
+func (r rule) pairTemplate(list []attribute) []*pkcs11.Attribute {
+	t := template(list)
+	if r.form == rsa3072 {
+		t = append(t, pkcs11.NewAttribute(pkcs11.CKA_MODULUS_BITS, uint(rsaBits)))
+	}
+	return t
+}
+
 // publicObject is the template of a pair's public key, all but its name.
 func (r rule) publicObject() []attribute {
 	return r.kept(pkcs11.CKO_PUBLIC_KEY, []attribute{
 		{pkcs11.CKA_CLASS, "CKA_CLASS", uint(pkcs11.CKO_PUBLIC_KEY), "a public key"},
 		{pkcs11.CKA_KEY_TYPE, "CKA_KEY_TYPE", r.keyType(), "as the private key"},
-		{pkcs11.CKA_EC_PARAMS, "CKA_EC_PARAMS", r.curve(), "the curve by name, never by parameters"},
+		r.parameter(),
 		{pkcs11.CKA_TOKEN, "CKA_TOKEN", true, "lives as long as the private key"},
 		{pkcs11.CKA_PRIVATE, "CKA_PRIVATE", true, "made and replaced by nobody who has not logged in"},
 		{pkcs11.CKA_MODIFIABLE, "CKA_MODIFIABLE", false, "no attribute is ever changed"},

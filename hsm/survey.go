@@ -106,7 +106,7 @@ func Features() (names []string) {
 
 // optional classes are for some products only.
 func (c Class) optional() bool {
-	return c == ClassEUMBrainpool || c == ClassTransport3DES || c == ClassReceive
+	return c == ClassEUMBrainpool || c == ClassTransport3DES || c == ClassReceive || c == ClassEnvelope
 }
 
 // Survey asks module and token what they are and offer. It makes session
@@ -224,7 +224,9 @@ func (t *Token) surveyFeatures(s *Survey) {
 		r := ruleOf(c)
 		f := FeatureSurvey{Name: c.String(), Why: r.why, Essential: !c.optional()}
 		f.Ready, f.Note = s.offers(f.Name)
-		if f.Ready && r.isPair() {
+		if f.Ready && r.form == rsa3072 {
+			f.Ready, f.Note = s.offersBits(r.generator(), rsaBits)
+		} else if f.Ready && r.isPair() {
 			if err := t.tryCurve(r.on(t.offers())); err != nil {
 				f.Ready, f.Note = false, fmt.Sprintf("no pair of this kind can be made: %v", err)
 			}
@@ -248,6 +250,16 @@ func (s *Survey) offers(feature string) (ready bool, note string) {
 	}
 	if missing != nil {
 		return false, "the module has no " + strings.Join(missing, ", ")
+	}
+	return true, ""
+}
+
+// offersBits asks for the size of an RSA modulus, which needs no try: making a
+// pair of that size takes seconds on some tokens.
+func (s *Survey) offersBits(mechanism uint, bits uint) (ready bool, note string) {
+	i := slices.IndexFunc(s.Mechanisms, func(m MechanismSurvey) bool { return m.Name == mechanismName(mechanism) })
+	if m := s.Mechanisms[i]; m.MinKey > bits || m.MaxKey < bits {
+		return false, fmt.Sprintf("the module makes pairs of %d to %d bits, not of %d", m.MinKey, m.MaxKey, bits)
 	}
 	return true, ""
 }

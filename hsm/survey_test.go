@@ -24,7 +24,7 @@ func TestSurvey(t *testing.T) {
 			if problems := s.Problems(); len(problems) > 0 {
 				t.Errorf("probe %v: %q", probe, problems)
 			}
-			if problems := s.Problems("eum-brainpool", "transport-3des", "receive", "card-pair"); len(problems) != len(m.lacks) {
+			if problems := s.Problems("eum-brainpool", "transport-3des", "receive", "envelope", "card-pair"); len(problems) != len(m.lacks) {
 				t.Errorf("probe %v: with all that any product needs: %q", probe, problems)
 			}
 			for _, f := range s.Features {

@@ -264,6 +264,8 @@ func ruleKind(c hsm.Class) string {
 		return "seal"
 	case hsm.ClassTransport3DES:
 		return "3des"
+	case hsm.ClassEnvelope:
+		return "rsa"
 	}
 	return "pair"
 }
@@ -287,6 +289,8 @@ func misuses(p *pkcs11.Ctx, s pkcs11.SessionHandle, h pkcs11.ObjectHandle) map[s
 		"HMAC-SHA-512":       sign(pkcs11.CKM_SHA512_HMAC),
 		"CMAC":               sign(pkcs11.CKM_AES_CMAC),
 		"ECDSA with SHA-256": sign(pkcs11.CKM_ECDSA_SHA256),
+		"RSA with SHA-256":   sign(pkcs11.CKM_SHA256_RSA_PKCS),
+		"RSA of any block":   sign(pkcs11.CKM_RSA_PKCS),
 		"CBC": func() error {
 			err := p.EncryptInit(s, mech(pkcs11.CKM_AES_CBC, make([]byte, 16)), h)
 			if err == nil {

@@ -3,7 +3,6 @@ package hsm
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -14,11 +13,12 @@ import (
 
 // Lengths of what the token returns.
 const (
-	macBytes       = 32 // HMAC-SHA-256
-	signatureBytes = 64 // r‖s on a curve of 256 bits, and Ed25519
+	macBytes          = 32          // HMAC-SHA-256
+	signatureBytes    = 64          // r‖s on a curve of 256 bits, and Ed25519
+	rsaSignatureBytes = rsaBits / 8 // of an envelope
 	// signatureRoomBytes leaves room for a module that would return more, so
 	// that its answer is refused for its length and not for want of room.
-	signatureRoomBytes = 256
+	signatureRoomBytes = 512
 	// KCVBytes is the length of a key check value.
 	KCVBytes = 3
 )
@@ -73,12 +73,14 @@ func (t *Token) SignDigest(ctx context.Context, k Key, digest []byte) (sig []byt
 }
 
 // SignMessage signs a message of 1..65,536 bytes (classes log, statement, eum,
-// eum-brainpool and eis) and returns 64 bytes: Ed25519 (CKM_EDDSA, RFC 8032) where Public
-// gives an ed25519.PublicKey, else r‖s of ECDSA over its SHA-256 (CKM_ECDSA).
+// eum-brainpool, eis and envelope) and returns 64 bytes: Ed25519 (CKM_EDDSA, RFC 8032) where Public
+// gives an ed25519.PublicKey, else r‖s of ECDSA over its SHA-256 (CKM_ECDSA). Class
+// envelope gives 384 bytes, PKCS#1 v1.5 with SHA-512 (CKM_SHA512_RSA_PKCS, RFC 8017,
+// 8.2), the same for the same message each time.
 func (t *Token) SignMessage(ctx context.Context, k Key, msg []byte) (sig []byte, err error) {
 	err = t.use(ctx, k, VerbSignMessage, len(msg), func(s *session, o *object) error {
-		if _, ok := o.public.(ed25519.PublicKey); ok {
-			sig, err = s.signature(ckmEdDSA, o, msg)
+		if m := o.rule.mechanisms[0]; m == ckmEdDSA || m == pkcs11.CKM_SHA512_RSA_PKCS {
+			sig, err = s.signature(m, o, msg)
 			return err
 		}
 		digest := sha256.Sum256(msg)
@@ -197,13 +199,21 @@ func (s *session) signature(mechanism uint, o *object, data []byte) (sig []byte,
 	err = s.into(signatureRoomBytes, func(out []byte) (int, error) {
 		return s.module.SignInto(s.handle, mechanism, o.handle, data, out)
 	}, func(b []byte) error {
-		if len(b) != signatureBytes || blank(b) {
+		if len(b) != o.rule.signatureBytes() || blank(b) {
 			return fmt.Errorf("%w: C_Sign: signature of %d bytes", ErrDevice, len(b))
 		}
 		sig = bytes.Clone(b)
 		return nil
 	})
 	return sig, err
+}
+
+// signatureBytes is the length of the pair's signatures.
+func (r rule) signatureBytes() int {
+	if r.form == rsa3072 {
+		return rsaSignatureBytes
+	}
+	return signatureBytes
 }
 
 // blank reports that a module said yes and wrote nothing: the room was cleared

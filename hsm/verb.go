@@ -21,6 +21,8 @@ const (
 	// The blocks of AES and of DES.
 	aesBlockBytes = 16
 	desBlockBytes = 8
+	// rsaBits is the modulus of RSA pairs.
+	rsaBits = 3072
 )
 
 // A Verb is one of the things a Token can do. The set is closed; the zero

@@ -33,7 +33,7 @@ func noSecretLeaves(t *testing.T, r *rig) {
 		t.Fatalf("%+v", got)
 	}
 	own := c.keys[0x30]
-	secrets := [][]byte{c.ki, c.opc[:], own.ENC, own.MAC, own.DEK, factory.ENC, factory.MAC, factory.DEK, testOP, testKMC, testKW, testK4}
+	secrets := [][]byte{c.ki, c.opc, own.ENC, own.MAC, own.DEK, factory.ENC, factory.MAC, factory.DEK, testOP, testKMC, testKW, testK4}
 	secrets = append(secrets, c.given...)
 	if given := r.release.KeyOrigin == "hsm"; given != (len(c.given) == 1) {
 		t.Fatalf("%d keys were given", len(c.given))

@@ -7,10 +7,12 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"testing"
 
 	"github.com/persoline/persoline/perso/aka"
 	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/tlv"
 )
@@ -30,20 +32,22 @@ func sgpAID(last uint16) []byte {
 // card is a chip just good enough to run the first product's script: what the vault sees, no more. The real virtual chip
 // is in another zone.
 type card struct {
-	t      testing.TB
-	kdd    [10]byte
-	keys   map[byte]scp.StaticKeys
-	seq    uint32
-	tags   map[string]map[uint32][]byte // by security domain
-	life   map[string]byte
-	pair   *ecdsa.PrivateKey
-	given  [][]byte // private keys that came from outside
-	ki     []byte
-	opc    [16]byte
-	pins   []byte
-	block  []byte
-	isdr   int // keys in the ISD-R
-	target string
+	t     testing.TB
+	kdd   [10]byte
+	keys  map[byte]scp.StaticKeys
+	seq   uint32
+	tags  map[string]map[uint32][]byte // by security domain
+	life  map[string]byte
+	pair  *ecdsa.PrivateKey
+	given [][]byte // private keys that came from outside
+	ki    []byte
+	opc   []byte
+
+	algorithm auth.Algorithm
+	pins      []byte
+	block     []byte
+	isdr      int // keys in the ISD-R
+	target    string
 
 	channel *scp.Card
 	sent    int // commands so far
@@ -146,7 +150,7 @@ func (c *card) initUpdate(cmd apdu.Command) ([]byte, apdu.SW) {
 }
 
 func (c *card) authenticate(data []byte) ([]byte, apdu.SW) {
-	m, err := aka.New(c.ki, c.opc[:])
+	m, err := c.algorithm.Card(c.ki, c.opc)
 	if err != nil {
 		return nil, apdu.SWConditions
 	}
@@ -278,8 +282,13 @@ func (c *card) store(data []byte) {
 			keys++
 			c.isdr = keys
 		case g.ID == 0x8F20:
-			c.ki, c.opc = c.plain(g.Value[1:17]), [16]byte(c.plain(g.Value[20:36]))
-			here[0xDF26] = append(bytes.Clone(g.Value[17:20]), g.Value[36:39]...)
+			algorithm, keys, err := auth.ParseParameters(g.Value)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			k := algorithm.KBytes()
+			c.algorithm, c.ki, c.opc = algorithm, c.plain(keys[:k]), c.plain(keys[k+3:len(keys)-3])
+			here[0xDF26] = slices.Concat(algorithm.Parameters(), keys[k:k+3], keys[len(keys)-3:])
 		case g.ID == 0x8F21:
 			pins = append(pins, c.plain(g.Value[1:17])...)
 		case g.ID == 0x8F30:

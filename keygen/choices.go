@@ -3,6 +3,8 @@ package keygen
 import (
 	"fmt"
 
+	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/codes"
 	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/statement"
@@ -12,6 +14,19 @@ import (
 type choices struct {
 	codes  codes.Policy
 	layout k4.Layout
+	auth   auth.Algorithm
+	rsaKey k4.ReceiverRef // the receiver's, of an envelope
+}
+
+// transportClass is the class of the key that the layout needs on the token: the receiver's, or of an envelope the maker's.
+func (c choices) transportClass() hsm.Class {
+	switch {
+	case c.layout == k4.Envelope:
+		return hsm.ClassEnvelope
+	case c.layout.AES():
+		return hsm.ClassTransport
+	}
+	return hsm.ClassTransport3DES
 }
 
 // choicesOf reads them; what the release does not say is as in most orders. It refuses what this vault does not make.
@@ -27,13 +42,24 @@ func choicesOf(r statement.Release) (c choices, err error) {
 			return choices{}, fmt.Errorf("code %s, which no script writes", code)
 		}
 	}
+	if c.auth, err = auth.Parse(r.Algorithm); err != nil {
+		return choices{}, err
+	}
 	if r.TransportMode != "" {
 		if c.layout, err = k4.ParseLayout(r.TransportMode); err != nil {
 			return choices{}, err
 		}
 	}
-	if !c.layout.AES() {
-		return choices{}, fmt.Errorf("transport layout %q, for which it holds no key", c.layout)
+	switch envelope := c.layout == k4.Envelope; {
+	case envelope != (r.ReceiverKey != ""):
+		return choices{}, fmt.Errorf("transport layout %q with receiver key %q: an envelope names its receiver's key, nothing else does", c.layout, r.ReceiverKey)
+	case envelope:
+		if c.auth.Name != auth.Milenage {
+			return choices{}, fmt.Errorf("an envelope with %s, for whose keys its form has no place", c.auth.Name)
+		}
+		if c.rsaKey, err = k4.ParseReceiverRef(r.ReceiverKey); err != nil {
+			return choices{}, err
+		}
 	}
 	return c, nil
 }

@@ -46,7 +46,7 @@ func TestChoicesThatAreNotMade(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string][2]string{
 		"fixed PUK": {"PUK1=fixed:12345678", ""}, "second ADM": {"ADM2=bytes", ""}, "no policy": {"x", ""},
-		"unknown layout": {"", "AES"}, "Triple DES": {"", "3DES-2KEY-ECB"}, "envelope": {"", "RSA-OAEP-AES"},
+		"unknown layout": {"", "AES"}, "Triple DES, of which no key is on the token": {"", "3DES-3KEY-ECB"}, "envelope to nobody": {"", "RSA-OAEP-AES"},
 	} {
 		r := newRig(t)
 		rel := r.release

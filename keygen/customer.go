@@ -140,7 +140,7 @@ func (l *lot) proveRow(u perso.Unit, k *bus.CustomerKi) error {
 }
 
 // openCustomer puts the unit's own Ki in the place of the derived one. One HSM operation.
-func (x *variables) openCustomer(to *[keyBytes]byte) error {
+func (x *variables) openCustomer(to []byte) error {
 	row, p, err := x.l.customerRow(x.customer)
 	if err != nil {
 		return err
@@ -163,17 +163,17 @@ func (x *variables) outputKeys(ctx context.Context, keys *cardKeys) (bus.ExportR
 	code := func(name string, field [pinBytes]byte) transport.Value {
 		return transport.CodeValue(x.l.layout, name, field)
 	}
-	values := []transport.Value{keyValue("KI", keys.KI), keyValue("OPC", x.opc),
+	values := []transport.Value{keyValue("KI", keys.KI), keyValue(x.l.auth.Column(), x.opc),
 		code("PIN1", keys.PIN1), code("PUK1", keys.PUK1), code("PIN2", keys.PIN2), code("PUK2", keys.PUK2), code("ADM1", keys.ADM1)}
 	if !x.l.customerKi() || x.l.release.Customer.Output != string(order.KiOmitted) {
 		return x.v.wrapped(ctx, x.l.out, x.l.layout, values...)
 	}
+	kcv := scp.KCV(keys.KI)
 	clear(values[0].Plain)
 	result, err := x.v.wrapped(ctx, x.l.out, x.l.layout, values[1:]...)
 	if err != nil {
 		return bus.ExportResult{}, err
 	}
-	kcv := scp.KCV(keys.KI[:])
 	result.Keys = append([]bus.WrappedKey{{Name: "KI", KCV: kcv[:]}}, result.Keys...)
 	return result, nil
 }

@@ -153,7 +153,7 @@ func TestCustomerKi(t *testing.T) {
 		}
 		ki, kcv := decrypt(t, testK4, keys[0].Value), scp.KCV(c.ki(1))
 		opc, err := aka.OPc(ki, testOP)
-		if err != nil || !bytes.Equal(ki, c.ki(1)) || !bytes.Equal(keys[0].KCV, kcv[:]) || !bytes.Equal(decrypt(t, testK4, keys[1].Value), opc[:]) || opc != u.card.opc {
+		if err != nil || !bytes.Equal(ki, c.ki(1)) || !bytes.Equal(keys[0].KCV, kcv[:]) || !bytes.Equal(decrypt(t, testK4, keys[1].Value), opc[:]) || !bytes.Equal(opc[:], u.card.opc) {
 			t.Errorf("exported %+v, %v", keys[:2], err)
 		}
 		c.reopenVault()

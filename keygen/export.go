@@ -11,7 +11,6 @@ import (
 	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/eis"
 	"github.com/persoline/persoline/perso/entry"
-	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/secret"
 )
 
@@ -41,8 +40,16 @@ func (v *Vault) Export(ctx context.Context, q bus.ExportRequest) (bus.ExportRepl
 		v.cfg.Log.Error("export refused", "lot", q.Lot, "err", err)
 		return bus.ExportReply{}, err
 	}
+	var o output
+	if q.Kind == bus.ExportOutput {
+		secret.Do(func() { o, err = v.beginOutput(ctx, l, q.Key, &reply) })
+		defer o.wipe()
+		if err != nil {
+			return bus.ExportReply{}, err
+		}
+	}
 	for i, c := range claims {
-		secret.Do(func() { reply.Results[i], err = v.exportUnit(ctx, l, q.Kind, c, q.Items[i]) })
+		secret.Do(func() { reply.Results[i], err = v.exportUnit(ctx, l, q.Kind, c, q.Items[i], o) })
 		var no refusal
 		if errors.As(err, &no) {
 			v.cfg.Log.Error("export refused", "lot", q.Lot, "err", err)
@@ -133,22 +140,6 @@ func signedFacts(c entry.Claim, cert [32]byte, signed []byte) error {
 		return refuse("EumSignedInfo is of another eUICC or certificate than %s", c.EID)
 	}
 	return nil
-}
-
-func (v *Vault) exportUnit(ctx context.Context, l *lot, kind bus.ExportKind, c entry.Claim, item bus.ExportItem) (bus.ExportResult, error) {
-	if kind == bus.ExportSign {
-		return v.signEIS(ctx, item.Signed)
-	}
-	x := &variables{ctx: ctx, v: v, l: l, claim: c, ki: func() ([]byte, secret.Bytes, error) { return item.Ki, secret.Bytes{}, nil }, customer: item.Customer}
-	defer x.wipe()
-	keys, err := x.secrets()
-	if err != nil {
-		return bus.ExportResult{}, err
-	}
-	if kind == bus.ExportEIS {
-		return v.wrapped(ctx, l.wrap, k4.AESECB, keyValue("OTA.KIC", keys.OTAKic), keyValue("OTA.KID", keys.OTAKid), keyValue("OTA.KIK", keys.OTAKik))
-	}
-	return x.outputKeys(ctx, keys)
 }
 
 // signEIS signs the SignedInfo that belongs to an EumSignedInfo.

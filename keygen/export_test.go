@@ -61,7 +61,7 @@ func TestExportsWhatTheChipHolds(t *testing.T) {
 		}
 	}
 	opc, err := aka.OPc(got["KI"], testOP)
-	if err != nil || !bytes.Equal(got["KI"], u.card.ki) || !bytes.Equal(got["OPC"], opc[:]) || opc != u.card.opc {
+	if err != nil || !bytes.Equal(got["KI"], u.card.ki) || !bytes.Equal(got["OPC"], opc[:]) || !bytes.Equal(opc[:], u.card.opc) {
 		t.Errorf("Ki or OPc is not the chip's: %v", err)
 	}
 	ff := bytes.Repeat([]byte{0xFF}, 8)

@@ -146,7 +146,7 @@ func (r *run) authentication(st *script.Step, data []byte) error {
 	if err != nil {
 		return err
 	}
-	m, err := r.vars.milenage()
+	m, err := r.vars.network()
 	if err != nil {
 		return err
 	}

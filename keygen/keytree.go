@@ -9,6 +9,7 @@ import (
 	"github.com/persoline/persoline/keygen/carddata"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/codes"
 	"github.com/persoline/persoline/perso/scp"
 )
@@ -21,6 +22,7 @@ const (
 	labelReceipts  = "persoline/1 receipts"
 	labelIndex     = "persoline/1 index"
 	labelPairing   = "persoline/1 pairing"
+	labelEnvelope  = "persoline/1 envelope"
 )
 
 const (
@@ -50,21 +52,33 @@ func seedContext(lot perso.Name, u perso.Unit, g perso.Generation, chip id.ChipI
 
 // cardKeys are the derived secrets of one card. Wipe them.
 type cardKeys struct {
-	KI, ISDEnc, ISDMac, ISDDek, OTAKic, OTAKid, OTAKik [keyBytes]byte
-	PIN1, PIN2, PUK1, PUK2, ADM1                       [pinBytes]byte
+	KI                                             []byte // 16 bytes, or 32 of TUAK
+	ISDEnc, ISDMac, ISDDek, OTAKic, OTAKid, OTAKik [keyBytes]byte
+	PIN1, PIN2, PUK1, PUK2, ADM1                   [pinBytes]byte
 }
 
-func (k *cardKeys) wipe() { *k = cardKeys{} }
+func (k *cardKeys) wipe() {
+	clear(k.KI)
+	*k = cardKeys{}
+}
+
+// labelK is the stream that K comes from: of its own for each algorithm and length, so that no key serves two.
+func labelK(a auth.Algorithm) string {
+	if a.Name == auth.Milenage {
+		return "KI"
+	}
+	return fmt.Sprintf("K.%s-%d", a.Name, 8*a.KBytes())
+}
 
 // deriveCard expands the seed into the card's secrets, its codes by the lot's policy.
-func deriveCard(seed *[seedBytes]byte, policy codes.Policy) (*cardKeys, error) {
-	k, x := new(cardKeys), carddata.NewExpander(seed)
+func deriveCard(seed *[seedBytes]byte, policy codes.Policy, a auth.Algorithm) (*cardKeys, error) {
+	k, x := &cardKeys{KI: make([]byte, a.KBytes())}, carddata.NewExpander(seed)
 	for _, key := range []struct {
 		label string
-		to    *[keyBytes]byte
+		to    []byte
 	}{
-		{"KI", &k.KI}, {"ISD.ENC", &k.ISDEnc}, {"ISD.MAC", &k.ISDMac}, {"ISD.DEK", &k.ISDDek},
-		{"OTA.KIC", &k.OTAKic}, {"OTA.KID", &k.OTAKid}, {"OTA.KIK", &k.OTAKik},
+		{labelK(a), k.KI}, {"ISD.ENC", k.ISDEnc[:]}, {"ISD.MAC", k.ISDMac[:]}, {"ISD.DEK", k.ISDDek[:]},
+		{"OTA.KIC", k.OTAKic[:]}, {"OTA.KID", k.OTAKid[:]}, {"OTA.KIK", k.OTAKik[:]},
 	} {
 		if err := deriveKey(x, key.label, key.to); err != nil {
 			return nil, err
@@ -82,15 +96,15 @@ func deriveCard(seed *[seedBytes]byte, policy codes.Policy) (*cardKeys, error) {
 	return k, nil
 }
 
-// keyStreamBytes allows four candidates for a key: one is weak once in 2^120.
-const keyStreamBytes = 4 * keyBytes
+// candidates allows four of them for a key: one is weak once in 2^120.
+const candidates = 4
 
-// deriveKey takes the first 16 bytes of the label's stream that are not weak: not all equal.
-func deriveKey(x *carddata.Expander, label string, to *[keyBytes]byte) error {
-	s := x.Stream(label, keyStreamBytes)
+// deriveKey takes the first bytes of the label's stream that are not weak: not all equal.
+func deriveKey(x *carddata.Expander, label string, to []byte) error {
+	s := x.Stream(label, candidates*len(to))
 	defer s.Wipe()
-	for s.Fill(to[:]) {
-		if !allEqual(to[:]) {
+	for s.Fill(to) {
+		if !allEqual(to) {
 			return nil
 		}
 	}
@@ -124,7 +138,7 @@ func (k *cardKeys) pinSets() (sets [3][16]byte) {
 func (k *cardKeys) pinCheck() [8]byte {
 	sets := k.pinSets()
 	defer clear(sets[:])
-	mac := scp.CMAC(k.KI[:], sets[0][:], sets[1][:], sets[2][:])
+	mac := scp.CMAC(k.KI, sets[0][:], sets[1][:], sets[2][:])
 	return [8]byte(mac[:8])
 }
 

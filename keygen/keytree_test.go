@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/codes"
 )
 
@@ -50,7 +51,7 @@ func treeOf(t *testing.T) map[string]string {
 	}
 	const lot = "LOT-2026-0001"
 	seed := [32]byte(mac(lotKey[:], kdfInput(labelSeed, seedContext(lot, 41, 1, chip))))
-	k, err := deriveCard(&seed, codes.Default())
+	k, err := deriveCard(&seed, codes.Default(), auth.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +61,7 @@ func treeOf(t *testing.T) map[string]string {
 		"receipt key": hex.EncodeToString(mac(receiptKey[:], kdfInput(labelReceipts, []byte(lot)))),
 		"pairing key": hex.EncodeToString(mac(lotKey[:], kdfInput(labelPairing, []byte(lot)))),
 		"index key":   hex.EncodeToString(mac(receiptKey[:], kdfInput(labelIndex, []byte(lot))))}
-	for name, b := range map[string][keyBytes]byte{"KI": k.KI, "ISD.ENC": k.ISDEnc, "ISD.MAC": k.ISDMac, "ISD.DEK": k.ISDDek,
+	for name, b := range map[string][keyBytes]byte{"KI": [keyBytes]byte(k.KI), "ISD.ENC": k.ISDEnc, "ISD.MAC": k.ISDMac, "ISD.DEK": k.ISDDek,
 		"OTA.KIC": k.OTAKic, "OTA.KID": k.OTAKid, "OTA.KIK": k.OTAKik} {
 		out[name] = hex.EncodeToString(b[:])
 	}
@@ -76,6 +77,51 @@ func treeOf(t *testing.T) map[string]string {
 		out[name] = hex.EncodeToString(sum[:c.n])
 	}
 	return out
+}
+
+// The vectors of TUAK on the page: K of both lengths, and TOPc by the iterations of the order.
+func TestTUAKVectors(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("KEYTREE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := regexp.MustCompile(`(?m)^\| (?:TOPc of )?(K\.tuak-([0-9]+)) \| (–|[0-9]+) \| ([0-9a-f]+) \|$`)
+	seed, err := hex.DecodeString(treeOf(t)["seed"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var top [32]byte
+	for i := range top {
+		top[i] = byte(0x70 + i)
+	}
+	rows := value.FindAllStringSubmatch(string(page), -1)
+	if len(rows) != 6 {
+		t.Fatalf("the page has %d rows", len(rows))
+	}
+	for _, row := range rows {
+		spelling := "tuak k=" + row[2]
+		if row[3] != "–" && row[3] != "1" {
+			spelling += " iterations=" + row[3]
+		}
+		a, err := auth.Parse(spelling)
+		if err != nil || labelK(a) != row[1] {
+			t.Fatalf("%s has label %q, %v", spelling, labelK(a), err)
+		}
+		k, err := deriveCard((*[seedBytes]byte)(seed), codes.Default(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := k.KI
+		if row[3] != "–" {
+			if got, err = a.Bind(k.KI, top[:]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if hex.EncodeToString(got) != row[4] {
+			t.Errorf("%s is %x, the page says %s", row[0], got, row[4])
+		}
+	}
 }
 
 // Each part of a card's name gives other keys.

@@ -19,6 +19,14 @@ import (
 // randomKi says whether the lot's Ki are drawn, not derived.
 func (l *lot) randomKi() bool { return l.release.KiSource == string(order.KiRandom) }
 
+// kiSize is the length of a drawn Ki.
+func (l *lot) kiSize() kisource.Size {
+	if l.auth.KBytes() == int(kisource.Long) {
+		return kisource.Long
+	}
+	return kisource.Short
+}
+
 // prepareSeal makes the lot's seal key. It comes before the lot key, so that no lot key is ever without it.
 func (v *Vault) prepareSeal(ctx context.Context, l *lot) error {
 	if !l.randomKi() {
@@ -43,7 +51,7 @@ func (r *run) sealedKi() (sealed []byte, drawn secret.Bytes, err error) {
 	case r.previous != nil && len(r.previous.Ki) > 0:
 		r.ki = r.previous.Ki
 	default:
-		if r.ki, r.drawn, err = kisource.NewRandom(r.ctx, r.v.cfg.Token, r.l.seal, r.claim, kisource.Short); err != nil {
+		if r.ki, r.drawn, err = kisource.NewRandom(r.ctx, r.v.cfg.Token, r.l.seal, r.claim, r.l.kiSize()); err != nil {
 			return nil, secret.Bytes{}, err
 		}
 	}
@@ -87,7 +95,7 @@ func (r *run) bindKi() error {
 }
 
 // openKi puts the claim's drawn Ki, or the customer's own, in the place of the derived one.
-func (x *variables) openKi(to *[keyBytes]byte) error {
+func (x *variables) openKi(to []byte) error {
 	switch {
 	case x.l.customerKi():
 		return x.openCustomer(to)
@@ -111,13 +119,13 @@ func (x *variables) openKi(to *[keyBytes]byte) error {
 }
 
 // takeKi copies an opened Ki and wipes it.
-func (x *variables) takeKi(to *[keyBytes]byte, ki secret.Bytes) error {
+func (x *variables) takeKi(to []byte, ki secret.Bytes) error {
 	defer ki.Wipe()
 	return ki.Reveal(func(b []byte) error {
 		if len(b) != len(to) {
 			return refuse("Ki of unit %d has %d bytes, not %d", x.claim.Unit, len(b), len(to))
 		}
-		copy(to[:], b)
+		copy(to, b)
 		return nil
 	})
 }

@@ -64,7 +64,7 @@ func TestRandomKi(t *testing.T) {
 			t.Fatal(err)
 		}
 		opc, err := aka.OPc(got["KI"], testOP)
-		if err != nil || !bytes.Equal(got["KI"], u.card.ki) || !bytes.Equal(got["OPC"], opc[:]) || opc != u.card.opc {
+		if err != nil || !bytes.Equal(got["KI"], u.card.ki) || !bytes.Equal(got["OPC"], opc[:]) || !bytes.Equal(opc[:], u.card.opc) {
 			t.Errorf("exported Ki is not the card's: %v", err)
 		}
 		r.reopenVault()

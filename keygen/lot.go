@@ -30,7 +30,7 @@ type lot struct {
 	choices
 
 	key, kmc  hsm.Key
-	wrap, out hsm.Key  // SM-SR wrap key, transport key
+	wrap, out hsm.Key  // SM-SR wrap key, transport key or what signs envelopes
 	seal      hsm.Key  // of random Ki; made only for a lot that has them
 	receive   hsm.Key  // of the customer's own Ki; named only for a lot that has them
 	subkey    [16]byte // K1 of the maker's key: worthless without it
@@ -173,8 +173,6 @@ func (v *Vault) makeable(r statement.Release) error {
 		return fmt.Errorf("it is for site %q", r.Site)
 	case r.KeyOrigin != string(order.KeyCard) && r.KeyOrigin != string(order.KeyHSM):
 		return fmt.Errorf("key origin %q", r.KeyOrigin)
-	case r.Algorithm != "milenage":
-		return fmt.Errorf("algorithm %q", r.Algorithm)
 	case r.AuthProof != "auts":
 		return fmt.Errorf("authentication proof %q", r.AuthProof)
 	case r.ChipID != "kdd" && r.ChipID != "cplc":
@@ -194,7 +192,7 @@ func releasedScript(r statement.Release, encoded []byte) (s *script.Script, unfi
 	if s, err = script.Decode(encoded); err != nil {
 		return nil, nil, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
-	if err := errors.Join(provable(s, order.KeyOrigin(r.KeyOrigin)), bindable(s, constantsOf(r))); err != nil {
+	if err := errors.Join(provable(s, order.KeyOrigin(r.KeyOrigin)), bindable(s, constantsOf(r)), writesAlgorithm(s, r)); err != nil {
 		unfit = bus.Refuse(bus.FaultRefused, "script %q: %v", s.Name, err)
 	}
 	return s, unfit, nil
@@ -215,7 +213,7 @@ func (v *Vault) issue(ctx context.Context, l *lot, i Issued) error {
 	if err := l.nameKeys(v.cfg.Env); err != nil {
 		return err
 	}
-	if err := v.findReceive(ctx, l); err != nil {
+	if err := errors.Join(v.findReceive(ctx, l), v.exportable(ctx, l)); err != nil {
 		return err
 	}
 	has, err := v.cfg.Token.Has(ctx, l.key)
@@ -269,7 +267,7 @@ func (l *lot) nameKeys(env perso.Env) (err error) {
 		to    *hsm.Key
 	}{
 		{hsm.ClassLot, l.release.Lot, &l.key}, {hsm.ClassKMC, l.release.KMC, &l.kmc},
-		{hsm.ClassSMSR, l.release.WrapKey, &l.wrap}, {hsm.ClassTransport, l.release.TransportKey, &l.out},
+		{hsm.ClassSMSR, l.release.WrapKey, &l.wrap}, {l.transportClass(), l.transportID(), &l.out},
 	} {
 		if *k.to, err = hsm.NewKey(string(env), k.class, string(k.id)); err != nil {
 			return fmt.Errorf("naming keys of lot %q: %w", l.release.Lot, err)
@@ -293,8 +291,8 @@ func (v *Vault) openSecrets(ctx context.Context, l *lot) error {
 	if l.op, err = v.cfg.Token.Unseal(ctx, v.cfg.Keys.Seal, sealed, OPContext(v.cfg.Env, l.release.OP)); err != nil {
 		return fmt.Errorf("opening OP %q: %w", l.release.OP, err)
 	}
-	if l.op.Len() != keyBytes {
-		return fmt.Errorf("opening OP %q: %d bytes, not %d", l.release.OP, l.op.Len(), keyBytes)
+	if n := l.auth.OPBytes(); l.op.Len() != n {
+		return fmt.Errorf("opening %s %q: %d bytes, not %d", l.auth.OPKind(), l.release.OP, l.op.Len(), n)
 	}
 	for _, d := range []struct {
 		key   hsm.Key

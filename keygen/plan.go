@@ -6,8 +6,10 @@ import (
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // plan is what the vault reads out of a script once per lot.
@@ -55,6 +57,19 @@ const (
 	// whenInject: must the chip be given a key pair? Only where the order says that the HSM makes it (pair.go).
 	whenInject = "inject"
 )
+
+// writesAlgorithm demands that a script tells the chip its algorithm, unless that is the one that chips expect: else every chip
+// of the lot would fail its proof.
+func writesAlgorithm(s *script.Script, r statement.Release) error {
+	a, err := auth.Parse(r.Algorithm)
+	if err != nil || a == auth.Default() {
+		return err
+	}
+	if !slices.ContainsFunc(s.Variables(), func(u script.Use) bool { return u.Name == "AKA" }) {
+		return fmt.Errorf("it does not write {AKA}, which %s needs", a)
+	}
+	return nil
+}
 
 // provable demands what makes a unit good: answers bound to the chip, the card cryptogram under the new keys, the
 // authentication answer under the new Ki, and a proof of possession for the key to be certified; and the stamp in act 0,

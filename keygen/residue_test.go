@@ -123,7 +123,7 @@ func memoryAfterServing(t *testing.T, r *rig, cards uint16) {
 				t.Error(err)
 			}
 			isd := u.card.keys[r.release.CardKVN]
-			for name, value := range map[string][]byte{"seed": seed[:], "Ki": u.card.ki, "OPc": u.card.opc[:], "ISD.ENC": isd.ENC, "ISD.MAC": isd.MAC, "ISD.DEK": isd.DEK} {
+			for name, value := range map[string][]byte{"seed": seed[:], "Ki": u.card.ki, "OPc": u.card.opc, "ISD.ENC": isd.ENC, "ISD.MAC": isd.MAC, "ISD.DEK": isd.DEK} {
 				if len(value) < 16 {
 					t.Errorf("card %d has no %s", n, name)
 				}

@@ -8,6 +8,7 @@ import (
 	"github.com/persoline/persoline/perso/aka"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/secret"
@@ -33,7 +34,7 @@ type variables struct {
 
 	carried map[string][]byte
 	keys    *cardKeys // nil until the seed was needed
-	opc     [keyBytes]byte
+	opc     []byte    // OPc, or TOPc of 32 bytes
 
 	cert  func() ([]byte, error)       // whole 7F21
 	pair  func() (secret.Bytes, error) // private key that the chip is given
@@ -49,7 +50,7 @@ func (x *variables) wipe() {
 	if x.keys != nil {
 		x.keys.wipe()
 	}
-	x.opc = [keyBytes]byte{}
+	clear(x.opc)
 }
 
 // secrets derives the card's keys once per act, and with them all that later acts need of them.
@@ -63,16 +64,16 @@ func (x *variables) secrets() (*cardKeys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("deriving seed of unit %d: %w", c.Unit, err)
 	}
-	keys, err := deriveCard(&seed, x.l.codes)
+	keys, err := deriveCard(&seed, x.l.codes, x.l.auth)
 	if err != nil {
 		return nil, fmt.Errorf("deriving keys of unit %d: %w", c.Unit, err)
 	}
-	if err := x.openKi(&keys.KI); err != nil {
+	if err := x.openKi(keys.KI); err != nil {
 		keys.wipe()
 		return nil, fmt.Errorf("opening Ki of unit %d: %w", c.Unit, err)
 	}
 	err = x.l.op.Reveal(func(op []byte) error {
-		x.opc, err = aka.OPc(keys.KI[:], op)
+		x.opc, err = x.l.auth.Bind(keys.KI, op)
 		return err
 	})
 	if err != nil {
@@ -117,62 +118,66 @@ func (x *variables) Bind(dst []byte, form script.Form, name string) ([]byte, err
 	if err != nil {
 		return dst, err
 	}
-	var block [keyBytes]byte
-	defer clear(block[:])
-	if !x.secret(&block, keys, name) {
+	var room [maxSecretBytes]byte
+	defer clear(room[:])
+	value := x.secret(&room, keys, name)
+	if len(value) == 0 {
 		return dst, fmt.Errorf("secret variable %q is unknown", name)
 	}
 	switch form {
 	case script.KCV:
-		kcv := scp.KCV(block[:])
+		kcv := scp.KCV(value)
 		return append(dst, kcv[:]...), nil
 	case script.DEK:
-		enc, err := x.host.EncryptDEK(block[:])
+		enc, err := x.host.EncryptDEK(value)
 		return append(dst, enc...), err
 	case script.Secret:
-		return append(dst, block[:]...), nil
+		return append(dst, value...), nil
 	}
 	return dst, fmt.Errorf("form %q is unknown", form)
 }
 
-// secret copies a secret variable; each has 16 bytes.
-func (x *variables) secret(to *[keyBytes]byte, k *cardKeys, name string) bool {
+// maxSecretBytes is the longest secret variable: K and TOPc of TUAK.
+const maxSecretBytes = 32
+
+// secret copies a secret variable into the room, and gives the part that it takes; nothing of a name that is unknown.
+func (x *variables) secret(room *[maxSecretBytes]byte, k *cardKeys, name string) []byte {
+	var value []byte
 	switch name {
 	case "KI":
-		*to = k.KI
+		value = k.KI
 	case "OPC":
-		*to = x.opc
+		value = x.opc
 	case "ISD.ENC":
-		*to = k.ISDEnc
+		value = k.ISDEnc[:]
 	case "ISD.MAC":
-		*to = k.ISDMac
+		value = k.ISDMac[:]
 	case "ISD.DEK":
-		*to = k.ISDDek
+		value = k.ISDDek[:]
 	case "OTA.KIC":
-		*to = k.OTAKic
+		value = k.OTAKic[:]
 	case "OTA.KID":
-		*to = k.OTAKid
+		value = k.OTAKid[:]
 	case "OTA.KIK":
-		*to = k.OTAKik
+		value = k.OTAKik[:]
 	case "PINSET1", "PINSET2", "ADMSET":
 		sets := k.pinSets()
-		*to = sets[map[string]int{"PINSET1": 0, "PINSET2": 1, "ADMSET": 2}[name]]
-		clear(sets[:])
-	default:
-		return false
+		defer clear(sets[:])
+		value = sets[map[string]int{"PINSET1": 0, "PINSET2": 1, "ADMSET": 2}[name]][:]
 	}
-	return true
+	return room[:copy(room[:], value)]
 }
 
 // ownVariable says that the vault gives the variable itself, whatever the release's constants say.
 func ownVariable(name string) bool {
 	switch name {
 	case "EID", "EID.IIN", "CIN", "ICCID", "IMSI", "ACC", script.VarStamp, "CERT",
-		"CHALLENGE2", "POP.CHALLENGE", "AUTH.RAND", "AUTH.AUTN", "PINCHECK", varPairKey, varPairPoint:
+		"CHALLENGE2", "POP.CHALLENGE", "AUTH.RAND", "AUTH.AUTN", "PINCHECK", "AKA", varPairKey, varPairPoint:
 		return true
 	}
-	var block [keyBytes]byte
-	return new(variables).secret(&block, new(cardKeys), name)
+	var room [maxSecretBytes]byte
+	some := make([]byte, keyBytes)
+	return len((&variables{opc: some}).secret(&room, &cardKeys{KI: some}, name)) > 0
 }
 
 func (x *variables) public(dst []byte, name string) ([]byte, error) {
@@ -206,6 +211,8 @@ func (x *variables) public(dst []byte, name string) ([]byte, error) {
 		return x.certificate(dst)
 	case varPairPoint:
 		return append(dst, x.point()...), nil
+	case "AKA":
+		return append(dst, x.l.auth.Parameters()...), nil
 	}
 	if value, ok := x.l.constants[name]; ok {
 		return append(dst, value...), nil
@@ -245,21 +252,22 @@ func (x *variables) autn(dst []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	m, err := x.milenage()
+	n, err := x.network()
 	if err != nil {
 		return dst, err
 	}
-	defer m.Wipe()
-	autn := m.BuildAUTN(aka.Rand(rand), aka.SQN{}, amf)
-	return append(dst, autn[:]...), nil
+	defer n.Wipe()
+	autn, err := n.AUTN(aka.Rand(rand), aka.SQN{}, amf)
+	return append(dst, autn[:]...), err
 }
 
-func (x *variables) milenage() (*aka.Milenage, error) {
+// network is the authentication centre of this one card.
+func (x *variables) network() (auth.Network, error) {
 	keys, err := x.secrets()
 	if err != nil {
 		return nil, err
 	}
-	return aka.New(keys.KI[:], x.opc[:])
+	return x.l.auth.Network(keys.KI, x.opc)
 }
 
 func (x *variables) certificate(dst []byte) ([]byte, error) {

@@ -21,8 +21,8 @@ func (k receiverKey) EncryptECB(ctx context.Context, blocks []byte) ([]byte, err
 	return k.token.EncryptECB(ctx, k.key, blocks)
 }
 
-// wrapped encrypts all values for a receiver and clears them. Values of one block, which they all are, take one HSM
-// operation.
+// wrapped encrypts all values for a receiver and clears them. In ECB that takes one HSM
+// operation, in CBC as many as the longest value has blocks.
 func (v *Vault) wrapped(ctx context.Context, under hsm.Key, layout k4.Layout, values ...transport.Value) (bus.ExportResult, error) {
 	defer func() {
 		for _, x := range values {
@@ -41,6 +41,6 @@ func (v *Vault) wrapped(ctx context.Context, under hsm.Key, layout k4.Layout, va
 }
 
 // keyValue is a key of the card for export, with a check value.
-func keyValue(name string, key [keyBytes]byte) transport.Value {
-	return transport.Value{Name: name, Plain: key[:], Check: transport.CheckAES}
+func keyValue(name string, key []byte) transport.Value {
+	return transport.Value{Name: name, Plain: key, Check: transport.CheckAES}
 }

@@ -13,6 +13,8 @@ import (
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/order/auth"
+	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/statement"
@@ -72,7 +74,15 @@ func (l *Ledger) terms(row orderRow) (statement.Release, error) {
 	if !ok {
 		return statement.Release{}, unknown("no bootstrap provider %q among the partners", o.Provider)
 	}
-	compiled, err := l.compile(p, len(smsr.Addressing))
+	var receiver string
+	if o.TransportKey.Layout == k4.Envelope {
+		r, ok := l.cat.Order.Site.Receiver(o.TransportKey.Name)
+		if !ok {
+			return statement.Release{}, unknown("no receiver key %q among the partners", o.TransportKey.Name)
+		}
+		receiver = r.Ref().String()
+	}
+	compiled, err := l.compile(p, len(smsr.Addressing), o.Algorithm)
 	if err != nil {
 		return statement.Release{}, err
 	}
@@ -80,9 +90,9 @@ func (l *Ledger) terms(row orderRow) (statement.Release, error) {
 		Env: l.site.env, Site: l.site.name, Lot: lotName(o.ID), Order: string(o.ID),
 		OrderHash: row.hash, Product: string(p.SKU), ProductHash: p.Hash(), ScriptHash: compiled.Hash(),
 		Good: o.Quantity, Spares: o.Spares, EIDs: o.EID, ICCIDs: o.ICCID, IMSIs: o.IMSI,
-		Remake: string(o.Remake), KiSource: string(o.KiSource), Customer: row.ki.terms, KeyOrigin: string(o.KeyOrigin), Algorithm: string(o.Algorithm), Codes: o.Codes.String(),
+		Remake: string(o.Remake), KiSource: string(o.KiSource), Customer: row.ki.terms, KeyOrigin: string(o.KeyOrigin), Algorithm: o.Algorithm.String(), Codes: o.Codes.String(),
 		ChipID: string(p.ChipID), FactoryKVN: p.Factory.KVN, CardKVN: p.ISDKVN, AuthProof: string(p.AuthProof),
-		KMC: p.Factory.KMC, OP: o.OPKey, TransportKey: o.TransportKey.Name, TransportMode: string(o.TransportKey.Layout), WrapKey: smsr.WrapKey, SMSR: o.SMSR, Delivery: o.Delivery,
+		KMC: p.Factory.KMC, OP: o.OPKey, TransportKey: o.TransportKey.Name, TransportMode: string(o.TransportKey.Layout), ReceiverKey: receiver, WrapKey: smsr.WrapKey, SMSR: o.SMSR, Delivery: o.Delivery,
 		Constants: constants(p, smsr, provider),
 	}, nil
 }
@@ -98,13 +108,14 @@ func constants(p product.Product, smsr order.SMSR, provider order.Provider) []st
 	}
 }
 
-// compile reads and compiles a product's script; lengths that differ by lot are the SM-SR's addressing.
-func (l *Ledger) compile(p product.Product, addressing int) (*script.Script, error) {
+// compile reads and compiles a product's script; lengths that differ by lot are those of the SM-SR's addressing and of the
+// authentication.
+func (l *Ledger) compile(p product.Product, addressing int, a auth.Algorithm) (*script.Script, error) {
 	src, err := fs.ReadFile(l.cat.Scripts, p.Script)
 	if err != nil {
 		return nil, fmt.Errorf("reading the script of %q: %w", p.SKU, err)
 	}
-	s, err := script.Compile(src, script.StandardCatalogue(addressing, l.cat.CertBytes))
+	s, err := script.Compile(src, script.StandardCatalogue(addressing, l.cat.CertBytes).For(len(a.Parameters()), a.KBytes(), a.OPBytes()))
 	if err != nil {
 		return nil, fmt.Errorf("compiling %q: %w", p.Script, err)
 	}
@@ -133,7 +144,11 @@ func (l *Ledger) Release(ctx context.Context, q bus.SignedRequest) (bus.LotReply
 	if !ok {
 		return bus.LotReply{}, bus.Refuse(bus.FaultRefused, "product %q is not in the catalogue", r.Product)
 	}
-	compiled, err := l.compile(p, len(constantOf(r, "SMSR.ADDR")))
+	algorithm, err := auth.Parse(r.Algorithm)
+	if err != nil {
+		return bus.LotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
+	}
+	compiled, err := l.compile(p, len(constantOf(r, "SMSR.ADDR")), algorithm)
 	if err != nil {
 		return bus.LotReply{}, err
 	}

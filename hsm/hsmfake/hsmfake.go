@@ -19,7 +19,9 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/hmac"
+	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/asn1"
 	"fmt"
 	"io"
@@ -66,6 +68,7 @@ type key struct {
 	ec    *ecdsa.PrivateKey
 	ed    ed25519.PrivateKey
 	brain *big.Int // on brainpoolP256r1
+	rsa   *rsa.PrivateKey
 }
 
 // New returns an empty token that draws all its randomness from random.
@@ -117,6 +120,8 @@ func (t *Token) generate(k hsm.Key) (*key, error) {
 		made.ec, err = ecdsa.ParseRawPrivateKey(elliptic.P256(), seed) // refuses one seed in 2^32
 	case hsm.ClassEUMBrainpool:
 		made.brain = scalar(seed)
+	case hsm.ClassEnvelope:
+		made.rsa, err = rsaPair([32]byte(seed))
 	default:
 		made.value = seed
 	}
@@ -186,6 +191,8 @@ func (t *Token) Public(ctx context.Context, k hsm.Key) (pub crypto.PublicKey, er
 			pub = found.ed.Public()
 		case found.brain != nil:
 			pub = hsm.BrainpoolKey(brainpool.P256r1().BaseMult(found.brain).Bytes())
+		case found.rsa != nil:
+			pub = &found.rsa.PublicKey
 		default:
 			pub = &found.ec.PublicKey
 		}
@@ -236,6 +243,11 @@ func (t *Token) SignMessage(ctx context.Context, k hsm.Key, msg []byte) (sig []b
 		if found.ed != nil {
 			sig = ed25519.Sign(found.ed, msg)
 			return nil
+		}
+		if found.rsa != nil {
+			digest := sha512.Sum512(msg)
+			sig, err = rsa.SignPKCS1v15(nil, found.rsa, crypto.SHA512, digest[:])
+			return err
 		}
 		digest := sha256.Sum256(msg)
 		sig, err = t.ecdsa(found, digest[:])

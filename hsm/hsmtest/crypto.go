@@ -2,13 +2,16 @@ package hsmtest
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/des"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/hmac"
+	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/sha512"
 	"math/big"
 	"slices"
 
@@ -163,6 +166,35 @@ func messageSignatures(f *fixture) {
 		msg[0] ^= 1
 		if Verify(pub, msg, sig) {
 			f.Errorf("%s: signature of another message", c)
+		}
+	}
+}
+
+// envelopeSignatures: RSA of 3072 bits, checked in software; the same message
+// has the same signature, so that an export made again is the same.
+func envelopeSignatures(f *fixture) {
+	if slices.Contains(f.lacks, hsm.ClassEnvelope) {
+		return // lacking asserts that
+	}
+	ctx := f.Context()
+	k := f.generated(hsm.ClassEnvelope, "sign")
+	pub, err := f.dev.Public(ctx, k)
+	f.ok(err, "Public")
+	key, ok := pub.(*rsa.PublicKey)
+	if !ok || key.N.BitLen() != 3072 || key.E != 65537 {
+		f.Fatalf("public key is a %T", pub)
+	}
+	for _, n := range []int{1, 384, 1 << 16} {
+		msg := known("sealed", n)
+		sig, err := f.dev.SignMessage(ctx, k, msg)
+		f.ok(err, "SignMessage")
+		digest := sha512.Sum512(msg)
+		if err := rsa.VerifyPKCS1v15(key, crypto.SHA512, digest[:], sig); err != nil {
+			f.Errorf("%d bytes: software refuses the signature: %v", n, err)
+		}
+		again, err := f.dev.SignMessage(ctx, k, msg)
+		if err != nil || !bytes.Equal(again, sig) {
+			f.Errorf("%d bytes: signed again it differs: %v", n, err)
 		}
 	}
 }

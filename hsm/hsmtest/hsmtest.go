@@ -78,6 +78,7 @@ func RunWithout(t *testing.T, lacks []hsm.Class, open func(t *testing.T) Device)
 		{"3DES", tripleDES},
 		{"certificate signatures", certificateSignatures},
 		{"message signatures", messageSignatures},
+		{"envelope signatures", envelopeSignatures},
 		{"seal", seals},
 		{"seal broken", sealBroken},
 		{"random", random},

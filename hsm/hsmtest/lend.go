@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/hsm/nss"
@@ -81,8 +82,12 @@ func NSS(t testing.TB) *hsm.Token {
 
 // TestConfig is how a token that NewSoftHSM made is opened.
 func TestConfig(module string) hsm.Config {
-	return hsm.Config{Module: module, TokenLabel: tokenLabel, PIN: secret.New([]byte(userPIN)), MaxSessions: 4}
+	return hsm.Config{Module: module, TokenLabel: tokenLabel, PIN: secret.New([]byte(userPIN)), MaxSessions: 4, WaitLimit: testWait}
 }
+
+// testWait: keys are made one at a time, and tests make several RSA pairs at
+// once, each of which takes seconds on a busy machine.
+const testWait = time.Minute
 
 // NewSoftHSM makes an empty token in a directory and points the process at it.
 func NewSoftHSM(dir string) error {
@@ -101,7 +106,7 @@ func NewNSS(dir string) (hsm.Config, error) {
 		return hsm.Config{}, err
 	}
 	cfg, err := nss.Config(dir, tokenLabel, pin)
-	cfg.MaxSessions = 4
+	cfg.MaxSessions, cfg.WaitLimit = 4, testWait
 	return cfg, err
 }
 

@@ -14,7 +14,9 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -50,6 +52,8 @@ type Plan struct {
 
 	KMCs          map[perso.Name]secret.Bytes // chip makers' keys, AES-128
 	TransportKeys map[perso.Name]secret.Bytes // K4, AES-128 to AES-256
+	TDESKeys      map[perso.Name]secret.Bytes // K4 of Triple DES, 16 or 24 bytes
+	Envelopes     bool                        // a receiver has an RSA key: make the key that signs envelopes
 	WrapKeys      map[perso.Name]secret.Bytes // of SM-SRs, AES-128
 	ReceiveKeys   map[perso.Name]secret.Bytes // of operators who send their own Ki, AES-128 to AES-256
 	OPs           map[perso.Name]secret.Bytes // operator keys, 16 bytes
@@ -95,6 +99,7 @@ const (
 	FileRegister   = "register-genesis.txt"
 	FileLogKey     = "log.vkey"
 	FileStatements = "statement.pub"
+	FileEnvelope   = "envelope.pub.pem" // only where the site signs envelopes
 )
 
 // ErrProduction refuses to make production keys.
@@ -146,7 +151,11 @@ func (c *ceremony) generate() (err error) {
 		return err
 	}
 	k := c.made.Keys
-	for _, key := range []hsm.Key{k.Log, k.Statement, k.Receipt, k.EUM, k.EIS, k.Seal} {
+	keys := []hsm.Key{k.Log, k.Statement, k.Receipt, k.EUM, k.EIS, k.Seal}
+	if c.plan.Envelopes {
+		keys = append(keys, k.Envelope)
+	}
+	for _, key := range keys {
 		if err := c.token.Generate(c.ctx, key); err != nil {
 			return err
 		}
@@ -182,6 +191,19 @@ func (c *ceremony) p256Key(k hsm.Key) (*ecdsa.PublicKey, error) {
 	return key, nil
 }
 
+// publicPEM is a public key as receivers get it.
+func (c *ceremony) publicPEM(k hsm.Key) ([]byte, error) {
+	pub, err := c.token.Public(c.ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKIXPublicKey(pub)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), nil
+}
+
 // kmcBytes: the diversification of chip keys (KDF3) is defined here for AES-128 masters.
 const kmcBytes = 16
 
@@ -189,7 +211,8 @@ func (c *ceremony) imports() error {
 	for _, set := range []struct {
 		class hsm.Class
 		keys  map[perso.Name]secret.Bytes
-	}{{hsm.ClassKMC, c.plan.KMCs}, {hsm.ClassTransport, c.plan.TransportKeys}, {hsm.ClassSMSR, c.plan.WrapKeys}, {hsm.ClassReceive, c.plan.ReceiveKeys}} {
+	}{{hsm.ClassKMC, c.plan.KMCs}, {hsm.ClassTransport, c.plan.TransportKeys},
+		{hsm.ClassTransport3DES, c.plan.TDESKeys}, {hsm.ClassSMSR, c.plan.WrapKeys}, {hsm.ClassReceive, c.plan.ReceiveKeys}} {
 		for name, value := range set.keys {
 			if set.class == hsm.ClassKMC && value.Len() != kmcBytes {
 				return fmt.Errorf("chip maker's key %q has %d bytes, not %d", name, value.Len(), kmcBytes)
@@ -237,10 +260,16 @@ func (c *ceremony) publish() error {
 	if err != nil {
 		return err
 	}
-	for name, content := range map[string][]byte{
+	files := map[string][]byte{
 		FileCI: c.made.CICert, FileEUM: c.made.EUMCert, FileEIS: c.made.EISCert, FileRegister: c.made.Register.Body,
 		FileLogKey: []byte(vkey + "\n"), FileStatements: []byte(hex.EncodeToString(c.made.StmtKey) + "\n"),
-	} {
+	}
+	if c.plan.Envelopes {
+		if files[FileEnvelope], err = c.publicPEM(c.made.Keys.Envelope); err != nil {
+			return err
+		}
+	}
+	for name, content := range files {
 		if err := writeOnce(filepath.Join(c.plan.Dir, name), content); err != nil {
 			return err
 		}

@@ -485,6 +485,28 @@ func TestOPFolder(t *testing.T) {
 	if b, err := d.SealedOP("op-1"); err != nil || string(b) != "sealed" {
 		t.Errorf("%q, %v", b, err)
 	}
+	// Killed before the name was in use, and after it was: neither is in the way, and neither spoils a key.
+	path, _ := d.path("op-1")
+	if err := os.Link(path, filepath.Join(string(d), "op-1.sealed"+tempSuffix)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(string(d), "op-3.sealed"+tempSuffix), []byte("hal"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.SealedOP("op-3"); err == nil {
+		t.Error("read a key that was half written")
+	}
+	if err := d.Put("op-1", []byte("other")); err == nil {
+		t.Error("replaced a sealed OP after a crash")
+	}
+	if err := d.Put("op-3", []byte("whole")); err != nil {
+		t.Error(err)
+	}
+	for name, want := range map[perso.Name]string{"op-1": "sealed", "op-3": "whole"} {
+		if b, err := d.SealedOP(name); err != nil || string(b) != want {
+			t.Errorf("%s is %q, %v", name, b, err)
+		}
+	}
 	for _, name := range []perso.Name{"op-2", "../op-1", ""} {
 		if _, err := d.SealedOP(name); err == nil {
 			t.Errorf("read %q", name)

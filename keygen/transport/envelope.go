@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bytes"
+	"context"
 	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
@@ -11,94 +12,42 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
-	"encoding/hex"
-	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/envelope"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/k4"
 )
 
+// Labels under the envelope's own key (keygen/KEYTREE.md).
 const (
-	envelopeVersion = 1
-	sessionKeyBytes = 32 // AES-256, and the HMAC key behind it
-	// MinRSABits and MaxRSABits bound a receiver's key: NIST SP 800-131A, and what is still quick.
-	MinRSABits, MaxRSABits = 2048, 8192
-	// MaxKeyFileBytes bounds a public key in a file.
-	MaxKeyFileBytes = 16 << 10
-	maxNameChars    = 64
-
-	// Labels under the envelope's own key (keygen/KEYTREE.md).
 	labelAES  = "persoline/1 envelope aes"
 	labelHMAC = "persoline/1 envelope hmac"
 	labelOAEP = "persoline/1 envelope oaep"
 	labelIV   = "persoline/1 envelope iv"
 )
 
-var (
-	// ErrReceiver says that a receiver's public key cannot be used.
-	ErrReceiver = errors.New("unusable public key of a receiver")
-	// ErrEnvelope says that an envelope was not made as its form says, or not with these keys.
-	ErrEnvelope = errors.New("unusable envelope")
-)
+// milenageBytes is the length of Ki and of OPc, all that the form has a place for.
+const milenageBytes = 16
 
-// Receiver is the RSA public key of a receiver, and the number under which he keeps the private one. Parse it.
-type Receiver struct {
-	KeyID uint32
-	key   *rsa.PublicKey
-	der   []byte
-}
+// ErrSubscription says that what is to be sealed is of no subscription.
+var ErrSubscription = errors.New("subscription without ICCID, IMSI or usable name")
 
-// ParseReceiver reads a public key as PEM ("PUBLIC KEY") or DER (SubjectPublicKeyInfo): RSA of 2048 to 8192 bits, odd
-// exponent from 65537. ErrReceiver otherwise.
-func ParseReceiver(keyID uint32, file []byte) (Receiver, error) {
-	fail := func(why string) (Receiver, error) {
-		return Receiver{}, fmt.Errorf("reading public key %d of a receiver: %s: %w", keyID, why, ErrReceiver)
-	}
-	if len(file) > MaxKeyFileBytes {
-		return fail("the file is too large")
-	}
-	der := file
-	if bytes.HasPrefix(bytes.TrimSpace(file), []byte("-----BEGIN")) {
-		block, rest := pem.Decode(bytes.TrimSpace(file))
-		if block == nil || block.Type != "PUBLIC KEY" || len(rest) > 0 || len(block.Headers) > 0 {
-			return fail("it is not one PEM block PUBLIC KEY")
-		}
-		der = block.Bytes
-	}
-	public, err := x509.ParsePKIXPublicKey(der)
-	if err != nil {
-		return fail("it is not a SubjectPublicKeyInfo")
-	}
-	key, ok := public.(*rsa.PublicKey)
-	if !ok {
-		return fail("it is not an RSA key")
-	}
-	if n := key.N.BitLen(); n < MinRSABits || n > MaxRSABits || key.E < 65537 || key.E%2 == 0 || key.N.Bit(0) == 0 {
-		return fail(fmt.Sprintf("its modulus has %d bits, from %d to %d and odd, its exponent must be odd and 65537 or more", key.N.BitLen(), MinRSABits, MaxRSABits))
-	}
-	again, err := x509.MarshalPKIXPublicKey(key)
-	if err != nil || !bytes.Equal(again, der) {
-		return fail("it is not in canonical DER")
-	}
-	return Receiver{KeyID: keyID, key: key, der: again}, nil
-}
-
-// Fingerprint is SHA-256 of the key as SubjectPublicKeyInfo. It is what a release names.
-func (r Receiver) Fingerprint() [32]byte { return sha256.Sum256(r.der) }
-
-// Signer signs a digest as PKCS#1 v1.5 with the maker's RSA key, which stays where it is: in the vault, in the HSM.
+// Signer signs with the maker's RSA key, which stays where it is: in the HSM. The signature is PKCS#1 v1.5 with SHA-512 over
+// the message.
 type Signer interface {
-	Public() crypto.PublicKey
-	SignSHA512(digest [64]byte) ([]byte, error)
+	Public(ctx context.Context) (crypto.PublicKey, error)
+	SignMessage(ctx context.Context, msg []byte) ([]byte, error)
 }
 
 // SessionKeys are the keys of one envelope. They follow from one key of the lot for this receiver, so that an envelope made
-// twice is the same file (I8): AES key, HMAC key, the seed of OAEP, and the parent of each SIM's IV. Wipe them.
-type SessionKeys struct{ aes, mac, oaep, iv [sessionKeyBytes]byte }
+// twice is the same file (I8): AES key, HMAC key, the seed of OAEP, and the parent of each subscription's IV. Wipe them.
+type SessionKeys struct {
+	aes, mac, oaep, iv [envelope.SessionKeyBytes]byte
+}
 
 // EnvelopeContext is the context of the key that DeriveSessionKeys takes, which the HSM derives from the lot key with
 // label "persoline/1 envelope": the length of the lot's name (1 byte) ‖ name ‖ fingerprint of the receiver's key.
@@ -111,9 +60,9 @@ func DeriveSessionKeys(envelopeKey *[32]byte) (*SessionKeys, error) {
 	k := new(SessionKeys)
 	for _, d := range []struct {
 		label string
-		to    *[sessionKeyBytes]byte
+		to    *[envelope.SessionKeyBytes]byte
 	}{{labelAES, &k.aes}, {labelHMAC, &k.mac}, {labelOAEP, &k.oaep}, {labelIV, &k.iv}} {
-		b, err := hkdf.Expand(sha256.New, envelopeKey[:], d.label, sessionKeyBytes)
+		b, err := hkdf.Expand(sha256.New, envelopeKey[:], d.label, envelope.SessionKeyBytes)
 		if err != nil {
 			k.Wipe()
 			return nil, fmt.Errorf("deriving keys of an envelope: %w", err)
@@ -127,99 +76,77 @@ func DeriveSessionKeys(envelopeKey *[32]byte) (*SessionKeys, error) {
 // Wipe clears the keys.
 func (k *SessionKeys) Wipe() { *k = SessionKeys{} }
 
-// SIM is one subscription in clear. The caller clears Ki and OPc.
-type SIM struct {
-	Name  string // 1 to 64 of letters, digits, '-' and '_'
+// Head is what an envelope begins with, in bytes.
+type Head struct {
+	Vendor    [32]byte // SHA-256 of the maker's SubjectPublicKeyInfo
+	Sealed    []byte   // session keys under the receiver's key
+	Signature []byte   // the maker's, over Sealed
+}
+
+// SealHead encrypts the session keys for the receiver (RSA-OAEP, SHA-256: AES key ‖ HMAC key) and has the result signed.
+func SealHead(ctx context.Context, k *SessionKeys, r k4.Receiver, signer Signer) (h Head, err error) {
+	public, err := signer.Public(ctx)
+	if err != nil {
+		return Head{}, fmt.Errorf("sealing envelope: reading the maker's public key: %w", err)
+	}
+	vendor, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return Head{}, fmt.Errorf("sealing envelope: reading the maker's public key: %w", err)
+	}
+	h.Vendor = sha256.Sum256(vendor)
+	both := append(append(make([]byte, 0, 2*envelope.SessionKeyBytes), k.aes[:]...), k.mac[:]...)
+	defer clear(both)
+	if h.Sealed, err = rsa.EncryptOAEP(sha256.New(), bytes.NewReader(k.oaep[:]), r.Public(), both, nil); err != nil {
+		return Head{}, fmt.Errorf("sealing envelope for key %d: %w", r.KeyID, err)
+	}
+	if h.Signature, err = signer.SignMessage(ctx, h.Sealed); err != nil {
+		return Head{}, fmt.Errorf("signing envelope for key %d: %w", r.KeyID, err)
+	}
+	return h, nil
+}
+
+// Subscription is whose values are sealed. Name is under what it stands in the file; the form has no colon in it.
+type Subscription struct {
+	Name  string
 	ICCID id.ICCID
 	IMSI  id.IMSI
-	Ki    [16]byte
-	OPc   [16]byte
 }
 
-// SealedSIM is one subscription in an envelope.
-type SealedSIM struct {
-	Name       string        `json:"name"`
-	Properties SealedDetails `json:"properties"`
-}
-
-// SealedDetails names the subscription in clear, and its credentials: HMAC-SHA-512 (64 bytes) over IV and ciphertext, IV
-// (16), AES-256-CBC with PKCS#7 padding of "version:iccid:imsi:ki:opc", all in hexadecimal.
-type SealedDetails struct {
-	ICCID       string `json:"integratedCircuitCardIdentifier"`
-	IMSI        string `json:"internationalMobileSubscriberIdentity"`
-	Credentials string `json:"encryptedCredentials"`
-}
-
-// Header is what all subscriptions of an envelope share.
-type Header struct {
-	Version               int    `json:"version"`
-	KeyID                 uint32 `json:"azureKeyIdentifier"`
-	VendorKeyFingerprint  string `json:"vendorKeyFingerprint"`
-	EncryptedTransportKey string `json:"encryptedTransportKey"`
-	SignedTransportKey    string `json:"signedTransportKey"`
-}
-
-// File is an envelope as it is written.
-type File struct {
-	Header
-	SIMs []SealedSIM `json:"sims"`
-}
-
-// SealHeader encrypts the session keys for the receiver (RSA-OAEP, SHA-256: AES key ‖ HMAC key) and has the result signed
-// (PKCS#1 v1.5, SHA-512).
-func SealHeader(k *SessionKeys, r Receiver, signer Signer) (Header, error) {
-	vendor, err := x509.MarshalPKIXPublicKey(signer.Public())
-	if err != nil {
-		return Header{}, fmt.Errorf("sealing envelope: reading the maker's public key: %w", err)
+// SealKeys encrypts "1:ICCID:IMSI:Ki:OPc".
+func (k *SessionKeys) SealKeys(s Subscription, ki, opc []byte) ([]byte, error) {
+	if len(ki) != milenageBytes || len(opc) != milenageBytes {
+		return nil, fmt.Errorf("sealing subscription %.20q: its keys have %d and %d bytes: %w", s.Name, len(ki), len(opc), ErrValue)
 	}
-	both := append(append(make([]byte, 0, 2*sessionKeyBytes), k.aes[:]...), k.mac[:]...)
-	defer clear(both)
-	sealed, err := rsa.EncryptOAEP(sha256.New(), bytes.NewReader(k.oaep[:]), r.key, both, nil)
-	if err != nil {
-		return Header{}, fmt.Errorf("sealing envelope for key %d: %w", r.KeyID, err)
-	}
-	signature, err := signer.SignSHA512(sha512.Sum512(sealed))
-	if err != nil {
-		return Header{}, fmt.Errorf("signing envelope for key %d: %w", r.KeyID, err)
-	}
-	fingerprint := sha256.Sum256(vendor)
-	return Header{Version: envelopeVersion, KeyID: r.KeyID, VendorKeyFingerprint: upperHex(fingerprint[:]),
-		EncryptedTransportKey: upperHex(sealed), SignedTransportKey: upperHex(signature)}, nil
+	return k.seal(s, "", ki, opc)
 }
 
-// SealSIM encrypts one subscription. Its IV follows from the IV key, name, ICCID and IMSI: another subscription has
-// another one.
-func SealSIM(k *SessionKeys, s SIM) (SealedSIM, error) {
-	if len(s.Name) == 0 || len(s.Name) > maxNameChars || strings.Trim(s.Name, nameChars) != "" || s.ICCID.IsZero() || s.IMSI.IsZero() {
-		return SealedSIM{}, fmt.Errorf("sealing subscription %.20q: its name, ICCID or IMSI is missing or malformed: %w", s.Name, ErrEnvelope)
+// SealCodes encrypts "1:ICCID:IMSI:PIN1:PUK1:PIN2:PUK2:ADM1", each code's field of 8 bytes in hexadecimal.
+func (k *SessionKeys) SealCodes(s Subscription, codes *[5][8]byte) ([]byte, error) {
+	return k.seal(s, ":codes", codes[0][:], codes[1][:], codes[2][:], codes[3][:], codes[4][:])
+}
+
+// seal gives MAC ‖ IV ‖ ciphertext. The IV follows from the IV key, name, ICCID, IMSI and what is sealed: no two are alike.
+func (k *SessionKeys) seal(s Subscription, what string, values ...[]byte) ([]byte, error) {
+	if s.Name == "" || strings.Contains(s.Name, ":") || s.ICCID.IsZero() || s.IMSI.IsZero() {
+		return nil, fmt.Errorf("sealing subscription %.20q: %w", s.Name, ErrSubscription)
 	}
-	plain := fmt.Appendf(nil, "%d:%s:%s:%X:%X", envelopeVersion, s.ICCID.String(), s.IMSI.String(), s.Ki, s.OPc)
+	plain := make([]byte, 0, 256) // never grows, so that no copy stays behind
+	defer func() { clear(plain[:cap(plain)]) }()
+	plain = fmt.Appendf(plain, "%d:%s:%s", envelope.Version, s.ICCID.String(), s.IMSI.String())
+	for _, v := range values {
+		plain = fmt.Appendf(plain, ":%X", v)
+	}
 	n := aes.BlockSize - len(plain)%aes.BlockSize
 	plain = append(plain, bytes.Repeat([]byte{byte(n)}, n)...)
-	defer clear(plain)
 	block, err := aes.NewCipher(k.aes[:])
 	if err != nil {
-		return SealedSIM{}, fmt.Errorf("sealing subscription: %w", err)
+		return nil, fmt.Errorf("sealing subscription: %w", err)
 	}
 	iv := hmac.New(sha256.New, k.iv[:])
-	fmt.Fprintf(iv, "%s:%s:%s", s.Name, s.ICCID.String(), s.IMSI.String())
-	sealed := append(iv.Sum(nil)[:aes.BlockSize:aes.BlockSize], plain...)
-	cipher.NewCBCEncrypter(block, sealed[:aes.BlockSize]).CryptBlocks(sealed[aes.BlockSize:], plain)
+	fmt.Fprintf(iv, "%s:%s:%s%s", s.Name, s.ICCID.String(), s.IMSI.String(), what)
+	sealed := append(iv.Sum(nil)[:envelope.IVBytes:envelope.IVBytes], plain...)
+	cipher.NewCBCEncrypter(block, sealed[:envelope.IVBytes]).CryptBlocks(sealed[envelope.IVBytes:], plain)
 	mac := hmac.New(sha512.New, k.mac[:])
 	mac.Write(sealed)
-	return SealedSIM{Name: s.Name, Properties: SealedDetails{ICCID: s.ICCID.String(), IMSI: s.IMSI.String(),
-		Credentials: upperHex(append(mac.Sum(nil), sealed...))}}, nil
+	return append(mac.Sum(nil), sealed...), nil
 }
-
-const nameChars = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-
-// Encode is the file: JSON, two blanks of indentation, one line feed at the end.
-func (f File) Encode() ([]byte, error) {
-	b, err := json.MarshalIndent(f, "", "  ")
-	if err != nil {
-		return nil, fmt.Errorf("encoding envelope: %w", err)
-	}
-	return append(b, '\n'), nil
-}
-
-func upperHex(b []byte) string { return strings.ToUpper(hex.EncodeToString(b)) }

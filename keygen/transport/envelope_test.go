@@ -2,13 +2,13 @@ package transport
 
 import (
 	"bytes"
+	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
@@ -22,22 +22,26 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/persoline/persoline/perso/envelope"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/k4"
+	"github.com/persoline/persoline/perso/secret"
 )
 
 // rsaSigner stands for the maker's key in the HSM.
 type rsaSigner struct{ key *rsa.PrivateKey }
 
-func (s rsaSigner) Public() crypto.PublicKey { return s.key.Public() }
-func (s rsaSigner) SignSHA512(d [64]byte) ([]byte, error) {
-	return rsa.SignPKCS1v15(nil, s.key, crypto.SHA512, d[:])
+func (s rsaSigner) Public(context.Context) (crypto.PublicKey, error) { return s.key.Public(), nil }
+func (s rsaSigner) SignMessage(_ context.Context, msg []byte) ([]byte, error) {
+	digest := sha512.Sum512(msg)
+	return rsa.SignPKCS1v15(nil, s.key, crypto.SHA512, digest[:])
 }
 
 // parties makes the receiver's and the maker's key.
 func parties(t testing.TB) (receiver, maker *rsa.PrivateKey) {
 	t.Helper()
 	for _, k := range []**rsa.PrivateKey{&receiver, &maker} {
-		key, err := rsa.GenerateKey(rand.Reader, MinRSABits)
+		key, err := rsa.GenerateKey(rand.Reader, k4.MinRSABits)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +59,13 @@ func publicPEM(t testing.TB, key crypto.PublicKey) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 }
 
-func testSIM(t testing.TB) SIM {
+// Ki and OPc are those of test set 1 of TS 35.208.
+const (
+	testKi  = "465B5CE8B199B49FAA5F0A2EE238A6BC"
+	testOPc = "CD63CB71954A9F4E48A5994E37A02BAF"
+)
+
+func testSIM(t testing.TB) Subscription {
 	t.Helper()
 	iccid, err := id.ParseICCID("8988001020001000004")
 	if err != nil {
@@ -65,13 +75,16 @@ func testSIM(t testing.TB) SIM {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return SIM{Name: "SIM-1", ICCID: iccid, IMSI: imsi, Ki: [16]byte(unhex(t, "465b5ce8b199b49faa5f0a2ee238a6bc")), OPc: [16]byte(unhex(t, "cd63cb71954a9f4e48a5994e37a02baf"))}
+	return Subscription{Name: "SIM-1", ICCID: iccid, IMSI: imsi}
 }
 
-// seal makes a whole envelope with one subscription.
-func seal(t testing.TB, receiver, maker *rsa.PrivateKey) (File, []byte) {
+var testCodes = [5][8]byte{{'1', '2', '3', '4', 0xFF, 0xFF, 0xFF, 0xFF}, {'1', '7', '0', '8', '5', '0', '0', '5'},
+	{'8', '5', '9', '6', 0xFF, 0xFF, 0xFF, 0xFF}, {'4', '8', '4', '3', '0', '9', '7', '8'}, {1, 0x94, 0x9B, 0x64, 0x99, 0x6D, 0xCD, 0x25}}
+
+// seal makes a whole envelope with one subscription, twice in it: keys, and codes.
+func seal(t testing.TB, receiver, maker *rsa.PrivateKey) (envelope.File, []byte) {
 	t.Helper()
-	r, err := ParseReceiver(7, publicPEM(t, receiver.Public()))
+	r, err := k4.ParseReceiver(7, publicPEM(t, receiver.Public()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,20 +93,35 @@ func seal(t testing.TB, receiver, maker *rsa.PrivateKey) (File, []byte) {
 		t.Fatal(err)
 	}
 	defer keys.Wipe()
-	h, err := SealHeader(keys, r, rsaSigner{maker})
+	h, err := SealHead(t.Context(), keys, r, rsaSigner{maker})
 	if err != nil {
 		t.Fatal(err)
 	}
-	sim, err := SealSIM(keys, testSIM(t))
+	sim, ki, opc := testSIM(t), [16]byte(unhex(t, testKi)), [16]byte(unhex(t, testOPc))
+	credentials, err := keys.SealKeys(sim, ki[:], opc[:])
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := File{Header: h, SIMs: []SealedSIM{sim}}
-	b, err := f.Encode()
+	sealed, err := keys.SealCodes(sim, &testCodes)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return f, b
+	f := envelope.File{Header: envelope.NewHeader(r.KeyID, h.Vendor, h.Sealed, h.Signature)}
+	var b bytes.Buffer
+	w, err := envelope.NewWriter(&b, f.Header)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range [][]byte{credentials, sealed} {
+		f.SIMs = append(f.SIMs, envelope.NewSIM(sim.Name, sim.ICCID.String(), sim.IMSI.String(), c))
+		if err := w.Add(f.SIMs[len(f.SIMs)-1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return f, b.Bytes()
 }
 
 func requireTool(t *testing.T, name string) {
@@ -158,25 +186,29 @@ func TestEnvelopeIsAFunction(t *testing.T) {
 	if !bytes.Equal(first, second) {
 		t.Error("an envelope made twice differs")
 	}
-	var back File
-	if err := json.Unmarshal(first, &back); err != nil || fmt.Sprint(back) != fmt.Sprint(f) {
+	back, err := envelope.Read(bytes.NewReader(first), int64(len(first)))
+	whole, _ := json.MarshalIndent(f, "", "  ")
+	if err != nil || fmt.Sprint(back) != fmt.Sprint(f) || string(first) != string(whole)+"\n" {
 		t.Errorf("read back as %+v, %v", back, err)
 	}
-	for _, secret := range []string{"465B5CE8B199B49FAA5F0A2EE238A6BC", "CD63CB71954A9F4E48A5994E37A02BAF"} {
+	if _, err := envelope.Read(bytes.NewReader(first), int64(len(first))-1); !errors.Is(err, envelope.ErrEnvelope) {
+		t.Errorf("cut short it reads: %v", err)
+	}
+	for _, secret := range []string{testKi, testOPc} {
 		if strings.Contains(strings.ToUpper(string(first)), secret) {
 			t.Error("a key is in the envelope in clear")
 		}
 	}
-	r, err := ParseReceiver(7, publicPEM(t, receiver.Public()))
+	r, err := k4.ParseReceiver(7, publicPEM(t, receiver.Public()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	other, err := ParseReceiver(7, publicPEM(t, maker.Public()))
+	other, err := k4.ParseReceiver(7, publicPEM(t, maker.Public()))
 	if err != nil {
 		t.Fatal(err)
 	}
 	contexts := map[string]bool{}
-	for _, c := range [][]byte{EnvelopeContext("L1", r.Fingerprint()), EnvelopeContext("L11", r.Fingerprint()), EnvelopeContext("L1", other.Fingerprint())} {
+	for _, c := range [][]byte{EnvelopeContext("L1", r.Ref().Fingerprint), EnvelopeContext("L11", r.Ref().Fingerprint), EnvelopeContext("L1", other.Ref().Fingerprint)} {
 		contexts[string(c)] = true
 	}
 	if len(contexts) != 3 {
@@ -184,48 +216,19 @@ func TestEnvelopeIsAFunction(t *testing.T) {
 	}
 }
 
-func TestReceiverForms(t *testing.T) {
-	t.Parallel()
-	key, _ := parties(t)
-	good := publicPEM(t, key.Public())
-	der, _ := pem.Decode(good)
-	a, errA := ParseReceiver(1, good)
-	b, errB := ParseReceiver(1, der.Bytes)
-	if errA != nil || errB != nil || a.Fingerprint() != b.Fingerprint() {
-		t.Errorf("PEM and DER: %v, %v", errA, errB)
-	}
-	small, err := rsa.GenerateKey(rand.Reader, 1024)
-	if err != nil {
-		t.Fatal(err)
-	}
-	curve, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, file := range map[string][]byte{
-		"nothing": nil, "1024 bits": publicPEM(t, small.Public()), "not RSA": publicPEM(t, curve.Public()), "two blocks": append(bytes.Clone(good), good...),
-		"private": pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}), "text behind DER": append(bytes.Clone(der.Bytes), 0),
-		"exponent 3": publicPEM(t, &rsa.PublicKey{N: key.N, E: 3}), "too large": make([]byte, MaxKeyFileBytes+1),
-	} {
-		if _, err := ParseReceiver(1, file); !errors.Is(err, ErrReceiver) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-func TestSIMRefusals(t *testing.T) {
+func TestSubscriptionRefusals(t *testing.T) {
 	t.Parallel()
 	keys, err := DeriveSessionKeys(&[32]byte{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, spoil := range map[string]func(*SIM){
-		"no name": func(s *SIM) { s.Name = "" }, "long name": func(s *SIM) { s.Name = strings.Repeat("a", 65) }, "colon": func(s *SIM) { s.Name = "a:b" },
-		"no ICCID": func(s *SIM) { s.ICCID = id.ICCID{} }, "no IMSI": func(s *SIM) { s.IMSI = id.IMSI{} },
+	for name, spoil := range map[string]func(*Subscription){
+		"no name": func(s *Subscription) { s.Name = "" }, "colon": func(s *Subscription) { s.Name = "a:b" },
+		"no ICCID": func(s *Subscription) { s.ICCID = id.ICCID{} }, "no IMSI": func(s *Subscription) { s.IMSI = id.IMSI{} },
 	} {
 		s := testSIM(t)
 		spoil(&s)
-		if _, err := SealSIM(keys, s); !errors.Is(err, ErrEnvelope) {
+		if _, err := keys.SealCodes(s, &testCodes); !errors.Is(err, ErrSubscription) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -234,6 +237,55 @@ func TestSIMRefusals(t *testing.T) {
 		t.Error("wiping leaves something")
 	}
 }
+
+// The receiver opens what is his and whole, and nothing else.
+func TestOpening(t *testing.T) {
+	t.Parallel()
+	receiver, maker := parties(t)
+	f, _ := seal(t, receiver, maker)
+	o, err := f.Open(receiver, &maker.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Wipe()
+	for i, want := range []string{":" + testKi + ":" + testOPc, ":31323334FFFFFFFF:3137303835303035:38353936FFFFFFFF:3438343330393738:01949B64996DCD25"} {
+		open, err := o.Open(f.SIMs[i])
+		if err != nil || !open.Equal(secret.New([]byte("1:8988001020001000004:001010200100000"+want))) {
+			t.Errorf("value %d opens as something else, %v", i, err)
+		}
+	}
+	flip := func(s string) string { return map[byte]string{'0': "1"}[s[0]] + s[1:] }
+	for name, spoil := range map[string]func(*envelope.SIM){
+		"MAC": func(s *envelope.SIM) {
+			s.Properties.Credentials = strings.Repeat("0", 128) + s.Properties.Credentials[128:]
+		},
+		"cut": func(s *envelope.SIM) {
+			s.Properties.Credentials = s.Properties.Credentials[:len(s.Properties.Credentials)-32]
+		},
+		"no hex":        func(s *envelope.SIM) { s.Properties.Credentials = "x" + s.Properties.Credentials[1:] },
+		"empty":         func(s *envelope.SIM) { s.Properties.Credentials = "" },
+		"another IMSI":  func(s *envelope.SIM) { s.Properties.IMSI = flip(s.Properties.IMSI) },
+		"another ICCID": func(s *envelope.SIM) { s.Properties.ICCID += "0" },
+	} {
+		s := f.SIMs[0]
+		spoil(&s)
+		if _, err := o.Open(s); !errors.Is(err, envelope.ErrEnvelope) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	h := f.Header
+	h.EncryptedTransportKey = f.SignedTransportKey
+	for name, err := range map[string]error{
+		"of another maker": second(f.Open(receiver, &receiver.PublicKey)), "for another receiver": second(f.Open(maker, &maker.PublicKey)),
+		"not signed": second(h.Open(receiver, &maker.PublicKey)),
+	} {
+		if !errors.Is(err, envelope.ErrEnvelope) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func second(_ *envelope.Opener, err error) error { return err }
 
 // The vectors of KEYTREE.md, computed by another program.
 func TestSessionKeyVectors(t *testing.T) {
@@ -262,12 +314,19 @@ func TestSessionKeyVectors(t *testing.T) {
 		}
 	}
 	s := testSIM(t)
-	sealed, err := SealSIM(k, s)
+	ki, opc := [16]byte(unhex(t, testKi)), [16]byte(unhex(t, testOPc))
+	credentials, err := k.SealKeys(s, ki[:], opc[:])
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := vector(t, string(page), "envelope credentials"); sealed.Properties.Credentials != strings.ToUpper(hex.EncodeToString(want)) {
-		t.Errorf("credentials are %s, the page says %x", sealed.Properties.Credentials, want)
+	sealed, err := k.SealCodes(s, &testCodes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, got := range map[string][]byte{"envelope credentials": credentials, "envelope codes": sealed} {
+		if want := vector(t, string(page), name); !bytes.Equal(got, want) {
+			t.Errorf("%s are %x, the page says %x", name, got, want)
+		}
 	}
 }
 
@@ -280,23 +339,4 @@ func vector(t *testing.T, page, name string) []byte {
 		t.Fatalf("the page has no row %q", name)
 	}
 	return unhex(t, value)
-}
-
-func FuzzParseReceiver(f *testing.F) {
-	key, _ := parties(f)
-	f.Add(publicPEM(f, key.Public()))
-	f.Add([]byte("-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----\n"))
-	f.Fuzz(func(t *testing.T, in []byte) {
-		r, err := ParseReceiver(1, in)
-		if err != nil {
-			if !errors.Is(err, ErrReceiver) {
-				t.Fatal(err)
-			}
-			return
-		}
-		again, err := ParseReceiver(1, r.der)
-		if err != nil || again.Fingerprint() != r.Fingerprint() {
-			t.Fatal("the DER of a key reads otherwise")
-		}
-	})
 }

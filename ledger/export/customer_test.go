@@ -67,7 +67,7 @@ func TestCustomerKi(t *testing.T) {
 	}
 	h := newHouseOf(t, 2, sentKi(order.KiOmitted))
 	h.tells = true
-	if r, err := h.config().Output(t.Context(), "L1"); err == nil || !strings.Contains(err.Error(), "does not want") {
+	if r, err := h.config().Output(t.Context(), "L1"); err == nil || !strings.Contains(err.Error(), `want "KI" of 0`) {
 		t.Errorf("a Ki that is to be left out: %+v, %v", r, err)
 	}
 	h = newHouseOf(t, 2, sentKi(order.KiWrapped))

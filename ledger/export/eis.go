@@ -76,12 +76,12 @@ func (w *eisWriter) page(ctx context.Context, units []unit) error {
 	for i, u := range units {
 		items[i] = bus.ExportItem{Claim: u.item.Claim, Outcome: u.item.Outcome, Ki: u.item.Ki, Customer: u.item.Customer}
 	}
-	results, err := w.ask(ctx, bus.ExportEIS, w.lot.release.SMSR, items)
+	a, err := w.ask(ctx, bus.ExportEIS, w.lot.release.SMSR, items)
 	if err != nil {
 		return err
 	}
 	for i := range units {
-		if err := w.document(&units[i], results[i]); err != nil {
+		if err := w.document(&units[i], a.Results[i]); err != nil {
 			return fmt.Errorf("unit %d: %w", units[i].claim.Unit, err)
 		}
 	}
@@ -101,13 +101,13 @@ func (w *eisWriter) sign(ctx context.Context, units []unit) error {
 	if len(fresh) == 0 {
 		return nil
 	}
-	results, err := w.ask(ctx, bus.ExportSign, w.lot.release.SMSR, items)
+	a, err := w.ask(ctx, bus.ExportSign, w.lot.release.SMSR, items)
 	if err != nil {
 		return err
 	}
 	return w.DB.Update(ctx, func(tx sqldb.Tx) error {
 		for i, u := range fresh {
-			sig, err := w.keepSignature(ctx, tx, u.claim, results[i].Signature)
+			sig, err := w.keepSignature(ctx, tx, u.claim, a.Results[i].Signature)
 			if err != nil {
 				return err
 			}
@@ -162,7 +162,7 @@ func (w *eisWriter) signedFields(u *unit) eis.SignedFields {
 
 // fields is the whole document: the bootstrap profile is enabled and the one to fall back on.
 func (w *eisWriter) fields(u *unit, result bus.ExportResult) (eis.Fields, error) {
-	keys, err := keysOf(result, "OTA.KIC", "OTA.KID", "OTA.KIK")
+	keys, err := keysOf(result, wanted{"OTA.KIC", keyBytes}, wanted{"OTA.KID", keyBytes}, wanted{"OTA.KIK", keyBytes})
 	if err != nil {
 		return eis.Fields{}, err
 	}

@@ -207,41 +207,50 @@ func sameFiles(dir string, files []layout.File) error {
 }
 
 // ask has the vault serve one page; a lot that it has forgotten is opened again, a checkpoint that it did not see is shown.
-func (j *job) ask(ctx context.Context, kind bus.ExportKind, receiver perso.Name, items []bus.ExportItem) ([]bus.ExportResult, error) {
+func (j *job) ask(ctx context.Context, kind bus.ExportKind, receiver perso.Name, items []bus.ExportItem) (bus.ExportReply, error) {
 	q := bus.ExportRequest{Lot: j.lot.release.Lot, Kind: kind, Receiver: receiver, Checkpoint: j.note, Items: items}
+	if kind == bus.ExportOutput {
+		q.Key = j.lot.receiver.DER()
+	}
 	a, err := j.Vault.Export(ctx, q)
 	var fault *bus.Fault
 	if errors.As(err, &fault) && (fault.Code == bus.FaultLotNotOpen || fault.Code == bus.FaultBehind) {
 		if err := j.Ledger.Ready(ctx, q.Lot, j.log, j.note); err != nil {
-			return nil, err
+			return bus.ExportReply{}, err
 		}
 		a, err = j.Vault.Export(ctx, q)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("asking the vault for %s of %d units: %w", kind, len(items), err)
+		return bus.ExportReply{}, fmt.Errorf("asking the vault for %s of %d units: %w", kind, len(items), err)
 	}
 	if len(a.Results) != len(items) {
-		return nil, fmt.Errorf("asking the vault for %s of %d units: %d answers", kind, len(items), len(a.Results))
+		return bus.ExportReply{}, fmt.Errorf("asking the vault for %s of %d units: %d answers", kind, len(items), len(a.Results))
 	}
-	return a.Results, nil
+	return a, nil
 }
 
-// keysOf takes the named keys out of an answer, which must hold exactly these, each of one block.
-func keysOf(r bus.ExportResult, names ...string) ([]bus.WrappedKey, error) {
-	if len(r.Keys) != len(names) {
-		return nil, fmt.Errorf("the vault gave %d keys, want %d", len(r.Keys), len(names))
+// wanted is a key that an answer must hold, and its length under the receiver's key.
+type wanted struct {
+	name  string
+	bytes int
+}
+
+// keysOf takes the keys out of an answer, which must hold exactly these.
+func keysOf(r bus.ExportResult, want ...wanted) ([]bus.WrappedKey, error) {
+	if len(r.Keys) != len(want) {
+		return nil, fmt.Errorf("the vault gave %d keys, want %d", len(r.Keys), len(want))
 	}
 	for i, k := range r.Keys {
-		if k.Name != names[i] || len(k.Value) != blockBytes || (len(k.KCV) != 0 && len(k.KCV) != kcvBytes) {
-			return nil, fmt.Errorf("the vault gave key %q of %d bytes, want %q", k.Name, len(k.Value), names[i])
+		if k.Name != want[i].name || len(k.Value) != want[i].bytes || (len(k.KCV) != 0 && len(k.KCV) != kcvBytes) {
+			return nil, fmt.Errorf("the vault gave key %q of %d bytes, want %q of %d", k.Name, len(k.Value), want[i].name, want[i].bytes)
 		}
 	}
 	return r.Keys, nil
 }
 
 const (
-	blockBytes = 16 // each value is one AES block
-	kcvBytes   = 3
+	keyBytes = 16 // a key of the card
+	kcvBytes = 3
 )
 
 // second cuts a time for formats that know no fraction.

@@ -11,12 +11,16 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/persoline/persoline/ledger/audit/audittest"
 	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/ledger/export"
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso/eis"
+	"github.com/persoline/persoline/perso/envelope"
 	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 type exportFunc func(export.Config, context.Context) (export.Result, error)
@@ -88,6 +92,75 @@ func TestOutput(t *testing.T) {
 		if lines[i] != strings.Join(want, " ") {
 			t.Errorf("row %d is\n%s, want\n%s", i, lines[i], strings.Join(want, " "))
 		}
+	}
+}
+
+// TestTDESOutput: codes have the length of that cipher's block, and the header says by which key and how.
+func TestTDESOutput(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, 1, func(r *statement.Release) { r.TransportKey, r.TransportMode = "tk-auc-old", "3DES-2KEY-CBC-0" })
+	r, err := h.config().Output(t.Context(), "L1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(r.Dir, "L1.out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"Transport_key   : tk-auc-old\n", "Transport_mode  : 3DES-2KEY-CBC-0\n", "Transport_KCV   : ABCDEF\n",
+		" " + strings.ToUpper(hexOf(wrappedKey("PUK1", 0)[:8])) + " ", " " + strings.ToUpper(hexOf(wrappedKey("KI", 0))) + " 010203 "} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	h.layout = k4.AESECB // a vault that wraps otherwise than was released
+	h.out = t.TempDir()
+	if _, err := h.config().Output(t.Context(), "L1"); err == nil || !strings.Contains(err.Error(), "of 16 bytes, want \"PIN1\" of 8") {
+		t.Errorf("codes of another length: %v", err)
+	}
+}
+
+// TestEnvelope: two files with one head, each unit under its EID, and the receiver's key goes to the vault.
+func TestEnvelope(t *testing.T) {
+	t.Parallel()
+	sealed := func(r *statement.Release) {
+		receiver, _ := audittest.Must(order.LoadSite(os.DirFS("../../deploy/partners"))).Receiver("rk-auc-demo")
+		r.TransportKey, r.TransportMode, r.ReceiverKey = "rk-auc-demo", "RSA-OAEP-AES", receiver.Ref().String()
+	}
+	h := newHouse(t, 3, sealed)
+	r, err := h.config().Output(t.Context(), "L1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	receiver, _ := h.site.Receiver("rk-auc-demo")
+	for file, key := range map[string]string{"L1.json": "CREDENTIALS", "L1.codes.json": "CODES"} {
+		text, err := os.ReadFile(filepath.Join(r.Dir, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f, err := envelope.Read(bytes.NewReader(text), 1<<20)
+		if err != nil || f.KeyID != 7 || f.EncryptedTransportKey != strings.ToUpper(hexOf(receiver.DER())) || f.SignedTransportKey != "02" || len(f.SIMs) != 3 {
+			t.Fatalf("%s: %v\n%s", file, err, text)
+		}
+		for i, u := range h.units {
+			want := envelope.NewSIM(u.eid, u.iccid, u.imsi, bytes.Repeat(wrappedKey(key, u.unit), 6))
+			if f.SIMs[i] != want {
+				t.Errorf("%s, unit %d: %+v, want %+v", file, u.unit, f.SIMs[i], want)
+			}
+		}
+	}
+	if _, err := os.Stat(filepath.Join(r.Dir, "L1.out")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("there is an output file beside the envelopes")
+	}
+
+	h = newHouse(t, 130, sealed)
+	h.otherHead = true
+	if _, err := h.config().Output(t.Context(), "L1"); err == nil || !strings.Contains(err.Error(), "another head") {
+		t.Errorf("two heads: %v", err)
+	}
+	h = newHouse(t, 1, sealed, func(r *statement.Release) { r.ReceiverKey = "7/" + strings.Repeat("5a", 32) })
+	if _, err := h.config().Output(t.Context(), "L1"); err == nil || !strings.Contains(err.Error(), "which was released") {
+		t.Errorf("another key among the partners: %v", err)
 	}
 }
 

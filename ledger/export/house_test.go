@@ -1,6 +1,8 @@
 package export_test
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -25,6 +27,7 @@ import (
 	"github.com/persoline/persoline/perso/eis"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/order/kifile"
 	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/record"
@@ -51,6 +54,8 @@ type house struct {
 	forgotten bool // the vault has forgotten the lot
 	short     bool // the vault gives one answer too few
 	tells     bool // the vault gives Ki that are to be left out
+	layout    k4.Layout
+	otherHead bool // the vault gives another head of the envelope with the second page
 
 	calls, breakAfter int
 	broken            error
@@ -67,13 +72,20 @@ type made struct {
 	index            perso.EIDIndex
 }
 
-func newHouse(t *testing.T, units uint64) *house {
+// tdesCode is the length of a code under Triple DES.
+const tdesCode = 8
+
+func newHouse(t *testing.T, units uint64, change ...func(*statement.Release)) *house {
 	t.Helper()
-	return newHouseOf(t, units, nil)
+	return newHouseOf(t, units, func(_ *house, r *statement.Release) {
+		for _, f := range change {
+			f(r)
+		}
+	})
 }
 
-// newHouseOf is a house whose operator sent a file of Ki, if there is one.
-func newHouseOf(t *testing.T, units uint64, ki func(*house, *statement.Release)) *house {
+// newHouseOf is a house with another release, whose operator may have sent a file of Ki.
+func newHouseOf(t *testing.T, units uint64, change func(*house, *statement.Release)) *house {
 	t.Helper()
 	h := &house{Site: audittest.New(), out: t.TempDir(), exported: map[string]entry.Export{}, products: audittest.Must(product.LoadDir(os.DirFS("../../deploy/products"))),
 		site: audittest.Must(order.LoadSite(os.DirFS("../../deploy/partners")))}
@@ -81,10 +93,9 @@ func newHouseOf(t *testing.T, units uint64, ki func(*house, *statement.Release))
 	r := h.NewRelease("L1", 0, units, 1)
 	p, _ := h.products.Get("m2m-200s-mff2")
 	r.ProductHash, r.SMSR, r.Delivery, r.TransportKey = p.Hash(), "smsr-demo", "auc-demo", "tk-auc-demo"
-	if ki != nil {
-		ki(h, &r)
-	}
+	change(h, &r)
 	h.release = r
+	h.layout = k4.Layout(cmp.Or(r.TransportMode, string(k4.AESECB)))
 	lot := h.Admit(r, "prod", "sec")
 	for u := range perso.Unit(units) {
 		h.make(lot, u)
@@ -218,7 +229,13 @@ func (h *house) Export(_ context.Context, q bus.ExportRequest) (bus.ExportReply,
 	if _, err := bus.Encode(q); err != nil { // it must fit a message
 		return bus.ExportReply{}, err
 	}
-	var reply bus.ExportReply
+	reply := bus.ExportReply{KCV: []byte{0xAB, 0xCD, 0xEF}}
+	if h.layout == k4.Envelope && q.Kind == bus.ExportOutput {
+		reply.KCV, reply.Envelope = nil, &bus.EnvelopeHead{Vendor: [32]byte{1}, Sealed: bytes.Clone(q.Key), Signature: []byte{2}}
+		if h.otherHead && h.calls > 2 {
+			reply.Envelope.Signature = []byte{3}
+		}
+	}
 	for _, item := range q.Items {
 		for _, p := range []bus.Proven{item.Claim, item.Outcome} {
 			proof := make([]checkpoint.Hash, len(p.Proof))
@@ -259,6 +276,13 @@ func (h *house) checkRow(item bus.ExportItem) error {
 func (h *house) result(q bus.ExportRequest, item bus.ExportItem) (r bus.ExportResult) {
 	u := audittest.Must(entry.ParseClaim(item.Claim.Entry)).Unit
 	names := []string{"KI", "OPC", "PIN1", "PUK1", "PIN2", "PUK2", "ADM1"}
+	switch {
+	case q.Kind == bus.ExportOutput && h.layout == k4.Envelope:
+		for _, name := range []string{"CREDENTIALS", "CODES"} { // MAC, IV and a block
+			r.Keys = append(r.Keys, bus.WrappedKey{Name: name, Value: bytes.Repeat(wrappedKey(name, u), 6)})
+		}
+		return r
+	}
 	switch q.Kind {
 	case bus.ExportSign:
 		h.signed++
@@ -269,6 +293,9 @@ func (h *house) result(q bus.ExportRequest, item bus.ExportItem) (r bus.ExportRe
 	}
 	for i, name := range names {
 		k := bus.WrappedKey{Name: name, Value: wrappedKey(name, u)}
+		if h.layout.BlockBytes() == tdesCode && i >= 2 {
+			k.Value = k.Value[:tdesCode]
+		}
 		if q.Kind == bus.ExportEIS || i < 2 {
 			k.KCV = []byte{1, 2, 3}
 		}

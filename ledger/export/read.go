@@ -14,6 +14,8 @@ import (
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/order/auth"
+	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/statement"
 )
@@ -38,6 +40,8 @@ type lotFacts struct {
 	product   product.Product
 	smsr      order.SMSR
 	provider  order.Provider
+	auth      auth.Algorithm
+	receiver  k4.Receiver // of an envelope
 	good      uint64
 	completed time.Time
 }
@@ -67,6 +71,9 @@ func (c Config) readLot(ctx context.Context, name perso.Name) (f lotFacts, err e
 	if f.release, err = statement.ParseRelease(s.Body); err != nil {
 		return f, err
 	}
+	if f.auth, err = auth.Parse(f.release.Algorithm); err != nil {
+		return f, err
+	}
 	if f.order, err = order.Parse(bytes.NewReader(resolved)); err != nil {
 		return f, fmt.Errorf("reading the order as stored: %w", err)
 	}
@@ -85,6 +92,12 @@ func (c Config) partners(f *lotFacts) error {
 	}
 	if f.provider, ok = c.Site.Provider(f.order.Provider); !ok {
 		return fmt.Errorf("provider %q is not among the partners", f.order.Provider)
+	}
+	if r.TransportMode != string(k4.Envelope) {
+		return nil
+	}
+	if f.receiver, ok = c.Site.Receiver(r.TransportKey); !ok || f.receiver.Ref().String() != r.ReceiverKey {
+		return fmt.Errorf("receiver key %q among the partners is not %s, which was released", r.TransportKey, r.ReceiverKey)
 	}
 	return nil
 }

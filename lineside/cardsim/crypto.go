@@ -12,6 +12,7 @@ import (
 
 	"github.com/persoline/persoline/perso/aka"
 	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/tlv"
 )
 
@@ -159,7 +160,7 @@ func newPair(random io.Reader) (scalar []byte, key *ecdsa.PrivateKey, err error)
 	return nil, nil, fmt.Errorf("making key pair: %w", err)
 }
 
-// authenticate is AUTHENTICATE in the 3G context (TS 31.102 §7.1.2.1), Milenage. A stale sequence number is answered
+// authenticate is AUTHENTICATE in the 3G context (TS 31.102 §7.1.2.1). A stale sequence number is answered
 // with AUTS and changes nothing.
 func (c *Chip) authenticate(cmd apdu.Command) ([]byte, apdu.SW) {
 	d := c.v.sd
@@ -175,7 +176,11 @@ func (c *Chip) authenticate(cmd apdu.Command) ([]byte, apdu.SW) {
 	case !c.pin1Satisfied():
 		return nil, apdu.SWSecurity
 	}
-	m, err := aka.New(ki, opc)
+	algorithm, _, err := auth.ParseParameters(c.akaParameters(d))
+	if err != nil {
+		return nil, apdu.SWMemoryProblem
+	}
+	m, err := algorithm.Card(ki, opc)
 	if err != nil {
 		return nil, apdu.SWUnknown
 	}
@@ -193,12 +198,13 @@ func (c *Chip) authenticate(cmd apdu.Command) ([]byte, apdu.SW) {
 	if answer.Resync {
 		return tlv.Encode(0xDC, answer.AUTS[:]), apdu.SWOK
 	}
-	return c.authenticated(d, &answer.Keys, fresh)
+	return c.authenticated(d, &answer, fresh)
 }
 
 // authenticated remembers the sequence number before the keys are told.
-func (c *Chip) authenticated(d domain, keys *aka.Keys, fresh *aka.SQNArray) ([]byte, apdu.SW) {
-	defer keys.Wipe()
+func (c *Chip) authenticated(d domain, answer *auth.Answer, fresh *aka.SQNArray) ([]byte, apdu.SW) {
+	defer answer.Keys.Wipe()
+	defer clear(answer.Kc)
 	sqn, err := fresh.AppendBinary(nil)
 	if err != nil {
 		return nil, apdu.SWUnknown
@@ -210,8 +216,11 @@ func (c *Chip) authenticated(d domain, keys *aka.Keys, fresh *aka.SQNArray) ([]b
 	}
 	const success = 0xDB
 	out := []byte{success}
-	kc := keys.Kc()
-	for _, part := range [][]byte{keys.RES[:], keys.CK[:], keys.IK[:], kc[:]} {
+	parts := [][]byte{answer.Keys.RES, answer.Keys.CK, answer.Keys.IK}
+	if answer.Kc != nil {
+		parts = append(parts, answer.Kc)
+	}
+	for _, part := range parts {
 		out = append(append(out, byte(len(part))), part...)
 	}
 	return out, apdu.SWOK

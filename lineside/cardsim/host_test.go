@@ -254,7 +254,7 @@ func (l *line) writeSteps(s subscriber) (steps [][]byte) {
 		files = slices.Concat(files, dgi(uint16(f.id), bytes.Repeat([]byte{byte(f.size)}, f.size)))
 	}
 	add(blocks(files)...)
-	add(blocks(dgi(dgiAKA, []byte{algMilenage}, l.dek(s.ki), kcv(s.ki), l.dek(s.opc), kcv(s.opc)))...)
+	add(blocks(dgi(dgiAKA, []byte{1}, l.dek(s.ki), kcv(s.ki), l.dek(s.opc), kcv(s.opc)))...)
 	add(blocks(slices.Concat(dgi(dgiPIN, []byte{refPIN1}, l.dek(s.pins1), unhex("33AA")), dgi(dgiPIN, []byte{refPIN2}, l.dek(s.pins2), unhex("33AA")),
 		dgi(dgiADM, l.dek(s.adm))))...)
 	return append(steps, l.putKeyCommand(0, 0x30, s.isd))

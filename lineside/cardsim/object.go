@@ -163,10 +163,10 @@ func usageFits(kid, usage byte) bool {
 	return false
 }
 
-// openKey decrypts a key of 16 bytes and compares its check value.
+// openKey decrypts a key of 16 or 32 bytes and compares its check value.
 func (c *Chip) openKey(encrypted, kcv []byte) ([]byte, apdu.SW) {
 	key, err := c.v.channel.DecryptDEK(encrypted)
-	if err != nil || len(key) != aesKeyBytes {
+	if err != nil || len(key) != aesKeyBytes && len(key) != 2*aesKeyBytes {
 		return nil, apdu.SWWrongData
 	}
 	if have := scp.KCV(key); !slices.Equal(have[:], kcv) {

@@ -63,7 +63,7 @@ func checkFinished(t *testing.T, l *line) {
 	}
 	wantRequest(t, l, testISDP, "DF21 DF22 DF23 DF24 DF25", files)
 	mac := scp.CMAC(s.ki, s.pins1, s.pins2, s.adm)
-	wantRequest(t, l, testISDP, "DF26 DF27", "DF26 06"+hex.EncodeToString(slices.Concat(kcv(s.ki), kcv(s.opc)))+"DF27 08"+hex.EncodeToString(mac[:8]))
+	wantRequest(t, l, testISDP, "DF26 DF27", "DF26 07 01"+hex.EncodeToString(slices.Concat(kcv(s.ki), kcv(s.opc)))+"DF27 08"+hex.EncodeToString(mac[:8]))
 	status := l.in(apdu.SWOK, "80F24002 02 4F00 00")
 	for _, want := range []string{aidECASD + "\x9F\x70\x01\x0F", aidISDR + "\x9F\x70\x01\x0F", testISDP + "\x9F\x70\x01\x07"} {
 		if !bytes.Contains(status, []byte(want)) {

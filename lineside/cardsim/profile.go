@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/tlv"
 )
@@ -48,11 +49,10 @@ const (
 	// The cells of an AKA key set, among the data of the profile: numbers that no file has.
 	cellKi  = 0x8F20
 	cellOPc = 0x8F21
+	cellAKA = 0x8F22 // parameters of the algorithm, when they are not those of Milenage by the standard
 
-	algMilenage  = 0x01
 	kcvBytes     = 3
 	pinSetBytes  = 16
-	akaSetBytes  = 1 + 2*(aesKeyBytes+kcvBytes)
 	pinDGIBytes  = 1 + pinSetBytes + 2
 	defaultTries = 10 // of ADM1
 )
@@ -76,22 +76,40 @@ func (c *Chip) profileGrouping(all *changes, d domain, g tlv.DGI) apdu.SW {
 	return apdu.SWWrongData
 }
 
-// akaGrouping: algorithm, Ki and OPc, each under the DEK with its check value. New keys begin with a new SQN array.
+// akaGrouping: algorithm with its parameters, Ki and OPc or TOPc, each under the DEK with its check value. New keys begin with
+// a new SQN array.
 func (c *Chip) akaGrouping(all *changes, d domain, value []byte) apdu.SW {
-	if len(value) != akaSetBytes || value[0] != algMilenage {
+	algorithm, keys, err := auth.ParseParameters(value)
+	if err != nil || len(keys) != algorithm.KBytes()+algorithm.OPBytes()+2*kcvBytes {
 		return apdu.SWWrongData
 	}
-	for i, number := range []uint16{cellKi, cellOPc} {
-		part := value[1+i*(aesKeyBytes+kcvBytes):][:aesKeyBytes+kcvBytes]
-		key, sw := c.openKey(part[:aesKeyBytes], part[aesKeyBytes:])
+	for _, k := range []struct {
+		cell  uint16
+		bytes int
+	}{{cellKi, algorithm.KBytes()}, {cellOPc, algorithm.OPBytes()}} {
+		key, sw := c.openKey(keys[:k.bytes], keys[k.bytes:][:kcvBytes])
 		if !sw.OK() {
 			return sw
 		}
-		all.put(cellOf(d, kindData, number), key...)
+		all.put(cellOf(d, kindData, k.cell), key...)
 		clear(key)
+		keys = keys[k.bytes+kcvBytes:]
+	}
+	if at := cellOf(d, kindData, cellAKA); algorithm == auth.Default() {
+		all.drop(at)
+	} else {
+		all.put(at, algorithm.Parameters()...)
 	}
 	all.drop(cellOf(d, kindSQN, 0))
 	return apdu.SWOK
+}
+
+// akaParameters is what the chip was told of its algorithm.
+func (c *Chip) akaParameters(d domain) []byte {
+	if told, ok := c.mem.get(cellOf(d, kindData, cellAKA)); ok {
+		return told
+	}
+	return auth.Default().Parameters()
 }
 
 // pinGrouping: reference, PIN and PUK under the DEK, tries of the PIN and of the PUK (left and most, a nibble each). The
@@ -150,7 +168,7 @@ func (c *Chip) profileObject(d domain, tag uint32) ([]byte, bool) {
 	switch tag {
 	case tagKeyChecks:
 		a, b := scp.KCV(ki), scp.KCV(opc)
-		return slices.Concat(a[:], b[:]), true
+		return slices.Concat(c.akaParameters(d), a[:], b[:]), true
 	case tagPINCheck:
 		var sets [3][]byte
 		for i, ref := range []uint16{refPIN1, refPIN2, refADM1} {

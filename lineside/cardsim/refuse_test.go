@@ -215,6 +215,8 @@ func TestProfileRefusals(t *testing.T) {
 		"short file":      {dgi(uint16(fileIMSI), make([]byte, 8)), apdu.SWWrongData},
 		"unknown file":    {dgi(0x6F38, make([]byte, 8)), apdu.SWWrongData},
 		"algorithm":       {dgi(dgiAKA, []byte{2}, l.dek(s.ki), kcv(s.ki), l.dek(s.opc), kcv(s.opc)), apdu.SWWrongData},
+		"TUAK lengths":    {dgi(dgiAKA, unhex("02 20 08 10 10 01"), l.dek(s.ki), kcv(s.ki), l.dek(s.opc), kcv(s.opc)), apdu.SWWrongData},
+		"TUAK sizes":      {dgi(dgiAKA, unhex("02 10 09 10 10 01"), l.dek(s.ki), kcv(s.ki), l.dek(slices.Concat(s.opc, s.ki)), kcv(slices.Concat(s.opc, s.ki))), apdu.SWWrongData},
 		"Ki check":        {dgi(dgiAKA, []byte{1}, l.dek(s.ki), kcv(s.opc), l.dek(s.opc), kcv(s.opc)), apdu.SWSecurity},
 		"OPc check":       {dgi(dgiAKA, []byte{1}, l.dek(s.ki), kcv(s.ki), l.dek(s.opc), kcv(s.ki)), apdu.SWSecurity},
 		"PIN is no PIN":   {dgi(dgiPIN, []byte{refPIN1}, l.dek(swapped), unhex("33AA")), apdu.SWWrongData},

@@ -60,6 +60,7 @@ func newClaim(t testing.TB, s *script.Script, n int) *claim {
 		c.values["AID."+name] = unhex(aid)
 	}
 	c.values["PINSET1"], c.values["PINSET2"] = []byte("0000\xFF\xFF\xFF\xFF12345678"), []byte("1111\xFF\xFF\xFF\xFF87654321")
+	c.values["AKA"] = []byte{1}
 	c.values["ADMSET"] = []byte("abcdefgh\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF")
 	check := scp.CMAC(c.values["KI"], c.values["PINSET1"], c.values["PINSET2"], c.values["ADMSET"])
 	c.values["PINCHECK"] = check[:8]

@@ -196,11 +196,13 @@ type ExportRequest struct {
 	Receiver   perso.Name   `cbor:"3,keyasint"`
 	Checkpoint []byte       `cbor:"4,keyasint"`
 	Items      []ExportItem `cbor:"5,keyasint"`
+	// Key is the receiver's public key (SubjectPublicKeyInfo) of an envelope; the release names its fingerprint.
+	Key []byte `cbor:"6,keyasint,omitempty"`
 }
 
 // WrappedKey is one key under the receiver's key, with its check value.
 type WrappedKey struct {
-	Name  string `cbor:"1,keyasint"` // KI, OPC, PIN1, …, OTA.KIC …
+	Name  string `cbor:"1,keyasint"` // KI, OPC, PIN1, …, OTA.KIC …; of an envelope CREDENTIALS and CODES
 	Value []byte `cbor:"2,keyasint"`
 	KCV   []byte `cbor:"3,keyasint,omitempty"`
 }
@@ -211,9 +213,18 @@ type ExportResult struct {
 	Signature []byte       `cbor:"2,keyasint,omitempty"`
 }
 
+// EnvelopeHead is what all units of a lot share in an envelope.
+type EnvelopeHead struct {
+	Vendor    [32]byte `cbor:"1,keyasint"` // SHA-256 of the maker's SubjectPublicKeyInfo
+	Sealed    []byte   `cbor:"2,keyasint"` // session keys under the receiver's key
+	Signature []byte   `cbor:"3,keyasint"` // the maker's, over Sealed
+}
+
 // ExportReply answers item by item.
 type ExportReply struct {
-	Results []ExportResult `cbor:"1,keyasint"`
+	Results  []ExportResult `cbor:"1,keyasint"`
+	Envelope *EnvelopeHead  `cbor:"2,keyasint,omitempty"` // of the envelope layout
+	KCV      []byte         `cbor:"3,keyasint,omitempty"` // of the receiver's symmetric key, by its kind
 }
 
 // ReceiptsRequest asks for receipts of a lot from a sequence number, and for the signed head.

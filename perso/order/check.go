@@ -3,9 +3,11 @@ package order
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/codes"
 	"github.com/persoline/persoline/perso/order/form"
 	"github.com/persoline/persoline/perso/order/k4"
@@ -58,6 +60,8 @@ func (c *checker) product() {
 		c.fault("product", "", "the product %q cannot be made: %s", sku, p.Reason)
 	case c.order.KeyOrigin != "" && c.order.KeyOrigin != KeyOrigin(p.KeyOrigin):
 		c.fault("key_origin", fmt.Sprintf("order %q, or another product", p.KeyOrigin), "is %q, but chips of product %q have keys of origin %q", c.order.KeyOrigin, sku, p.KeyOrigin)
+	case !c.order.Algorithm.IsZero() && !slices.Contains(p.Algorithms, c.order.Algorithm.Name):
+		c.fault("auth.algorithm", "", "the product %q authenticates by %v, not by %s", sku, p.Algorithms, c.order.Algorithm.Name)
 	case p.Family != product.EUICCM2M:
 		c.fault("product", "", "the product %q is of family %s; version %d of the order form orders %s only", sku, p.Family, fileVersion, product.EUICCM2M)
 	}
@@ -66,8 +70,8 @@ func (c *checker) product() {
 // making refuses what the order form knows and this release of the vault does not make.
 func (c *checker) making() {
 	c.customerKi()
-	if l := c.order.TransportKey.Layout; l != "" && !l.AES() {
-		c.fault("transport_key", fmt.Sprintf("order %q or %q", k4.AESECB, k4.AESCBC), "this release of the vault holds no transport keys of layout %q", l)
+	if c.order.TransportKey.Layout == k4.Envelope && c.order.Algorithm.Name == auth.TUAK {
+		c.fault("transport_key", "order another layout", "an envelope has no place for the keys of %s", auth.TUAK)
 	}
 	for _, code := range codes.Codes() {
 		if _, ordered := c.order.Codes.Rule(code); ordered && code.Further() {
@@ -76,11 +80,20 @@ func (c *checker) making() {
 	}
 }
 
-// customerKi demands a key that a customer's own Ki can come under.
+// kiFileBytes is the length of the Ki that a customer's file can hold (perso/order/kifile).
+const kiFileBytes = 16
+
+// customerKi demands a key that a customer's own Ki can come under, and an output that can be made of them.
 func (c *checker) customerKi() {
 	p, known := c.cat.Site.Provider(c.order.Provider)
 	if c.order.KiSource == KiCustomer && known && len(p.ReceiveKeys) == 0 {
 		c.fault("ki_source", "agree on one in a key ceremony", "provider %q has no key that Ki could come under", p.ID)
+	}
+	if c.order.KiSource == KiCustomer && !c.order.Algorithm.IsZero() && c.order.Algorithm.KBytes() != kiFileBytes {
+		c.fault("auth.algorithm", "order k=128", "a file of Ki has Ki of %d bytes, and %s needs %d", kiFileBytes, c.order.Algorithm, c.order.Algorithm.KBytes())
+	}
+	if c.order.KiOutput == KiOmitted && c.order.TransportKey.Layout == k4.Envelope {
+		c.fault("ki_output", fmt.Sprintf("order %q, or another layout", KiWrapped), "an envelope cannot leave Ki out")
 	}
 }
 
@@ -94,8 +107,8 @@ func (c *checker) provider() {
 		c.unknown("bootstrap_provider", "bootstrap provider", o.Provider, c.cat.Site.providers())
 		return
 	}
-	c.allowed("auth.op_key", "operator key", o.OPKey, p.OPKeys, p.ID)
-	c.allowed("transport_key", "transport key", o.TransportKey.Name, p.TransportKeys, p.ID)
+	c.operatorKey(p)
+	c.transportKey(p)
 
 	if imsi := o.IMSI.First(); !imsi.IsZero() && imsi.MNCDigits() != p.MNCDigits() {
 		c.fault("imsi.mnc_digits", "", "is %d, but the network of provider %q is %s with a code of %d digits", imsi.MNCDigits(), p.ID, p.PLMN, p.MNCDigits())
@@ -147,6 +160,43 @@ func (c *checker) allowed(field, what string, key perso.Name, keys []perso.Name,
 	if key != "" && !slices.Contains(keys, key) {
 		c.fault(field, nearest(key, keys), "the %s %q is not one of provider %q", what, key, provider)
 	}
+}
+
+// operatorKey refuses a key that the provider does not hold, and an algorithm for another kind of key.
+func (c *checker) operatorKey(p Provider) {
+	o := c.order
+	names := make([]perso.Name, len(p.OPKeys))
+	for i, held := range p.OPKeys {
+		names[i] = held.Name
+		if want := o.Algorithm.OPKind(); held.Name == o.OPKey && held.Kind != want && !o.Algorithm.IsZero() {
+			c.fault("auth.op_key", "", "the operator key %q of provider %q is of kind %s, the algorithm %q takes %s", held.Name, p.ID, held.Kind, o.Algorithm, want)
+		}
+	}
+	c.allowed("auth.op_key", "operator key", o.OPKey, names, p.ID)
+}
+
+// transportKey refuses a key that the provider does not hold, and a layout that is not one of the key's kind.
+func (c *checker) transportKey(p Provider) {
+	k := c.order.TransportKey
+	names := make([]perso.Name, len(p.TransportKeys))
+	for i, held := range p.TransportKeys {
+		names[i] = held.Name
+		if held.Name == k.Name && !k.Layout.Takes(held.Kind) {
+			c.fault("transport_key", layoutsOf(held), "layout %q is not for the transport key %q of provider %q, which is %s", k.Layout, k.Name, p.ID, held.Kind)
+		}
+	}
+	c.allowed("transport_key", "transport key", k.Name, names, p.ID)
+}
+
+// layoutsOf says how a key may be ordered.
+func layoutsOf(held k4.Held) string {
+	var ways []string
+	for _, l := range k4.Layouts() {
+		if l.Takes(held.Kind) {
+			ways = append(ways, strconv.Quote(k4.Key{Name: held.Name, Layout: l}.String()))
+		}
+	}
+	return "order " + strings.Join(ways, " or ")
 }
 
 func (c *checker) unknown(field, what string, name perso.Name, known []perso.Name) {

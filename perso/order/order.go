@@ -20,6 +20,7 @@ import (
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/codes"
 	"github.com/persoline/persoline/perso/order/form"
 	"github.com/persoline/persoline/perso/order/k4"
@@ -57,12 +58,6 @@ func ParseID(s string) (ID, error) {
 	}
 	return ID(s), nil
 }
-
-// Algorithm is the network authentication algorithm of the subscription.
-type Algorithm string
-
-// Milenage is 3GPP TS 35.206.
-const Milenage Algorithm = "milenage"
 
 // KiSource says where Ki comes from.
 type KiSource string
@@ -114,8 +109,8 @@ type Order struct {
 	ICCID id.ICCIDRange
 	IMSI  id.IMSIRange
 
-	Algorithm    Algorithm
-	OPKey        perso.Name // sealed operator key (OP) of the vault
+	Algorithm    auth.Algorithm
+	OPKey        perso.Name // sealed operator key of the vault: OP, OPc, TOP or TOPc
 	TransportKey k4.Key     // key that wraps Ki and OPc for the provider's AuC, and the layout that the AuC reads
 	Codes        codes.Policy
 	SMSR         perso.Name // receiver of the EIS
@@ -148,7 +143,7 @@ func (o Order) Canonical() []byte {
 		"eid":                writeNumbers(o.EID, nil),
 		"iccid":              writeNumbers(o.ICCID, nil),
 		"imsi":               writeNumbers(o.IMSI, map[string]any{"mnc_digits": o.IMSI.First().MNCDigits()}),
-		"auth":               map[string]any{"algorithm": o.Algorithm, "op_key": o.OPKey},
+		"auth":               map[string]any{"algorithm": o.Algorithm.String(), "op_key": o.OPKey},
 		"transport_key":      o.TransportKey.String(),
 		"sm_sr":              o.SMSR,
 		"bootstrap_provider": o.Provider,

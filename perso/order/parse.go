@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/codes"
 	"github.com/persoline/persoline/perso/order/form"
 	"github.com/persoline/persoline/perso/order/k4"
@@ -92,10 +94,10 @@ func read(r io.Reader) (Order, *form.Doc, error) {
 
 // readRoles reads who gets what, and how keys are made.
 func readRoles(top *form.Object, o *Order) {
-	auth := top.Object("auth")
-	o.Algorithm = form.Field(auth, "algorithm", form.OneOf(Milenage))
-	o.OPKey = form.Field(auth, "op_key", perso.ParseName)
-	auth.Close()
+	network := top.Object("auth")
+	o.Algorithm = form.Field(network, "algorithm", parseAlgorithm)
+	o.OPKey = form.Field(network, "op_key", perso.ParseName)
+	network.Close()
 	o.TransportKey = form.Field(top, "transport_key", k4.ParseKey)
 	o.Codes = form.FieldOr(top, "codes", codes.Default(), codes.ParsePolicy)
 	o.SMSR = form.Field(top, "sm_sr", perso.ParseName)
@@ -111,6 +113,15 @@ func readRoles(top *form.Object, o *Order) {
 	o.KeyOrigin = form.FieldOr(top, "key_origin", KeyCard, form.OneOf(KeyCard, KeyHSM))
 	o.Remake = form.FieldOr(top, "remake", SameIdentity, form.OneOf(SameIdentity, FreshIdentity))
 	o.Expires = form.FieldOr(top, "expires", time.Time{}, parseExpiry)
+}
+
+// parseAlgorithm looks at the name first, for which there is a hint.
+func parseAlgorithm(s string) (auth.Algorithm, error) {
+	name, _, _ := strings.Cut(s, " ")
+	if _, err := form.OneOf(auth.Milenage, auth.TUAK)(name); err != nil {
+		return auth.Algorithm{}, err
+	}
+	return auth.Parse(s)
 }
 
 // readRange reads {"first", "count"} or "allocate", which is the empty range. total is the count by default; 0 means that

@@ -1,14 +1,19 @@
 package order
 
 import (
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/form"
+	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/tlv"
 )
 
@@ -39,8 +44,18 @@ func readProvider(top *form.Object, key perso.Name, name string) Provider {
 		SPN:           form.Field(top, "spn", parseSPN),
 		PLMN:          form.Field(top, "plmn", digits(5, 6)),
 		ICCIDIIN:      form.Field(top, "iccid_iin", parseICCIDIIN),
-		OPKeys:        form.List(top, "op_keys", perso.ParseName),
-		TransportKeys: form.List(top, "transport_keys", perso.ParseName),
+		OPKeys:        form.List(top, "op_keys", auth.ParseHeld),
+		TransportKeys: form.List(top, "transport_keys", k4.ParseHeld),
+	}
+	for i, k := range p.OPKeys {
+		if slices.ContainsFunc(p.OPKeys[:i], func(o auth.Held) bool { return o.Name == k.Name }) {
+			top.Fault("op_keys", fmt.Sprintf("the key %q is there twice", k.Name), "")
+		}
+	}
+	for i, k := range p.TransportKeys {
+		if slices.ContainsFunc(p.TransportKeys[:i], func(o k4.Held) bool { return o.Name == k.Name }) {
+			top.Fault("transport_keys", fmt.Sprintf("the key %q is there twice", k.Name), "")
+		}
 	}
 	if top.Has("receive_keys") {
 		p.ReceiveKeys = form.List(top, "receive_keys", perso.ParseName)
@@ -65,6 +80,17 @@ func readProvider(top *form.Object, key perso.Name, name string) Provider {
 		top.Fault("imsi_pool.first", fmt.Sprintf("belongs to network %s, expected the plmn %s", m.MCC()+m.MNC(), p.PLMN), "")
 	}
 	return p
+}
+
+func readReceiver(top *form.Object) k4.Receiver {
+	number := top.Int("key_id", 0, math.MaxUint32)
+	return form.Field(top, "public_key", func(s string) (k4.Receiver, error) {
+		der, err := base64.StdEncoding.Strict().DecodeString(s)
+		if err != nil {
+			return k4.Receiver{}, form.Refuse("the lines between BEGIN PUBLIC KEY and END PUBLIC KEY of a PEM file, joined", "%.20q is not base64", s)
+		}
+		return k4.ParseReceiver(uint32(number), der)
+	})
 }
 
 func readPool[T, R any](top *form.Object, name string, first func(*form.Object) T, span func(T, uint64) (R, error)) R {

@@ -12,7 +12,9 @@ import (
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/form"
+	"github.com/persoline/persoline/perso/order/k4"
 )
 
 const (
@@ -35,6 +37,7 @@ type Site struct {
 	smsrByID     map[perso.Name]SMSR
 	providerByID map[perso.Name]Provider
 	targetByID   map[perso.Name]Target
+	receiverByID map[perso.Name]k4.Receiver
 }
 
 // EUM is the maker itself, as it appears in EIS and certificates.
@@ -66,8 +69,8 @@ type Provider struct {
 	PLMN     string // MCC and MNC, 5 or 6 digits
 	ICCIDIIN string // first digits of each ICCID
 
-	OPKeys        []perso.Name // read only
-	TransportKeys []perso.Name // read only
+	OPKeys        []auth.Held  // read only
+	TransportKeys []k4.Held    // read only
 	ReceiveKeys   []perso.Name // read only: vault keys that its own Ki may come under; none when it sends no Ki
 	ICCIDPool     id.ICCIDRange
 	IMSIPool      id.IMSIRange
@@ -104,6 +107,12 @@ func (s Site) Provider(key perso.Name) (Provider, bool) { v, ok := s.providerByI
 // Target looks a delivery target up.
 func (s Site) Target(key perso.Name) (Target, bool) { v, ok := s.targetByID[key]; return v, ok }
 
+// Receiver looks the public key of a receiver of envelopes up, by the name of the transport key.
+func (s Site) Receiver(key perso.Name) (k4.Receiver, bool) {
+	v, ok := s.receiverByID[key]
+	return v, ok
+}
+
 // SMSRs lists the SM-SRs by id.
 func (s Site) SMSRs() []SMSR { return inOrder(s.smsrByID) }
 
@@ -132,7 +141,8 @@ func LoadSite(dir fs.FS) (Site, error) {
 	if len(names) > MaxPartners {
 		return Site{}, fmt.Errorf("loading the partners: %d files, at most %d", len(names), MaxPartners)
 	}
-	s := Site{smsrByID: map[perso.Name]SMSR{}, providerByID: map[perso.Name]Provider{}, targetByID: map[perso.Name]Target{}}
+	s := Site{smsrByID: map[perso.Name]SMSR{}, providerByID: map[perso.Name]Provider{}, targetByID: map[perso.Name]Target{},
+		receiverByID: map[perso.Name]k4.Receiver{}}
 	var faults []error
 	for _, name := range names {
 		if err := s.loadFile(dir, name); err != nil {
@@ -143,6 +153,9 @@ func LoadSite(dir fs.FS) (Site, error) {
 		faults = append(faults, errors.New("loading the partners: no file of kind eum"))
 	}
 	faults = append(faults, s.overlaps()...)
+	if len(faults) == 0 {
+		faults = s.receivers()
+	}
 	if len(faults) > 0 {
 		return Site{}, errors.Join(faults...)
 	}
@@ -167,7 +180,7 @@ func (s *Site) add(r io.Reader, fileName string) error {
 	if v := top.Int("version", 0, MaxPartners); v != fileVersion && !top.Faulty("version") {
 		top.Fault("version", fmt.Sprintf("is %d, this release reads %d", v, fileVersion), "")
 	}
-	kind := form.Field(top, "kind", form.OneOf("eum", "sm-sr", "bootstrap-provider", "delivery-target"))
+	kind := form.Field(top, "kind", form.OneOf("eum", "sm-sr", "bootstrap-provider", "delivery-target", "receiver-key"))
 	key := form.Field(top, "id", perso.ParseName)
 	name := form.Field(top, "name", form.Label(maxCustomerChars))
 	if string(key) != fileName && !top.Faulty("id") {
@@ -190,6 +203,9 @@ func (s *Site) add(r io.Reader, fileName string) error {
 	case "delivery-target":
 		v := Target{ID: key, Name: name, Directory: form.Field(top, "directory", perso.ParseName)}
 		keep = func() { s.targetByID[key] = v }
+	case "receiver-key":
+		v := readReceiver(top)
+		keep = func() { s.receiverByID[key] = v }
 	}
 	if kind != "" {
 		top.Close()
@@ -199,6 +215,18 @@ func (s *Site) add(r io.Reader, fileName string) error {
 	}
 	keep()
 	return nil
+}
+
+// receivers finds RSA transport keys whose public key nobody sent.
+func (s *Site) receivers() (faults []error) {
+	for _, p := range s.Providers() {
+		for _, k := range p.TransportKeys {
+			if _, known := s.receiverByID[k.Name]; !known && k.Kind == k4.RSA {
+				faults = append(faults, fmt.Errorf("loading partner file %q: transport_keys: %q needs a file %q of kind receiver-key with the public key", string(p.ID)+".json", k, string(k.Name)+".json"))
+			}
+		}
+	}
+	return faults
 }
 
 // overlaps finds pools that share numbers: two providers would hand out one identity.

@@ -11,7 +11,7 @@ import (
 func partnerFiles(t *testing.T) fstest.MapFS {
 	t.Helper()
 	files := fstest.MapFS{}
-	for _, name := range []string{"eum-demo", "smsr-demo", "provider-demo", "auc-demo"} {
+	for _, name := range []string{"eum-demo", "smsr-demo", "provider-demo", "auc-demo", "rk-auc-demo"} {
 		files[name+".json"] = &fstest.MapFile{Data: readFile(t, deploy+"/partners/"+name+".json")}
 	}
 	return files
@@ -37,6 +37,9 @@ func TestLoadSite(t *testing.T) {
 	if target, ok := site.Target("auc-demo"); !ok || target.Directory != "auc-demo" {
 		t.Errorf("target is %+v", target)
 	}
+	if r, ok := site.Receiver("rk-auc-demo"); !ok || r.KeyID != 7 || r.Public().N.BitLen() != 3072 {
+		t.Errorf("receiver key is %v", r.Ref())
+	}
 	if _, ok := site.SMSR("auc-demo"); ok {
 		t.Error("a delivery target is found as an SM-SR")
 	}
@@ -59,7 +62,15 @@ func TestLoadSiteFaults(t *testing.T) {
 		{"provider-demo", `"plmn": "00101"`, `"plmn": "00102"`, "imsi_pool.first: belongs to network 00101, expected the plmn 00102"},
 		{"provider-demo", `"iccid_iin": "8988001"`, `"iccid_iin": "8988002"`, "does not begin with the iccid_iin 8988002"},
 		{"provider-demo", `"Demo Bootstrap"`, `"Demo_Bootstrap"`, "GSM default alphabet"},
-		{"provider-demo", `["tk-auc-demo"]`, `[]`, "transport_keys: the list is empty"},
+		{"provider-demo", `["op-demo-1", "op-demo-2", "opc-demo/OPC", "top-demo/TOP", "topc-demo/TOPC"]`, `[]`, "op_keys: the list is empty"},
+		{"provider-demo", `"top-demo/TOP"`, `"op-demo-1/TOP"`, `op_keys: the key "op-demo-1" is there twice`},
+		{"provider-demo", `"top-demo/TOP"`, `"top-demo/OP"`, "its kind is one of [OPC TOP TOPC]"},
+		{"provider-demo", `"tk-auc-192/AES-192"`, `"tk-auc-demo/AES-192"`, `transport_keys: the key "tk-auc-demo" is there twice`},
+		{"provider-demo", `"tk-auc-old/3DES-2KEY"`, `"tk-auc-old/DES"`, `reading kind of transport key "DES"`},
+		{"provider-demo", `"rk-auc-demo/RSA"`, `"rk-auc/RSA"`, `transport_keys: "rk-auc/RSA" needs a file "rk-auc.json" of kind receiver-key`},
+		{"rk-auc-demo", `"public_key": "MII`, `"public_key": "-II`, "is not base64"},
+		{"rk-auc-demo", `"public_key": "MII`, `"public_key": "MIJ`, "public_key: reading public key 7 of a receiver"},
+		{"rk-auc-demo", `"key_id": 7`, `"key_id": 4294967296`, "key_id"},
 		{"auc-demo", `"directory": "auc-demo"`, `"directory": "../auc"`, "directory: name"},
 		{"auc-demo", `"version": 1`, `"version": 3`, "version: is 3, this release reads 1"},
 		{"auc-demo", `"kind": "delivery-target"`, `"kind": "eum"`, "oid: the field is missing"},

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/form"
 )
 
@@ -87,6 +88,10 @@ func parseMaking(top *form.Object, p *Product) {
 	p.ATR = form.Field(top, "atr", ParseATR)
 	p.ChipID = form.Field(top, "chip_id", form.OneOf(ChipIDKDD, ChipIDCPLC, ChipIDOSCommand, ChipIDNone))
 	p.Proof = form.List(top, "proof", form.OneOf(ProofReopen, ProofReadback, ProofAuthenticate, ProofSignature))
+	p.Algorithms = []auth.Name{auth.Milenage}
+	if top.Has("algorithms") {
+		p.Algorithms = form.List(top, "algorithms", form.OneOf(auth.Milenage, auth.TUAK))
+	}
 	p.AuthProof = form.Field(top, "auth_proof", form.OneOf(AuthAUTS, AuthRES, AuthNone))
 	p.KeyOrigin = form.FieldOr(top, "key_origin", KeyCard, form.OneOf(KeyCard, KeyHSM))
 	p.Script = form.Field(top, "script", parseScriptName)

@@ -18,6 +18,7 @@ import (
 	"slices"
 
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/form"
 )
 
@@ -143,12 +144,14 @@ type Product struct {
 	Proof     []Proof // read only
 	AuthProof AuthProof
 	KeyOrigin KeyOrigin
-	Script    string // file in the catalogue's folder
-	Factory   Factory
-	ISDKVN    byte // key version number of the ISD's own keyset, 01 to 7F
-	EIS       EIS
-	AIDs      AIDs
-	Profile   Profile
+	// Algorithms are those that the chip and the script can do; read only.
+	Algorithms []auth.Name
+	Script     string // file in the catalogue's folder
+	Factory    Factory
+	ISDKVN     byte // key version number of the ISD's own keyset, 01 to 7F
+	EIS        EIS
+	AIDs       AIDs
+	Profile    Profile
 
 	Makeable bool
 	Reason   string // why it cannot be made, when it cannot

@@ -54,8 +54,9 @@ func StandardCatalogue(smsrAddrLen, certLen int) Catalogue {
 
 		"ECASD.KEY": {Len: 32, Secret: true}, // private key on P-256, for a chip that makes none
 
+		"AKA":     {Len: 1}, // algorithm and parameters of AUTHENTICATE
 		"KI":      {Len: key, Secret: true},
-		"OPC":     {Len: key, Secret: true},
+		"OPC":     {Len: key, Secret: true}, // or TOPc
 		"ISD.ENC": {Len: key, Secret: true},
 		"ISD.MAC": {Len: key, Secret: true},
 		"ISD.DEK": {Len: key, Secret: true},
@@ -66,6 +67,16 @@ func StandardCatalogue(smsrAddrLen, certLen int) Catalogue {
 		"PINSET2": {Len: 16, Secret: true}, // PIN2 and PUK2
 		"ADMSET":  {Len: 16, Secret: true}, // ADM1 and eight FF
 	}
+}
+
+// For gives the catalogue of a lot with another authentication: the bytes of AKA, of KI, and of OPC.
+func (c Catalogue) For(parameters, ki, opc int) Catalogue {
+	for name, n := range map[string]int{"AKA": parameters, "KI": ki, "OPC": opc} {
+		v := c[name]
+		v.Len = n
+		c[name] = v
+	}
+	return c
 }
 
 // Use says that an act needs a variable in a form, to skip, to render or to check.

@@ -202,7 +202,7 @@ func TestCheck(t *testing.T) {
 	steps := map[string]*Step{}
 	s.walk(func(_ int, _ *Section, st *Step) { steps[st.Label] = st })
 	keys := steps["v.keys"]
-	good := slices.Concat([]byte{0xDF, 0x26, 6}, b.value(KCV, "KI"), b.value(KCV, "OPC"), []byte{0xDF, 0x27, 8}, b.value(Public, "PINCHECK"))
+	good := slices.Concat([]byte{0xDF, 0x26, 7}, b.value(Public, "AKA"), b.value(KCV, "KI"), b.value(KCV, "OPC"), []byte{0xDF, 0x27, 8}, b.value(Public, "PINCHECK"))
 	spoilt := func(i int) []byte {
 		c := bytes.Clone(good)
 		c[i] ^= 1
@@ -216,13 +216,14 @@ func TestCheck(t *testing.T) {
 		at    int
 		asked int
 	}{
-		{"right", good, 0x9000, "", 0, 3},
+		{"right", good, 0x9000, "", 0, 4},
 		{"status", good, 0x6A88, WhyStatus, 0, 0},
 		{"short", good[:5], 0x9000, WhyLength, 5, 0},
 		{"tag", spoilt(1), 0x9000, WhyData, 0, 0},
-		{"Ki", spoilt(4), 0x9000, WhyData, 3, 1},
-		{"OPc", spoilt(8), 0x9000, WhyData, 6, 2},
-		{"PINs", spoilt(len(good) - 1), 0x9000, WhyData, 12, 3},
+		{"algorithm", spoilt(3), 0x9000, WhyData, 3, 1},
+		{"Ki", spoilt(5), 0x9000, WhyData, 4, 2},
+		{"OPc", spoilt(9), 0x9000, WhyData, 7, 3},
+		{"PINs", spoilt(len(good) - 1), 0x9000, WhyData, 13, 4},
 	} {
 		b.asked = nil
 		err := keys.Check(c.data, c.sw, b)

@@ -54,7 +54,7 @@ func TestSkipHalfWritten(t *testing.T) {
 	captures := blank(b)
 	captures["p.isd"] = slices.Concat(keys(0x30), tlv.Encode(0xDF20, b.value(Public, "STAMP")))
 	captures["p.isdr"] = keys(0x01)
-	captures["p.isdp"] = tlv.Encode(0xDF26, b.value(KCV, "KI"), b.value(KCV, "OPC"))
+	captures["p.isdp"] = tlv.Encode(0xDF26, b.value(Public, "AKA"), b.value(KCV, "KI"), b.value(KCV, "OPC"))
 	captures["p.card"] = tlv.Encode(0xE3, tlv.Encode(0x4F, b.value(Public, "AID.ISD")), tlv.Encode(0x9F70, []byte{0x07}))
 	captures["p.apps"] = tlv.Encode(0xE3, tlv.Encode(0x4F, b.value(Public, "AID.ECASD")), tlv.Encode(0x9F70, []byte{0x0F}))
 	captures["p.cert"] = tlv.Encode(0x7F21, b.value(Public, "CERT"))

@@ -60,14 +60,14 @@ func TestDecodeKeepsTheRules(t *testing.T) {
 
 func TestDecodeRefusals(t *testing.T) {
 	t.Parallel()
-	good := product(t).Encode()
+	good, version := product(t).Encode(), byte(product(t).Version)
 	at := bytes.Index(good, []byte("m2m-200s"))
 	for name, b := range map[string][]byte{
 		"empty":           {},
 		"truncated":       good[:len(good)-1],
 		"surplus":         append(bytes.Clone(good), 0),
 		"format":          bytes.Replace(good, []byte(format), []byte("persoline-script/9"), 1),
-		"longer integer":  bytes.Replace(good, append([]byte("m2m-200s"), 0x02), append([]byte("m2m-200s"), 0x18, 0x02), 1),
+		"longer integer":  bytes.Replace(good, append([]byte("m2m-200s"), version), append([]byte("m2m-200s"), 0x18, version), 1),
 		"null for a list": bytes.Replace(good, []byte{0x9F, 0x7F, 0x80}, []byte{0x9F, 0x7F, 0xF6}, 1),
 		"long text form":  append(append(bytes.Clone(good[:at-1]), 0x78, 0x08), good[at:]...),
 		"too long":        make([]byte, MaxEncodedBytes+1),

@@ -53,6 +53,7 @@ type Release struct {
 	OP            perso.Name // sealed operator key
 	TransportKey  perso.Name // K4
 	TransportMode string     // layout of what is under it (perso/order/k4); empty for AES-ECB
+	ReceiverKey   string     // of an envelope: number and fingerprint of the receiver's public key (perso/order/k4)
 	WrapKey       perso.Name // SM-SR wrap key
 	SMSR          perso.Name // receiver of the EIS batch
 	Delivery      perso.Name // receiver of the output file
@@ -100,7 +101,7 @@ func (r Release) Encode() ([]byte, error) {
 	}
 	w.Str("key_origin", r.KeyOrigin).Str("algorithm", r.Algorithm).Str("codes", r.Codes).
 		Str("chip_id", r.ChipID).Uint("factory_kvn", uint64(r.FactoryKVN)).Uint("card_kvn", uint64(r.CardKVN)).Str("auth_proof", r.AuthProof).
-		Str("kmc", string(r.KMC)).Str("op", string(r.OP)).Str("transport_key", string(r.TransportKey)).Str("transport_mode", r.TransportMode).Str("wrap_key", string(r.WrapKey)).
+		Str("kmc", string(r.KMC)).Str("op", string(r.OP)).Str("transport_key", string(r.TransportKey)).Str("transport_mode", r.TransportMode).Str("receiver_key", r.ReceiverKey).Str("wrap_key", string(r.WrapKey)).
 		Str("smsr", string(r.SMSR)).Str("delivery", string(r.Delivery))
 	for _, c := range r.Constants {
 		w.Str("constant", c.Name).Hex("value", c.Value)
@@ -135,7 +136,7 @@ func ParseRelease(body []byte) (Release, error) {
 	name(d, "kmc", &r.KMC)
 	name(d, "op", &r.OP)
 	name(d, "transport_key", &r.TransportKey)
-	r.TransportMode = d.Str("transport_mode")
+	r.TransportMode, r.ReceiverKey = d.Str("transport_mode"), d.Str("receiver_key")
 	name(d, "wrap_key", &r.WrapKey)
 	name(d, "smsr", &r.SMSR)
 	name(d, "delivery", &r.Delivery)

@@ -44,8 +44,8 @@ func TestLifeOfASite(t *testing.T) {
 	t.Parallel()
 	for _, env := range []perso.Env{perso.EnvTest, perso.EnvProduction} {
 		s := newSite(t, env)
-		first := s.mustRun(s.planText("first-keys", "", firstSteps()))
-		if first.Number() != 1 || len(first.Steps) != 24 || len(first.Public) != 9 {
+		first := s.mustRun(s.planText("first-keys", "", firstSteps()+generateEnvelope))
+		if first.Number() != 1 || len(first.Steps) != 26 || len(first.Public) != 10 {
 			t.Errorf("number %d, %d steps, public %q", first.Number(), len(first.Steps), first.Public)
 		}
 		s.consistent()

@@ -193,6 +193,10 @@ const generateSite = `  - {do: generate, key: log/S1, backup: cluster-only, owne
   - {do: generate, key: seal/S1, backup: cluster-only, owner: site, until: 2037-01-01}
 `
 
+// generateEnvelope makes the key that signs envelopes. It is not among the first steps of every test: RSA takes its time.
+const generateEnvelope = `  - {do: generate, key: envelope/S1, backup: cluster-only, owner: site, until: 2037-01-01}
+`
+
 func firstSteps() string {
 	return generateSite + importStep("import", "kmc", "maker-1", 16) + importStep("import", "transport-3des", "auc-1", 16) + importStep("seal-op", "op", "op-1", 16)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/persoline/persoline/lineside/cardsim"
 	"github.com/persoline/persoline/perso/aka"
 	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/tlv"
@@ -118,6 +119,7 @@ func values(f *Factory) map[string][]byte {
 	for name, aid := range map[string]fmt.Stringer{"ISD": a.ISD, "ISDR": a.ISDR, "ECASD": a.ECASD, "LOADFILE": a.LoadFile, "MODULE": a.Module, "ISDP": a.ISDP, "USIM": a.USIM} {
 		v["AID."+name], _ = hex.DecodeString(aid.String()) // the product's loader has parsed it
 	}
+	v["AKA"] = auth.Default().Parameters()
 	v["PINSET1"], v["PINSET2"], v["ADMSET"] = []byte("0000\xFF\xFF\xFF\xFF12345678"), []byte("1111\xFF\xFF\xFF\xFF87654321"), []byte("abcdefgh\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF")
 	check := scp.CMAC(v["KI"], v["PINSET1"], v["PINSET2"], v["ADMSET"])
 	v["PINCHECK"] = check[:8]

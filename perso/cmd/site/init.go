@@ -3,8 +3,13 @@ package site
 import (
 	"context"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -26,6 +31,7 @@ import (
 	"github.com/persoline/persoline/perso/cmd/cli/keyfile"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/statement"
 )
@@ -217,7 +223,7 @@ func (s *Site) plan(cat order.Catalogue) (ceremony.Plan, []keyfile.Key, error) {
 	eum := cat.Site.EUM
 	p := ceremony.Plan{Env: s.Config.Env, Site: s.Config.Site, Vault: s.logVault(), Origin: s.Config.Origin,
 		EUM:  ceremony.EUM{Name: eum.Name, Country: "DE", OID: string(eum.OID), IIN: eum.IIN},
-		KMCs: map[perso.Name]secret.Bytes{}, TransportKeys: map[perso.Name]secret.Bytes{}, WrapKeys: map[perso.Name]secret.Bytes{}, ReceiveKeys: map[perso.Name]secret.Bytes{}, OPs: map[perso.Name]secret.Bytes{},
+		KMCs: map[perso.Name]secret.Bytes{}, TransportKeys: map[perso.Name]secret.Bytes{}, TDESKeys: map[perso.Name]secret.Bytes{}, WrapKeys: map[perso.Name]secret.Bytes{}, ReceiveKeys: map[perso.Name]secret.Bytes{}, OPs: map[perso.Name]secret.Bytes{},
 		Dir: s.keysDir(), Now: time.Now().UTC(), Rand: rand.Reader}
 	var keys []keyfile.Key
 	for _, o := range DemoOfficers {
@@ -247,32 +253,81 @@ func (s *Site) partnersKeys(cat order.Catalogue, p *ceremony.Plan) error {
 	var errs []error
 	for _, sku := range cat.Products.SKUs() {
 		if prod, _ := cat.Products.Get(sku); prod.Makeable {
-			errs = append(errs, s.partnerKey(prod.Factory.KMC, p.KMCs))
+			errs = append(errs, s.partnerKey(prod.Factory.KMC, keyBytes, p.KMCs))
 		}
 	}
 	for _, provider := range cat.Site.Providers() {
-		for _, name := range provider.OPKeys {
-			errs = append(errs, s.partnerKey(name, p.OPs))
+		for _, held := range provider.OPKeys {
+			errs = append(errs, s.partnerKey(held.Name, held.Kind.Bytes(), p.OPs))
 		}
-		for _, name := range provider.TransportKeys {
-			errs = append(errs, s.partnerKey(name, p.TransportKeys))
+		for _, held := range provider.TransportKeys {
+			errs = append(errs, s.transportKey(held, p))
 		}
 		for _, name := range provider.ReceiveKeys {
-			errs = append(errs, s.partnerKey(name, p.ReceiveKeys))
+			errs = append(errs, s.partnerKey(name, keyBytes, p.ReceiveKeys))
 		}
 	}
 	for _, smsr := range cat.Site.SMSRs() {
-		errs = append(errs, s.partnerKey(smsr.WrapKey, p.WrapKeys))
+		errs = append(errs, s.partnerKey(smsr.WrapKey, keyBytes, p.WrapKeys))
 	}
 	return errors.Join(errs...)
 }
 
+// transportKey makes an operator's transport key of its kind.
+func (s *Site) transportKey(k k4.Held, p *ceremony.Plan) error {
+	switch {
+	case k.Kind == k4.RSA:
+		p.Envelopes = true
+		return s.receiverPair(k.Name)
+	case k.Kind.TDES():
+		return s.partnerKey(k.Name, k.Kind.Bytes(), p.TDESKeys)
+	}
+	return s.partnerKey(k.Name, k.Kind.Bytes(), p.TransportKeys)
+}
+
+// receiverPair makes an operator's RSA pair. The private key goes to the partner's side, the public one into this site's copy
+// of the catalogue, in the place of the key of whoever wrote the file.
+func (s *Site) receiverPair(name perso.Name) error {
+	private := s.ReceiverKey(name)
+	if _, err := os.Stat(private); err == nil {
+		return nil // another provider names it too
+	}
+	key, err := rsa.GenerateKey(rand.Reader, k4.GoodRSABits)
+	if err != nil {
+		return err
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	if err := writeFile(private, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600); err != nil {
+		return err
+	}
+	file := s.path("catalogue", "partners", string(name)+".json")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	var content map[string]any
+	if err := json.Unmarshal(text, &content); err != nil {
+		return fmt.Errorf("reading partner file %q: %w", filepath.Base(file), err)
+	}
+	if der, err = x509.MarshalPKIXPublicKey(key.Public()); err != nil {
+		return err
+	}
+	content["public_key"] = base64.StdEncoding.EncodeToString(der)
+	if text, err = json.MarshalIndent(content, "", "  "); err != nil {
+		return err
+	}
+	return os.WriteFile(file, append(text, '\n'), 0o644)
+}
+
 // partnerKey draws one key, once, and leaves it with the partner's side.
-func (s *Site) partnerKey(name perso.Name, into map[perso.Name]secret.Bytes) error {
+func (s *Site) partnerKey(name perso.Name, bytes int, into map[perso.Name]secret.Bytes) error {
 	if _, known := into[name]; known {
 		return nil
 	}
-	raw := make([]byte, keyBytes)
+	raw := make([]byte, bytes)
 	if _, err := io.ReadFull(rand.Reader, raw); err != nil {
 		return err
 	}
@@ -285,3 +340,6 @@ func (s *Site) partnerKey(name perso.Name, into map[perso.Name]secret.Bytes) err
 
 // PartnerKey is the file with a partner's key, in hex, of a test site.
 func (s *Site) PartnerKey(name perso.Name) string { return s.path(partnersDir, string(name)+".hex") }
+
+// ReceiverKey is the PEM file with the private RSA key of a receiver, of a test site.
+func (s *Site) ReceiverKey(name perso.Name) string { return s.path(partnersDir, string(name)+".pem") }

@@ -153,7 +153,7 @@ func newHSMCheckCmd(env *cli.Env) *cobra.Command {
 		},
 	}
 	f.register(c)
-	c.Flags().StringSliceVar(&need, "need", nil, "what the site's products also need: eum-brainpool, transport-3des, receive, card-pair")
+	c.Flags().StringSliceVar(&need, "need", nil, "what the site's products also need: eum-brainpool, transport-3des, receive, envelope, card-pair")
 	c.Flags().BoolVar(&probe, "probe", false, "make, use and destroy a key of each class")
 	return c
 }

@@ -3,6 +3,7 @@ package k4
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -16,15 +17,32 @@ func TestLayouts(t *testing.T) {
 	if _, err := ParseLayout("aes-ecb"); !errors.Is(err, ErrLayout) {
 		t.Error(err)
 	}
-	for l, lengths := range map[Layout][]int{AESECB: {16, 24, 32}, AESCBC: {16, 24, 32}, TDES2ECB: {16}, TDES2CBC: {16}, TDES3ECB: {24}, TDES3CBC: {24}, Envelope: nil} {
-		var got []int
-		for n := range 64 {
-			if l.KeyBytes(n) {
-				got = append(got, n)
+	all := []Kind{AES128, AES192, AES256}
+	for l, kinds := range map[Layout][]Kind{AESECB: all, AESCBC: all, TDES2ECB: {TDES2}, TDES2CBC: {TDES2}, TDES3ECB: {TDES3}, TDES3CBC: {TDES3}, Envelope: {RSA}, "x": nil} {
+		var got []Kind
+		for _, k := range Kinds() {
+			if l.Takes(k) {
+				got = append(got, k)
 			}
 		}
-		if fmt.Sprint(got) != fmt.Sprint(lengths) {
-			t.Errorf("keys of %s have %v bytes, want %v", l, got, lengths)
+		if fmt.Sprint(got) != fmt.Sprint(kinds) {
+			t.Errorf("%s takes %v, want %v", l, got, kinds)
+		}
+	}
+}
+
+func TestHeld(t *testing.T) {
+	t.Parallel()
+	lengths := map[Kind]int{AES128: 16, AES192: 24, AES256: 32, TDES2: 16, TDES3: 24, RSA: 0}
+	for _, k := range Kinds() {
+		want := Held{"tk-1", k}
+		if got, err := ParseHeld(want.String()); err != nil || got != want || k.Bytes() != lengths[k] || k.TDES() != strings.HasPrefix(string(k), "3DES") {
+			t.Errorf("%q reads as %+v of %d bytes, %v", want, got, k.Bytes(), err)
+		}
+	}
+	for _, s := range []string{"", "tk/", "tk/AES-128", "tk/DES", "tk/RSA/", "tk auc/RSA"} {
+		if got, err := ParseHeld(s); err == nil {
+			t.Errorf("%q reads as %+v", s, got)
 		}
 	}
 }
