@@ -30,9 +30,10 @@ type variables struct {
 	stamp  stamp
 	host   *scp.Host
 
-	carried map[string][]byte
-	keys    *cardKeys // nil until the seed was needed
-	opc     [keyBytes]byte
+	carried  map[string][]byte
+	captures map[string][]byte // of probes, by label; not there before the first act is rendered
+	keys     *cardKeys         // nil until the seed was needed
+	opc      [keyBytes]byte
 
 	cert func() ([]byte, error) // whole 7F21
 	// ki is of a lot with random Ki: sealed, and in clear when it was drawn in this act.
@@ -102,6 +103,9 @@ func (x *variables) carry() error {
 func (x *variables) Bind(dst []byte, form script.Form, name string) ([]byte, error) {
 	if value, ok := x.carried[carryName(form, name)]; ok {
 		return append(dst, value...), nil
+	}
+	if form == script.Answer {
+		return append(dst, x.captures[name]...), nil
 	}
 	if form == script.Public {
 		return x.public(dst, name)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
@@ -100,11 +99,7 @@ func constants(p product.Product, smsr order.SMSR, provider order.Provider) []st
 
 // compile reads and compiles a product's script; lengths that differ by lot are the SM-SR's addressing.
 func (l *Ledger) compile(p product.Product, addressing int) (*script.Script, error) {
-	src, err := fs.ReadFile(l.cat.Scripts, p.Script)
-	if err != nil {
-		return nil, fmt.Errorf("reading the script of %q: %w", p.SKU, err)
-	}
-	s, err := script.Compile(src, script.StandardCatalogue(addressing, l.cat.CertBytes))
+	s, err := script.CompileFile(l.cat.Scripts, p.Script, script.StandardCatalogue(addressing, l.cat.CertBytes))
 	if err != nil {
 		return nil, fmt.Errorf("compiling %q: %w", p.Script, err)
 	}

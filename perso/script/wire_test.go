@@ -33,7 +33,7 @@ func TestDecodeKeepsTheRules(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(*Script){
 		"key in plain":          func(s *Script) { step(s, "isd-keys#1").Secure = false },
-		"raw key, low level":    func(s *Script) { s.Level = 0x03; step(s, "profile-aka#2").Body[1].Var.Form = Secret },
+		"raw key, low level":    func(s *Script) { s.Channels[0].Level = 0x03; step(s, "profile-aka#2").Body[1].Var.Form = Secret },
 		"unknown form":          func(s *Script) { step(s, "stamp#2").Body[1].Var.Form = "clear" },
 		"slice beyond variable": func(s *Script) { step(s, "stamp#2").Body[1].Var.To = 33 },
 		"negative slice":        func(s *Script) { step(s, "stamp#2").Body[1].Var.From = -1 },
