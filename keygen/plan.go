@@ -53,6 +53,10 @@ const (
 	whenStamp = "stamp"
 )
 
+// Playable says why the vault would refuse a release with the script, for whoever writes one; nil when nothing in the script
+// itself keeps it from being played.
+func Playable(s *script.Script) error { return provable(s) }
+
 // provable demands what makes a unit good: answers bound to the chip, the card cryptogram under the new keys, the
 // authentication answer under the new Ki, and a proof of possession for the key to be certified; and the stamp in act 0,
 // so that no chip gets a secret that cannot be told from another one of its id.
