@@ -44,7 +44,6 @@ type row struct {
 	continues bool // ends in a backslash
 	continued bool // the row before did
 	command   bool // of a command, not of a directive
-	shift     int  // of the command's first row: how far its text moves
 }
 
 func (r *row) blank() bool { return len(r.tokens) == 0 && r.comment == "" && !r.continues }

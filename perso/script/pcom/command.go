@@ -118,7 +118,7 @@ func (im *importer) digits(l []char, pattern bool) (digits []nibble, ok bool) {
 				return nil, false
 			}
 			for _, t := range taken {
-				digits = append(digits, nibble{t.b, t.pos})
+				digits = append(digits, nibble(t))
 			}
 			i = end
 		default:
