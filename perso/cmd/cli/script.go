@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -218,15 +219,14 @@ func formatScript(env *Env, path string, write, check bool) error {
 	return nil
 }
 
-// productOf finds the product that a script is for: the one that is named, or the only one beside the script that names it.
-func (s *scriptSource) productOf(path string) (product.Product, error) {
+// productOf finds the product that a script is for: the one that is named, or the first beside the script that is made with it.
+func (s *scriptSource) productOf(env *Env, path string) (product.Product, error) {
 	if path != "" {
-		f, err := os.Open(path)
+		b, err := env.read(path, product.MaxFileBytes)
 		if err != nil {
-			return product.Product{}, fmt.Errorf("opening the product file: %w", err)
+			return product.Product{}, err
 		}
-		defer f.Close() // only read
-		p, err := product.Parse(f)
+		p, err := product.Parse(bytes.NewReader(b))
 		if err != nil {
 			return p, fmt.Errorf("reading product %q: %w", path, err)
 		}
@@ -236,19 +236,16 @@ func (s *scriptSource) productOf(path string) (product.Product, error) {
 	if err != nil {
 		return product.Product{}, fmt.Errorf("listing the products beside the script: %w", err)
 	}
-	var found []product.Product
 	for _, name := range names {
 		f, err := s.folder.Open(name)
 		if err != nil {
 			return product.Product{}, fmt.Errorf("opening product %q: %w", name, err)
 		}
-		if p, err := product.Parse(f); err == nil && p.Script == s.name() {
-			found = append(found, p)
-		}
+		p, err := product.Parse(f)
 		_ = f.Close() // only read
+		if err == nil && p.Makeable && p.Script == s.name() {
+			return p, nil
+		}
 	}
-	if len(found) != 1 {
-		return product.Product{}, Hint(Usage("%d products beside %q are made with it", len(found), s.path), "name the product's file with --product")
-	}
-	return found[0], nil
+	return product.Product{}, Hint(Usage("no product beside %q is made with it", s.path), "name the product's file with --product")
 }

@@ -57,8 +57,8 @@ func newScriptTraceCmd(env *Env) *cobra.Command {
 		Use:   "trace FILE",
 		Short: "Try a script on a virtual chip",
 		Long: describe("Plays a script on a virtual chip with made-up values under test keys, and shows each command, its answer, and what the status means.\n"+
-			"No HSM, site or line is needed, and nothing of it is a secret; where a real card's secret goes, its name stands. The product is the one\n"+
-			"beside the script that names it, or --product. The exit code is 3 when the chip does not answer as the script expects.", scriptTraced{}),
+			"No HSM, site or line is needed, and nothing of it is a secret; where a real card's secret goes, its name stands. The product is the\n"+
+			"first one beside the script that is made with it, or that of --product. The exit code is 3 when the chip does not answer as the script expects.", scriptTraced{}),
 		Example: `  perso script trace deploy/products/m2m-200s.script
   perso script trace card.script --product card.json --set MY.SERIAL=0011223344556677 --again`,
 		Args: takes("FILE"),
@@ -74,7 +74,7 @@ func newScriptTraceCmd(env *Env) *cobra.Command {
 }
 
 // config reads the flags into what a dry run needs.
-func (f *traceFlags) config() (c dryrun.Config, err error) {
+func (f *traceFlags) config(env *Env) (c dryrun.Config, err error) {
 	c = dryrun.Config{Values: map[string][]byte{}, When: map[string]bool{}, Again: f.again, Random: rand.NewChaCha8([32]byte{1})}
 	for _, s := range f.set {
 		name, digits, _ := strings.Cut(s, "=")
@@ -91,7 +91,7 @@ func (f *traceFlags) config() (c dryrun.Config, err error) {
 		}
 		c.When[name] = decided == "true"
 	}
-	c.Product, err = f.productOf(f.product)
+	c.Product, err = f.productOf(env, f.product)
 	return c, err
 }
 
@@ -100,7 +100,7 @@ func traceScript(env *Env, f *traceFlags, path string) error {
 		return err
 	}
 	defer f.folder.Close() // only read
-	config, err := f.config()
+	config, err := f.config(env)
 	if err != nil {
 		return err
 	}
