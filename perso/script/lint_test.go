@@ -85,3 +85,29 @@ func TestRulesAreDescribed(t *testing.T) {
 		t.Errorf("%d rules found", n)
 	}
 }
+
+// TestExample: the whole script of LANGUAGE.md compiles, is laid out, and has no finding.
+func TestExample(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("LANGUAGE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "\n## A whole script\n")
+	chapter, _, found := strings.Cut(rest, "\n## ")
+	var src strings.Builder
+	for line := range strings.Lines(chapter) {
+		code, is := strings.CutPrefix(line, "    ")
+		if is || src.Len() > 0 {
+			src.WriteString(code)
+		}
+	}
+	text := strings.TrimRight(src.String(), "\n") + "\n"
+	if out := formatted(t, text); !found || out != text {
+		t.Errorf("it is laid out otherwise:\n%s", out)
+	}
+	vars := StandardCatalogue(smsrAddrLen, certLen)
+	if _, faults, err := Lint(folderWith(text, "applet.cap", capFile(t, "Header", "Method")), "t.script", vars); err != nil || len(faults) > 0 {
+		t.Errorf("%v\n%v", err, faults)
+	}
+}
