@@ -320,6 +320,9 @@ func FuzzCompile(f *testing.F) {
 	f.Fuzz(func(t *testing.T, src string) {
 		folder := folderWith(src, "a.inc", ".INCLUDE b.hex\n.PLAIN", "b.hex", "00 01", "c.cap", "PK")
 		s, err := CompileFile(folder, "t.script", smallCatalogue())
+		if judged, found, lintErr := Lint(folder, "t.script", smallCatalogue()); lintErr != nil || (judged != nil) != (err == nil) || judged == nil && len(found) == 0 {
+			t.Fatalf("judged otherwise than compiled: %v, %v, %v", judged, found, lintErr)
+		}
 		if err != nil {
 			var faults Faults
 			if !errors.As(err, &faults) {

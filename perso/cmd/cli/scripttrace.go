@@ -66,7 +66,7 @@ func newScriptTraceCmd(env *Env) *cobra.Command {
 	}
 	f.flags(c)
 	c.Flags().StringVar(&f.product, "product", "", "file of the product")
-	c.Flags().StringArrayVar(&f.set, "set", nil, "NAME=HEX: value of a variable; again for another")
+	c.Flags().StringArrayVar(&f.set, "set", nil, "NAME=HEX: test value of a variable; again for another")
 	c.Flags().StringArrayVar(&f.when, "when", nil, "NAME=true|false: decision that the vault would make; again for another")
 	c.Flags().BoolVar(&f.again, "again", false, "present the chip a second time, when all is done")
 	c.Flags().BoolVar(&f.full, "full", false, "do not shorten commands and answers")
