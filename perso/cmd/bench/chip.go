@@ -2,8 +2,6 @@ package bench
 
 import (
 	"errors"
-	"io"
-	"math/rand/v2"
 	"os"
 
 	"github.com/persoline/persoline/perso/cmd/dryrun"
@@ -38,7 +36,7 @@ func chipFloor(f *Factory) (c Chip, err error) {
 	if err != nil {
 		return c, err
 	}
-	trace, err := dryrun.Run(s, dryrun.Config{Product: f.product, Random: chipRandom()})
+	trace, err := dryrun.Run(s, dryrun.Config{Product: f.product})
 	if err = errors.Join(err, trace.Failed); err != nil {
 		return c, err
 	}
@@ -66,7 +64,7 @@ func chipFloor(f *Factory) (c Chip, err error) {
 
 // replay lets a fresh chip answer commands that were made for one like it.
 func replay(p product.Product, commands [][]byte) error {
-	chip, err := dryrun.Chip(p, chipRandom())
+	chip, err := dryrun.Chip(p)
 	if err != nil {
 		return err
 	}
@@ -78,6 +76,3 @@ func replay(p product.Product, commands [][]byte) error {
 	}
 	return nil
 }
-
-// chipRandom makes each chip the same one, its key pair included.
-func chipRandom() io.Reader { return rand.NewChaCha8([32]byte{1}) }

@@ -4,7 +4,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,6 +23,16 @@ type scriptTraced struct {
 	Commands   int           `json:"commands"`
 	PhysicalMS float64       `json:"physical_ms"`
 	Entries    []scriptEntry `json:"entries"`
+
+	Interruptions int            `json:"interruptions"` // that were tried
+	Broken        []scriptBroken `json:"broken"`        // after which the chip could not be completed
+}
+
+type scriptBroken struct {
+	Command  int    `json:"command"`
+	Label    string `json:"label"`
+	Executed bool   `json:"executed"`
+	Failed   string `json:"failed"`
 }
 
 type scriptEntry struct {
@@ -48,6 +57,7 @@ type traceFlags struct {
 	product   string
 	set, when []string
 	again     bool
+	interrupt bool
 	full      bool
 }
 
@@ -60,6 +70,7 @@ func newScriptTraceCmd(env *Env) *cobra.Command {
 			"No HSM, site or line is needed, and nothing of it is a secret; where a real card's secret goes, its name stands. The product is the\n"+
 			"first one beside the script that is made with it, or that of --product. The exit code is 3 when the chip does not answer as the script expects.", scriptTraced{}),
 		Example: `  perso script trace deploy/products/m2m-200s.script
+  perso script trace deploy/products/m2m-200s.script --interrupt
   perso script trace card.script --product card.json --set MY.SERIAL=0011223344556677 --again`,
 		Args: takes("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error { return traceScript(env, &f, args[0]) },
@@ -69,13 +80,14 @@ func newScriptTraceCmd(env *Env) *cobra.Command {
 	c.Flags().StringArrayVar(&f.set, "set", nil, "NAME=HEX: test value of a variable; again for another")
 	c.Flags().StringArrayVar(&f.when, "when", nil, "NAME=true|false: decision that the vault would make; again for another")
 	c.Flags().BoolVar(&f.again, "again", false, "present the chip a second time, when all is done")
+	c.Flags().BoolVar(&f.interrupt, "interrupt", false, "lose contact at each command in turn, and present the chip again")
 	c.Flags().BoolVar(&f.full, "full", false, "do not shorten commands and answers")
 	return c
 }
 
 // config reads the flags into what a dry run needs.
 func (f *traceFlags) config(env *Env) (c dryrun.Config, err error) {
-	c = dryrun.Config{Values: map[string][]byte{}, When: map[string]bool{}, Again: f.again, Random: rand.NewChaCha8([32]byte{1})}
+	c = dryrun.Config{Values: map[string][]byte{}, When: map[string]bool{}, Again: f.again}
 	for _, s := range f.set {
 		name, digits, _ := strings.Cut(s, "=")
 		value, err := hex.DecodeString(digits)
@@ -112,22 +124,47 @@ func traceScript(env *Env, f *traceFlags, path string) error {
 	if err != nil {
 		return fmt.Errorf("trying script %q: %w", compiled.Name, err)
 	}
-	r := scriptTraced{OK: trace.Failed == nil, Name: compiled.Name, Hash: digest(compiled.Hash()).String(), Product: string(config.Product.SKU), Keys: "test",
-		PhysicalMS: trace.Physical.Seconds() * 1000, Entries: []scriptEntry{}}
+	r := tracedOf(trace, string(config.Product.SKU))
+	r.Name, r.Hash = compiled.Name, digest(compiled.Hash()).String()
+	if f.interrupt && r.OK {
+		all, err := dryrun.Interrupt(compiled, config)
+		if err != nil {
+			return fmt.Errorf("interrupting script %q: %w", compiled.Name, err)
+		}
+		r.interrupted(all)
+	}
+	fmt.Fprintln(env.Err, "A virtual chip, made-up values, test keys: nothing here is of a real card.")
+	if err := env.Emit(r, func(w io.Writer) { r.write(w, f.full) }); err != nil {
+		return err
+	}
+	switch {
+	case r.Failed != "":
+		return Refuted("the chip did not answer as the script expects: %s", r.Failed)
+	case !r.OK:
+		return Hint(Refuted("after %d of %d interruptions the chip could not be completed", len(r.Broken), r.Interruptions), "look at DONE and REDO of the sections around")
+	}
+	return nil
+}
+
+func tracedOf(trace dryrun.Trace, sku string) scriptTraced {
+	r := scriptTraced{OK: trace.Failed == nil, Product: sku, Keys: "test", PhysicalMS: trace.Physical.Seconds() * 1000, Entries: []scriptEntry{}, Broken: []scriptBroken{}}
 	for _, e := range trace.Entries {
 		r.add(e)
 	}
 	if trace.Failed != nil {
 		r.Failed = trace.Failed.Error()
 	}
-	fmt.Fprintln(env.Err, "A virtual chip, made-up values, test keys: nothing here is of a real card.")
-	if err := env.Emit(r, func(w io.Writer) { r.write(w, f.full) }); err != nil {
-		return err
+	return r
+}
+
+func (r *scriptTraced) interrupted(all []dryrun.Interruption) {
+	r.Interruptions = len(all)
+	for _, i := range all {
+		if i.Failed != nil {
+			r.OK = false
+			r.Broken = append(r.Broken, scriptBroken{i.Command, i.Label, i.Executed, i.Failed.Error()})
+		}
 	}
-	if !r.OK {
-		return Refuted("the chip did not answer as the script expects: %s", r.Failed)
-	}
-	return nil
 }
 
 func (r *scriptTraced) add(e dryrun.Entry) {
@@ -164,10 +201,20 @@ func (r *scriptTraced) write(w io.Writer, full bool) {
 			fmt.Fprintf(w, "   %s %-22s %s\n%29s%s %s  %s\n", channel, e.Label, shortened(e.Command, full), "", e.SW, e.Meaning, shortened(e.Answer, full))
 		}
 	}
-	if r.OK {
+	if r.Failed == "" {
 		fmt.Fprintf(w, "\ndone: %d commands, %.1f s on a real chip by the timing model\n", r.Commands, r.PhysicalMS/1000)
 	} else {
 		fmt.Fprintf(w, "\nfailed after %d commands: %s\n", r.Commands, r.Failed)
+	}
+	if r.Interruptions > 0 {
+		fmt.Fprintf(w, "interrupted %d times, %d of them in vain\n", r.Interruptions, len(r.Broken))
+	}
+	for _, b := range r.Broken {
+		when := "before"
+		if b.Executed {
+			when = "after"
+		}
+		fmt.Fprintf(w, "   contact lost %s command %d, %s: %s\n", when, b.Command, b.Label, b.Failed)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
-	"math/rand/v2"
 	"os"
 	"slices"
 	"strings"
@@ -36,7 +35,7 @@ func config(t *testing.T) Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Config{Product: p, Random: rand.NewChaCha8([32]byte{1})}
+	return Config{Product: p}
 }
 
 func compiled(t *testing.T, src string) *script.Script {
@@ -137,6 +136,31 @@ func TestSecondChannel(t *testing.T) {
 	src = strings.Replace(src, "[3B9F XX*20]", "[3B9E XX*20]", 1)
 	if trace, err = Run(compiled(t, src), config(t)); err != nil || trace.Failed == nil || !strings.Contains(trace.Failed.Error(), "unexpected data from byte") {
 		t.Errorf("another answer to reset: %v, %v", err, trace.Failed)
+	}
+}
+
+// TestInterrupt: the product bears the loss of contact at each command; a script with a wrong REDO or DONE does not.
+func TestInterrupt(t *testing.T) {
+	t.Parallel()
+	s := compiled(t, source(t))
+	all, err := Interrupt(s, config(t))
+	if err != nil || len(all) < 100 {
+		t.Fatalf("%d interruptions, %v", len(all), err)
+	}
+	for _, i := range all {
+		if i.Failed != nil {
+			t.Errorf("at %q, executed %v: %v", i.Label, i.Executed, i.Failed)
+		}
+	}
+	// Without DONE a second profile is created where one is.
+	spoilt := strings.Replace(source(t), "REDO=safe  DONE=p.apps[4F <{AID.ISDP}>]", "REDO=safe", 1)
+	all, err = Interrupt(compiled(t, spoilt), config(t))
+	failed := slices.IndexFunc(all, func(i Interruption) bool { return i.Failed != nil })
+	if err != nil || failed < 0 || all[failed].Label != "isdp-create#1" || !all[failed].Executed {
+		t.Errorf("%v, %+v", err, all[max(failed, 0)])
+	}
+	if _, err := Interrupt(compiled(t, strings.Replace(source(t), "80CA9F7F", "80CA9F7E", 1)), config(t)); err != nil {
+		t.Error(err)
 	}
 }
 

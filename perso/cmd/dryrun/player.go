@@ -23,6 +23,9 @@ func (w *wrongAnswer) Unwrap() error { return w.err }
 // wrong makes the error of a chip that answered wrongly.
 func wrong(format string, a ...any) error { return &wrongAnswer{fmt.Errorf(format, a...)} }
 
+// errMute says that the chip lost power.
+var errMute = errors.New("the chip does not answer")
+
 // player takes one chip through the script.
 type player struct {
 	config  Config
@@ -32,6 +35,7 @@ type player struct {
 	host    *scp.Host
 	atr     []byte
 	contact int
+	wrote   bool // something after the stamp was sent to the chip
 	trace   Trace
 }
 
@@ -79,7 +83,7 @@ func (p *player) send(e Entry) ([]byte, *Entry, error) {
 	}
 	p.trace.Entries = append(p.trace.Entries, e)
 	if err != nil {
-		return nil, nil, wrong("step %q: the chip does not answer", e.Label)
+		return nil, nil, wrong("step %q: %w", e.Label, errMute)
 	}
 	return answer, &p.trace.Entries[len(p.trace.Entries)-1], nil
 }
@@ -169,7 +173,7 @@ func (p *player) decisions() map[string]bool {
 			}
 		}
 	}
-	when["stamp"] = p.contact == 1
+	when["stamp"] = !p.wrote
 	when["ecka"] = p.values.point == nil || !p.reports(p.values.point)
 	for name, decided := range p.config.When {
 		when[name] = decided
@@ -196,6 +200,7 @@ func (p *player) step(c script.Command, e Entry) error {
 		p.power(e)
 		return judged(st.Check(p.atr, apdu.SWOK, p.values))
 	}
+	p.wrote = p.wrote || e.Act > 0 && !st.ReadOnly()
 	e.Command, e.Raw = shown(c.APDU, st.Body), c.APDU.Bytes()
 	var mark scp.Mark
 	if st.Secure {
