@@ -40,9 +40,10 @@ var exceptions = map[string]string{}
 var coreFolders = []string{
 	"perso", "perso/id", "perso/secret", "perso/tlv", "perso/record", "perso/entry", "perso/statement", "perso/statement/transcript", "perso/checkpoint",
 	"perso/bus", "perso/scp", "perso/scp/scp02", "perso/scp/scp80", "perso/scp/tdes", "perso/aka", "perso/aka/suci", "perso/apdu",
-	"perso/script", "perso/script/pcom", "perso/order", "perso/order/codes", "perso/order/form", "perso/order/k4", "perso/order/kifile", "perso/product",
+	"perso/script", "perso/order", "perso/order/codes", "perso/order/form", "perso/order/k4", "perso/order/kifile", "perso/product",
 	"perso/eis", "perso/cert", "keygen", "keygen/carddata", "keygen/certify", "keygen/kisource", "keygen/transport", "lineside",
 	"lineside/cardsim", "ledger", "ledger/internal/tree",
+	"perso/script/pcom",
 }
 
 // shells are files in core folders that carry out what the state machines beside them decide, on real time and in goroutines.
