@@ -116,6 +116,10 @@ func (c *compiler) contentOf(cur *cursor, open token, limit int) ([]Segment, *Fa
 	if fault := e.parse(cur, kindClose, 0); fault != nil {
 		return nil, fault
 	}
+	if c.made += e.size; c.made > maxMadeBytes {
+		c.stopped = true
+		return nil, faultAt(open.pos, "split the product", "more than %d bytes in all commands and definitions", maxMadeBytes).of(RuleLimit)
+	}
 	if e.size == 0 {
 		return nil, faultAt(open.pos, "leave the brackets out, or write data", "empty command data")
 	}

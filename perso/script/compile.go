@@ -59,6 +59,7 @@ type compiler struct {
 	folder   fs.FS // nil: nothing can be included
 	stack    []string
 	read     int // bytes
+	made     int // bytes that commands and definitions came to
 	included int
 
 	vars     Catalogue

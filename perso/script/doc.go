@@ -28,6 +28,8 @@ const (
 	MaxActs = 6
 	// MaxSections bounds the sections of one act, so that skip decisions fit one log line.
 	MaxSections = 64
+	// maxMadeBytes bounds what all commands and definitions of a source come to: a few times what can be encoded.
+	maxMadeBytes = 4 * MaxEncodedBytes
 	// MaxSteps bounds the commands of one act: one act is one window.
 	MaxSteps = MaxWindowCommands
 	// MaxNameChars bounds script names, labels, section names, conditions and variable names.

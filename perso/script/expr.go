@@ -29,9 +29,6 @@ func (e *expression) parse(c *cursor, closing kind, depth int) *Fault {
 		var fault *Fault
 		switch t.kind {
 		case closing:
-			if e.size > e.limit {
-				return faultAt(opened, "cut it into several commands", "%d bytes where %d are possible", e.size, e.limit).of(RuleLimit)
-			}
 			return nil
 		case kindWord:
 			fault = e.word(t)
@@ -46,6 +43,9 @@ func (e *expression) parse(c *cursor, closing kind, depth int) *Fault {
 		}
 		if fault != nil {
 			return fault
+		}
+		if e.size > e.limit { // at once: names and files stand for much, and may stand often
+			return faultAt(opened, "cut it into several commands", "more than the %d bytes that are possible", e.limit).of(RuleLimit)
 		}
 	}
 }

@@ -85,6 +85,9 @@ func TestIncludeFaults(t *testing.T) {
 		{`10:18: reading "no.bin"`, with(10, ".STORE MODE=dgi <@no.bin> (9000)"), nil},
 		{`10:18: reading "x.hex"`, with(10, ".STORE MODE=dgi <@x.hex> (9000)"), []string{"x.hex", "0x"}},
 		{`10:18: reading "x.cap"`, with(10, ".STORE MODE=dgi <@x.cap> (9000)"), []string{"x.cap", "PK"}},
+		{`10:18: more than the 4096 bytes that are possible`, with(10, ".STORE MODE=dgi <"+strings.Repeat("@x.bin ", 10000)+"> (9000)"), []string{"x.bin", strings.Repeat("x", MaxStoreBytes)}},
+		{`10:19: more than the 4096 bytes that are possible`, with(10, ".STORE MODE=dgi <<"+strings.Repeat("<@x.bin> ", 10000)+">> (9000)"), []string{"x.bin", strings.Repeat("x", MaxStoreBytes-1)}},
+		{`18:11: more than 524288 bytes in all`, with(10, strings.Repeat(".DEFINE A <@x.bin>\n", 100)), []string{"x.bin", strings.Repeat("x", 60000)}},
 		{`10:18: "x.bin" has more than the 4096 bytes`, with(10, ".STORE MODE=dgi <@x.bin> (9000)"), []string{"x.bin", strings.Repeat("x", MaxStoreBytes+1)}},
 	} {
 		_, err := CompileFile(folderWith(c.src, c.files...), "t.script", smallCatalogue())

@@ -203,7 +203,7 @@ func formatScript(env *Env, path string, write, check bool) error {
 	r := scriptFormatted{File: path, Changed: string(out) != string(src)}
 	switch {
 	case write && r.Changed:
-		if err := replace(path, out); err != nil {
+		if err := replaceLike(path, out); err != nil {
 			return err
 		}
 		r.Written = true
@@ -215,6 +215,21 @@ func formatScript(env *Env, path string, write, check bool) error {
 	}
 	if check && r.Changed {
 		return Hint(Refuted("%s is not laid out", path), "'perso script fmt -w %s' does it", path)
+	}
+	return nil
+}
+
+// replaceLike puts a file in place of another one that keeps its permissions.
+func replaceLike(path string, content []byte) error {
+	was, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("looking at the file: %w", err)
+	}
+	if err := replace(path, content); err != nil {
+		return err
+	}
+	if err := os.Chmod(path, was.Mode().Perm()); err != nil {
+		return fmt.Errorf("giving the file its permissions back: %w", err)
 	}
 	return nil
 }
