@@ -2,15 +2,15 @@
 // and which secret goes where, written by a personalization engineer in one readable file per product.
 //
 // A script is compiled once per product version (Compile), travels and is pinned by hash as canonical CBOR (Encode,
-// Decode, Hash), and is filled per card without parsing anything again (Skip, Render, Check). Format lays a source out,
-// Lint finds in it what compiles and nobody should want. The vault renders and
-// checks; the line sees only finished commands and status masks (Window, PlayWindow) and learns nothing about variables.
+// Decode, Hash), and is filled per card without parsing anything again (Skip, Render, Check). The vault renders and checks;
+// the line sees only finished commands and status masks (Window, PlayWindow) and learns nothing about variables. For the
+// engineer at his desk, Format lays a source out and Lint finds in it what compiles and nobody should want.
 //
 // The rules that keep a secret inside the secure channel and a half-written chip safe are properties of a Script, not
 // of its text: Compile and Decode apply the same ones, so there is no Script that breaks them.
 //
-// Any zone may import the package. It reads files only from the folder that CompileFile is given, and keeps no state; a *Script is read-only after it was made and may
-// be shared by goroutines. The language is described in LANGUAGE.md.
+// Any zone may import the package. It reads files only from the folder that CompileFile is given, and keeps no state; a
+// *Script is read-only after it was made and may be shared by goroutines. The language is described in LANGUAGE.md.
 //
 // Specifications: GlobalPlatform Card Specification 2.3.1 §11 (commands), Amendment D §6 (SCP03 lengths), EMV Card
 // Personalization 2.0 (data groupings), ISO/IEC 7816-4 §5.2.2 (BER length).
