@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// maxArchiveBytes bounds a CAP file: a zip of what fits one load, with its manifest and debug component.
+// maxArchiveBytes bounds a file of which a part is sent: a CAP file is a zip of what fits one load, with its manifest and
+// debug component.
 const maxArchiveBytes = 512 << 10
 
 // capComponents are the components that a card loads, in the order in which it installs them (Java Card Virtual Machine

@@ -316,7 +316,7 @@ func FuzzCompile(f *testing.F) {
 	f.Add(with(8, `.SECTION a REDO=safe WHEN=b DONE=p.a[0X*3 {PUB}] & p.a[<>] | p.a[{kcv:KEY}]`))
 	f.Add(everything())
 	f.Add(with(9, ".INCLUDE a.inc\n.INCLUDE t.script"))
-	f.Add(with(10, ".DEFINE A <@b.hex>\n80E28800 <{A} @c.cap @b.hex> 00 (9000)"))
+	f.Add(with(10, ".DEFINE A <@b.hex>\n80E28800 <{A} @c.cap @b.hex @b.hex[1+1] @b.hex[0+]> 00 (9000)"))
 	f.Fuzz(func(t *testing.T, src string) {
 		folder := folderWith(src, "a.inc", ".INCLUDE b.hex\n.PLAIN", "b.hex", "00 01", "c.cap", "PK")
 		s, err := CompileFile(folder, "t.script", smallCatalogue())

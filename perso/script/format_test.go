@@ -23,7 +23,7 @@ func TestFormat(t *testing.T) {
 			"a:       80CA9F7F 00                    (9000)\n         80E28800 <0070 <d 42 <01>>> 00 (9000|63CX) => probe  ; why\n; alone\nb:       00 (9000)\n"},
 		{"conditions", ".section x\n.SECTION x REDO=safe DONE=a [ 4f<{A}{B}> ]&b[00*3]|c[x0]", ".section x\n.SECTION x REDO=safe DONE=a[4F <{A} {B}>] & b[00*3] | c[X0]\n"},
 		{"answers", ".POWER [ 3b xx ]\n80CA0000 00 [ 01{p.a[0+1]} ] (9000)", "         .POWER [3B XX]\n         80CA0000 00 [01 {p.a[0+1]}] (9000)\n"},
-		{"files", ".LOAD BLOCK=100 < @a.cap 00 > (9000)", "         .LOAD BLOCK=100 <@a.cap 00> (9000)\n"},
+		{"files", ".LOAD BLOCK=100 < @a.cap@b[1+2]@c[3+] 00 > (9000)", "         .LOAD BLOCK=100 <@a.cap @b[1+2] @c[3+] 00> (9000)\n"},
 		{"continued", "  a: 80E2 \\\n       <01> \\ ; why\n   (9000)", "a:       80E2 \\\n           <01> \\  ; why\n         (9000)\n"},
 		{"long labels", "a.very.long.label.x: 00 (9000)\nb: 00 (9000)", "a.very.long.label.x: 00 (9000)\nb:               00     (9000)\n"},
 		{"ends a continuation", "80E2 \\\n\n00 (9000)", "         80E2 \\\n\n         00 (9000)\n"},

@@ -83,6 +83,11 @@ func TestIncludeFaults(t *testing.T) {
 		{`9:10: "../a.inc" is no file name`, strings.Replace(src, "a.inc", "..", 1), nil},
 		{`9:16: unexpected "b.inc" after .INCLUDE`, with(9, ".INCLUDE a.inc b.inc"), []string{"a.inc", "", "b.inc", ""}},
 		{`10:18: reading "no.bin"`, with(10, ".STORE MODE=dgi <@no.bin> (9000)"), nil},
+		{`10:18: "x.bin[2+2]" of a file of 3 bytes`, with(10, ".STORE MODE=dgi <@x.bin[2+2]> (9000)"), []string{"x.bin", "abc"}},
+		{`10:18: "x.bin[3+]" of a file of 3 bytes`, with(10, ".STORE MODE=dgi <@x.bin[3+]> (9000)"), []string{"x.bin", "abc"}},
+		{`10:18: "x.bin[0+0]" of a file of 3 bytes`, with(10, ".STORE MODE=dgi <@x.bin[0+0]> (9000)"), []string{"x.bin", "abc"}},
+		{`10:18: "x.bin[0+5000]" of a file of 6000 bytes, where 4096`, with(10, ".STORE MODE=dgi <@x.bin[0+5000]> (9000)"), []string{"x.bin", strings.Repeat("x", 6000)}},
+		{`10:24: unexpected "["`, with(10, ".STORE MODE=dgi <@x.bin[a]> (9000)"), []string{"x.bin", "abc"}},
 		{`10:18: reading "x.hex"`, with(10, ".STORE MODE=dgi <@x.hex> (9000)"), []string{"x.hex", "0x"}},
 		{`10:18: reading "x.cap"`, with(10, ".STORE MODE=dgi <@x.cap> (9000)"), []string{"x.cap", "PK"}},
 		{`10:18: more than the 4096 bytes that are possible`, with(10, ".STORE MODE=dgi <"+strings.Repeat("@x.bin ", 10000)+"> (9000)"), []string{"x.bin", strings.Repeat("x", MaxStoreBytes)}},
@@ -183,6 +188,10 @@ func TestFiles(t *testing.T) {
 	want := "\x01\x02\x0A\x0B\x00\xFF(Header)(Import)(Applet)(Method)"
 	if got := s.Acts[1][0].Steps[1].Body[0].Bytes; string(got) != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+	parts := folderWith(with(10, "80E28800 <@b.bin[1+2] {PUB} @b.bin[4+] @a.hex[0+1]> 00 (9000)"), "b.bin", "0123456", "a.hex", "AA BB")
+	if got := segmentText(compileIn(t, parts).Acts[1][0].Steps[1].Body); got != "3132{PUB}343536AA" {
+		t.Errorf("parts: %s", got)
 	}
 	for _, bad := range []string{"no archive", capFile(t, "Applet")} {
 		if b, err := loadFile([]byte(bad), 100); err == nil {

@@ -2,6 +2,7 @@ package script
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -96,6 +97,7 @@ func scanToken(s string) (tok token, width int) {
 		if width == 1 {
 			return token{}, 0
 		}
+		width += len(partForm.FindString(s[width:]))
 		return token{kind: kindFile, text: s[1:width]}, width
 	case '>', '[', ']', ':', '&', '|':
 		return token{kind: kind(s[:1])}, 1
@@ -115,6 +117,9 @@ func scanToken(s string) (tok token, width int) {
 	}
 	return token{kind: kindWord, text: s[:width]}, width
 }
+
+// partForm is the part of a file that is meant: [from+count], or [from+] to its end.
+var partForm = regexp.MustCompile(`^\[([0-9]{1,6})\+([0-9]{0,6})\]`)
 
 func scanBracketed(s string, k kind, end string) (token, int) {
 	text, _, found := strings.Cut(s[1:], end)

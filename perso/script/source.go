@@ -99,9 +99,30 @@ func unreadable(name string, pos Pos, err error) *Fault {
 	return faultAt(pos, fileHint, "reading %q: %v", name, err)
 }
 
-// content is what @file stands for: the bytes of the file, of a .hex file what its digits say, of a .cap file the load
-// file of its components.
-func (c *compiler) content(name string, pos Pos, limit int) ([]byte, *Fault) {
+// content is what @file or @file[from+count] stands for.
+func (c *compiler) content(text string, pos Pos, limit int) ([]byte, *Fault) {
+	name, part, cut := strings.Cut(text, "[")
+	if !cut {
+		return c.whole(name, pos, limit)
+	}
+	b, fault := c.whole(name, pos, maxArchiveBytes)
+	if fault != nil {
+		return nil, fault
+	}
+	m := partForm.FindStringSubmatch("[" + part) // scanned so
+	from, err := strconv.Atoi(m[1])
+	count := len(b) - from
+	if m[2] != "" && err == nil {
+		count, err = strconv.Atoi(m[2])
+	}
+	if err != nil || from+count > len(b) || count < 1 || count > limit {
+		return nil, faultAt(pos, "bytes count from 0", "%q of a file of %d bytes, where %d are possible", text, len(b), limit).of(RuleLimit)
+	}
+	return b[from : from+count], nil
+}
+
+// whole is the bytes of a file, of a .hex file what its digits say, of a .cap file the load file of its components.
+func (c *compiler) whole(name string, pos Pos, limit int) ([]byte, *Fault) {
 	switch {
 	case strings.HasSuffix(name, ".hex"):
 		const perByte, layout = 2, 1024 // digits, and some blanks and line ends
