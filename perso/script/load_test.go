@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/fstest"
@@ -117,6 +120,45 @@ func TestLoadArrives(t *testing.T) {
 		part, value("OTA.KIC", "OTA.KID", "OTA.KIK"), part)
 	if !bytes.Equal(got, want) {
 		t.Errorf("%d bytes arrived, want %d", len(got), len(want))
+	}
+}
+
+// TestPublishedProfile sends a published TS.48 profile with a card's values at the places where it has them: all other bytes
+// arrive as they are.
+func TestPublishedProfile(t *testing.T) {
+	t.Parallel()
+	root := os.Getenv("PERSO_REFERENCE_DATA")
+	if root == "" {
+		t.Skip("SKIP: PERSO_REFERENCE_DATA is not set: no published profile to load")
+	}
+	want, err := os.ReadFile(filepath.Join(root, "data", "ts48_upp", "TS48v5_SAIP2.3_BERTLV_SUCI.der"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, _, _ := strings.Cut(loadScript, ".STORE")
+	_, behind, _ := strings.Cut(loadScript, "@a.der> (9000)\n")
+	line := ".STORE MODE=ber <@p.der[0+252] {ICCID} @p.der[262+2363] {IMSI} @p.der[2634+3709] {secret:KI} @p.der[6359+2] {secret:OPC} @p.der[6377+]> (9000)\n"
+	vars := numbered{script.StandardCatalogue(40, 200)}
+	s, err := script.CompileFile(fstest.MapFS{"t.script": {Data: []byte(before + line + behind)}, "p.der": {Data: want}}, "t.script", vars.vars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands, err := s.Render(1, []bool{false, false}, vars)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []byte
+	for _, c := range commands {
+		if c.APDU.INS == 0xE2 && c.APDU.P1&0x01 == 0 {
+			got = append(got, c.APDU.Data...)
+		}
+	}
+	for name, at := range map[string]int{"ICCID": 252, "IMSI": 2625, "KI": 6343, "OPC": 6361} {
+		value, _ := vars.Bind(nil, "", name)
+		copy(want[at:], value)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%d bytes arrived otherwise than they were sent, want %d", len(got), len(want))
 	}
 }
 
