@@ -19,6 +19,7 @@ func (r *run) judge() error {
 	if act >= len(r.l.script.Acts) || len(r.state.Skip) != len(r.l.script.Acts[act]) {
 		return refuse("act %d is not in the script", r.act.N)
 	}
+	r.vars.captures = r.state.Captures
 	answers := r.item.Responses
 	if act == 0 {
 		if len(answers) == 0 {
@@ -73,7 +74,7 @@ func (r *run) step(st *script.Step, m scp.Mark, answer []byte) error {
 		// Inside the channel only the chip can have said it; outside, a bad contact may have.
 		return failure{Reason: reasonOf(st.Purpose), Step: st.Label, SW: uint16(sw), Again: !st.Secure}
 	case err != nil:
-		return r.noCertificate(err)
+		return r.unbound(err)
 	}
 	switch st.Purpose {
 	case script.PurposeProbe:
@@ -192,7 +193,7 @@ func (r *run) verdict() error {
 		return failure{Reason: perso.ReasonProof, Step: "verdict"}
 	}
 	if _, err := r.certificate(); err != nil {
-		return r.noCertificate(err)
+		return r.unbound(err)
 	}
 	if r.stored != nil {
 		return refuse("certificate of the chip's key is not on record")

@@ -71,14 +71,25 @@ func writesAlgorithm(s *script.Script, r statement.Release) error {
 	return nil
 }
 
+// Playable says why the vault would refuse a release with the script, for whoever writes one; nil when nothing in the script
+// itself keeps it from being played, for an order of one of the two origins of the chip's key.
+func Playable(s *script.Script) error {
+	card := provable(s, order.KeyCard)
+	if card == nil || provable(s, order.KeyHSM) == nil {
+		return nil
+	}
+	return card
+}
+
 // provable demands what makes a unit good: answers bound to the chip, the card cryptogram under the new keys, the
 // authentication answer under the new Ki, and a proof of possession for the key to be certified; and the stamp in act 0,
 // so that no chip gets a secret that cannot be told from another one of its id.
 func provable(s *script.Script, origin order.KeyOrigin) error {
 	p := planOf(s)
+	if err := openable(s); err != nil {
+		return err
+	}
 	switch {
-	case scp.Level(s.Level) != scp.LevelAll:
-		return fmt.Errorf("security level %02X, want %v", s.Level, scp.LevelAll)
 	case len(s.Acts) >= perso.MaxActs:
 		return fmt.Errorf("%d acts, at most %d before the verdict", len(s.Acts), perso.MaxActs-1)
 	}
@@ -115,11 +126,39 @@ func decided(when string, n int, origin order.KeyOrigin) bool {
 	return false
 }
 
+// openable says whether the line and this vault open the channels of a script as it asks. The line sends INITIALIZE UPDATE
+// once, for whichever key set the chip has: the vault must be let in under the maker's keys and later under the card's own.
+func openable(s *script.Script) error {
+	if len(s.Channels) != 1 {
+		return fmt.Errorf("it opens %d secure channels, and a session has one", len(s.Channels))
+	}
+	switch c := s.Channels[0]; {
+	case c.Protocol != script.SCP03:
+		return fmt.Errorf("it opens a channel of %s, and the vault speaks %s", c.Protocol, script.SCP03)
+	case c.KVN != 0:
+		return fmt.Errorf("it opens a channel under key version %02X, and the line leaves that to the chip: write no KVN", c.KVN)
+	case scp.Level(c.Level) != scp.LevelAll:
+		return fmt.Errorf("security level %02X, want %v", c.Level, scp.LevelAll)
+	case c.S16:
+		return fmt.Errorf("it opens a channel with 16-byte challenges, and the line sends %d bytes", challengeBytes)
+	}
+	for _, act := range s.Acts {
+		for i := range act {
+			for _, st := range act[i].Steps {
+				if st.Kind != script.KindCommand {
+					return fmt.Errorf("step %q cycles the power, and the line powers a chip once in a session", st.Label)
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // bindable checks that the lot has every variable of the script: the vault's own by name, a constant with its length.
 func bindable(s *script.Script, constants map[string][]byte) error {
 	for _, u := range s.Variables() {
 		_, constant := constants[u.Name]
-		if !constant && !ownVariable(u.Name) {
+		if !constant && !ownVariable(u.Name) && u.Form != script.Answer {
 			return fmt.Errorf("variable %q is neither the vault's nor a constant of the release", u.Name)
 		}
 	}
@@ -127,7 +166,7 @@ func bindable(s *script.Script, constants map[string][]byte) error {
 		for i := range act {
 			for _, st := range act[i].Steps {
 				for _, g := range st.Body {
-					if g.Var == nil || ownVariable(g.Var.Name) {
+					if g.Var == nil || g.Var.Form == script.Answer || ownVariable(g.Var.Name) {
 						continue
 					}
 					if n := len(constants[g.Var.Name]); n != g.Var.Size {

@@ -96,7 +96,7 @@ func (r *run) open() error {
 		return failure{Reason: perso.ReasonStatus, Step: stepInitialize, SW: uint16(sw), Again: true}
 	}
 	iu, err := scp.ParseInitUpdate(data)
-	if err != nil || iu.S16() != r.l.script.S16 {
+	if err != nil || iu.S16() != r.l.script.Channels[0].S16 {
 		return failure{Reason: perso.ReasonData, Step: stepInitialize, SW: uint16(sw), Again: true}
 	}
 	if err := r.sameChip(iu); err != nil {
@@ -219,7 +219,7 @@ func (r *run) renderAct(n int) error {
 	}
 	commands, err := r.l.script.Render(n, skip, r.vars)
 	if err != nil {
-		return r.noCertificate(err)
+		return r.unbound(err)
 	}
 	defer script.Wipe(commands)
 	r.state.N, r.state.Act, r.state.Skip, r.state.Marks = r.act.N, uint8(n), skip, nil
@@ -249,9 +249,10 @@ func (r *run) decide(n int) ([]bool, error) {
 			return nil, err
 		}
 	}
+	r.vars.captures = r.state.Captures
 	skip, err := r.l.script.Skip(n, r.state.Captures, map[string]bool{whenECKA: r.needsKey(), whenStamp: r.stampsHere(), whenInject: r.injects()}, r.vars)
 	if err != nil {
-		return nil, err
+		return nil, r.unbound(err)
 	}
 	for i := range skip {
 		// What an earlier session may have begun, and what is never done twice, cannot be mended.
@@ -279,10 +280,14 @@ func (r *run) needsKey() bool {
 	return true
 }
 
-// noCertificate turns a missing certificate into what it is: the chip showed no key to certify.
-func (r *run) noCertificate(err error) error {
-	if errors.Is(err, errNoCertificate) {
+// unbound turns a value that the chip has no right to into what it is: the chip showed no key to certify, or said less than
+// the script takes out of its answer.
+func (r *run) unbound(err error) error {
+	switch {
+	case errors.Is(err, errNoCertificate):
 		return failure{Reason: perso.ReasonPossession, Step: "certificate"}
+	case errors.Is(err, script.ErrShortAnswer):
+		return failure{Reason: perso.ReasonData, Step: "probe"}
 	}
 	return err
 }

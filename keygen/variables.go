@@ -32,9 +32,10 @@ type variables struct {
 	stamp  stamp
 	host   *scp.Host
 
-	carried map[string][]byte
-	keys    *cardKeys // nil until the seed was needed
-	opc     []byte    // OPc, or TOPc of 32 bytes
+	carried  map[string][]byte
+	captures map[string][]byte // of probes, by label; not there before the first act is rendered
+	keys     *cardKeys         // nil until the seed was needed
+	opc      []byte            // OPc, or TOPc of 32 bytes
 
 	cert  func() ([]byte, error)       // whole 7F21
 	pair  func() (secret.Bytes, error) // private key that the chip is given
@@ -107,6 +108,9 @@ func (x *variables) carry() error {
 func (x *variables) Bind(dst []byte, form script.Form, name string) ([]byte, error) {
 	if value, ok := x.carried[carryName(form, name)]; ok {
 		return append(dst, value...), nil
+	}
+	if form == script.Answer {
+		return append(dst, x.captures[name]...), nil
 	}
 	if form == script.Public {
 		return x.public(dst, name)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
@@ -111,11 +110,7 @@ func constants(p product.Product, smsr order.SMSR, provider order.Provider) []st
 // compile reads and compiles a product's script; lengths that differ by lot are those of the SM-SR's addressing and of the
 // authentication.
 func (l *Ledger) compile(p product.Product, addressing int, a auth.Algorithm) (*script.Script, error) {
-	src, err := fs.ReadFile(l.cat.Scripts, p.Script)
-	if err != nil {
-		return nil, fmt.Errorf("reading the script of %q: %w", p.SKU, err)
-	}
-	s, err := script.Compile(src, script.StandardCatalogue(addressing, l.cat.CertBytes).For(len(a.Parameters()), a.KBytes(), a.OPBytes()))
+	s, err := script.CompileFile(l.cat.Scripts, p.Script, script.StandardCatalogue(addressing, l.cat.CertBytes).For(len(a.Parameters()), a.KBytes(), a.OPBytes()))
 	if err != nil {
 		return nil, fmt.Errorf("compiling %q: %w", p.Script, err)
 	}

@@ -40,7 +40,7 @@ var exceptions = map[string]string{}
 var coreFolders = []string{
 	"perso", "perso/id", "perso/secret", "perso/tlv", "perso/record", "perso/entry", "perso/statement", "perso/statement/transcript", "perso/checkpoint",
 	"perso/bus", "perso/scp", "perso/scp/scp02", "perso/scp/scp80", "perso/scp/tdes", "perso/aka", "perso/aka/suci", "perso/apdu",
-	"perso/script", "perso/order", "perso/order/auth", "perso/order/codes", "perso/order/form", "perso/order/k4", "perso/order/kifile", "perso/order/kifile/sender",
+	"perso/script", "perso/script/pcom", "perso/order", "perso/order/auth", "perso/order/codes", "perso/order/form", "perso/order/k4", "perso/order/kifile", "perso/order/kifile/sender",
 	"perso/product",
 	"perso/eis", "perso/envelope", "perso/cert", "perso/saip", "perso/saip/design", "keygen", "keygen/carddata", "keygen/certify", "keygen/kisource", "keygen/transport", "lineside",
 	"lineside/cardsim", "lineside/cardsim/filesys", "ledger", "ledger/internal/tree",

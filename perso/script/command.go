@@ -12,7 +12,7 @@ func (c *compiler) command(cur *cursor) *Fault {
 	st := Step{Le: apdu.NoLe, Secure: c.secure && c.phase != PhaseIdentify, pos: cur.peek().pos}
 	if c.phase == "" {
 		c.stopped = true
-		return faultAt(st.pos, "begin with .SCRIPT, .CHANNEL and .PHASE identify", "command before the first .PHASE")
+		return faultAt(st.pos, "begin with .SCRIPT, .CHANNEL and .PHASE identify", "command before the first .PHASE").of(RulePhase)
 	}
 	if len(cur.line) > 1 && cur.line[1].kind == kindColon {
 		label := cur.take()
@@ -23,8 +23,8 @@ func (c *compiler) command(cur *cursor) *Fault {
 		st.Label = label.text
 	}
 	st.Label = c.label(st.Label)
-	if t := cur.peek(); t.kind == kindWord && t.text == directiveStore {
-		return c.store(cur, st)
+	if t := cur.peek(); t.kind == kindWord && commandDirective(t.text) {
+		return c.expand(cur, st)
 	}
 	if fault := c.header(cur, &st); fault != nil {
 		return fault
@@ -86,7 +86,7 @@ func (c *compiler) header(cur *cursor, st *Step) *Fault {
 	if !hasData {
 		return nil
 	}
-	body, fault := c.content(cur, open, MaxStoreBytes)
+	body, fault := c.contentOf(cur, open, MaxStoreBytes)
 	if fault != nil {
 		return fault
 	}
@@ -110,11 +110,15 @@ func le(b byte) int {
 	return int(b)
 }
 
-// content reads the rest of an outermost <…>, whose length is Lc.
-func (c *compiler) content(cur *cursor, open token, limit int) ([]Segment, *Fault) {
-	e := &expression{vars: c.vars, report: c.report, limit: limit}
+// contentOf reads the rest of an outermost <…>, whose length is Lc.
+func (c *compiler) contentOf(cur *cursor, open token, limit int) ([]Segment, *Fault) {
+	e := &expression{c: c, limit: limit}
 	if fault := e.parse(cur, kindClose, 0); fault != nil {
 		return nil, fault
+	}
+	if c.made += e.size; c.made > maxMadeBytes {
+		c.stopped = true
+		return nil, faultAt(open.pos, "split the product", "more than %d bytes in all commands and definitions", maxMadeBytes).of(RuleLimit)
 	}
 	if e.size == 0 {
 		return nil, faultAt(open.pos, "leave the brackets out, or write data", "empty command data")
@@ -160,66 +164,6 @@ func (p Purpose) unknown() bool {
 		return false
 	}
 	return true
-}
-
-// store reads ".STORE MODE=dgi <content> (status)" and cuts it into STORE DATA blocks.
-func (c *compiler) store(cur *cursor, st Step) *Fault {
-	const hint = "write .STORE MODE=dgi <content> (status)"
-	cur.take()
-	key, mode, fault := setting(cur, hint)
-	if fault != nil {
-		return fault
-	}
-	if key.text != "MODE" || mode.text != "dgi" {
-		return faultAt(key.pos, hint, "%s=%s", key.text, mode.text)
-	}
-	open, fault := cur.expect(kindOpen, hint)
-	if fault != nil {
-		return fault
-	}
-	body, fault := c.content(cur, open, MaxStoreBytes)
-	if fault != nil {
-		return fault
-	}
-	if fault := status(cur, &st); fault != nil {
-		return fault
-	}
-	if t := cur.peek(); t.kind != kindEnd {
-		return faultAt(t.pos, hint, "unexpected %s after the command", t)
-	}
-	for _, block := range c.blocks(st, body) {
-		c.add(block)
-	}
-	return nil
-}
-
-// Parameters of STORE DATA with data groupings (GlobalPlatform Card Specification 2.3.1 §11.11.2).
-const (
-	storeMoreDGI = 0x08
-	storeLastDGI = 0x88
-)
-
-// blocks numbers the blocks from 00 and marks the last. The second is labelled "label/2".
-func (c *compiler) blocks(st Step, body []Segment) []Step {
-	limit := apdu.MaxDataBytes
-	if st.Secure {
-		limit = c.out.MaxData()
-	}
-	var all []Step
-	for n := 0; len(body) > 0; n++ {
-		block := st
-		if n > 0 {
-			block.Label = fmt.Sprintf("%s/%d", st.Label, n+1)
-		}
-		block.Body, body = cut(body, limit)
-		block.Le = apdu.MaxLe
-		block.Header = [4]byte{0x80, insStoreData, storeMoreDGI, byte(n)}
-		if len(body) == 0 {
-			block.Header[2] = storeLastDGI
-		}
-		all = append(all, block)
-	}
-	return all
 }
 
 // cut splits segments after limit bytes, dividing a literal or a variable where it must.

@@ -2,28 +2,43 @@ package script
 
 import (
 	"fmt"
+	"io/fs"
+	"maps"
 	"regexp"
 	"strconv"
 	"strings"
 )
 
-// Compile reads a script against a product's catalogue. Its error is Faults: everything wrong with the text, or, when
-// the text reads well, everything that breaks a rule.
+// Compile reads a script that stands by itself: it may include nothing. Its error is Faults: everything wrong with the
+// text, or, when the text reads well, everything that breaks a rule.
 func Compile(src []byte, vars Catalogue) (*Script, error) {
-	c := &compiler{vars: vars, out: &Script{}, counts: map[string]int{}}
+	c := newCompiler(nil, vars)
+	return c.compile(func() { c.text("", src) })
+}
+
+// CompileFile reads a script of a folder, with all that it includes from there. Errors are those of Compile, or say that
+// the script itself cannot be read.
+func CompileFile(folder fs.FS, name string, vars Catalogue) (*Script, error) {
+	src, err := fs.ReadFile(folder, name)
+	if err != nil {
+		return nil, fmt.Errorf("reading script %q: %w", name, err)
+	}
+	c := newCompiler(folder, vars)
+	c.stack = []string{name}
+	return c.compile(func() { c.text("", src) })
+}
+
+func newCompiler(folder fs.FS, vars Catalogue) *compiler {
+	c := &compiler{folder: folder, vars: maps.Clone(vars), out: &Script{}, counts: map[string]int{}, defined: map[string][]Segment{}, declared: map[string]*declaration{}}
+	if c.vars == nil {
+		c.vars = Catalogue{}
+	}
+	return c
+}
+
+func (c *compiler) compile(read func()) (*Script, error) {
 	c.checkCatalogue()
-	if len(src) > MaxSourceBytes {
-		c.report(faultAt(Pos{1, 1}, "split the product", "source of %d bytes, limit %d", len(src), MaxSourceBytes))
-		return nil, c.faults
-	}
-	for _, l := range scan(string(src), c.report) {
-		if fault := c.line(&cursor{line: l}); fault != nil {
-			c.report(fault)
-		}
-		if c.stopped {
-			break
-		}
-	}
+	read()
 	c.endSection()
 	c.endAct()
 	if len(c.faults) == 0 {
@@ -32,16 +47,25 @@ func Compile(src []byte, vars Catalogue) (*Script, error) {
 	if len(c.faults) > 0 {
 		return nil, c.faults.sorted()
 	}
-	c.out.number()
+	c.out.prepare()
 	if n := len(c.out.Encode()); n > MaxEncodedBytes {
-		return nil, Faults{{Pos: Pos{1, 1}, What: fmt.Sprintf("compiled to %d bytes, limit %d", n, MaxEncodedBytes), Hint: "split the product"}}
+		return nil, Faults{*faultAt(top(), "split the product", "compiled to %d bytes, limit %d", n, MaxEncodedBytes).of(RuleLimit)}
 	}
 	return c.out, nil
 }
 
 // compiler is the state between two lines: where the next command goes.
 type compiler struct {
-	vars    Catalogue
+	folder   fs.FS // nil: nothing can be included
+	stack    []string
+	read     int // bytes
+	made     int // bytes that commands and definitions came to
+	included int
+
+	vars     Catalogue
+	defined  map[string][]Segment // by .DEFINE
+	declared map[string]*declaration
+
 	faults  Faults
 	out     *Script
 	phase   Phase
@@ -57,16 +81,15 @@ func (c *compiler) report(f *Fault) { c.faults = append(c.faults, *f) }
 
 func (c *compiler) checkCatalogue() {
 	for name, v := range c.vars {
-		if !variableName.MatchString(name) || len(name) > MaxNameChars || v.Len < 1 || v.Len > MaxVarBytes {
-			c.report(faultAt(Pos{1, 1}, fmt.Sprintf("names are upper case, lengths 1 to %d", MaxVarBytes),
-				"the catalogue's variable %q of %d bytes", name, v.Len))
+		if !v.valid(name) {
+			c.report(faultAt(top(), varHint, "the catalogue's variable %q of %d bytes", name, v.Len))
 		}
 	}
 }
 
 func (c *compiler) line(cur *cursor) *Fault {
 	first := cur.peek()
-	if first.kind == kindWord && strings.HasPrefix(first.text, ".") && first.text != directiveStore {
+	if first.kind == kindWord && strings.HasPrefix(first.text, ".") && !commandDirective(first.text) {
 		cur.take()
 		if fault := c.directive(first, cur); fault != nil {
 			return fault
@@ -80,18 +103,33 @@ func (c *compiler) line(cur *cursor) *Fault {
 }
 
 const (
-	directiveStore = ".STORE"
-	directives     = ".SCRIPT .CHANNEL .PHASE .SECTION .ACT .PLAIN .SECURE .STORE"
+	directiveStore   = ".STORE"
+	directiveLoad    = ".LOAD"
+	directivePower   = ".POWER"
+	directiveInclude = ".INCLUDE"
+
+	directives = ".SCRIPT .INCLUDE .DEFINE .VAR .CHANNEL .PHASE .SECTION .ACT .PLAIN .SECURE .STORE .LOAD .POWER"
 )
 
+// commandDirective says that a directive stands for commands, and may have a label.
+func commandDirective(text string) bool {
+	return text == directiveStore || text == directiveLoad || text == directivePower
+}
+
 func (c *compiler) directive(t token, cur *cursor) *Fault {
-	if c.out.Name == "" && t.text != ".SCRIPT" {
+	if c.out.Name == "" && t.text != ".SCRIPT" && t.text != directiveInclude {
 		c.stopped = true
 		return faultAt(t.pos, "begin with .SCRIPT name version", "%s before .SCRIPT", t.text)
 	}
 	switch t.text {
 	case ".SCRIPT":
 		return c.frame(c.scriptLine(t, cur))
+	case directiveInclude:
+		return c.includeLine(t, cur)
+	case ".DEFINE":
+		return c.defineLine(cur)
+	case ".VAR":
+		return c.varLine(cur)
 	case ".CHANNEL":
 		return c.frame(c.channelLine(t, cur))
 	case ".PHASE":
@@ -100,7 +138,7 @@ func (c *compiler) directive(t token, cur *cursor) *Fault {
 		return c.sectionLine(t, cur)
 	case ".ACT":
 		if c.phase.order() < PhaseWrite.order() {
-			return faultAt(t.pos, "acts begin in the phases write, verify and close", ".ACT in phase %q", c.phase)
+			return faultAt(t.pos, "acts begin in the phases write, verify and close", ".ACT in phase %q", c.phase).of(RulePhase)
 		}
 		c.endSection()
 		c.endAct()
@@ -108,7 +146,7 @@ func (c *compiler) directive(t token, cur *cursor) *Fault {
 		return nil
 	case ".PLAIN", ".SECURE":
 		if c.phase.order() < PhaseOpen.order() {
-			return faultAt(t.pos, "the channel opens before the phase open", "%s in phase %q", t.text, c.phase)
+			return faultAt(t.pos, "the channel opens before the phase open", "%s in phase %q", t.text, c.phase).of(RulePhase)
 		}
 		c.secure = t.text == ".SECURE"
 		return nil
@@ -142,34 +180,6 @@ func (c *compiler) scriptLine(t token, cur *cursor) *Fault {
 	return nil
 }
 
-func (c *compiler) channelLine(t token, cur *cursor) *Fault {
-	const hint = "write .CHANNEL SCP03 LEVEL=33, and MODE=S16 for 16-byte MACs"
-	if c.out.Level != 0 || c.phase != "" {
-		return faultAt(t.pos, "one .CHANNEL, before the first .PHASE", "misplaced .CHANNEL")
-	}
-	if protocol, fault := cur.expect(kindWord, hint); fault != nil || protocol.text != "SCP03" {
-		return faultAt(protocol.pos, hint, "channel %s", protocol)
-	}
-	for {
-		key, value, fault := setting(cur, hint)
-		if fault != nil {
-			return fault
-		}
-		switch level, err := strconv.ParseUint(value.text, 16, 8); {
-		case key.kind == kindEnd && c.out.Level == 0:
-			return faultAt(key.pos, hint, "no LEVEL")
-		case key.kind == kindEnd:
-			return nil
-		case key.text == "LEVEL" && err == nil && validLevel(byte(level)):
-			c.out.Level = byte(level)
-		case key.text == "MODE" && (value.text == "S8" || value.text == "S16"):
-			c.out.S16 = value.text == "S16"
-		default:
-			return faultAt(key.pos, hint, "%s=%s", key.text, value.text)
-		}
-	}
-}
-
 // setting reads one KEY=word; at the end of the line, key is the end.
 func setting(cur *cursor, hint string) (key, value token, fault *Fault) {
 	if key = cur.peek(); key.kind == kindEnd {
@@ -195,10 +205,10 @@ func (c *compiler) phaseLine(t token, cur *cursor) *Fault {
 	switch before := c.phase; {
 	case next.order() < 0:
 		return faultAt(name.pos, hint, "unknown phase %q", name.text)
-	case c.out.Level == 0:
+	case len(c.out.Channels) == 0:
 		return faultAt(t.pos, "write .CHANNEL SCP03 LEVEL=33 first", ".PHASE before .CHANNEL")
 	case next.order() <= before.order(), before.order() < 2 && next.order() != before.order()+1:
-		return faultAt(name.pos, hint, "phase %q after %s", next, before.orNothing())
+		return faultAt(name.pos, hint, "phase %q after %s", next, before.orNothing()).of(RulePhase)
 	}
 	c.endSection()
 	if next == PhaseWrite {
@@ -224,7 +234,7 @@ const sectionHint = "write .SECTION name REDO=safe|delete-first|never [WHEN=name
 
 func (c *compiler) sectionLine(t token, cur *cursor) *Fault {
 	if c.phase != PhaseWrite && c.phase != PhaseOpen {
-		return faultAt(t.pos, "sections belong to the phase write, and one to the end of the phase open", ".SECTION in phase %q", c.phase)
+		return faultAt(t.pos, "sections belong to the phase write, and one to the end of the phase open", ".SECTION in phase %q", c.phase).of(RulePhase)
 	}
 	name, fault := cur.expect(kindWord, sectionHint)
 	if fault != nil {
@@ -238,7 +248,7 @@ func (c *compiler) sectionLine(t token, cur *cursor) *Fault {
 		}
 	}
 	if c.section.Redo == RedoAlways {
-		return faultAt(t.pos, sectionHint, "section %q without REDO", name.text)
+		return faultAt(t.pos, sectionHint, "section %q without REDO", name.text).of(RuleRedo)
 	}
 	return nil
 }
@@ -304,7 +314,7 @@ func (c *compiler) condition(cur *cursor) (Condition, *Fault) {
 
 // pattern reads the rest of […].
 func (c *compiler) pattern(cur *cursor) (Pattern, *Fault) {
-	e := &expression{vars: c.vars, report: c.report, wildcard: true, limit: MaxPatternBytes}
+	e := &expression{c: c, wildcard: true, limit: MaxPatternBytes}
 	fault := e.parse(cur, kindRight, 0)
 	return e.segments, fault
 }
@@ -319,13 +329,22 @@ func (c *compiler) endSection() {
 
 // endAct moves the act in work to the script. The open phase is act 0 even when it reads nothing.
 func (c *compiler) endAct() {
-	if len(c.act) == 0 && c.phase.order() >= PhaseWrite.order() {
-		c.report(faultAt(c.began, "write its commands or remove it", "an act without commands"))
+	if len(c.act) == 0 && c.phase.order() >= PhaseWrite.order() && !c.stopped {
+		c.report(faultAt(c.began, "write its commands or remove it", "an act without commands").of(RuleLimit))
 	}
 	if c.phase.order() >= PhaseOpen.order() {
 		c.out.Acts = append(c.out.Acts, c.act)
 	}
 	c.act = nil
+}
+
+// beginAct begins another act, unless the one in work is still empty.
+func (c *compiler) beginAct(pos Pos) {
+	if len(c.act) > 0 || c.section.Name != "" || len(c.section.Steps) > 0 {
+		c.endSection()
+		c.endAct()
+		c.began, c.section = pos, Section{Phase: c.phase, pos: pos}
+	}
 }
 
 // labelForm is a written label, a section name, a condition name or a script name.

@@ -58,7 +58,13 @@ func readingFaults() []faultCase {
 		{1, `.PHASE identify`, `1:1: .PHASE before .SCRIPT`},
 		{1, `.SCRIPT t 0`, `1:11: version "0"`},
 		{1, `.SCRIPT t 1 2`, `1:13: unexpected "2" after .SCRIPT`},
-		{2, `.CHANNEL SCP02 LEVEL=33`, `2:10: channel "SCP02"`},
+		{2, `.CHANNEL SCP01 LEVEL=33`, `2:10: channel "SCP01"`},
+		{2, `.CHANNEL SCP02 LEVEL=33`, `2:1: SCP02 at level 33`},
+		{2, `.CHANNEL SCP02 LEVEL=03 MODE=S16`, `2:1: SCP02 at level 03`},
+		{2, `.CHANNEL SCP03 LEVEL=33 KVN=80`, `2:25: KVN=80`},
+		{2, `.CHANNEL SCP03 LEVEL=33 KVN=3`, `2:25: KVN=3`},
+		{6, `.CHANNEL SCP03 LEVEL=33`, `6:1: misplaced .CHANNEL`},
+		{11, ".CHANNEL SCP03 LEVEL=33\n.CHANNEL SCP03 LEVEL=33\n.PHASE verify", `12:1: a second .CHANNEL in one act`},
 		{2, `.CHANNEL SCP03 LEVEL=31`, `2:16: LEVEL=31`},
 		{2, `.CHANNEL SCP03 MODE=S16`, `2:21: no LEVEL`},
 		{2, `; no channel`, `3:1: .PHASE before .CHANNEL`},
@@ -97,8 +103,25 @@ func readingFaults() []faultCase {
 		{9, `80E62000 <` + strings.Repeat("<", 9) + strings.Repeat(">", 9) + `> 00 (9000)`, `9:19: groups nested more than 8 deep`},
 		{9, `80E62000 <00> 00 (9000) é`, `9:25: unexpected character`},
 		{9, `Label: 80E62000 <00> 00 (9000)`, `9:1: label "Label"`},
-		{10, `.STORE MODE=ber <00> (9000)`, `10:8: MODE=ber`},
-		{10, `.STORE <00> (9000)`, `10:8: "<" where word was expected`},
+		{10, `.STORE MODE=tlv <00> (9000)`, `10:8: MODE=tlv`},
+		{10, `.STORE <00> (9000)`, `10:8: no MODE`},
+		{10, `.STORE MODE=dgi BLOCK=0 <00> (9000)`, `10:17: BLOCK=0`},
+		{10, `.STORE MODE=ber BLOCK=1 <00*256 00> (9000)`, `10:25: 257 blocks, limit 256`},
+		{10, `.LOAD MODE=dgi <00> (9000)`, `10:7: MODE=dgi`},
+		{10, `.LOAD <@app.bin> (9000)`, `10:8: there is no folder to read "app.bin" from`},
+		{10, `.INCLUDE a.inc`, `10:10: there is no folder to read "a.inc" from`},
+		{10, `.INCLUDE -a`, `10:10: "-a" is no file name`},
+		{10, `80E28800 <@> 00 (9000)`, `10:11: unexpected character '@'`},
+		{10, `.POWER 00`, `10:8: unexpected "00" after .POWER`},
+		{10, `.DEFINE PUB <00>`, `10:9: "PUB" is a variable`},
+		{10, ".DEFINE NEW <00>\n.DEFINE NEW <00>", `11:9: second "NEW"`},
+		{10, `.DEFINE new <00>`, `10:9: name "new"`},
+		{10, `.DEFINE NEW 00`, `10:13: "00" where < was expected`},
+		{10, `.VAR PUB 3`, `10:6: "PUB" is another variable of the product: 2 bytes`},
+		{10, `.VAR NEW 0`, `10:6: variable "NEW" of "0" bytes`},
+		{10, `.VAR NEW 1 PUBLIC`, `10:12: "PUBLIC" behind the length`},
+		{10, `80E28800 <{p.a[0+0]}> 00 (9000)`, `10:11: "p.a[0+0]" is outside any answer`},
+		{10, `80E28800 <{p.a[250+7]}> 00 (9000)`, `10:11: "p.a[250+7]" is outside any answer`},
 		{10, `.STORE MODE=dgi <00> (9000) => probe`, `10:29: unexpected "=>"`},
 		{9, "80E62000 <\\\n0000 {dek:NOBODY}> 00 (9000)", `10:6: unknown variable "NOBODY"`},
 		{13, `80E29100 <5C <42>> 00 [42] (9000) \`, `13:28: the file ends in a continuation`},
@@ -151,13 +174,20 @@ func ruleFaults() []faultCase {
 		{8, `.SECTION one REDO=never`, `8:1: section "one" is never redone and cannot be found done`},
 		{8, `.SECTION one REDO=delete-first`, `8:1: section "one" does not delete first`},
 		{8, `.SECTION two REDO=safe` + "\n" + `.SECTION one REDO=safe`, `8:1: section "two" has no commands`},
-		{9, `; no target`, `10:1: 80E28800 before this section chose its security domain`},
+		{9, `; no target`, `10:1: 80E28800 before this section chose its target`},
 		{9, `80E62000 <0000 <{dek:KEY}{LONG}> 000000> 00 (9000)`, `9:1: command data of 264 bytes, limit 239 here`},
 		{9, `84E62000 <0000 <{AID}> 000000> 00 (9000)`, `9:1: class 84 inside the channel`},
 		{10, `00A40400 <{AID}> 00 (9000)`, `10:1: 00A40400 inside the channel ends the channel`},
 		{10, ".PLAIN\n80D80081 <{dek:KEY}> 00 (9000)\n.SECURE", `11:11: {dek:KEY} outside the channel`},
 		{10, ".PLAIN\n80D80081 <{secret:KEY}> 00 (9000)\n.SECURE", `11:11: {secret:KEY} outside the channel`},
 		{10, ".PLAIN\nsel: 00A40400 <{AID}> 00 (9000)\n.SECURE", `14:1: secure command after "sel" ended the channel`},
+		{10, `80E28800 <{p.b[0+1]}> 00 (9000)`, `10:11: {p.b[0+1]} names an unknown label "p.b"`},
+		{6, "p.a: 80E29100 <5C <E0>> 00 (9000) => probe\n80CA00E0 <{p.a[0+1]}> 00 (9000)", `7:11: {p.a[0+1]} names "p.a", which is not answered yet`},
+		{10, ".PLAIN\n80CA00E0 <{p.a[0+1]}> 00 (9000)\n.SECURE", `11:11: {p.a[0+1]} outside the channel`},
+		{10, ".POWER", `12:1: secure command after "one#2" ended the channel`},
+		{6, "p.a: 80E29100 <5C <E0>> 00 (9000) => probe\n.POWER", `7:1: the power is cycled in phase "open"`},
+		{14, ".POWER [{PUB}]", `14:1: a variable in an answer to reset`},
+		{10, `.LOAD <00> (9000)`, `10:1: 80E88000 before this section chose its target`},
 		{10, ".PLAIN\n80CA0000 00 (9000) => ecka\n.SECURE", `11:1: purpose "ecka" outside the channel`},
 		{10, `p.a: 80CA0000 00 (9000)`, `10:1: second label "p.a"`},
 		{10, "80CA0000 00 (9000) => auts\n80CA0000 00 (9000) => auts", `11:1: second "auts"`},
@@ -214,16 +244,19 @@ func TestLevels(t *testing.T) {
 		channel      string
 		data, answer int
 	}{
-		{"LEVEL=33", 239, 239},
-		{"LEVEL=33 MODE=S16", 223, 239},
-		{"LEVEL=13", 239, 248},
-		{"LEVEL=11", 247, 248},
-		{"LEVEL=01", 247, 256},
-		{"LEVEL=03 MODE=S16", 223, 256},
+		{"SCP03 LEVEL=33", 239, 239},
+		{"SCP03 LEVEL=33 MODE=S16", 223, 239},
+		{"SCP03 LEVEL=13", 239, 248},
+		{"SCP03 LEVEL=11", 247, 248},
+		{"SCP03 LEVEL=11 MODE=S16", 239, 240},
+		{"SCP03 LEVEL=01 KVN=30", 247, 256},
+		{"SCP03 LEVEL=03 MODE=S16", 223, 256},
+		{"SCP02 LEVEL=01", 247, 256},
+		{"SCP02 LEVEL=13 KVN=FF", 239, 248},
 	} {
-		s := mustCompile(t, with(2, ".CHANNEL SCP03 "+c.channel), smallCatalogue())
-		if s.MaxData() != c.data || s.MaxAnswer() != c.answer {
-			t.Errorf("%s: data %d, answer %d; want %d, %d", c.channel, s.MaxData(), s.MaxAnswer(), c.data, c.answer)
+		s := mustCompile(t, with(2, ".CHANNEL "+c.channel), smallCatalogue())
+		if ch := s.Channel(0); ch.MaxData() != c.data || ch.MaxAnswer() != c.answer {
+			t.Errorf("%s: data %d, answer %d; want %d, %d", c.channel, ch.MaxData(), ch.MaxAnswer(), c.data, c.answer)
 		}
 	}
 	raw := strings.Replace(small, "<01>>> 00", "{secret:KEY}>> 00", 1)
@@ -281,8 +314,15 @@ func FuzzCompile(f *testing.F) {
 		f.Add(with(c.line, c.text))
 	}
 	f.Add(with(8, `.SECTION a REDO=safe WHEN=b DONE=p.a[0X*3 {PUB}] & p.a[<>] | p.a[{kcv:KEY}]`))
+	f.Add(everything())
+	f.Add(with(9, ".INCLUDE a.inc\n.INCLUDE t.script"))
+	f.Add(with(10, ".DEFINE A <@b.hex>\n80E28800 <{A} @c.cap @b.hex @b.hex[1+1] @b.hex[0+]> 00 (9000)"))
 	f.Fuzz(func(t *testing.T, src string) {
-		s, err := Compile([]byte(src), smallCatalogue())
+		folder := folderWith(src, "a.inc", ".INCLUDE b.hex\n.PLAIN", "b.hex", "00 01", "c.cap", "PK")
+		s, err := CompileFile(folder, "t.script", smallCatalogue())
+		if judged, found, lintErr := Lint(folder, "t.script", smallCatalogue()); lintErr != nil || (judged != nil) != (err == nil) || judged == nil && len(found) == 0 {
+			t.Fatalf("judged otherwise than compiled: %v, %v, %v", judged, found, lintErr)
+		}
 		if err != nil {
 			var faults Faults
 			if !errors.As(err, &faults) {

@@ -7,13 +7,14 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/persoline/persoline/perso/apdu"
 )
 
 // expression builds the content between brackets: hex words, variables and groups become segments with every length
 // octet already written, because every variable has a constant length.
 type expression struct {
-	vars     Catalogue
-	report   func(*Fault)
+	c        *compiler
 	wildcard bool // X nibbles are allowed: this is a pattern
 	limit    int  // bytes
 	segments []Segment
@@ -28,14 +29,13 @@ func (e *expression) parse(c *cursor, closing kind, depth int) *Fault {
 		var fault *Fault
 		switch t.kind {
 		case closing:
-			if e.size > e.limit {
-				return faultAt(opened, "cut it into several commands", "%d bytes where %d are possible", e.size, e.limit)
-			}
 			return nil
 		case kindWord:
 			fault = e.word(t)
 		case kindVariable:
 			fault = e.variable(t)
+		case kindFile:
+			fault = e.file(t)
 		case kindOpen, kindOpenDGI:
 			fault = e.group(c, t, depth+1)
 		default:
@@ -43,6 +43,9 @@ func (e *expression) parse(c *cursor, closing kind, depth int) *Fault {
 		}
 		if fault != nil {
 			return fault
+		}
+		if e.size > e.limit { // at once: names and files stand for much, and may stand often
+			return faultAt(opened, "cut it into several commands", "more than the %d bytes that are possible", e.limit).of(RuleLimit)
 		}
 	}
 }
@@ -52,7 +55,7 @@ func (e *expression) group(c *cursor, open token, depth int) *Fault {
 	if depth > MaxGroupDepth {
 		return faultAt(open.pos, "write the outer lengths as hex", "groups nested more than %d deep", MaxGroupDepth)
 	}
-	inner := &expression{vars: e.vars, report: e.report, wildcard: e.wildcard, limit: e.limit}
+	inner := &expression{c: e.c, wildcard: e.wildcard, limit: e.limit}
 	if fault := inner.parse(c, kindClose, depth); fault != nil {
 		return fault
 	}
@@ -101,6 +104,7 @@ func (e *expression) word(t token) *Fault {
 }
 
 var (
+	answerForm   = regexp.MustCompile(`^([a-z][a-z0-9.-]*)\[([0-9]{1,3})\+([0-9]{1,3})\]$`)
 	variableForm = regexp.MustCompile(`^(?:([a-z]+):)?([A-Z][A-Z0-9]*(?:\.[A-Z0-9]+)*)$`)
 	variableName = regexp.MustCompile(`^[A-Z][A-Z0-9]*(\.[A-Z0-9]+)*$`)
 )
@@ -108,23 +112,31 @@ var (
 // variable resolves a reference. A wrong one is reported but does not end the line, so that all are seen; a byte stands
 // in for it.
 func (e *expression) variable(t token) *Fault {
+	if m := answerForm.FindStringSubmatch(t.text); m != nil {
+		return e.answer(t, m)
+	}
 	m := variableForm.FindStringSubmatch(t.text)
 	if m == nil {
-		return faultAt(t.pos, "write {NAME}, {dek:NAME}, {kcv:NAME} or {secret:NAME}", "%q is no variable", t.text)
+		return faultAt(t.pos, "write {NAME}, {dek:NAME}, {kcv:NAME}, {secret:NAME} or {label[4+3]}", "%q is no variable", t.text)
+	}
+	e.c.used(m[2])
+	if segments, found := e.c.defined[m[2]]; found && m[1] == "" {
+		e.insert(segments, t.pos)
+		return nil
 	}
 	form := Form(m[1])
 	if form == "" {
 		form = Public
 	}
-	v, known := e.vars[m[2]]
+	v, known := e.c.vars[m[2]]
 	if !known {
-		e.report(faultAt(t.pos, "declare it in the product's catalogue, or correct the name", "unknown variable %q", m[2]))
+		e.c.report(faultAt(t.pos, "declare it with .VAR or .DEFINE, or correct the name", "unknown variable %q", m[2]))
 		e.literal([]byte{0}, nil, t.pos)
 		return nil
 	}
 	length, fault := v.in(form, t.pos)
 	if fault != nil {
-		e.report(fault)
+		e.c.report(fault)
 		e.literal([]byte{0}, nil, t.pos)
 		return nil
 	}
@@ -134,12 +146,46 @@ func (e *expression) variable(t token) *Fault {
 	return nil
 }
 
+// answer resolves {label[from+count]}. That the label is a probe of an earlier act is a rule of the whole script.
+func (e *expression) answer(t token, m []string) *Fault {
+	at, err := strconv.Atoi(m[2])
+	count, err2 := strconv.Atoi(m[3])
+	if err != nil || err2 != nil || count < 1 || at+count > apdu.MaxLe {
+		return faultAt(t.pos, fmt.Sprintf("bytes count from 0, and an answer has at most %d", apdu.MaxLe), "%q is outside any answer", t.text)
+	}
+	ref := &Ref{Name: m[1], Form: Answer, At: at, Size: count, To: count}
+	e.segments = append(e.segments, Segment{Var: ref, pos: t.pos})
+	e.size += count
+	return nil
+}
+
+// insert appends what .DEFINE kept, as if it stood here.
+func (e *expression) insert(segments []Segment, pos Pos) {
+	for _, s := range segments {
+		if s.Var == nil {
+			e.literal(bytes.Clone(s.Bytes), nil, pos)
+			continue
+		}
+		ref := *s.Var
+		e.segments, e.size = append(e.segments, Segment{Var: &ref, pos: pos}), e.size+s.size()
+	}
+}
+
+// file appends what a file of the script's folder holds.
+func (e *expression) file(t token) *Fault {
+	content, fault := e.c.content(t.text, t.pos, e.limit)
+	if fault == nil {
+		e.literal(content, nil, t.pos)
+	}
+	return fault
+}
+
 // in is the length of the variable in this form, if it may take it.
 func (v Var) in(form Form, pos Pos) (length int, fault *Fault) {
 	switch form {
 	case Public:
 		if v.Secret {
-			return 0, faultAt(pos, "write {dek:…}, {kcv:…} or {secret:…}", "a secret variable used in the open")
+			return 0, faultAt(pos, "write {dek:…}, {kcv:…} or {secret:…}", "a secret variable used in the open").of(RuleSecret)
 		}
 		return v.Len, nil
 	case DEK, KCV, Secret:

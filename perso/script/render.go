@@ -9,7 +9,8 @@ import (
 )
 
 // Binder gives values: it appends variable name in form to dst. It is called only for what is needed, so a binder may
-// derive a card's secrets at the first call that wants one. It must append exactly the bytes the catalogue declared.
+// derive a card's secrets at the first call that wants one. It must append exactly the bytes the catalogue declared; of
+// an Answer, all that the probe of that label was answered.
 type Binder interface {
 	Bind(dst []byte, form Form, name string) ([]byte, error)
 }
@@ -24,10 +25,15 @@ type Command struct {
 // ErrVariable says that a Binder gave something else than what the catalogue declared.
 var ErrVariable = errors.New("variable does not have its declared length")
 
+// ErrShortAnswer says that a probe was answered with fewer bytes than the script takes out of it, or was not sent.
+var ErrShortAnswer = errors.New("the answer is shorter than what is taken out of it")
+
 // ErrAct says that the script has no such act, or that skip does not fit it.
 var ErrAct = errors.New("no such act")
 
-// Render fills act for one card. skip is what Skip returned for this act. The caller must Wipe the commands.
+// Render fills act for one card. skip is what Skip returned for this act. It copies the images of the sections that are
+// played and puts the card's values into their places; a variable is bound once, however often it is sent. The caller
+// must Wipe the commands.
 func (s *Script) Render(act int, skip []bool, b Binder) ([]Command, error) {
 	if act < 0 || act >= len(s.Acts) || len(skip) != len(s.Acts[act]) {
 		return nil, fmt.Errorf("rendering act %d with %d decisions: %w", act, len(skip), ErrAct)
@@ -35,19 +41,22 @@ func (s *Script) Render(act int, skip []bool, b Binder) ([]Command, error) {
 	steps, bytes := s.Acts[act].need(skip)
 	commands := make([]Command, 0, steps)
 	arena := make([]byte, 0, bytes)
+	bound := newBinding(s.uses[act], b)
+	defer bound.wipe()
 	for i := range s.Acts[act] {
 		if skip[i] {
 			continue
 		}
-		for j := range s.Acts[act][i].Steps {
-			st := &s.Acts[act][i].Steps[j]
-			start := len(arena)
-			var err error
-			if arena, err = st.fill(arena, b); err != nil {
-				clear(arena[:cap(arena)])
-				return nil, fmt.Errorf("rendering step %q: %w", st.Label, err)
-			}
-			commands = append(commands, st.with(arena[start:len(arena):len(arena)]))
+		sec := &s.Acts[act][i]
+		start := len(arena)
+		arena = append(arena, sec.image.data...)
+		if err := sec.fill(arena[start:], bound); err != nil {
+			clear(arena)
+			return nil, err
+		}
+		for j := range sec.Steps {
+			end := sec.image.ends[j]
+			commands = append(commands, sec.Steps[j].with(arena[start+sec.image.start(j):start+end:start+end]))
 		}
 	}
 	return commands, nil
@@ -74,59 +83,43 @@ func (s *Script) IdentifyWindow() Window {
 	return w
 }
 
-// need counts the commands and the bytes of their data, with room for the longest variable that is cut: secrets must
-// not be left behind in memory that append gave up.
+// need counts the commands and the bytes of their data.
 func (act Act) need(skip []bool) (steps, bytes int) {
-	spare := 0
 	for i := range act {
-		if skip[i] {
-			continue
-		}
-		steps += len(act[i].Steps)
-		for j := range act[i].Steps {
-			body := act[i].Steps[j].Body
-			bytes += size(body)
-			for k := range body {
-				if v := body[k].Var; v != nil {
-					spare = max(spare, v.Size-body[k].size())
-				}
-			}
+		if !skip[i] {
+			steps += len(act[i].Steps)
+			bytes += len(act[i].image.data)
 		}
 	}
-	return steps, bytes + spare
+	return steps, bytes
 }
 
-func (st *Step) fill(dst []byte, b Binder) ([]byte, error) {
-	for i := range st.Body {
-		g := &st.Body[i]
-		if g.Var == nil {
-			dst = append(dst, g.Bytes...)
-			continue
-		}
-		start := len(dst)
-		var err error
-		if dst, err = g.Var.bind(dst, b); err != nil {
-			return dst, err
-		}
-		whole := dst[start:]
-		n := copy(whole, whole[g.Var.From:g.Var.To])
-		clear(whole[n:])
-		dst = dst[:start+n]
-	}
-	return dst, nil
-}
-
-// bind appends the whole variable.
+// bind appends the whole variable. dst must have room for it.
 func (v *Ref) bind(dst []byte, b Binder) ([]byte, error) {
 	out, err := b.Bind(dst, v.Form, v.Name)
 	if err != nil {
 		return dst, fmt.Errorf("binding %s: %w", v, err)
 	}
-	if len(out) != len(dst)+v.Size {
-		clear(out[min(len(dst), len(out)):])
-		return dst, fmt.Errorf("binding %s: %d bytes, not %d: %w", v, len(out)-len(dst), v.Size, ErrVariable)
+	start := len(dst)
+	switch got := len(out) - start; {
+	case v.Form == Answer && got >= v.At+v.Size && got <= v.room():
+		return out[:start+copy(out[start:], out[start+v.At:start+v.At+v.Size])], nil
+	case v.Form == Answer && got >= 0 && got < v.At+v.Size:
+		return dst, fmt.Errorf("binding %s: %d bytes: %w", v, got, ErrShortAnswer)
+	case v.Form != Answer && got == v.Size:
+		return out, nil
+	default:
+		clear(out[min(start, len(out)):])
+		return dst, fmt.Errorf("binding %s: %d bytes: %w", v, got, ErrVariable)
 	}
-	return out, nil
+}
+
+// room is how many bytes a Binder appends for the variable, or at most appends.
+func (v *Ref) room() int {
+	if v.Form == Answer {
+		return apdu.MaxLe
+	}
+	return v.Size
 }
 
 func (st *Step) with(data []byte) Command {
@@ -201,7 +194,7 @@ func (g *Segment) matches(data []byte, b Binder) (bool, error) {
 	if g.Var == nil {
 		return g.literalMatches(data), nil
 	}
-	value, err := g.Var.bind(make([]byte, 0, g.Var.Size), b)
+	value, err := g.Var.bind(make([]byte, 0, g.Var.room()), b)
 	defer clear(value)
 	return bytes.Equal(value, data), err
 }

@@ -12,6 +12,7 @@ import (
 func (s *Script) faults() Faults {
 	r := &rules{script: s}
 	r.head()
+	r.channels()
 	r.shape()
 	r.phases()
 	s.walk(r.step)
@@ -32,26 +33,15 @@ type rules struct {
 	found  Faults
 }
 
-func (r *rules) bad(pos Pos, hint, format string, args ...any) {
-	r.found = append(r.found, *faultAt(pos, hint, format, args...))
-}
-
-func validLevel(level byte) bool {
-	switch level {
-	case 0x01, 0x03, 0x11, 0x13, 0x33:
-		return true
-	}
-	return false
+func (r *rules) bad(rule Rule, pos Pos, hint, format string, args ...any) {
+	r.found = append(r.found, *faultAt(pos, hint, format, args...).of(rule))
 }
 
 func name(form *regexp.Regexp, s string) bool { return len(s) <= MaxNameChars && form.MatchString(s) }
 
 func (r *rules) head() {
 	if s := r.script; !name(labelForm, s.Name) || s.Version == 0 {
-		r.bad(Pos{1, 1}, "names are a-z, 0-9, dot and hyphen; versions begin at 1", "script %q version %d", s.Name, s.Version)
-	}
-	if !validLevel(r.script.Level) {
-		r.bad(Pos{1, 1}, "the levels are 01, 03, 11, 13 and 33", "security level %02X", r.script.Level)
+		r.bad(RuleName, top(), "names are a-z, 0-9, dot and hyphen; versions begin at 1", "script %q version %d", s.Name, s.Version)
 	}
 }
 
@@ -59,10 +49,10 @@ func (r *rules) head() {
 func (r *rules) shape() {
 	s := r.script
 	if len(s.Acts) > MaxActs {
-		r.bad(s.Acts[MaxActs].pos(), "put sections together", "%d acts, limit %d", len(s.Acts), MaxActs)
+		r.bad(RuleLimit, s.Acts[MaxActs].pos(), "put sections together", "%d acts, limit %d", len(s.Acts), MaxActs)
 	}
 	if len(s.Identify) > MaxSteps {
-		r.bad(s.Identify[MaxSteps].pos, "identify reads a few values", "%d commands in identify, limit %d", len(s.Identify), MaxSteps)
+		r.bad(RuleLimit, s.Identify[MaxSteps].pos, "identify reads a few values", "%d commands in identify, limit %d", len(s.Identify), MaxSteps)
 	}
 	seen := map[string]bool{}
 	for a, act := range s.Acts {
@@ -71,25 +61,25 @@ func (r *rules) shape() {
 			sec := &act[i]
 			steps += len(sec.Steps)
 			if len(sec.Steps) == 0 {
-				r.bad(sec.pos, "write its commands or remove it", "section %q has no commands", sec.Name)
+				r.bad(RuleLimit, sec.pos, "write its commands or remove it", "section %q has no commands", sec.Name)
 			}
 			if sec.Name != "" && seen[sec.Name] {
-				r.bad(sec.pos, "give it a name of its own", "second section %q", sec.Name)
+				r.bad(RuleName, sec.pos, "give it a name of its own", "second section %q", sec.Name)
 			}
 			seen[sec.Name] = true
 		}
 		if len(act) > MaxSections || steps > MaxSteps {
-			r.bad(act.pos(), "begin another .ACT", "act %d has %d sections and %d commands, limits %d and %d", a, len(act), steps, MaxSections, MaxSteps)
+			r.bad(RuleLimit, act.pos(), "begin another .ACT", "act %d has %d sections and %d commands, limits %d and %d", a, len(act), steps, MaxSections, MaxSteps)
 		}
 		if a > 0 && steps == 0 {
-			r.bad(act.pos(), "remove the .ACT", "act %d has no commands", a)
+			r.bad(RuleLimit, act.pos(), "remove the .ACT", "act %d has no commands", a)
 		}
 	}
 }
 
 func (act Act) pos() Pos {
 	if len(act) == 0 {
-		return Pos{1, 1}
+		return top()
 	}
 	return act[0].pos
 }
@@ -98,14 +88,14 @@ func (act Act) pos() Pos {
 func (r *rules) phases() {
 	s := r.script
 	if len(s.Identify) == 0 {
-		r.bad(Pos{1, 1}, "begin with .PHASE identify and read the chip id", "no identify phase")
+		r.bad(RulePhase, top(), "begin with .PHASE identify and read the chip id", "no identify phase")
 	}
 	last, wrote, verified := PhaseOpen, false, false
 	for a, act := range s.Acts {
 		for i := range act {
 			p, pos := act[i].Phase, act[i].pos
 			if p.order() < last.order() || (a == 0) != (p == PhaseOpen) {
-				r.bad(pos, "act 0 is the open phase; write, verify and close follow", "phase %q in act %d", p, a)
+				r.bad(RulePhase, pos, "act 0 is the open phase; write, verify and close follow", "phase %q in act %d", p, a)
 			}
 			last = p
 			wrote = wrote || p == PhaseWrite
@@ -115,65 +105,95 @@ func (r *rules) phases() {
 		}
 	}
 	if !wrote {
-		r.bad(Pos{1, 1}, "write .PHASE write and what the product is", "no write phase")
+		r.bad(RulePhase, top(), "write .PHASE write and what the product is", "no write phase")
 	}
 	if !verified {
-		r.bad(Pos{1, 1}, "add .PHASE verify with at least one secure read and its expected [data]", "no verify phase that checks anything")
+		r.bad(RuleVerify, top(), "add .PHASE verify with at least one secure read and its expected [data]", "no verify phase that checks anything")
 	}
 }
 
 // step checks one command on its own.
 func (r *rules) step(act int, sec *Section, st *Step) {
-	s, phase := r.script, PhaseIdentify
+	phase := PhaseIdentify
 	if sec != nil {
 		phase = sec.Phase
 	}
+	if st.Kind != KindCommand {
+		r.power(st, phase)
+		return
+	}
 	limit, answer := apdu.MaxDataBytes, apdu.MaxLe
-	if st.Secure {
-		limit, answer = s.MaxData(), s.MaxAnswer()
+	if c := r.script.Channel(act); st.Secure && c != nil {
+		limit, answer = c.MaxData(), c.MaxAnswer()
 		r.secureHeader(st)
 	}
 	if st.Secure && phase == PhaseIdentify {
-		r.bad(st.pos, "the channel opens after identify", "a secure command in phase identify")
+		r.bad(RuleSecret, st.pos, "the channel opens after identify", "a secure command in phase identify")
 	}
 	if n := size(st.Body); n > limit {
-		r.bad(st.pos, "cut it, or use .STORE, which cuts by itself", "command data of %d bytes, limit %d here", n, limit)
+		r.bad(RuleLimit, st.pos, "cut it, or use .STORE, which cuts by itself", "command data of %d bytes, limit %d here", n, limit)
 	}
 	if st.Le < apdu.NoLe || st.Le == 0 || st.Le > apdu.MaxLe {
-		r.bad(st.pos, "Le is one byte", "Le of %d", st.Le)
+		r.bad(RuleLimit, st.pos, "Le is one byte", "Le of %d", st.Le)
 	}
 	stamping := phase == PhaseOpen && sec.Name != "" // openSection says what it may do
 	if p := phase; p != PhaseWrite && p != PhaseClose && !stamping && !st.ReadOnly() {
-		r.bad(st.pos, "writing belongs to the phase write", "%X changes the chip in phase %q", st.Header, p)
+		r.bad(RuleReadOnly, st.pos, "writing belongs to the phase write", "%X changes the chip in phase %q", st.Header, p)
 	}
-	r.segments(st, st.Body, phase, false)
+	r.segments(act, st, st.Body, phase, false)
 	if st.Data != nil {
-		r.segments(st, *st.Data, phase, true)
+		r.segments(act, st, *st.Data, phase, true)
 		if n := size(*st.Data); n > answer {
-			r.bad(st.pos, "ask for less at once", "expected data of %d bytes, limit %d here", n, answer)
+			r.bad(RuleLimit, st.pos, "ask for less at once", "expected data of %d bytes, limit %d here", n, answer)
 		}
 		if strings.ContainsAny(st.SW.String(), "|X") {
-			r.bad(st.pos, "another status would evade the check of the data", "expected data with %d kinds of status", 1+strings.Count(st.SW.String(), "|"))
+			r.bad(RuleStatus, st.pos, "another status would evade the check of the data", "expected data with %d kinds of status", 1+strings.Count(st.SW.String(), "|"))
 		}
 	}
 	if st.SW == (apdu.Mask{}) {
-		r.bad(st.pos, "end with the accepted status, for example (9000)", "no status is accepted")
+		r.bad(RuleStatus, st.pos, "end with the accepted status, for example (9000)", "no status is accepted")
 	}
 	r.purpose(st, phase)
+}
+
+// power checks a step that cycles the power: it sends nothing, and stands where the channel and the phase end with it anyway.
+func (r *rules) power(st *Step, phase Phase) {
+	switch {
+	case st.Kind != KindPower || st.Header != [4]byte{} || len(st.Body) > 0 || st.Le != apdu.NoLe || st.Secure || st.SW != apdu.ExactMask(apdu.SWOK) || st.Purpose != PurposeNone:
+		r.bad(RulePower, st.pos, "write .POWER [answer to reset]", "a malformed step %q of kind %q", st.Label, st.Kind)
+	case phase.order() < PhaseWrite.order():
+		r.bad(RulePower, st.pos, "the line has just powered the chip", "the power is cycled in phase %q", phase)
+	case st.Data != nil:
+		for i := range *st.Data {
+			if (*st.Data)[i].Var != nil {
+				r.bad(RulePower, st.pos, "write bytes, and X for any nibble", "a variable in an answer to reset")
+				return
+			}
+			r.wellFormed(&(*st.Data)[i], st.pos, true)
+		}
+	}
+}
+
+// level is that of the channel that is open in an act.
+func (r *rules) level(act int) byte {
+	if c := r.script.Channel(act); c != nil {
+		return c.Level
+	}
+	return 0
 }
 
 func (r *rules) secureHeader(st *Step) {
 	switch cla, ins := st.Header[0], st.Header[1]; {
 	case cla != 0x00 && cla != 0x80:
-		r.bad(st.pos, "write the plain class 00 or 80, without the secure messaging bit", "class %02X inside the channel", cla)
+		r.bad(RuleClass, st.pos, "write the plain class 00 or 80, without the secure messaging bit", "class %02X inside the channel", cla)
 	case ins == insSelect || ins == insInitUpdate:
-		r.bad(st.pos, "put .PLAIN before it, and nothing secure after it", "%X inside the channel ends the channel", st.Header)
+		r.bad(RuleClass, st.pos, "put .PLAIN before it, and nothing secure after it", "%X inside the channel ends the channel", st.Header)
 	}
 }
 
 // segments checks literals and variables. What a variable may do is the heart of the language: no secret is ever sent
 // outside the channel, and none is ever expected back.
-func (r *rules) segments(st *Step, segments []Segment, phase Phase, expected bool) {
+func (r *rules) segments(act int, st *Step, segments []Segment, phase Phase, expected bool) {
 	for i := range segments {
 		g := &segments[i]
 		pos := g.pos
@@ -186,13 +206,15 @@ func (r *rules) segments(st *Step, segments []Segment, phase Phase, expected boo
 		v := g.Var
 		switch {
 		case phase == PhaseIdentify:
-			r.bad(pos, "write the bytes: the line knows no variables", "variable %s in phase identify", v)
+			r.bad(RuleChipID, pos, "write the bytes: the line knows no variables", "variable %s in phase identify", v)
 		case v.Form != Public && !st.Secure:
-			r.bad(pos, "send it inside the channel (.SECURE)", "%s outside the channel", v)
-		case v.Form == Secret && r.script.Level != 0x33:
-			r.bad(pos, "set LEVEL=33, or send it as {dek:…}", "%s at level %02X", v, r.script.Level)
+			r.bad(RuleSecret, pos, "send it inside the channel (.SECURE)", "%s outside the channel", v)
+		case v.Form == Secret && r.level(act) != 0x33:
+			r.bad(RuleSecret, pos, "set LEVEL=33, or send it as {dek:…}", "%s at level %02X", v, r.level(act))
 		case expected && (v.Form == Secret || v.Form == DEK):
-			r.bad(pos, "expect {kcv:…}: a chip gives no secret back", "%s in expected data", v)
+			r.bad(RuleSecret, pos, "expect {kcv:…}: a chip gives no secret back", "%s in expected data", v)
+		case v.Form == Answer:
+			r.probed(act, v.Name, pos, v.String())
 		}
 	}
 }
@@ -201,19 +223,23 @@ func (r *rules) wellFormed(g *Segment, pos Pos, pattern bool) bool {
 	if g.Var == nil {
 		careless := len(g.Care) == 0 || pattern && len(g.Care) == len(g.Bytes)
 		if len(g.Bytes) == 0 || len(g.Bytes) > MaxStoreBytes || !careless {
-			r.bad(pos, "write hex digits", "a literal of %d bytes with a mask of %d", len(g.Bytes), len(g.Care))
+			r.bad(RuleForm, pos, "write hex digits", "a literal of %d bytes with a mask of %d", len(g.Bytes), len(g.Care))
 			return false
 		}
 		for i, care := range g.Care {
 			if g.Bytes[i]&^care != 0 {
-				r.bad(pos, "write 0 where the mask is 0", "a don't-care bit has a value")
+				r.bad(RuleForm, pos, "write 0 where the mask is 0", "a don't-care bit has a value")
 				return false
 			}
 		}
 		return true
 	}
 	v := g.Var
-	ok := name(variableName, v.Name) && len(g.Bytes) == 0 && len(g.Care) == 0 &&
+	named := variableName
+	if v.Form == Answer {
+		named = labelForm
+	}
+	ok := name(named, v.Name) && (v.At == 0 || v.Form == Answer) && len(g.Bytes) == 0 && len(g.Care) == 0 &&
 		v.Size <= MaxVarBytes && 0 <= v.From && v.From < v.To && v.To <= v.Size &&
 		(!pattern || v.From == 0 && v.To == v.Size)
 	switch v.Form {
@@ -222,11 +248,13 @@ func (r *rules) wellFormed(g *Segment, pos Pos, pattern bool) bool {
 		ok = ok && v.Size%aesBlockBytes == 0
 	case KCV:
 		ok = ok && v.Size == kcvBytes
+	case Answer:
+		ok = ok && v.At >= 0 && v.At+v.Size <= apdu.MaxLe
 	default:
 		ok = false
 	}
 	if !ok {
-		r.bad(pos, "write {NAME} or {form:NAME}", "malformed variable %q", v)
+		r.bad(RuleForm, pos, "write {NAME} or {form:NAME}", "malformed variable %q", v)
 	}
 	return ok
 }
@@ -237,14 +265,14 @@ func (r *rules) purpose(st *Step, phase Phase) {
 	case PurposeNone, PurposeAUTS, PurposeReopen:
 	case PurposeChip:
 		if phase != PhaseIdentify {
-			r.bad(st.pos, "the line reads the chip id in phase identify", "purpose %q in phase %q", p, phase)
+			r.bad(RulePurpose, st.pos, "the line reads the chip id in phase identify", "purpose %q in phase %q", p, phase)
 		}
 	case PurposeProbe, PurposeReadback, PurposeECKA:
 		if !st.Secure {
-			r.bad(st.pos, "read it inside the channel, where the line cannot change it", "purpose %q outside the channel", p)
+			r.bad(RulePurpose, st.pos, "read it inside the channel, where the line cannot change it", "purpose %q outside the channel", p)
 		}
 	default:
-		r.bad(st.pos, "the purposes are "+purposes, "unknown purpose %q", p)
+		r.bad(RulePurpose, st.pos, "the purposes are "+purposes, "unknown purpose %q", p)
 	}
 }
 
@@ -261,12 +289,12 @@ func (r *rules) proof() {
 			}
 		}
 		if seen[st.Purpose] {
-			r.bad(st.pos, "one command serves the purpose", "second %q", st.Purpose)
+			r.bad(RulePurpose, st.pos, "one command serves the purpose", "second %q", st.Purpose)
 		}
 		seen[st.Purpose] = true
 	})
 	if !seen[PurposeChip] && len(r.script.Identify) > 0 {
-		r.bad(r.script.Identify[0].pos, "mark the command that reads the chip id with => chip", "identify reads no chip id")
+		r.bad(RuleChipID, r.script.Identify[0].pos, "mark the command that reads the chip id with => chip", "identify reads no chip id")
 	}
 }
 
@@ -276,28 +304,12 @@ var stepLabel = regexp.MustCompile(`^[a-z][a-z0-9.-]*(#[0-9]+)?(/[0-9]+)?$`)
 func (r *rules) labels() {
 	seen := map[string]bool{}
 	r.script.walk(func(_ int, _ *Section, st *Step) {
-		if len(st.Label) > MaxNameChars+len("#999/99") || !stepLabel.MatchString(st.Label) {
-			r.bad(st.pos, fmt.Sprintf("labels are a-z, 0-9, dot and hyphen, at most %d characters", MaxNameChars), "label %q", st.Label)
+		if len(st.Label) > MaxNameChars+len("#999/999") || !stepLabel.MatchString(st.Label) {
+			r.bad(RuleName, st.pos, fmt.Sprintf("labels are a-z, 0-9, dot and hyphen, at most %d characters", MaxNameChars), "label %q", st.Label)
 		}
 		if seen[st.Label] {
-			r.bad(st.pos, "give it a label of its own", "second label %q", st.Label)
+			r.bad(RuleName, st.pos, "give it a label of its own", "second label %q", st.Label)
 		}
 		seen[st.Label] = true
-	})
-}
-
-// channelEnd finds the first secure command after a plain one that ended the channel. Nothing in a script can open it
-// again: only the vault opens channels.
-func (r *rules) channelEnd() {
-	ended, told := "", false
-	r.script.walk(func(act int, _ *Section, st *Step) {
-		switch {
-		case act < 0:
-		case !st.Secure && (st.Header[1] == insSelect || st.Header[1] == insInitUpdate) && ended == "":
-			ended = st.Label
-		case st.Secure && ended != "" && !told:
-			told = true
-			r.bad(st.pos, "do it before, or keep the plain command for the end", "secure command after %q ended the channel", ended)
-		}
 	})
 }

@@ -2,6 +2,7 @@ package script
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -12,6 +13,7 @@ const (
 	kindWord     kind = "word"
 	kindVariable kind = "variable"
 	kindMask     kind = "status mask"
+	kindFile     kind = "file"
 	kindOpen     kind = "<"
 	kindOpenDGI  kind = "<d"
 	kindClose    kind = ">"
@@ -36,7 +38,7 @@ type token struct {
 type line []token
 
 // scan cuts a source text into its lines that are not empty. A line with a fault is reported and left out.
-func scan(src string, report func(*Fault)) []line {
+func scan(file, src string, report func(*Fault)) []line {
 	var lines []line
 	var current line
 	n, broken := 0, false
@@ -46,7 +48,7 @@ func scan(src string, report func(*Fault)) []line {
 		text = strings.TrimRight(text, " \t\r")
 		text, continues := strings.CutSuffix(text, `\`)
 		var fault *Fault
-		if current, fault = scanTokens(current, text, n); fault != nil {
+		if current, fault = scanTokens(current, text, Pos{File: file, Line: n}); fault != nil {
 			report(fault)
 			broken = true
 		}
@@ -64,15 +66,15 @@ func scan(src string, report func(*Fault)) []line {
 	return lines
 }
 
-// scanTokens appends the tokens of line n.
-func scanTokens(to line, text string, n int) (line, *Fault) {
+// scanTokens appends the tokens of a line.
+func scanTokens(to line, text string, at Pos) (line, *Fault) {
 	for i := 0; i < len(text); {
 		if text[i] == ' ' || text[i] == '\t' {
 			i++
 			continue
 		}
 		tok, width := scanToken(text[i:])
-		tok.pos = Pos{Line: n, Col: i + 1}
+		tok.pos = Pos{File: at.File, Line: at.Line, Col: i + 1}
 		if width == 0 {
 			return to, badCharacter(text[i:], tok.pos)
 		}
@@ -89,6 +91,14 @@ func scanToken(s string) (tok token, width int) {
 		return scanBracketed(s, kindVariable, "}")
 	case '(':
 		return scanBracketed(s, kindMask, ")")
+	case '@':
+		for width = 1; width < len(s) && wordByte(s[width]); width++ {
+		}
+		if width == 1 {
+			return token{}, 0
+		}
+		width += len(partForm.FindString(s[width:]))
+		return token{kind: kindFile, text: s[1:width]}, width
 	case '>', '[', ']', ':', '&', '|':
 		return token{kind: kind(s[:1])}, 1
 	case '=':
@@ -107,6 +117,9 @@ func scanToken(s string) (tok token, width int) {
 	}
 	return token{kind: kindWord, text: s[:width]}, width
 }
+
+// partForm is the part of a file that is meant: [from+count], or [from+] to its end.
+var partForm = regexp.MustCompile(`^\[([0-9]{1,6})\+([0-9]{0,6})\]`)
 
 func scanBracketed(s string, k kind, end string) (token, int) {
 	text, _, found := strings.Cut(s[1:], end)
@@ -174,7 +187,7 @@ func (c *cursor) expect(k kind, hint string) (token, *Fault) {
 // String names the token in a fault.
 func (t token) String() string {
 	switch t.kind {
-	case kindWord, kindVariable, kindMask:
+	case kindWord, kindVariable, kindMask, kindFile:
 		return fmt.Sprintf("%q", t.text)
 	case kindEnd:
 		return string(t.kind)

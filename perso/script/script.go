@@ -11,14 +11,14 @@ type Script struct {
 	_       struct{} `cbor:",toarray"`
 	Name    string
 	Version uint16
-	// Level is the SCP03 security level of the channel: 01, 03, 11, 13 or 33 (GlobalPlatform Amendment D §7.1.2).
-	Level byte
-	// S16 says that the channel uses 16-byte MACs and cryptograms.
-	S16 bool
+	// Channels are the secure channels in the order in which they open, one after the other. The first opens before act 0.
+	Channels []Channel
 	// Identify is run by the line alone, in plain, before the channel opens.
 	Identify []Step
 	// Acts are played in turn, each after the vault has seen the answers of the one before. Acts[0] is the open phase.
 	Acts []Act
+
+	uses [][]Ref // of each act: the different variables that it sends
 }
 
 // Act is what the vault hands out in one piece.
@@ -37,7 +37,8 @@ type Section struct {
 	Done  Done
 	Steps []Step
 
-	pos Pos
+	image image
+	pos   Pos
 }
 
 // Step is one command and what its answer must be.
@@ -45,6 +46,9 @@ type Step struct {
 	_ struct{} `cbor:",toarray"`
 	// Label is unique in the script. A step without one in the source is named after its section: "stamp#2".
 	Label string
+	// Kind says what the step does. The other fields of one that cycles the power are empty, but for Label, SW 9000 and
+	// Data, which is then the answer to reset.
+	Kind Kind
 	// Header is CLA INS P1 P2 as written, without the secure messaging bit.
 	Header [4]byte
 	Body   []Segment
@@ -61,6 +65,15 @@ type Step struct {
 	pos Pos
 }
 
+// Kind is what a step does.
+type Kind string
+
+// The kinds of steps.
+const (
+	KindCommand Kind = ""      // sends a command
+	KindPower   Kind = "power" // takes the power away and gives it back
+)
+
 // Segment is literal bytes or a reference to a variable, never both.
 type Segment struct {
 	_     struct{} `cbor:",toarray"`
@@ -72,11 +85,13 @@ type Segment struct {
 	pos Pos
 }
 
-// Ref is the place of a variable: bytes [From,To) of the Size bytes that the Binder gives.
+// Ref is the place of a variable: bytes [From,To) of its Size bytes. They are all that the Binder gives, except of an
+// Answer, of which they begin at byte At.
 type Ref struct {
 	_        struct{} `cbor:",toarray"`
-	Name     string
+	Name     string   // of an Answer, the label of the probe
 	Form     Form
+	At       int
 	Size     int
 	From, To int
 }
@@ -161,6 +176,7 @@ const (
 	DEK    Form = "dek"    // {dek:NAME}: AES-CBC under the channel's static DEK, IV 0, whole 16-byte blocks
 	KCV    Form = "kcv"    // {kcv:NAME}: three bytes of key check value
 	Secret Form = "secret" // {secret:NAME}: the secret itself, inside the encrypted channel
+	Answer Form = "answer" // {label[4+3]}: three bytes, from byte 4 on, of what a probe of an earlier act was answered
 )
 
 // kcvBytes is the length of a key check value (GlobalPlatform Card Specification 2.3.1 §B.6).
@@ -169,45 +185,23 @@ const kcvBytes = 3
 // aesBlockBytes divides every value that goes under the DEK.
 const aesBlockBytes = 16
 
-// Pos is a place in a source text, both from 1; Col counts bytes. A decoded script has only zero ones.
-type Pos struct{ Line, Col int }
-
-// encrypts says whether the level encrypts commands, and so pads them.
-func (s *Script) encrypts() bool { return s.Level&0x02 != 0 }
-
-func (s *Script) macBytes() int {
-	if s.S16 {
-		return 16
-	}
-	return 8
+// Pos is a place in a source text, both from 1; Col counts bytes. File is empty in the script itself, and names the file
+// that it includes. A decoded script has only zero ones.
+type Pos struct {
+	File      string
+	Line, Col int
 }
 
-// MaxData is the most data that a command can carry inside the channel: at level 33, 239 bytes (S16: 223), because
-// padding is at least one byte, blocks are whole, and the MAC follows within Lc ≤ 255.
-func (s *Script) MaxData() int {
-	room := apdu.MaxDataBytes - s.macBytes()
-	if s.encrypts() {
-		room -= room%aesBlockBytes + 1
-	}
-	return room
-}
-
-// MaxAnswer is the most data that an answer can carry inside the channel.
-func (s *Script) MaxAnswer() int {
-	room := apdu.MaxLe
-	if s.Level&0x10 != 0 {
-		room -= s.macBytes()
-	}
-	if s.Level&0x20 != 0 {
-		room -= room%aesBlockBytes + 1
-	}
-	return room
-}
+// top is the place of a fault of the script as a whole.
+func top() Pos { return Pos{Line: 1, Col: 1} }
 
 // ReadOnly says whether the command changes nothing on the chip but what is selected. STORE DATA counts when it asks for
 // an answer (P1 b1), which is how a script reads a security domain, and GENERATE when it makes no pair but shows the one
 // that is there (ISO/IEC 7816-8 §5.1, P1 = 81).
 func (st *Step) ReadOnly() bool {
+	if st.Kind == KindPower {
+		return true
+	}
 	switch ins, p1 := st.Header[1], st.Header[2]; ins {
 	case insSelect, 0xB0, 0xB2, 0xC0, 0xCA, 0xCB, 0xF2:
 		return true
@@ -229,7 +223,9 @@ const (
 	insStoreData  = 0xE2
 	insDelete     = 0xE4
 	insInstall    = 0xE6
+	insLoad       = 0xE8
 
+	installLoad  = 0x02
 	installPerso = 0x20
 	generateNone = 0x81
 )
@@ -275,8 +271,11 @@ func (s *Script) walk(visit func(act int, sec *Section, st *Step)) {
 
 // String is what the language writes.
 func (r *Ref) String() string {
-	if r.Form == Public {
+	switch r.Form {
+	case Public:
 		return fmt.Sprintf("{%s}", r.Name)
+	case Answer:
+		return fmt.Sprintf("{%s[%d+%d]}", r.Name, r.At, r.Size)
 	}
 	return fmt.Sprintf("{%s:%s}", r.Form, r.Name)
 }

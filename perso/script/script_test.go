@@ -89,7 +89,7 @@ func TestProductActs(t *testing.T) {
 // listing is a script in words, one line per command.
 func listing(s *Script) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %d level %02X s16 %v sha256 %x\n", s.Name, s.Version, s.Level, s.S16, s.Hash())
+	fmt.Fprintf(&b, "%s %d level %02X s16 %v sha256 %x\n", s.Name, s.Version, s.Channels[0].Level, s.Channels[0].S16, s.Hash())
 	for i := range s.Identify {
 		listStep(&b, &s.Identify[i])
 	}
@@ -116,6 +116,9 @@ func listStep(b *strings.Builder, st *Step) {
 	channel := "plain"
 	if st.Secure {
 		channel = "secure"
+	}
+	if st.Kind != KindCommand {
+		channel = string(st.Kind)
 	}
 	fmt.Fprintf(b, "  %2d %-6s %-18s %X", st.Index, channel, st.Label, st.Header)
 	if len(st.Body) > 0 {

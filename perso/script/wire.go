@@ -10,7 +10,7 @@ import (
 )
 
 // format is the first element of an encoded script; another layout takes another number.
-const format = "persoline-script/1"
+const format = "persoline-script/2"
 
 // ErrEncoding is wrapped by every refusal of Decode.
 var ErrEncoding = errors.New("not a canonical compiled script")
@@ -54,7 +54,7 @@ func Decode(b []byte) (*Script, error) {
 	if found := s.faults(); len(found) > 0 {
 		return nil, fmt.Errorf("decoding script: %w: %w", ErrEncoding, found.sorted())
 	}
-	s.number()
+	s.prepare()
 	return s, nil
 }
 

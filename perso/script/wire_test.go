@@ -3,7 +3,10 @@ package script
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"testing"
+
+	"github.com/persoline/persoline/perso/apdu"
 )
 
 func TestEncodeDecode(t *testing.T) {
@@ -33,7 +36,7 @@ func TestDecodeKeepsTheRules(t *testing.T) {
 	}
 	for name, spoil := range map[string]func(*Script){
 		"key in plain":          func(s *Script) { step(s, "isd-keys#1").Secure = false },
-		"raw key, low level":    func(s *Script) { s.Level = 0x03; step(s, "profile-aka#2").Body[1].Var.Form = Secret },
+		"raw key, low level":    func(s *Script) { s.Channels[0].Level = 0x03; step(s, "profile-aka#2").Body[1].Var.Form = Secret },
 		"unknown form":          func(s *Script) { step(s, "stamp#2").Body[1].Var.Form = "clear" },
 		"slice beyond variable": func(s *Script) { step(s, "stamp#2").Body[1].Var.To = 33 },
 		"negative slice":        func(s *Script) { step(s, "stamp#2").Body[1].Var.From = -1 },
@@ -43,6 +46,13 @@ func TestDecodeKeepsTheRules(t *testing.T) {
 		"unknown phase":         func(s *Script) { s.Acts[1][0].Phase = "later" },
 		"unknown redo":          func(s *Script) { s.Acts[1][0].Redo = "often" },
 		"unknown purpose":       func(s *Script) { step(s, "cplc").Purpose = "fun" },
+		"second SCP02 at 33":    func(s *Script) { s.Channels = append(s.Channels, Channel{Act: 1, Protocol: SCP02, Level: 0x33}) },
+		"no channel":            func(s *Script) { s.Channels = nil },
+		"channel of no act":     func(s *Script) { s.Channels[0].Act = 1 },
+		"unknown kind":          func(s *Script) { step(s, "stamp#2").Kind = "wait" },
+		"power with data":       func(s *Script) { step(s, "isd-keys#1").Kind = KindPower },
+		"offset of a variable":  func(s *Script) { step(s, "stamp#2").Body[1].Var.At = 1 },
+		"answer of a secret":    func(s *Script) { v := step(s, "profile-aka#2").Body[1].Var; v.Form, v.Name = Answer, "nobody" },
 		"no acts":               func(s *Script) { s.Acts = nil },
 		"verify removed":        func(s *Script) { act := s.Acts[2]; s.Acts[2] = act[:len(act)-2] },
 		"step without label":    func(s *Script) { step(s, "stamp#1").Label = "" },
@@ -78,10 +88,17 @@ func TestDecodeRefusals(t *testing.T) {
 	}
 }
 
+// everything is small with all that it does not have: another channel, a power cycle, blocks, an answer in a command.
+func everything() string {
+	src := with(10, "80E28800 <0070 <42 <01> {p.a[0+2]}>> 00 (9000)\n80E60200 <<{AID}> 00 00 00 00> 00 (9000)\n.LOAD BLOCK=100 <AA*200 {dek:KEY}> (9000)")
+	return strings.Replace(src, ".PHASE verify", ".POWER [3B XX]\n.CHANNEL SCP02 KVN=20 LEVEL=13\n.PHASE verify", 1)
+}
+
 // FuzzDecode: no bytes panic, and what decodes is canonical, renders, decides and checks without panic.
 func FuzzDecode(f *testing.F) {
 	f.Add(product(f).Encode())
 	f.Add(mustCompile(f, small, smallCatalogue()).Encode())
+	f.Add(mustCompile(f, everything(), smallCatalogue()).Encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := Decode(b)
 		if err != nil {
@@ -115,9 +132,12 @@ type sizedBinder struct{ script *Script }
 
 func (b sizedBinder) Bind(dst []byte, form Form, name string) ([]byte, error) {
 	n := 0
+	if form == Answer {
+		n = apdu.MaxLe
+	}
 	b.script.walk(func(_ int, _ *Section, st *Step) {
 		for _, g := range st.Body {
-			if g.Var != nil && g.Var.Form == form && g.Var.Name == name {
+			if g.Var != nil && g.Var.Form == form && g.Var.Name == name && form != Answer {
 				n = g.Var.Size
 			}
 		}

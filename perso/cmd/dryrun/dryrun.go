@@ -1,0 +1,167 @@
+// Package dryrun plays a script on a virtual chip of the farm's kind, and keeps a trace that people can read.
+//
+// It exists for the engineer at his desk: a product's script is tried, command by command, long before a lot, an HSM or a
+// line is there. The chip, its keys and the values of a card are made up here, from constants; nothing of a dry run is a
+// secret of anybody, and nothing of it can be mistaken for one: a trace names the variables that are secret on a real card
+// instead of their bytes. What the vault would judge (card cryptograms, proof of possession, AUTS) is judged the same way,
+// except that the certificate is made up too.
+//
+// Only perso/cmd calls it.
+package dryrun
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/persoline/persoline/lineside/cardsim"
+	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/scp"
+	"github.com/persoline/persoline/perso/script"
+)
+
+// ErrCannot says that a dry run cannot show the script: the virtual chip is not of that kind, or a value is missing.
+var ErrCannot = errors.New("a dry run cannot show it")
+
+// Config says what the script is tried on.
+type Config struct {
+	Product product.Product
+	// Values are given for variables by name; those that are not are made up.
+	Values map[string][]byte
+	// When are the decisions that the vault would make, true where nothing is said.
+	When map[string]bool
+	// Again presents the personalized chip a second time: sections that are found done are left out then.
+	Again bool
+}
+
+// Trace is what happened.
+type Trace struct {
+	Entries  []Entry
+	Physical time.Duration // that a real chip takes, by cardsim's timing model
+	// Failed is what the chip answered wrongly, nil when the script went through.
+	Failed error
+}
+
+// Kind is the sort of an entry.
+type Kind string
+
+// The sorts of entries.
+const (
+	KindCommand Kind = "command"
+	KindPower   Kind = "power"   // the chip was powered; Answer is its answer to reset
+	KindSkipped Kind = "skipped" // a section that was left out
+)
+
+// Entry is one thing that happened.
+type Entry struct {
+	Contact int // from 1; the second is that of Again
+	Act     int // -1 before the channel opens
+	Phase   script.Phase
+	Section string
+	Label   string
+	Kind    Kind
+	Secure  bool
+	Command string // hex, with {form:NAME} where a secret goes
+	Expect  string // accepted statuses
+	Answer  []byte // data, unwrapped
+	SW      uint16
+	Meaning string
+
+	Raw  []byte // as sent
+	Cost cardsim.Cost
+}
+
+// master is the made-up maker's key of every chip of a dry run.
+func master() []byte { return bytes.Repeat([]byte{0x42}, 16) }
+
+// Chip is a fresh virtual chip of a product, as its maker delivers it: the same one each time, its key pair included. It
+// misbehaves as the faults say.
+func Chip(p product.Product, faults ...cardsim.Fault) (*cardsim.Chip, error) {
+	const scp03, options = "03", scp.OptPseudo | scp.OptRMAC | scp.OptRENC
+	if p.Factory.SCP != scp03 || p.Factory.I != options {
+		return nil, fmt.Errorf("making a chip with SCP%s i=%02X: the virtual chip has SCP03 i=%02X: %w", p.Factory.SCP, p.Factory.I, options, ErrCannot)
+	}
+	atr, err := hex.DecodeString(strings.ReplaceAll(p.ATR.String(), "X", "0"))
+	if err != nil {
+		return nil, fmt.Errorf("making a chip: %w", err)
+	}
+	like := cardsim.Personality{ATR: atr, KVN: p.Factory.KVN, Faults: faults}
+	for i := range like.CPLC {
+		like.CPLC[i] = byte(i + 1)
+	}
+	if like.Keys, err = scp.DiversifyKDF3(master(), like.ChipID()); err != nil {
+		return nil, fmt.Errorf("making a chip: %w", err)
+	}
+	return cardsim.New(like, &cardsim.Memory{}, rand.NewChaCha8([32]byte{1}))
+}
+
+// Run tries a script. The error says that it could not be tried.
+func Run(s *script.Script, c Config) (Trace, error) {
+	p, err := newPlayer(s, c)
+	if err != nil {
+		return Trace{}, err
+	}
+	err = p.present()
+	if err == nil && c.Again {
+		err = p.present()
+	}
+	return p.ended(err)
+}
+
+func newPlayer(s *script.Script, c Config, faults ...cardsim.Fault) (*player, error) {
+	for _, channel := range s.Channels {
+		if channel.Protocol != script.SCP03 || channel.S16 {
+			return nil, fmt.Errorf("opening a channel of %s, 16-byte MACs %v: the virtual chip has SCP03 with 8-byte MACs: %w", channel.Protocol, channel.S16, ErrCannot)
+		}
+	}
+	chip, err := Chip(c.Product, faults...)
+	if err != nil {
+		return nil, err
+	}
+	values, err := newValues(s, c)
+	return &player{config: c, script: s, chip: chip, values: values}, err
+}
+
+// ended tells what the chip answered wrongly from what kept the script from being tried.
+func (p *player) ended(err error) (Trace, error) {
+	var wrong *wrongAnswer
+	if errors.As(err, &wrong) {
+		p.trace.Failed, err = wrong, nil
+	}
+	return p.trace, err
+}
+
+// Interruption is a command at which contact was lost, after which the chip was presented again.
+type Interruption struct {
+	Command  int // of the first contact, from 1
+	Label    string
+	Executed bool  // the chip did it, and only its answer was lost
+	Failed   error // what was wrong with the second contact, nil when it ended well
+}
+
+// Interrupt loses contact at each command in turn, before and after the chip carried it out, and presents the chip again:
+// whether DONE and REDO are right is seen there only. It expects a script that goes through undisturbed.
+func Interrupt(s *script.Script, c Config) (all []Interruption, err error) {
+	for at := uint32(1); ; at++ {
+		for _, kind := range []cardsim.FaultKind{cardsim.FaultTearBefore, cardsim.FaultTearAfter} {
+			p, err := newPlayer(s, c, cardsim.Fault{Kind: kind, APDU: at})
+			if err != nil {
+				return nil, err
+			}
+			if err := p.present(); !errors.Is(err, errMute) {
+				_, err = p.ended(err)
+				return all, err // all commands were interrupted
+			}
+			torn := p.trace.Entries[len(p.trace.Entries)-1]
+			trace, err := p.ended(p.present())
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, Interruption{Command: int(at), Label: torn.Label, Executed: kind == cardsim.FaultTearAfter, Failed: trace.Failed})
+		}
+	}
+}
