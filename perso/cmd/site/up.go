@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -43,7 +44,11 @@ func (s *Site) Processes(farm bool) []Process {
 		{ZoneLedger, args("serve", ZoneLedger)},
 	}
 	if farm {
-		out = append(out, Process{ZoneFarm, args("chip", "farm")})
+		chips := args("chip", "farm")
+		if n := s.FarmReaders(); n > 0 {
+			chips = args("chip", "farm", "--vpcd", strconv.Itoa(n))
+		}
+		out = append(out, Process{ZoneFarm, chips})
 	}
 	for _, l := range s.Config.Lines {
 		out = append(out, Process{string(l.Name), append(args("serve", ZoneLine), "--line", string(l.Name))})
