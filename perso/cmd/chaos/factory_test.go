@@ -74,10 +74,17 @@ type factory struct {
 // newFactory makes a site with one line and a reel, whose first chips are as bad as the faults say.
 func newFactory(t *testing.T, heads int, chips uint32, faults ...chipfarm.FaultSpec) *factory {
 	t.Helper()
+	return newFactoryOver(t, site.TransportFarm, heads, chips, faults...)
+}
+
+// newFactoryOver makes one whose heads reach chips in a way of their own.
+func newFactoryOver(t *testing.T, via site.Transport, heads int, chips uint32, faults ...chipfarm.FaultSpec) *factory {
+	t.Helper()
 	hsmtest.RequireSoftHSM(t)
 	dir := filepath.Join(t.TempDir(), "site")
 	// In a process of its own: one process has room for one token.
-	init := exec.Command(program, "site", "init", "--site", dir, "--name", "chaos", "--heads", strconv.Itoa(heads), "--catalogue", filepath.Join(repo, "deploy"))
+	init := exec.Command(program, "site", "init", "--site", dir, "--name", "chaos", "--heads", strconv.Itoa(heads),
+		"--transport", string(via), "--catalogue", filepath.Join(repo, "deploy"))
 	if out, err := init.CombinedOutput(); err != nil {
 		t.Fatalf("making the site: %v\n%s", err, out)
 	}

@@ -71,6 +71,16 @@ type factory struct {
 
 func makeFactory(t *testing.T) *factory {
 	t.Helper()
+	f := buildFactory(t)
+	f.demo(t, map[string]any{"order": orderID, "quantity": quantity, "spares": spares}, "--seed", badSeed)
+	f.start(t)
+	f.askChips(t)
+	return f
+}
+
+// buildFactory builds the program.
+func buildFactory(t *testing.T) *factory {
+	t.Helper()
 	repo, err := filepath.Abs("../../..")
 	if err != nil {
 		t.Fatal(err)
@@ -85,20 +95,25 @@ func makeFactory(t *testing.T) *factory {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the program: %v\n%s", err, out)
 	}
+	return f
+}
+
+// demo makes the sample order with some fields changed, in a new site.
+func (f *factory) demo(t *testing.T, change map[string]any, more ...string) {
+	t.Helper()
+	dir := filepath.Dir(f.bin)
 	order := filepath.Join(dir, "order.json")
-	writeOrder(t, f, order, map[string]any{"order": orderID, "quantity": quantity, "spares": spares})
+	writeOrder(t, f, order, change)
 	siteDir := filepath.Join(dir, "site")
-	made := f.perso(t, "demo", "--dir", siteDir, "--order", order, "--catalogue", filepath.Join(repo, "deploy"), "--scale", "0", "--heads", "4", "--seed", badSeed)
+	made := f.perso(t, append([]string{"demo", "--dir", siteDir, "--order", order, "--catalogue", filepath.Join(f.repo, "deploy"), "--scale", "0", "--heads", "4"}, more...)...)
 	if made.code != 0 {
 		t.Fatalf("the demo ended with exit %d\n%s%s%s", made.code, made.out, made.err, zoneLogs(siteDir))
 	}
 	t.Logf("the demo\n%s", made.out)
+	var err error
 	if f.site, err = site.Open(siteDir); err != nil {
 		t.Fatal(err)
 	}
-	f.start(t)
-	f.askChips(t)
-	return f
 }
 
 // start runs the site's zones until the test ends.
@@ -240,14 +255,19 @@ func zoneLogs(dir string) string {
 func requireTool(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		if _, err := exec.LookPath(name); err == nil {
-			continue
+		if _, err := exec.LookPath(name); err != nil {
+			missing(t, name, "not installed")
 		}
-		if slices.Contains(strings.Split(os.Getenv("PERSO_TEST_REQUIRE"), ","), name) {
-			t.Fatalf("%s is required by PERSO_TEST_REQUIRE and not installed", name)
-		}
-		t.Skipf("SKIP: %s not installed", name)
 	}
+}
+
+// missing skips for want of a tool, or fails when PERSO_TEST_REQUIRE names it.
+func missing(t *testing.T, name, why string) {
+	t.Helper()
+	if slices.Contains(strings.Split(os.Getenv("PERSO_TEST_REQUIRE"), ","), name) {
+		t.Fatalf("%s is required by PERSO_TEST_REQUIRE: %s", name, why)
+	}
+	t.Skipf("SKIP: %s: %s", name, why)
 }
 
 // tool runs a program of others in a folder and gives what it printed.
