@@ -83,7 +83,8 @@ func find(what, debian string, patterns []string) (string, error) {
 			return found[0], nil
 		}
 	}
-	return "", fmt.Errorf("%s: %w (looked in %s; on Debian: apt-get install %s)", what, ErrMissing, strings.Join(patterns, ", "), debian)
+	return "", fmt.Errorf("%s: %w (looked in %s; on Debian \"make setup\" installs %s, without the configuration that opens it to the network)",
+		what, ErrMissing, strings.Join(patterns, ", "), debian)
 }
 
 // Socket is where a daemon in a folder listens: in the folder, or, when that lies too deep for a socket's name, in the

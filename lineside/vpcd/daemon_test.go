@@ -29,15 +29,22 @@ func serveChipless(ctx context.Context, l *net.TCPListener, over chan<- error) {
 	over <- Serve(ctx, conn, chipless{})
 }
 
+// require skips for want of something, or fails when PERSO_TEST_REQUIRE names pcscd.
+func require(t *testing.T, missing error) {
+	t.Helper()
+	switch {
+	case missing == nil:
+	case slices.Contains(strings.Split(os.Getenv("PERSO_TEST_REQUIRE"), ","), "pcscd"):
+		t.Fatalf("pcscd is required by PERSO_TEST_REQUIRE: %v", missing)
+	default:
+		t.Skipf("SKIP: %v", missing)
+	}
+}
+
 // startHere starts pcscd on slots without chips, or skips where none can be started.
 func startHere(t *testing.T, slots int) *Daemon {
 	t.Helper()
-	if err := Startable(); err != nil {
-		if slices.Contains(strings.Split(os.Getenv("PERSO_TEST_REQUIRE"), ","), "pcscd") {
-			t.Fatalf("pcscd is required by PERSO_TEST_REQUIRE: %v", err)
-		}
-		t.Skipf("SKIP: %v", err)
-	}
+	require(t, Startable())
 	listeners, err := Listen(t.Context(), 0, slots)
 	if err != nil {
 		t.Fatal(err)
@@ -111,9 +118,8 @@ func TestKilledDaemon(t *testing.T) {
 
 func TestConfiguration(t *testing.T) {
 	t.Parallel()
-	if _, err := find("x", "x", drivers()); err != nil {
-		t.Skipf("SKIP: %v", err)
-	}
+	_, err := find("the virtual reader driver", "vsmartcard-vpcd", drivers())
+	require(t, err)
 	dir := t.TempDir()
 	if err := (DaemonConfig{Dir: dir, Name: "Test", Ports: []uint16{4000, 4001, 5000, 5001}}).write(); err != nil {
 		t.Fatal(err)
