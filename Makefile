@@ -15,15 +15,15 @@ given = $(if $(filter command,$(firstword $(origin $(1)))),--$(2) "$($(1))")
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: ## install what is missing on Debian: SoftHSM and the tools that tests compare with
+setup: ## install what is missing on Debian: SoftHSM, pcscd with virtual readers, and the tools that tests compare with
 	@deploy/setup.sh
 
 # Erasing costs a vault four times the CPU time of a card; its HSM seldom lets it notice.
 build: ## build bin/perso [ERASE=1] that erases what the vault's work leaves in memory
 	$(if $(ERASE),GOEXPERIMENT=runtimesecret )$(GO) build -trimpath -o bin/perso ./perso/cmd/perso
 
-demo: setup build ## make one order from file to delivery [ORDER=file|PRODUCT=sku] [HEADS=n] [DIR=folder]
-	bin/perso demo $(call given,ORDER,order) $(call given,PRODUCT,product) $(call given,HEADS,heads) $(call given,DIR,dir)
+demo: setup build ## make one order from file to delivery [ORDER=file|PRODUCT=sku] [HEADS=n] [DIR=folder] [TRANSPORT=pcsc]
+	bin/perso demo $(call given,ORDER,order) $(call given,PRODUCT,product) $(call given,HEADS,heads) $(call given,DIR,dir) $(call given,TRANSPORT,transport)
 
 ceremony-demo: DIR ?= ceremony-demo
 ceremony-demo: setup build ## hold two key ceremonies on SoftHSM, and show an old token being found out [DIR=folder]

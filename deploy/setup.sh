@@ -11,6 +11,10 @@ needs=(
   "command:xmllint              libxml2-utils      tests check EIS batches against their schema"
   "command:osmo-auc-gen         libosmocore-utils  tests compare Milenage with another implementation"
   "command:openssl              openssl            tests compare certificates and unwrap exports with it"
+  "command:pcscd                pcscd              readers: PC/SC, for lines with such heads and for tests"
+  "library:pcsc/drivers/serial/libifdvpcd.so  vsmartcard-vpcd  virtual readers, in which tests and demonstrations put virtual chips"
+  "command:opensc-tool          opensc             tests have it read finished chips"
+  "file:/usr/include/PCSC/winscard.h  libpcsclite-dev  tests compare the binding with its header; the build does not need it"
   "command:gcc                  gcc                PKCS#11 modules are loaded through cgo"
   "file:/usr/include/stdlib.h   libc6-dev          headers for cgo"
   "file:/etc/ssl/certs/ca-certificates.crt  ca-certificates  fetching Go modules over TLS"
@@ -33,7 +37,7 @@ main() {
 
 is_there() {
   case $1 in
-    command:*) command -v "${1#command:}" >/dev/null ;;
+    command:*) command -v "${1#command:}" >/dev/null || [[ -x /usr/sbin/${1#command:} ]] ;;
     file:*) [[ -e ${1#file:} ]] ;;
     library:*) compgen -G "/usr/lib*/${1#library:}" >/dev/null || compgen -G "/usr/lib/*/${1#library:}" >/dev/null ;;
   esac
@@ -74,12 +78,14 @@ install_packages() {
   run_apt sudo "$@"
 }
 
-# run_apt runs apt behind its first argument (sudo, or env for root), without questions.
+# run_apt runs apt behind its first argument (sudo, or env for root), without questions. The virtual readers come without the
+# configuration that would give them to the system's pcscd: that one listens on every network interface.
 run_apt() {
   local as=$1
   shift
   "$as" apt-get -q update
-  "$as" env DEBIAN_FRONTEND=noninteractive apt-get -q install --yes --no-install-recommends "$@"
+  "$as" env DEBIAN_FRONTEND=noninteractive apt-get -q install --yes --no-install-recommends \
+    -o Dpkg::Options::=--path-exclude=/etc/reader.conf.d/vpcd "$@"
 }
 
 fail() {

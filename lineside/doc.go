@@ -11,7 +11,8 @@
 // machine and the bus, one goroutine per head, and keeps the journal (package journal) that a restart begins from.
 // STATES.md says what each state means and what the operator does in it.
 //
-// The machine (PC/SC readers, a handler, the chip farm) is known through three small interfaces; the ledger through
+// The machine is known through three small interfaces: the chip farm is all of it in one, and package rig makes one of a
+// handler and of places that contact chips, PC/SC readers (package pcsc) or modems (package atcsim). The ledger is known through
 // messages of perso/bus. The package imports neither the vault nor the ledger.
 //
 // Specifications: GlobalPlatform Card Specification Amendment D §7.1 (INITIALIZE UPDATE), SEMI E10 (equipment states),

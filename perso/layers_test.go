@@ -43,7 +43,7 @@ var coreFolders = []string{
 	"perso/script", "perso/script/pcom", "perso/order", "perso/order/auth", "perso/order/codes", "perso/order/form", "perso/order/k4", "perso/order/kifile", "perso/order/kifile/sender",
 	"perso/product",
 	"perso/eis", "perso/envelope", "perso/cert", "perso/saip", "perso/saip/design", "keygen", "keygen/carddata", "keygen/certify", "keygen/kisource", "keygen/transport", "lineside",
-	"lineside/cardsim", "lineside/cardsim/filesys", "ledger", "ledger/internal/tree",
+	"lineside/cardsim", "lineside/cardsim/filesys", "lineside/cardsim/t0", "lineside/rig", "ledger", "ledger/internal/tree",
 }
 
 // shells are files in core folders that carry out what the state machines beside them decide, on real time and in goroutines.
@@ -56,7 +56,7 @@ var revealers = []string{"perso/secret", "hsm", "keygen", "lineside/chipfarm", "
 // doubles are made for tests and the simulator; the product must not be able to reach one.
 var doubles = []string{
 	"testing", module + "/hsm/hsmfake", module + "/hsm/hsmtest", module + "/perso/bus/membus", module + "/perso/bus/bustest",
-	module + "/ledger/ledgertest", module + "/perso/sim", module + "/perso/statement/transcript/transcripttest", module + "/perso/cert/certtest",
+	module + "/ledger/ledgertest", module + "/perso/sim", module + "/perso/statement/transcript/transcripttest", module + "/perso/cert/certtest", module + "/lineside/atcsim/modemtest",
 }
 
 // offline must not be reachable from the audit: it trusts nothing but public keys.

@@ -2,10 +2,10 @@
 // out, or contact is lost.
 //
 // It exists so that readers, modems and the chip farm look alike to the head's state machine. Whatever a transmission
-// protocol needs (T=0 procedure bytes, GET RESPONSE, chaining) is the transport's own affair and is not seen here. The
-// line is keyless: what it transmits is opaque to it, except for the status words after which it may go on.
+// protocol needs (T=0 procedure bytes, GET RESPONSE, chaining) is done by Over, which every transport is made with, and is
+// not seen above it. The line is keyless: what it transmits is opaque to it, except for the status words after which it may go on.
 //
-// Callers: the line's head and every transport in lineside. Transports pass the suite in card/cardtest.
+// Callers: the line's head and every transport in lineside (chipfarm, pcsc, atcsim). Transports pass the suite in card/cardtest.
 //
 // Specifications: ISO/IEC 7816-3 §12 (short APDUs), ISO/IEC 7816-4 §5.
 package card

@@ -15,7 +15,7 @@ import (
 // direct is a virtual chip without a way to it.
 type direct struct{ chip *cardsim.Chip }
 
-func (d direct) Transmit(_ context.Context, apdu []byte) ([]byte, error) {
+func (d direct) Exchange(_ context.Context, apdu []byte) ([]byte, error) {
 	if resp, _ := d.chip.Process(apdu); resp != nil {
 		return resp, nil
 	}
@@ -32,7 +32,7 @@ func TestDirect(t *testing.T) {
 			t.Fatal(err)
 		}
 		c.PowerOn()
-		return cardtest.Fixture{Transport: direct{c}, Lose: func(*testing.T) { c.PowerOff() }}
+		return cardtest.Fixture{Transport: card.Over(direct{c}, card.T1), Lose: func(*testing.T) { c.PowerOff() }}
 	})
 }
 

@@ -105,6 +105,12 @@ func (c *Client) Inspect(ctx context.Context, chip Ref, apdus [][]byte) ([][]byt
 	return a.Responses, err
 }
 
+// Examine puts a chip that lies in a bin into the PC/SC test reader, in the place of the one before.
+func (c *Client) Examine(ctx context.Context, chip Ref) error {
+	_, err := c.call(ctx, request{Op: opExamine, Index: chip.Index, Chip: chip.ID.Bytes()})
+	return err
+}
+
 // Bins lists what lies in each bin, in the order in which it came there.
 func (c *Client) Bins(ctx context.Context) (map[perso.Verdict][]Place, error) {
 	all := map[perso.Verdict][]Place{}
@@ -144,6 +150,9 @@ func (h Head) Play(ctx context.Context, window []bus.Play) ([][]byte, error) {
 
 // call sends a request and waits for its reply, which may come with an error.
 func (c *Client) call(ctx context.Context, q request) (reply, error) {
+	if err := context.Cause(ctx); err != nil { // else a quick farm's answer would be taken
+		return reply{}, fmt.Errorf("asking chip farm: %w", err)
+	}
 	l, err := c.connect(ctx)
 	if err != nil {
 		return reply{}, err

@@ -10,6 +10,8 @@
 // reads the folder; it holds the maker's master key and every key that the chips hold. A thousand chips share one file: a
 // file each costs more than all that a chip does, and damage to one takes its thousand chips out of use.
 //
+// Heads may be under PC/SC readers (Readers): then pcscd powers the chips, and clients move them.
+//
 // Callers: perso/cmd for the process, lineside for Client, tests; tests alone for Records.
 package chipfarm
 

@@ -47,6 +47,9 @@ type Farm struct {
 	mu      sync.Mutex
 	handler *handler
 	heads   map[uint16]*head
+	// examined lies in the PC/SC test reader, when examining.
+	examined  uint32
+	examining bool
 
 	reader sync.Mutex // the test reader has room for one chip
 }
@@ -198,6 +201,18 @@ type Ref struct {
 	Index uint32
 }
 
+// find gives the index of a chip.
+func (f *Farm) find(chip Ref) (uint32, error) {
+	if chip.ID.IsZero() {
+		return chip.Index, nil
+	}
+	index, ok := f.maker.indexOf(chip.ID)
+	if !ok {
+		return 0, fmt.Errorf("looking for chip %s, which is not of this farm: %w", chip.ID, ErrRefused)
+	}
+	return index, nil
+}
+
 // bin lists at most count chips of a bin from the first on, and says how many there are.
 func (f *Farm) bin(bin perso.Verdict, first, count int) (places []Place, total int, err error) {
 	f.mu.Lock()
@@ -224,6 +239,9 @@ func (f *Farm) inspect(ctx context.Context, index uint32, apdus [][]byte) (respo
 	}
 	f.reader.Lock()
 	defer f.reader.Unlock()
+	if examined, there := f.at(testHead); there && examined == index {
+		return nil, fmt.Errorf("inspecting chip %d, which lies in the PC/SC test reader: %w", index, ErrRefused)
+	}
 	c, nvm, err := f.chip(index)
 	if err != nil {
 		return nil, err

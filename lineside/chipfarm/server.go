@@ -10,6 +10,8 @@ import (
 	"net"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/persoline/persoline/lineside/card"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
@@ -23,23 +25,36 @@ type Config struct {
 	Log     *slog.Logger
 	// Listening, if given, is called with the address once clients can come; port 0 is filled in.
 	Listening func(address string)
+	// Readers, if given, puts heads under PC/SC readers.
+	Readers *Readers
 }
 
 // Serve opens the farm and serves clients until ctx ends; the error is nil then. Clients lose their connection, and their
 // chips the power.
-func Serve(ctx context.Context, cfg Config) error {
+func Serve(ctx context.Context, cfg Config) (err error) {
 	f, err := Open(cfg.Dir, nil)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	g, both := errgroup.WithContext(ctx)
+	if cfg.Readers != nil { // first: a head is not offered to clients whose contacts are a reader's
+		under, failed := f.openReaders(ctx, *cfg.Readers, cfg.Log)
+		if failed != nil {
+			return failed
+		}
+		defer func() { err = errors.Join(err, under.close()) }()
+		g.Go(func() error { return under.wait(both) })
+	}
 	l, err := Listen(cfg.Address)
 	if err != nil {
-		return errors.Join(err, f.Close())
+		return err
 	}
 	if cfg.Listening != nil {
 		cfg.Listening(l.Addr().Network() + ":" + l.Addr().String())
 	}
-	return errors.Join(f.Serve(ctx, l, cfg.Log), f.Close())
+	g.Go(func() error { return f.Serve(both, l, cfg.Log) })
+	return g.Wait()
 }
 
 // Serve serves clients on a listener until ctx ends, and closes it.
@@ -169,6 +184,8 @@ func (c *client) carryOut(q request, a *reply) (err error) {
 		a.Counters[0], a.Counters[1], a.Counters[2], a.Counters[3], a.Counters[4], err = s.Counters(ctx)
 	case opInspect:
 		a.Responses, err = c.inspect(q)
+	case opExamine:
+		err = c.examine(q)
 	case opBins:
 		a.Places, a.Total, err = c.page(q.Bin, q.Index)
 	default:
@@ -181,14 +198,31 @@ func (c *client) inspect(q request) ([][]byte, error) {
 	if len(q.APDUs) > maxAPDUs {
 		return nil, fmt.Errorf("inspecting with %d commands, limit %d: %w", len(q.APDUs), maxAPDUs, ErrRefused)
 	}
-	chip := Ref{Index: q.Index}
-	if len(q.Chip) > 0 {
-		var err error
-		if chip.ID, err = id.ChipIDFromBytes(q.Chip); err != nil {
-			return nil, fmt.Errorf("inspecting: %w: %w", ErrRefused, err)
-		}
+	chip, err := q.chip()
+	if err != nil {
+		return nil, err
 	}
 	return c.session.Inspect(c.session.ctx, chip, q.APDUs)
+}
+
+func (c *client) examine(q request) error {
+	chip, err := q.chip()
+	if err != nil {
+		return err
+	}
+	return c.session.Examine(c.session.ctx, chip)
+}
+
+func (q request) chip() (Ref, error) {
+	chip := Ref{Index: q.Index}
+	if len(q.Chip) == 0 {
+		return chip, nil
+	}
+	var err error
+	if chip.ID, err = id.ChipIDFromBytes(q.Chip); err != nil {
+		return Ref{}, fmt.Errorf("reading chip id: %w: %w", ErrRefused, err)
+	}
+	return chip, nil
 }
 
 func (c *client) page(bin perso.Verdict, first uint32) ([]Place, uint32, error) {

@@ -28,6 +28,8 @@ type Session struct {
 	mu      sync.Mutex
 	powered map[*head]bool
 	closed  bool
+
+	slot bool // of a PC/SC reader: it powers the chip and does not move it
 }
 
 // head is one place where chips are contacted.
@@ -39,6 +41,7 @@ type head struct {
 	atr    []byte
 	owner  *Session // who powered the chip
 	due    time.Time
+	slot   bool // its contacts are those of a PC/SC reader; under the farm's lock
 }
 
 // Session begins one. Close it.
@@ -73,7 +76,10 @@ func (s *Session) Close() {
 
 // Load brings the next chip under the head. A chip that lies there already stays; false says that the reel is empty.
 func (s *Session) Load(ctx context.Context, number uint16) (loaded bool, err error) {
-	err = s.with(ctx, number, func(ctx context.Context, h *head) error {
+	if number == testHead {
+		return false, fmt.Errorf("loading: the test reader is under no head: %w", ErrRefused)
+	}
+	err = s.moving(ctx, number, func(ctx context.Context, h *head) error {
 		s.farm.mu.Lock()
 		before := s.farm.handler.next
 		_, loaded, err = s.farm.handler.load(number)
@@ -109,7 +115,7 @@ func (s *Session) Contact(ctx context.Context, number uint16) (atr []byte, err e
 // Transmit sends one command; card.ErrMute when the chip has no power or loses it.
 func (s *Session) Transmit(ctx context.Context, number uint16, apdu []byte) (resp []byte, err error) {
 	err = s.with(ctx, number, func(ctx context.Context, h *head) (err error) {
-		resp, err = s.reader(h).Transmit(ctx, apdu)
+		resp, err = card.Over(s.contacts(h), card.T1).Transmit(ctx, apdu)
 		return err
 	})
 	return resp, err
@@ -118,7 +124,7 @@ func (s *Session) Transmit(ctx context.Context, number uint16, apdu []byte) (res
 // Play sends a window; see card.PlayVia.
 func (s *Session) Play(ctx context.Context, number uint16, window []bus.Play) (responses [][]byte, err error) {
 	err = s.with(ctx, number, func(ctx context.Context, h *head) (err error) {
-		responses, err = card.PlayVia(ctx, s.reader(h), window)
+		responses, err = card.PlayVia(ctx, card.Over(s.contacts(h), card.T1), window)
 		return err
 	})
 	return responses, err
@@ -134,10 +140,10 @@ func (s *Session) Lift(ctx context.Context, number uint16) error {
 
 // Bin puts the chip away. When nothing lies there, that was done before.
 func (s *Session) Bin(ctx context.Context, number uint16, bin perso.Verdict) error {
-	if moveOf(bin) == 0 {
+	if moveOf(bin) == 0 || number == testHead {
 		return fmt.Errorf("binning: there is no bin %q: %w", bin, ErrRefused)
 	}
-	return s.with(ctx, number, func(_ context.Context, h *head) error {
+	return s.moving(ctx, number, func(_ context.Context, h *head) error {
 		if err := h.empty(); err != nil {
 			return fmt.Errorf("putting chip away: %w", err)
 		}
@@ -158,13 +164,9 @@ func (s *Session) Counters(context.Context) (in, good, rejectBlank, rejectLive, 
 
 // Inspect powers a chip that lies in a bin, in a test reader, and runs plain commands on it.
 func (s *Session) Inspect(ctx context.Context, chip Ref, apdus [][]byte) ([][]byte, error) {
-	index := chip.Index
-	if !chip.ID.IsZero() {
-		found, ok := s.farm.maker.indexOf(chip.ID)
-		if !ok {
-			return nil, fmt.Errorf("inspecting chip %s, which is not of this farm: %w", chip.ID, ErrRefused)
-		}
-		index = found
+	index, err := s.farm.find(chip)
+	if err != nil {
+		return nil, err
 	}
 	return s.farm.inspect(ctx, index, apdus)
 }
@@ -182,12 +184,31 @@ func (s *Session) Bins(context.Context) (map[perso.Verdict][]Place, error) {
 	return all, nil
 }
 
-// with takes the head for the time of one order. A chip that another living session has powered is not touched.
+// with takes the head for the time of one order to its chip. A chip that another living session has powered is not touched.
 func (s *Session) with(ctx context.Context, number uint16, do func(context.Context, *head) error) error {
 	h, err := s.farm.head(number)
 	if err != nil {
 		return err
 	}
+	if !s.slot && s.farm.underReader(h) {
+		return fmt.Errorf("taking the contacts of head %d, which are those of a PC/SC reader: %w", number, ErrRefused)
+	}
+	return s.take(ctx, h, func(owner *Session) bool { return owner == nil || owner == s }, do)
+}
+
+// moving takes the head for an order to the handler. It takes a chip out of a PC/SC reader whether that has power or not,
+// as a hand would; the reader's session finds out.
+func (s *Session) moving(ctx context.Context, number uint16, do func(context.Context, *head) error) error {
+	h, err := s.farm.head(number)
+	if err != nil {
+		return err
+	}
+	return s.take(ctx, h, func(owner *Session) bool { return owner == nil || owner == s || owner.slot }, do)
+}
+
+// take waits for the head until its owner suits, and has it do one order.
+func (s *Session) take(ctx context.Context, h *head, suits func(owner *Session) bool, do func(context.Context, *head) error) error {
+	number := h.number
 	if ctx != s.ctx {
 		both, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -201,7 +222,7 @@ func (s *Session) with(ctx context.Context, number uint16, do func(context.Conte
 			return fmt.Errorf("waiting for head %d: %w", number, context.Cause(ctx))
 		}
 		owner := h.owner
-		if owner == nil || owner == s {
+		if suits(owner) {
 			err := do(ctx, h)
 			if err != nil && ctx.Err() != nil {
 				h.powerOff() // nobody waits for the answer any more: the contact is lost
@@ -243,7 +264,7 @@ func (s *Session) hold(h *head) bool {
 
 // head finds a head, and makes it when it is used for the first time.
 func (f *Farm) head(number uint16) (*head, error) {
-	if number >= MaxHeads {
+	if number >= MaxHeads && number != testHead {
 		return nil, fmt.Errorf("taking head %d of %d: %w", number, MaxHeads, ErrRefused)
 	}
 	f.mu.Lock()
@@ -259,9 +280,7 @@ func (f *Farm) head(number uint16) (*head, error) {
 
 // insert makes the chip under the head, unless it is there.
 func (f *Farm) insert(h *head) error {
-	f.mu.Lock()
-	index, there := f.handler.heads[h.number]
-	f.mu.Unlock()
+	index, there := f.at(h.number)
 	if !there {
 		return fmt.Errorf("contacting: no chip lies under head %d: %w", h.number, ErrRefused)
 	}
@@ -269,7 +288,9 @@ func (f *Farm) insert(h *head) error {
 		return nil
 	}
 	var err error
-	h.chip, h.nvm, err = f.chip(index)
+	if h.chip, h.nvm, err = f.chip(index); err == nil && h.number == testHead {
+		h.chip.OnTestReader()
+	}
 	return err
 }
 
@@ -329,28 +350,30 @@ func (h *head) stored() error {
 	return fmt.Errorf("writing the memory of the chip under head %d: %w", h.number, errors.Join(failed, h.empty()))
 }
 
-// reader is the head's contacts as a transport.
-type reader struct {
+// contacts are the head's, as a link to the chip.
+type contacts struct {
 	farm *Farm
 	head *head
 	mine bool
 }
 
-func (s *Session) reader(h *head) reader { return reader{farm: s.farm, head: h, mine: h.owner == s} }
+func (s *Session) contacts(h *head) contacts {
+	return contacts{farm: s.farm, head: h, mine: h.owner == s}
+}
 
-func (r reader) Transmit(ctx context.Context, apdu []byte) ([]byte, error) {
-	if !r.mine || r.head.chip == nil {
-		return nil, fmt.Errorf("transmitting at head %d without power: %w", r.head.number, card.ErrMute)
+func (c contacts) Exchange(ctx context.Context, apdu []byte) ([]byte, error) {
+	if !c.mine || c.head.chip == nil {
+		return nil, fmt.Errorf("transmitting at head %d without power: %w", c.head.number, card.ErrMute)
 	}
-	resp, cost := r.head.chip.Process(apdu)
-	if err := r.head.stored(); err != nil {
+	resp, cost := c.head.chip.Process(apdu)
+	if err := c.head.stored(); err != nil {
 		return nil, err
 	}
-	if err := r.farm.wait(ctx, r.head, r.farm.maker.spec.Timing.Chip.Exchange(r.head.atr, cost)); err != nil {
-		return nil, fmt.Errorf("transmitting at head %d: %w: %w", r.head.number, card.ErrMute, err)
+	if err := c.farm.wait(ctx, c.head, c.farm.maker.spec.Timing.Chip.Exchange(c.head.atr, cost)); err != nil {
+		return nil, fmt.Errorf("transmitting at head %d: %w: %w", c.head.number, card.ErrMute, err)
 	}
 	if resp == nil {
-		return nil, fmt.Errorf("transmitting at head %d: %w", r.head.number, card.ErrMute)
+		return nil, fmt.Errorf("transmitting at head %d: %w", c.head.number, card.ErrMute)
 	}
 	return resp, nil
 }

@@ -54,6 +54,7 @@ const (
 	opCounters op = 7
 	opInspect  op = 8
 	opBins     op = 9
+	opExamine  op = 10
 )
 
 type request struct {
@@ -63,8 +64,8 @@ type request struct {
 	Bin   perso.Verdict `cbor:"4,keyasint,omitempty"` // bin, bins
 	SWs   []string      `cbor:"5,keyasint,omitempty"` // play: the status mask for each command
 	APDUs [][]byte      `cbor:"6,keyasint,omitempty"` // transmit (one), play, inspect
-	Index uint32        `cbor:"7,keyasint,omitempty"` // inspect: the chip; bins: the first place
-	Chip  []byte        `cbor:"8,keyasint,omitempty"` // inspect: the chip's id, instead of Index
+	Index uint32        `cbor:"7,keyasint,omitempty"` // inspect, examine: the chip; bins: the first place
+	Chip  []byte        `cbor:"8,keyasint,omitempty"` // inspect, examine: the chip's id, instead of Index
 }
 
 type outcome uint8

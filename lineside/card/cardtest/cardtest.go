@@ -26,7 +26,7 @@ type Fixture struct {
 // Run runs the suite; open is called for each test of it.
 func Run(t *testing.T, open func(t *testing.T) Fixture) {
 	for name, test := range map[string]func(*testing.T, Fixture){
-		"Transmit": transmit, "Play": play, "PlayStops": playStops, "PlayRefuses": playRefuses, "Lost": lost, "Cancelled": cancelled,
+		"Transmit": transmit, "WrongLe": wrongLe, "Play": play, "PlayStops": playStops, "PlayRefuses": playRefuses, "Lost": lost, "Cancelled": cancelled,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}
@@ -36,6 +36,8 @@ const (
 	selectDefault = "00A4040000"
 	readCPLC      = "80CA9F7F00"
 	unknown       = "80FE000000"
+
+	readCPLCInPart = "80CA9F7F05"
 )
 
 // playOn uses the transport's own Play when it has one.
@@ -54,6 +56,16 @@ func transmit(t *testing.T, f Fixture) {
 	want(t, send(t, f, unknown), apdu.SWUnknownINS)
 	if !bytes.Equal(first, kept) {
 		t.Error("an answer changed when the next came")
+	}
+}
+
+// wrongLe: the transport finds the right one by itself (card.Over).
+func wrongLe(t *testing.T, f Fixture) {
+	want(t, send(t, f, selectDefault), apdu.SWOK)
+	whole, asked := send(t, f, readCPLC), send(t, f, readCPLCInPart)
+	want(t, asked, apdu.SWOK)
+	if !bytes.Equal(whole, asked) {
+		t.Errorf("with a wrong Le the answer is %X, with the right one %X", asked, whole)
 	}
 }
 

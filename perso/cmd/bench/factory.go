@@ -46,7 +46,7 @@ type Factory struct {
 // NewFactory makes a site in a folder that does not exist, with chips that take no time and have no faults. Each vault has a
 // line of its own, with so many heads and chips.
 func NewFactory(ctx context.Context, dir, catalogue string, vaults, heads, chips int) (*Factory, error) {
-	s, err := site.Init(ctx, site.InitPlan{Dir: dir, Name: "bench", Lines: site.NumberedLines(vaults, heads), Vaults: vaults, Catalogue: catalogue},
+	s, err := site.Init(ctx, site.InitPlan{Dir: dir, Name: "bench", Lines: site.NumberedLines(vaults, heads, ""), Vaults: vaults, Catalogue: catalogue},
 		slog.New(slog.DiscardHandler))
 	if err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ func BenchmarkFactory(b *testing.B) {
 	start(b, func(ctx context.Context) error { return s.ServeBus(ctx, log) })
 	start(b, func(ctx context.Context) error { return s.ServeVault(ctx, "", log) })
 	start(b, func(ctx context.Context) error { return s.ServeLedger(ctx, log) })
-	start(b, func(ctx context.Context) error { return s.ServeFarm(ctx, "", log) })
+	start(b, func(ctx context.Context) error { return s.ServeFarm(ctx, "", 0, log) })
 	start(b, func(ctx context.Context) error { return s.ServeLine(ctx, lineName, log) })
 	ctx := b.Context()
 	if err := f.Connect(ctx); err != nil {

@@ -76,17 +76,18 @@ type factory struct {
 // newFactory makes a site with one line and a reel, whose first chips are as bad as the faults say.
 func newFactory(t *testing.T, heads int, chips uint32, faults ...chipfarm.FaultSpec) *factory {
 	t.Helper()
-	return newFactoryOf(t, 1, heads, chips, faults...)
+	return newFactoryOf(t, 1, site.TransportFarm, heads, chips, faults...)
 }
 
-// newFactoryOf makes a site with so many vaults and lines, a line for each vault, and a reel for each line.
-func newFactoryOf(t *testing.T, vaults, heads int, chips uint32, faults ...chipfarm.FaultSpec) *factory {
+// newFactoryOf makes a site with so many vaults and lines, a line for each vault, whose heads reach chips in a way of their own,
+// and a reel for each line.
+func newFactoryOf(t *testing.T, vaults int, via site.Transport, heads int, chips uint32, faults ...chipfarm.FaultSpec) *factory {
 	t.Helper()
 	hsmtest.RequireSoftHSM(t)
 	dir := filepath.Join(t.TempDir(), "site")
 	// In a process of its own: one process has room for one token.
 	init := exec.Command(program, "site", "init", "--site", dir, "--name", "chaos", "--heads", strconv.Itoa(heads), "--catalogue", filepath.Join(repo, "deploy"),
-		"--lines", strconv.Itoa(vaults), "--vaults", strconv.Itoa(vaults))
+		"--lines", strconv.Itoa(vaults), "--vaults", strconv.Itoa(vaults), "--transport", string(via))
 	if out, err := init.CombinedOutput(); err != nil {
 		t.Fatalf("making the site: %v\n%s", err, out)
 	}

@@ -15,7 +15,7 @@ import (
 // what for, moves to nobody, and is finished when its vault is back.
 func TestOneVaultOfTwoDies(t *testing.T) {
 	const heads, units, spares = 4, 120, 20
-	f := newFactoryOf(t, 2, heads, units+spares+4*heads)
+	f := newFactoryOf(t, 2, site.TransportFarm, heads, units+spares+4*heads)
 	vaults := f.site.VaultNames()
 	second := f.site.VaultProcess(vaults[1])
 	var others []string

@@ -26,11 +26,12 @@ import (
 
 // Options say what to run.
 type Options struct {
-	Dir       string  // the site's folder; an earlier demo there is replaced
-	Order     string  // order file; of a product's sample if empty
-	Product   string  // whose sample order is made when no file is named
-	Catalogue string  // folder with products and partners
-	Heads     int     // of the one line
+	Dir       string // the site's folder; an earlier demo there is replaced
+	Order     string // order file; of a product's sample if empty
+	Product   string // whose sample order is made when no file is named
+	Catalogue string // folder with products and partners
+	Heads     int    // of the one line
+	Transport site.Transport
 	Scale     float64 // of chip time: 1 is as slow as real chips, 0 takes none
 	Seed      uint64  // of the chips and their faults
 	Out       io.Writer
@@ -128,7 +129,7 @@ func (d *demo) prepare(ctx context.Context) error {
 	} else if _, err := os.Stat(d.Dir); err == nil {
 		return fmt.Errorf("the folder %q exists and is not a demo's; choose another with --dir", d.Dir)
 	}
-	s, err := site.Init(ctx, site.InitPlan{Dir: d.Dir, Name: "demo", Lines: []site.Line{{Name: "line-1", Heads: d.Heads}}, Catalogue: d.Catalogue}, slog.New(slog.DiscardHandler))
+	s, err := site.Init(ctx, site.InitPlan{Dir: d.Dir, Name: "demo", Lines: []site.Line{{Name: "line-1", Heads: d.Heads, Transport: d.Transport}}, Catalogue: d.Catalogue}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

@@ -119,10 +119,10 @@ func newFactory(t *testing.T) *factory {
 }
 
 // demo makes an order's lot at a new site, and starts the site again.
-func (f *factory) demo(t *testing.T, order string) {
+func (f *factory) demo(t *testing.T, order string, more ...string) {
 	t.Helper()
 	siteDir := filepath.Join(filepath.Dir(f.cwd), "site")
-	made := f.perso(t, "demo", "--dir", siteDir, "--order", order, "--catalogue", filepath.Join(f.repo, "deploy"), "--scale", "0", "--heads", "4", "--seed", badSeed)
+	made := f.perso(t, append([]string{"demo", "--dir", siteDir, "--order", order, "--catalogue", filepath.Join(f.repo, "deploy"), "--scale", "0", "--heads", "4", "--seed", badSeed}, more...)...)
 	if made.code != 0 {
 		t.Fatalf("the demo ended with exit %d\n%s%s%s", made.code, made.out, made.err, zoneLogs(siteDir))
 	}
@@ -274,14 +274,19 @@ func zoneLogs(dir string) string {
 func requireTool(t *testing.T, names ...string) {
 	t.Helper()
 	for _, name := range names {
-		if _, err := exec.LookPath(name); err == nil {
-			continue
+		if _, err := exec.LookPath(name); err != nil {
+			missing(t, name, "not installed")
 		}
-		if slices.Contains(strings.Split(os.Getenv("PERSO_TEST_REQUIRE"), ","), name) {
-			t.Fatalf("%s is required by PERSO_TEST_REQUIRE and not installed", name)
-		}
-		t.Skipf("SKIP: %s not installed", name)
 	}
+}
+
+// missing skips for want of a tool, or fails when PERSO_TEST_REQUIRE names it.
+func missing(t *testing.T, name, why string) {
+	t.Helper()
+	if slices.Contains(strings.Split(os.Getenv("PERSO_TEST_REQUIRE"), ","), name) {
+		t.Fatalf("%s is required by PERSO_TEST_REQUIRE: %s", name, why)
+	}
+	t.Skipf("SKIP: %s: %s", name, why)
 }
 
 // tool runs a program of others in a folder and gives what it printed.

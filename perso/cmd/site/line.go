@@ -25,7 +25,7 @@ import (
 // a second contact.
 const chipPatience = 20 * time.Second
 
-// ServeLine runs one line on the chip farm until the context ends. Any error ends it: starting again is the recovery.
+// ServeLine runs one line until the context ends. Any error ends it: starting again is the recovery.
 func (s *Site) ServeLine(ctx context.Context, name perso.Name, log *slog.Logger) (err error) {
 	line, err := s.lineOf(name)
 	if err != nil {
@@ -35,11 +35,16 @@ func (s *Site) ServeLine(ctx context.Context, name perso.Name, log *slog.Logger)
 	if err != nil {
 		return err
 	}
-	machine, err := dialFarm(ctx, s.FarmAddressOf(name))
+	farm, err := dialFarm(ctx, s.FarmAddressOf(name))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, machine.Close()) }()
+	defer func() { err = errors.Join(err, farm.Close()) }()
+	machine, closed, err := s.machine(line, farm)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closed()) }()
 	j, err := journal.Open(s.lineDir(name))
 	if err != nil {
 		return err
@@ -97,13 +102,18 @@ func dialFarm(ctx context.Context, address string) (*chipfarm.Client, error) {
 	}
 }
 
-// ServeFarm runs the chip farm of a line until the context ends; "" is the first line.
-func (s *Site) ServeFarm(ctx context.Context, line perso.Name, log *slog.Logger) error {
+// ServeFarm runs the chip farm of a line until the context ends, with so many of its heads under PC/SC readers of its own; ""
+// is the first line.
+func (s *Site) ServeFarm(ctx context.Context, line perso.Name, readers int, log *slog.Logger) error {
 	l, err := s.lineOf(line)
 	if err != nil {
 		return err
 	}
-	return chipfarm.Serve(ctx, chipfarm.Config{Dir: s.FarmDirOf(l.Name), Address: s.FarmAddressOf(l.Name), Log: log})
+	cfg := chipfarm.Config{Dir: s.FarmDirOf(l.Name), Address: s.FarmAddressOf(l.Name), Log: log}
+	if readers > 0 {
+		cfg.Readers = &chipfarm.Readers{Heads: readers, Dir: s.readersDir()}
+	}
+	return chipfarm.Serve(ctx, cfg)
 }
 
 // AuditPins are what an auditor of this site compares with: they were written down in the ceremony.

@@ -35,6 +35,16 @@ const MaxHeads = 256
 type Line struct {
 	Name  perso.Name `json:"name"`
 	Heads int        `json:"heads"`
+	// Transport is how the heads reach chips; nothing is the chip farm's socket. Whatever it is, the handler speaks the farm's
+	// protocol.
+	Transport Transport `json:"transport,omitempty"`
+	// Readers are those of the heads, from head 0 on: names of PC/SC readers (nothing: those that the farm makes), or the modems'
+	// serial ports.
+	Readers []string `json:"readers,omitempty"`
+	// PCSCD is the socket of another pcscd than the system's.
+	PCSCD string `json:"pcscd_socket,omitempty"`
+	// ATRCommand is the modem's own command for the ATR, as in AT+ATR?: AT commands that all modems know do not show it.
+	ATRCommand string `json:"atr_command,omitempty"`
 }
 
 // Config is site.json: what is configured once and never secret.
@@ -142,9 +152,9 @@ func (c Config) validate() error {
 const MaxLines = 100
 
 // NumberedLines are a new site's lines: line-1, line-2 …, with so many heads each.
-func NumberedLines(n, heads int) (lines []Line) {
+func NumberedLines(n, heads int, via Transport) (lines []Line) {
 	for i := range n {
-		lines = append(lines, Line{Name: perso.Name(fmt.Sprintf("line-%d", i+1)), Heads: heads})
+		lines = append(lines, Line{Name: perso.Name(fmt.Sprintf("line-%d", i+1)), Heads: heads, Transport: via})
 	}
 	return lines
 }
@@ -153,10 +163,20 @@ func checkLines(lines []Line) error {
 	if len(lines) == 0 {
 		return errors.New("no line")
 	}
+	underReaders := 0
 	for _, l := range lines {
 		if _, err := perso.ParseName(string(l.Name)); err != nil || l.Heads < 1 || l.Heads > MaxHeads {
 			return fmt.Errorf("line %q has %d heads; 1 to %d are possible", l.Name, l.Heads, MaxHeads)
 		}
+		if err := l.checkTransport(); err != nil {
+			return err
+		}
+		if l.farmReaders() {
+			underReaders++
+		}
+	}
+	if underReaders > 1 {
+		return fmt.Errorf("%d lines want the farm's PC/SC readers, which are over its first heads; name readers for the others", underReaders)
 	}
 	return nil
 }

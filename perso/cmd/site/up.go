@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -46,7 +47,11 @@ func (s *Site) Processes(farm bool) []Process {
 	for i, l := range s.Config.Lines {
 		_, err := os.Stat(s.FarmDirOf(l.Name))
 		if farm && (i == 0 || err == nil) {
-			out = append(out, Process{s.farmName(l.Name), append(args("chip", "farm"), "--line", string(l.Name))})
+			chips := args("chip", "farm", "--line", string(l.Name))
+			if l.farmReaders() {
+				chips = args("chip", "farm", "--vpcd", strconv.Itoa(l.Heads), "--line", string(l.Name))
+			}
+			out = append(out, Process{s.farmName(l.Name), chips})
 		}
 	}
 	for _, l := range s.Config.Lines {

@@ -15,7 +15,7 @@ import (
 
 func TestVaultNames(t *testing.T) {
 	t.Parallel()
-	lines := NumberedLines(2, 4)
+	lines := NumberedLines(2, 4, "")
 	for name, vaults := range map[string][]perso.Name{
 		"a line's": {"vault-1", "line-2"}, "a zone's": {"ledger"}, "twice": {"a", "a"}, "no name": {""}, "a path": {"../a"}, "too many": make([]perso.Name, MaxVaults+1),
 	} {
@@ -34,7 +34,7 @@ func TestVaultNames(t *testing.T) {
 // TestAddVault: the new vault has a memory and receipts of its own, the log vault keeps its, and a running site is refused.
 func TestAddVault(t *testing.T) {
 	t.Parallel()
-	s := &Site{Dir: t.TempDir(), Config: Config{Version: configVersion, Env: perso.EnvTest, Site: "S1", Lines: NumberedLines(1, 1)}}
+	s := &Site{Dir: t.TempDir(), Config: Config{Version: configVersion, Env: perso.EnvTest, Site: "S1", Lines: NumberedLines(1, 1, "")}}
 	if err := errors.Join(os.Mkdir(s.path("vault"), 0o700), s.save("site.json")); err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/persoline/persoline/lineside/chipfarm"
+	"github.com/persoline/persoline/lineside/pcsc"
 	"github.com/persoline/persoline/perso/cmd/cli"
 	"github.com/persoline/persoline/perso/cmd/site"
 	"github.com/persoline/persoline/perso/id"
@@ -51,20 +53,81 @@ func newChipAPDUCmd(env *cli.Env) *cobra.Command {
 	}
 }
 
+// newChipExamineCmd brings a finished chip to other people's programs.
+func newChipExamineCmd(env *cli.Env) *cobra.Command {
+	return &cobra.Command{
+		Use: "examine CHIP", Short: "Put a virtual chip from its bin into the PC/SC test reader, for any program that talks to readers",
+		Example: "  perso chip examine 4a501234010200000001", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			s, err := site.Open(env.SiteDir)
+			if err != nil {
+				return err
+			}
+			chip, err := id.ParseChipID(args[0])
+			if err != nil {
+				return cli.Usage("%v", err)
+			}
+			at, err := examine(cmd.Context(), s, chip)
+			if err != nil {
+				return err
+			}
+			return env.Emit(at, func(w io.Writer) {
+				fmt.Fprintf(w, "chip %s lies in reader %q, ATR %s; programs find it with PCSCLITE_CSOCK_NAME=%s\n", at.Chip, at.Reader, at.ATR, at.Socket)
+			})
+		},
+	}
+}
+
+// examine has the chip brought, and resets it: that is how pcscd finds that it is another one.
+func examine(ctx context.Context, s *site.Site, chip id.ChipID) (at examined, err error) {
+	farm, err := chipfarm.Dial(ctx, s.FarmAddress())
+	if err != nil {
+		return at, err
+	}
+	defer func() { err = errors.Join(err, farm.Close()) }()
+	if err := farm.Examine(ctx, chipfarm.Ref{ID: chip}); err != nil {
+		return at, err
+	}
+	at = examined{Chip: chip.String(), Reader: chipfarm.TestReaderName(s.FarmReaders()), Socket: s.PCSCD()}
+	if err := pcsc.UseSocket(at.Socket); err != nil {
+		return at, err
+	}
+	r := pcsc.NewReader(at.Reader)
+	defer func() { err = errors.Join(err, r.Close()) }()
+	atr, err := r.Contact(ctx)
+	if err != nil {
+		return at, err
+	}
+	at.ATR = hex.EncodeToString(atr)
+	return at, r.Lift(ctx)
+}
+
+// examined is where a chip can be looked at.
+type examined struct {
+	Chip   string `json:"chip"`
+	Reader string `json:"reader"`
+	Socket string `json:"pcscd_socket"`
+	ATR    string `json:"atr"`
+}
+
 func parseAPDUs(args []string) (id.ChipID, [][]byte, error) {
 	chip, err := id.ParseChipID(args[0])
 	if err != nil {
 		return chip, nil, cli.Usage("%v", err)
 	}
-	var commands [][]byte
-	for _, a := range args[1:] {
+	commands, err := parseCommands(args[1:])
+	return chip, commands, err
+}
+
+func parseCommands(args []string) (commands [][]byte, err error) {
+	for _, a := range args {
 		b, err := hex.DecodeString(a)
 		if err != nil || len(b) < 4 {
-			return chip, nil, cli.Usage("%q is no command in hex", a)
+			return nil, cli.Usage("%q is no command in hex", a)
 		}
 		commands = append(commands, b)
 	}
-	return chip, commands, nil
+	return commands, nil
 }
 
 func emitExchanges(env *cli.Env, commands, answers [][]byte) error {

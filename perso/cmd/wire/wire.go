@@ -32,19 +32,29 @@ func Into(env *cli.Env) {
 		}
 		return s.Office(ctx)
 	}
-	env.Extra = append(env.Extra, newSiteCmd, newServeCmd, newUpCmd, newDemoCmd, newChipCmd, newBenchCmd, newHSMCmd)
+	env.Extra = append(env.Extra, newSiteCmd, newServeCmd, newUpCmd, newDemoCmd, newChipCmd, newBenchCmd, newHSMCmd, newReadersCmd, newAPDUCmd)
 }
 
 func zoneLog(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelInfo}))
 }
 
+// readerHeads are the heads under the farm's PC/SC readers when nobody says how many: half of what one pcscd has.
+const readerHeads = 8
+
+// fewer takes so many unless somebody did say.
+func fewer(cmd *cobra.Command, via site.Transport, heads *int) {
+	if via == site.TransportPCSC && !cmd.Flags().Changed("heads") {
+		*heads = readerHeads
+	}
+}
+
 func newSiteCmd(env *cli.Env) *cobra.Command {
-	var name, catalogue string
+	var name, catalogue, transport string
 	var heads, lines, vaults int
 	init := &cobra.Command{
 		Use: "init", Short: "Make a new test site: token, throw-away officers, certificates, empty ledger",
-		Example: "  perso site init --site ./site --name factory-a --heads 16\n  perso site init --site ./site --lines 2 --vaults 2", Args: cli.Takes(),
+		Example: "  perso site init --site ./site --name factory-a --heads 16\n  perso site init --site ./site --lines 2 --vaults 2\n  perso site init --site ./site --heads 4 --transport pcsc", Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, err := perso.ParseName(name)
 			if err != nil {
@@ -53,7 +63,12 @@ func newSiteCmd(env *cli.Env) *cobra.Command {
 			if lines < 1 || lines > site.MaxLines || vaults < 1 || vaults > site.MaxVaults {
 				return cli.Usage("--lines, --vaults: 1 to %d lines and 1 to %d vaults are possible", site.MaxLines, site.MaxVaults)
 			}
-			p := site.InitPlan{Dir: env.SiteDir, Name: n, Lines: site.NumberedLines(lines, heads), Vaults: vaults, Catalogue: catalogue}
+			via, err := site.ParseTransport(transport)
+			if err != nil {
+				return cli.Usage("--transport: %v", err)
+			}
+			fewer(cmd, via, &heads)
+			p := site.InitPlan{Dir: env.SiteDir, Name: n, Lines: site.NumberedLines(lines, heads, via), Vaults: vaults, Catalogue: catalogue}
 			s, err := site.Init(cmd.Context(), p, zoneLog(env.Err))
 			if errors.Is(err, site.ErrCatalogue) {
 				return cli.Hint(err, "--catalogue names such a folder, as 'deploy' of the sources is one")
@@ -67,9 +82,10 @@ func newSiteCmd(env *cli.Env) *cobra.Command {
 		},
 	}
 	init.Flags().StringVar(&name, "name", "site", "the site's name, part of every key label")
-	init.Flags().IntVar(&heads, "heads", 16, "heads of each line")
 	init.Flags().IntVar(&lines, "lines", 1, "lines; with several vaults each line works for its own")
 	init.Flags().IntVar(&vaults, "vaults", 1, "vaults: processes that make lots side by side, each lot in one of them")
+	init.Flags().IntVar(&heads, "heads", 16, "heads of each line; with --transport pcsc 8, and at most 15")
+	init.Flags().StringVar(&transport, "transport", string(site.TransportFarm), "how the heads reach chips: farm, or pcsc for PC/SC readers that the farm makes; site.json names others")
 	init.Flags().StringVar(&catalogue, "catalogue", "deploy", "folder with products and partners to copy")
 	return cli.Group("site", "Make a site", "  perso site init --site ./site", init, newAddVaultCmd(env))
 }
@@ -177,6 +193,7 @@ func supervisor(env *cli.Env, s *site.Site) *site.Supervisor {
 
 func newDemoCmd(env *cli.Env) *cobra.Command {
 	o := demo.Options{Out: env.Out}
+	var transport string
 	c := &cobra.Command{
 		Use: "demo", Short: "Do the main job once: order file in, programmed chips, EIS batch and verified log out",
 		Example: "  perso demo\n  perso demo --order my-order.json --heads 32 --scale 1\n  perso demo --product m2m-200a-mff2", Args: cli.Takes(),
@@ -184,6 +201,12 @@ func newDemoCmd(env *cli.Env) *cobra.Command {
 			if env.JSON {
 				return cli.Usage("--json: the demo talks to people; perso up and perso lot answer programs")
 			}
+			via, err := site.ParseTransport(transport)
+			if err != nil {
+				return cli.Usage("--transport: %v", err)
+			}
+			o.Transport = via
+			fewer(cmd, via, &o.Heads)
 			o.Progress = func(chipTime string) demo.Progress {
 				return progress.New(env.Out, progress.Options{TTY: env.OutTTY, Width: env.Width, ChipTime: chipTime})
 			}
@@ -200,7 +223,8 @@ func newDemoCmd(env *cli.Env) *cobra.Command {
 	f.StringVar(&o.Order, "order", "", "the OEM's order file (default "+defaultOrder+")")
 	f.StringVar(&o.Product, "product", "", "make the sample order of this product ('perso product list' names them)")
 	f.StringVar(&o.Catalogue, "catalogue", "deploy", "folder with products and partners")
-	f.IntVar(&o.Heads, "heads", 16, "heads of the line")
+	f.IntVar(&o.Heads, "heads", 16, "heads of the line; with --transport pcsc 8, and at most 15")
+	f.StringVar(&transport, "transport", string(site.TransportFarm), "how the heads reach chips: farm, or pcsc for PC/SC readers that the farm makes")
 	f.Float64Var(&o.Scale, "scale", 0.2, "chip time: 1 is as slow as real chips, 0 takes none")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of the chips and their faults")
 	return c
@@ -208,18 +232,20 @@ func newDemoCmd(env *cli.Env) *cobra.Command {
 
 func newChipCmd(env *cli.Env) *cobra.Command {
 	var line string
+	var readers int
 	farm := &cobra.Command{
 		Use: "farm", Short: "Run a line's farm of virtual chips",
-		Example: "  perso chip farm --site ./site", Args: cli.Takes(),
+		Example: "  perso chip farm --site ./site\n  perso chip farm --site ./site --vpcd 4", Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := site.Open(env.SiteDir)
 			if err != nil {
 				return err
 			}
 			tuneMemory()
-			return s.ServeFarm(cmd.Context(), perso.Name(line), zoneLog(env.Err).With("zone", site.ZoneFarm))
+			return s.ServeFarm(cmd.Context(), perso.Name(line), readers, zoneLog(env.Err).With("zone", site.ZoneFarm))
 		},
 	}
 	farm.Flags().StringVar(&line, "line", "", "the line whose farm it is; the first where none is said")
-	return cli.Group("chip", "Virtual chips", "  perso chip farm --site ./site", farm, newChipMakeCmd(env), newChipAPDUCmd(env))
+	farm.Flags().IntVar(&readers, "vpcd", 0, "so many heads under PC/SC readers of a pcscd of its own, and a test reader behind them")
+	return cli.Group("chip", "Virtual chips", "  perso chip farm --site ./site", farm, newChipMakeCmd(env), newChipAPDUCmd(env), newChipExamineCmd(env))
 }
