@@ -12,6 +12,7 @@ import (
 	"github.com/persoline/persoline/lineside/pcsc"
 	"github.com/persoline/persoline/lineside/rig"
 	"github.com/persoline/persoline/lineside/vpcd"
+	"github.com/persoline/persoline/perso"
 )
 
 // Transport is how the heads of a line reach their chips.
@@ -60,14 +61,14 @@ const maxFarmReaders = vpcd.MaxSlots - 1
 // farmReaders reports whether the line's heads are under PC/SC readers that the farm makes.
 func (l Line) farmReaders() bool { return l.Transport == TransportPCSC && len(l.Readers) == 0 }
 
-// FarmReaders is how many heads of the farm are under PC/SC readers: those of the one line that wants it, or none.
-func (s *Site) FarmReaders() int {
+// FarmReaders is the line whose farm has its heads under PC/SC readers, and how many; none when no line wants that.
+func (s *Site) FarmReaders() (line perso.Name, heads int) {
 	for _, l := range s.Config.Lines {
 		if l.farmReaders() {
-			return l.Heads
+			return l.Name, l.Heads
 		}
 	}
-	return 0
+	return "", 0
 }
 
 // PCSCD is the socket of the pcscd that has the farm's readers.

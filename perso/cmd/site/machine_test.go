@@ -1,6 +1,8 @@
 package site
 
 import (
+	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -34,14 +36,21 @@ func TestLines(t *testing.T) {
 
 func TestFarmOfReaders(t *testing.T) {
 	t.Parallel()
-	s := &Site{Dir: "/site", Config: Config{Lines: []Line{{Name: "line-1", Heads: 4}, {Name: "line-2", Heads: 3, Transport: TransportPCSC}}}}
-	var farm string
+	s := &Site{Dir: t.TempDir(), Config: Config{Lines: []Line{{Name: "line-1", Heads: 4}, {Name: "line-2", Heads: 3, Transport: TransportPCSC}}}}
+	if err := os.Mkdir(s.FarmDirOf("line-2"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	var farms []string
 	for _, p := range s.Processes(true) {
-		if p.Name == ZoneFarm {
-			farm = strings.Join(p.Args, " ")
+		if p.Args[0] == "chip" {
+			farms = append(farms, p.Name+": "+strings.Join(p.Args[:len(p.Args)-2], " "))
 		}
 	}
-	if s.FarmReaders() != 3 || !strings.HasPrefix(farm, "chip farm --vpcd 3 ") || s.PCSCD() != "/site/readers/pcscd.comm" {
-		t.Errorf("%d readers, farm %q, pcscd at %q", s.FarmReaders(), farm, s.PCSCD())
+	if want := []string{"farm: chip farm --line line-1", "farm-line-2: chip farm --vpcd 3 --line line-2"}; !slices.Equal(farms, want) {
+		t.Errorf("farms %q, want %q", farms, want)
+	}
+	line, heads := s.FarmReaders()
+	if line != "line-2" || heads != 3 || s.PCSCD() != s.Dir+"/readers/pcscd.comm" {
+		t.Errorf("%d readers of %q, pcscd at %q", heads, line, s.PCSCD())
 	}
 }

@@ -57,7 +57,7 @@ func newChipAPDUCmd(env *cli.Env) *cobra.Command {
 func newChipExamineCmd(env *cli.Env) *cobra.Command {
 	return &cobra.Command{
 		Use: "examine CHIP", Short: "Put a virtual chip from its bin into the PC/SC test reader, for any program that talks to readers",
-		Example: "  perso chip examine 4a501234010200000001", Args: cobra.ExactArgs(1),
+		Example: "  perso chip examine 4a501234010200000001", Args: cli.Takes("CHIP"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			s, err := site.Open(env.SiteDir)
 			if err != nil {
@@ -80,7 +80,11 @@ func newChipExamineCmd(env *cli.Env) *cobra.Command {
 
 // examine has the chip brought, and resets it: that is how pcscd finds that it is another one.
 func examine(ctx context.Context, s *site.Site, chip id.ChipID) (at examined, err error) {
-	farm, err := chipfarm.Dial(ctx, s.FarmAddress())
+	line, heads := s.FarmReaders()
+	if heads == 0 {
+		return at, cli.Hint(errors.New("no line of this site has its farm under PC/SC readers"), "'perso site init --transport pcsc' makes one that has")
+	}
+	farm, err := chipfarm.Dial(ctx, s.FarmAddressOf(line))
 	if err != nil {
 		return at, err
 	}
@@ -88,7 +92,7 @@ func examine(ctx context.Context, s *site.Site, chip id.ChipID) (at examined, er
 	if err := farm.Examine(ctx, chipfarm.Ref{ID: chip}); err != nil {
 		return at, err
 	}
-	at = examined{Chip: chip.String(), Reader: chipfarm.TestReaderName(s.FarmReaders()), Socket: s.PCSCD()}
+	at = examined{Chip: chip.String(), Reader: chipfarm.TestReaderName(heads), Socket: s.PCSCD()}
 	if err := pcsc.UseSocket(at.Socket); err != nil {
 		return at, err
 	}
