@@ -29,9 +29,9 @@ ceremony-demo: DIR ?= ceremony-demo
 ceremony-demo: setup build ## hold two key ceremonies on SoftHSM, and show an old token being found out [DIR=folder]
 	@deploy/ceremony/demo.sh bin/perso "$(DIR)"
 
-# A package that needs more than five minutes hangs. Two packages at a time: some of them start processes of their own.
+# A package that needs more than eight minutes hangs. Two packages at a time: some of them start processes of their own.
 test: setup ## run all tests
-	$(GO) test -timeout 5m -p 2 ./...
+	$(GO) test -timeout 8m -p 2 ./...
 	GOEXPERIMENT=runtimesecret $(GO) test -timeout 5m -run '^TestMemoryAfter' ./keygen
 
 race: setup ## run the tests of concurrent packages under the race detector

@@ -1,12 +1,15 @@
 package chaos
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/persoline/persoline/perso/cmd/site"
 )
@@ -67,7 +70,8 @@ func TestOneVaultOfTwoDies(t *testing.T) {
 	}
 }
 
-// runVault runs the second vault without a supervisor; kill is kill -9, and it stays down.
+// runVault keeps the second vault running as a supervisor would: SoftHSM shows a process no token while another one writes it, and
+// a vault that sees none ends. kill is kill -9, and it stays down.
 func (f *factory) runVault(name string) (kill func()) {
 	f.t.Helper()
 	log := filepath.Join(f.site.Dir, "log", name+".log")
@@ -79,20 +83,22 @@ func (f *factory) runVault(name string) (kill func()) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	cmd := exec.Command(program, "serve", site.ZoneVault, "--name", name, "--site", f.site.Dir)
-	cmd.Stdout, cmd.Stderr = out, out
-	if err := cmd.Start(); err != nil {
-		f.t.Fatal(err)
-	}
-	ended := false
-	kill = func() {
-		if !ended {
-			ended = true
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait() // says that it was killed
-			_ = out.Close()
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			cmd := exec.CommandContext(ctx, program, "serve", site.ZoneVault, "--name", name, "--site", f.site.Dir)
+			cmd.Stdout, cmd.Stderr = out, out
+			_ = cmd.Run() // whatever it says is in its log
+			time.Sleep(50 * time.Millisecond)
 		}
-	}
+	}()
+	kill = sync.OnceFunc(func() {
+		stop() // kills, as CommandContext does
+		<-ended
+		_ = out.Close()
+	})
 	f.t.Cleanup(kill)
 	return kill
 }
