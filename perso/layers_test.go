@@ -88,8 +88,11 @@ var importRules = []importRule{
 		return in(e.from, "perso") && !in(e.from, "perso/cmd", "perso/sim") && zone(e.to) != ""
 	}, edge{from: "perso/eis", to: "keygen"}},
 	{"perso/id, secret and tlv stand on the standard library", func(e edge) bool {
-		return in(e.from, "perso/id", "perso/secret", "perso/tlv") && !standard(e.to) && (!e.test || e.to != e.from)
+		return in(e.from, "perso/id", "perso/secret", "perso/tlv") && !standard(e.to) && (!e.test || e.to != e.from && e.to != "perso/reftest")
 	}, edge{from: "perso/tlv", to: "perso"}},
+	{"perso/reftest is for tests, and stands on the standard library", func(e edge) bool {
+		return e.to == "perso/reftest" && !e.test || e.from == "perso/reftest" && !standard(e.to)
+	}, edge{from: "perso/scp", to: "perso/reftest"}},
 	{"perso stands on the standard library and perso/id", func(e edge) bool {
 		return e.from == "perso" && !standard(e.to) && e.to != "perso/id" && !e.test
 	}, edge{from: "perso", to: "perso/record"}},

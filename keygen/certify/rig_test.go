@@ -14,6 +14,7 @@ import (
 	"github.com/persoline/persoline/perso/cert"
 	"github.com/persoline/persoline/perso/cert/certtest"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/reftest"
 )
 
 const (
@@ -66,11 +67,7 @@ func (s *site) euicc() EUICC {
 // reference is the path of a file of the public test data, which are not in the repository.
 func reference(t testing.TB, name string) string {
 	t.Helper()
-	dir := os.Getenv("PERSO_REFERENCE_DATA")
-	if dir == "" {
-		t.Skip("SKIP: PERSO_REFERENCE_DATA is not set: not compared with the published certificates")
-	}
-	return filepath.Join(dir, "data", "sgp26_v1.5", name)
+	return reftest.Path(t, "data", "sgp26_v1.5", name)
 }
 
 func published(t testing.TB, name string) *cert.Certificate {

@@ -25,6 +25,7 @@ import (
 	"github.com/persoline/persoline/perso/envelope"
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/order/k4"
+	"github.com/persoline/persoline/perso/reftest"
 	"github.com/persoline/persoline/perso/secret"
 )
 
@@ -97,7 +98,7 @@ func seal(t testing.TB, receiver, maker *rsa.PrivateKey) (envelope.File, []byte)
 	if err != nil {
 		t.Fatal(err)
 	}
-	sim, ki, opc := testSIM(t), [16]byte(unhex(t, testKi)), [16]byte(unhex(t, testOPc))
+	sim, ki, opc := testSIM(t), [16]byte(reftest.Unhex(t, testKi)), [16]byte(reftest.Unhex(t, testOPc))
 	credentials, err := keys.SealKeys(sim, ki[:], opc[:])
 	if err != nil {
 		t.Fatal(err)
@@ -158,14 +159,14 @@ func TestOpenSSLOpensEnvelope(t *testing.T) {
 		return out
 	}
 	private := file("receiver.pem", pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(receiver)}))
-	transport := file("transport", unhex(t, f.EncryptedTransportKey))
+	transport := file("transport", reftest.Unhex(t, f.EncryptedTransportKey))
 
 	both := openssl("pkeyutl", "-decrypt", "-inkey", private, "-in", transport, "-pkeyopt", "rsa_padding_mode:oaep", "-pkeyopt", "rsa_oaep_md:sha256")
 	if len(both) != 64 {
 		t.Fatalf("transport key has %d bytes", len(both))
 	}
-	openssl("dgst", "-sha512", "-verify", file("maker.pem", publicPEM(t, maker.Public())), "-signature", file("signature", unhex(t, f.SignedTransportKey)), transport)
-	credentials := unhex(t, f.SIMs[0].Properties.Credentials)
+	openssl("dgst", "-sha512", "-verify", file("maker.pem", publicPEM(t, maker.Public())), "-signature", file("signature", reftest.Unhex(t, f.SignedTransportKey)), transport)
+	credentials := reftest.Unhex(t, f.SIMs[0].Properties.Credentials)
 	mac, rest := credentials[:64], credentials[64:]
 	out := openssl("dgst", "-sha512", "-mac", "HMAC", "-macopt", "hexkey:"+hex.EncodeToString(both[32:]), "-r", file("rest", rest))
 	if !strings.HasPrefix(string(out), hex.EncodeToString(mac)) {
@@ -314,7 +315,7 @@ func TestSessionKeyVectors(t *testing.T) {
 		}
 	}
 	s := testSIM(t)
-	ki, opc := [16]byte(unhex(t, testKi)), [16]byte(unhex(t, testOPc))
+	ki, opc := [16]byte(reftest.Unhex(t, testKi)), [16]byte(reftest.Unhex(t, testOPc))
 	credentials, err := k.SealKeys(s, ki[:], opc[:])
 	if err != nil {
 		t.Fatal(err)
@@ -338,5 +339,5 @@ func vector(t *testing.T, page, name string) []byte {
 	if !ok {
 		t.Fatalf("the page has no row %q", name)
 	}
-	return unhex(t, value)
+	return reftest.Unhex(t, value)
 }

@@ -5,27 +5,16 @@ import (
 	"context"
 	"crypto/aes"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/persoline/persoline/perso/aka"
 	"github.com/persoline/persoline/perso/order/k4"
+	"github.com/persoline/persoline/perso/reftest"
 	"github.com/persoline/persoline/perso/scp/tdes"
 )
-
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 // software is a transport key outside an HSM, and counts its calls.
 type software struct {
@@ -66,32 +55,22 @@ func tdesKey(t testing.TB, key []byte) *software {
 
 func TestReferenceVectors(t *testing.T) {
 	t.Parallel()
-	dir := os.Getenv("PERSO_REFERENCE_DATA")
-	if dir == "" {
-		t.Skip("PERSO_REFERENCE_DATA is not set: no reference vectors to compare with")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "vectors", "transport_key.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	type set struct{ Ki, OP, K4, OPc, EKI string }
 	var r struct {
 		AES128, AES256 []set
 		Others         []struct{ Mode, K4, Ki, EKI string } `json:"computed_other_modes"`
 	}
-	if err := json.Unmarshal(b, &r); err != nil {
-		t.Fatal(err)
-	}
+	reftest.Vectors(t, "transport_key.json", &r)
 	if len(r.AES128) != 10 || len(r.AES256) != 10 || len(r.Others) != 3 {
 		t.Fatalf("read %d, %d and %d sets", len(r.AES128), len(r.AES256), len(r.Others))
 	}
 	for _, s := range append(r.AES128, r.AES256...) {
-		opc, err := aka.OPc(unhex(t, s.Ki), unhex(t, s.OP))
+		opc, err := aka.OPc(reftest.Unhex(t, s.Ki), reftest.Unhex(t, s.OP))
 		if err != nil || hex.EncodeToString(opc[:]) != s.OPc {
 			t.Errorf("OPc is %x, %v, want %s", opc, err, s.OPc)
 		}
 		for _, l := range []k4.Layout{k4.AESECB, k4.AESCBC} {
-			got, err := Wrap(t.Context(), l, aesKey(t, unhex(t, s.K4)), []Value{{Name: "KI", Plain: unhex(t, s.Ki), Check: CheckAES}})
+			got, err := Wrap(t.Context(), l, aesKey(t, reftest.Unhex(t, s.K4)), []Value{{Name: "KI", Plain: reftest.Unhex(t, s.Ki), Check: CheckAES}})
 			if err != nil || hex.EncodeToString(got[0].Cipher) != s.EKI {
 				t.Errorf("%s: EKI is %x, %v, want %s", l, got, err, s.EKI)
 			}
@@ -103,7 +82,7 @@ func TestReferenceVectors(t *testing.T) {
 		if !ok {
 			continue // single DES: refused, see tdes
 		}
-		got, err := Wrap(t.Context(), l, tdesKey(t, unhex(t, s.K4)), []Value{{Name: "KI", Plain: unhex(t, s.Ki)}})
+		got, err := Wrap(t.Context(), l, tdesKey(t, reftest.Unhex(t, s.K4)), []Value{{Name: "KI", Plain: reftest.Unhex(t, s.Ki)}})
 		if err != nil || hex.EncodeToString(got[0].Cipher) != s.EKI {
 			t.Errorf("%s: EKI is %x, %v, want %s", l, got, err, s.EKI)
 		}
@@ -113,7 +92,7 @@ func TestReferenceVectors(t *testing.T) {
 // Values of different length in CBC, beside the library's own CBC; and the fewest calls that the mode allows.
 func TestChains(t *testing.T) {
 	t.Parallel()
-	key := unhex(t, "0123456789abcdeffedcba98765432100011223344556677")
+	key := reftest.Unhex(t, "0123456789abcdeffedcba98765432100011223344556677")
 	k, err := tdes.New(key)
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +139,7 @@ func TestManyValuesAreSplit(t *testing.T) {
 
 func TestCheckValues(t *testing.T) {
 	t.Parallel()
-	key := unhex(t, "404142434445464748494a4b4c4d4e4f")
+	key := reftest.Unhex(t, "404142434445464748494a4b4c4d4e4f")
 	got, err := Wrap(t.Context(), k4.AESECB, aesKey(t, key), []Value{{Name: "A", Plain: key, Check: CheckAES}, {Name: "T", Plain: key, Check: CheckTDES}, {Name: "P", Plain: key}})
 	if err != nil || hex.EncodeToString(got[0].KCV) != "504a77" || hex.EncodeToString(got[1].KCV) != "8baf47" || got[2].KCV != nil {
 		t.Errorf("check values %x, %v", got, err)

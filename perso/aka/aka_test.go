@@ -7,29 +7,22 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/persoline/persoline/perso/reftest"
 )
-
-// hexBytes is a hex string of the reference data.
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalText(text []byte) (err error) {
-	*h, err = hex.DecodeString(string(text))
-	return err
-}
 
 type vectorSet struct {
 	Set                                int
-	K, Rand, SQN, AMF, OP, OPc         hexBytes
-	F1, F1Star, F2, F3, F4, F5, F5Star hexBytes
+	K, Rand, SQN, AMF, OP, OPc         reftest.Hex
+	F1, F1Star, F2, F3, F4, F5, F5Star reftest.Hex
 	Computed                           struct {
-		AUTN hexBytes
-		AUTS hexBytes `json:"auts_for_sqnms_eq_sqn"`
-		Kc   hexBytes `json:"kc_3g"`
-		SRES hexBytes `json:"sres_3g"`
+		AUTN reftest.Hex
+		AUTS reftest.Hex `json:"auts_for_sqnms_eq_sqn"`
+		Kc   reftest.Hex `json:"kc_3g"`
+		SRES reftest.Hex `json:"sres_3g"`
 	}
 }
 
@@ -38,31 +31,21 @@ type reference struct {
 	TS35207 []vectorSet `json:"ts35_207_sets"`
 	TS55205 []struct {
 		Set                             int
-		Ki, Rand, OPc, SRES1, SRES2, Kc hexBytes
+		Ki, Rand, OPc, SRES1, SRES2, Kc reftest.Hex
 	} `json:"ts55_205_gsm_milenage_sets"`
 	Card struct {
-		K, OP, OPc, Rand, AUTN, SQN, RES, CK, IK, Kc hexBytes
+		K, OP, OPc, Rand, AUTN, SQN, RES, CK, IK, Kc reftest.Hex
 	} `json:"card_authenticate"`
 	AUTS struct {
-		K, OPc, Rand, AUTS hexBytes
-		SQN                hexBytes `json:"sqn_ms"`
+		K, OPc, Rand, AUTS reftest.Hex
+		SQN                reftest.Hex `json:"sqn_ms"`
 	} `json:"auts_sample"`
 }
 
 func loadReference(t *testing.T) reference {
 	t.Helper()
-	dir := os.Getenv("PERSO_REFERENCE_DATA")
-	if dir == "" {
-		t.Skip("PERSO_REFERENCE_DATA is not set: no published vectors to compare with")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "vectors", "milenage.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var r reference
-	if err := json.Unmarshal(b, &r); err != nil {
-		t.Fatal(err)
-	}
+	reftest.Vectors(t, "milenage.json", &r)
 	if len(r.TS35208) != 20 || len(r.TS35207) != 6 || len(r.TS55205) != 19 {
 		t.Fatalf("read %d, %d and %d sets", len(r.TS35208), len(r.TS35207), len(r.TS55205))
 	}

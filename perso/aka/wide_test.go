@@ -2,13 +2,12 @@ package aka
 
 import (
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/persoline/persoline/perso/reftest"
 )
 
 // wideSet is one set of TUAK or of the XOR algorithm.
@@ -19,23 +18,8 @@ type wideSet struct {
 	RES                                int `json:"reslen_bits"`
 	CK                                 int `json:"cklen_bits"`
 	IK                                 int `json:"iklen_bits"`
-	K, Rand, SQN, AMF, TOP, TOPc       hexBytes
-	F1, F1Star, F2, F3, F4, F5, F5Star hexBytes
-}
-
-func loadVectors(t *testing.T, name string, into any) {
-	t.Helper()
-	dir := os.Getenv("PERSO_REFERENCE_DATA")
-	if dir == "" {
-		t.Skip("PERSO_REFERENCE_DATA is not set: no published vectors to compare with")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "vectors", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, into); err != nil {
-		t.Fatal(err)
-	}
+	K, Rand, SQN, AMF, TOP, TOPc       reftest.Hex
+	F1, F1Star, F2, F3, F4, F5, F5Star reftest.Hex
 }
 
 // unhex is a constant of this file.
@@ -56,7 +40,7 @@ func TestTuakPublishedSets(t *testing.T) {
 	var r struct {
 		Sets []wideSet `json:"tuak_sets"`
 	}
-	loadVectors(t, "tuak.json", &r)
+	reftest.Vectors(t, "tuak.json", &r)
 	if len(r.Sets) != 6 {
 		t.Fatalf("read %d sets", len(r.Sets))
 	}
@@ -213,14 +197,14 @@ func TestWideAuthenticate(t *testing.T) {
 func TestXORVectors(t *testing.T) {
 	t.Parallel()
 	var r struct {
-		XOR2G []struct{ Ki, Rand, SRES, Kc hexBytes }
+		XOR2G []struct{ Ki, Rand, SRES, Kc reftest.Hex }
 		XOR3G []struct {
-			K, Rand, SQN, AMF, RES, CK, IK, AK, AUTN, SRES hexBytes
-			MAC                                            hexBytes `json:"mac_a"`
-			AUTS                                           hexBytes `json:"auts_for_sqnms_eq_sqn"`
+			K, Rand, SQN, AMF, RES, CK, IK, AK, AUTN, SRES reftest.Hex
+			MAC                                            reftest.Hex `json:"mac_a"`
+			AUTS                                           reftest.Hex `json:"auts_for_sqnms_eq_sqn"`
 		}
 	}
-	loadVectors(t, "xor.json", &r)
+	reftest.Vectors(t, "xor.json", &r)
 	if len(r.XOR2G) != 2 || len(r.XOR3G) != 2 {
 		t.Fatalf("read %d and %d sets", len(r.XOR2G), len(r.XOR3G))
 	}

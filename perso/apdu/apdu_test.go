@@ -2,21 +2,13 @@ package apdu
 
 import (
 	"bytes"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
-)
 
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
+	"github.com/persoline/persoline/perso/reftest"
+)
 
 func TestParse(t *testing.T) {
 	t.Parallel()
@@ -34,15 +26,15 @@ func TestParse(t *testing.T) {
 		{"full case 3", "80E20000FF" + long, long, NoLe},
 		{"full case 4", "80E20000FF" + long + "00", long, 256},
 	} {
-		c, err := Parse(unhex(t, tc.in))
+		c, err := Parse(reftest.Unhex(t, tc.in))
 		if err != nil {
 			t.Errorf("%s: %v", tc.name, err)
 			continue
 		}
-		if c.Le != tc.le || !bytes.Equal(c.Data, unhex(t, tc.data)) {
+		if c.Le != tc.le || !bytes.Equal(c.Data, reftest.Unhex(t, tc.data)) {
 			t.Errorf("%s: read %X, Le %d", tc.name, c.Data, c.Le)
 		}
-		if got := c.Bytes(); !bytes.Equal(got, unhex(t, tc.in)) || len(got) != c.Size() {
+		if got := c.Bytes(); !bytes.Equal(got, reftest.Unhex(t, tc.in)) || len(got) != c.Size() {
 			t.Errorf("%s: wrote %X", tc.name, got)
 		}
 	}
@@ -55,7 +47,7 @@ func TestParseRefuses(t *testing.T) {
 		"80F220020000", "80F22002000102", "80E2000000000101", // Lc 00, extended length
 		"00A40400030102", "00A4040001020304", // data too short, too long
 	} {
-		if c, err := Parse(unhex(t, in)); !errors.Is(err, ErrMalformed) {
+		if c, err := Parse(reftest.Unhex(t, in)); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: got %+v, %v", in, c, err)
 		}
 	}
@@ -63,7 +55,7 @@ func TestParseRefuses(t *testing.T) {
 
 func TestCommandLimits(t *testing.T) {
 	t.Parallel()
-	if got := (Command{CLA: 0x80, INS: 0xCA}).Bytes(); !bytes.Equal(got, unhex(t, "80CA000000")) {
+	if got := (Command{CLA: 0x80, INS: 0xCA}).Bytes(); !bytes.Equal(got, reftest.Unhex(t, "80CA000000")) {
 		t.Errorf("Le 0 written as %X, want 00 for everything", got)
 	}
 	for _, c := range []Command{{Le: -2}, {Le: 257}, {Data: make([]byte, 256)}} {
@@ -83,7 +75,7 @@ func TestCommandLimits(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{"80F22002", "80CA006600", "00A4040C023F00", "80E2910006BF3E035C015A00", "80F220020000"} {
-		f.Add(unhex(f, s))
+		f.Add(reftest.Unhex(f, s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		c, err := Parse(in)
@@ -98,7 +90,7 @@ func FuzzParse(f *testing.F) {
 
 func TestSW(t *testing.T) {
 	t.Parallel()
-	data, sw, err := SWOf(unhex(t, "01026A82"))
+	data, sw, err := SWOf(reftest.Unhex(t, "01026A82"))
 	if err != nil || sw != SWFileNotFound || !bytes.Equal(data, []byte{1, 2}) {
 		t.Errorf("got %X %v %v", data, sw, err)
 	}
@@ -217,12 +209,12 @@ func TestDataMask(t *testing.T) {
 			t.Errorf("%q: written as %q", tc.text, d)
 		}
 		for _, s := range tc.yes {
-			if !d.Match(unhex(t, s)) {
+			if !d.Match(reftest.Unhex(t, s)) {
 				t.Errorf("%q does not accept %q", d, s)
 			}
 		}
 		for _, s := range tc.no {
-			if d.Match(unhex(t, s)) {
+			if d.Match(reftest.Unhex(t, s)) {
 				t.Errorf("%q accepts %q", d, s)
 			}
 		}
@@ -291,7 +283,7 @@ func FuzzParseDataMask(f *testing.F) {
 }
 
 func BenchmarkParseAppend(b *testing.B) {
-	in := unhex(b, "80E2910006BF3E035C015A00")
+	in := reftest.Unhex(b, "80E2910006BF3E035C015A00")
 	buf := make([]byte, 0, 64)
 	b.ReportAllocs()
 	for b.Loop() {

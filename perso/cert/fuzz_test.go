@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/persoline/persoline/perso/reftest"
+
 	"golang.org/x/crypto/cryptobyte"
 )
 
@@ -19,10 +21,12 @@ func seedCertificates(f *testing.F) {
 			f.Add(s.der())
 		}
 	}
-	dir := os.Getenv("PERSO_REFERENCE_DATA")
-	files, err := filepath.Glob(filepath.Join(dir, "data", "sgp26*", "*.der"))
-	if dir == "" || err != nil {
+	if !reftest.Has() {
 		return
+	}
+	files, err := filepath.Glob(reftest.Path(f, "data", "sgp26*", "*.der"))
+	if err != nil {
+		f.Fatal(err)
 	}
 	for _, name := range files {
 		f.Add(must(os.ReadFile(name)))

@@ -5,26 +5,18 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/persoline/persoline/perso/reftest"
 )
 
 // reference reads a file of the public test data, which are not in the repository.
 func reference(t testing.TB, name string) []byte {
 	t.Helper()
-	dir := os.Getenv("PERSO_REFERENCE_DATA")
-	if dir == "" {
-		t.Skip("SKIP: PERSO_REFERENCE_DATA is not set: published certificates not checked")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "data", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
+	return reftest.Read(t, "data", name)
 }
 
 // published reads one certificate of the test data.

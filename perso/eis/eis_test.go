@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/pem"
 	"encoding/xml"
 	"errors"
@@ -23,17 +22,9 @@ import (
 	"time"
 
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/reftest"
 	"github.com/persoline/persoline/perso/tlv"
 )
-
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 func sample(t testing.TB) Fields {
 	t.Helper()
@@ -53,14 +44,14 @@ func sample(t testing.TB) Fields {
 	return Fields{
 		SignedFields: SignedFields{EID: eid, EUMID: "2.999.5", ProductionDate: time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC),
 			PlatformType: "M2M <OS> & \"200S\"", PlatformVersion: "1.0.0",
-			LoadFileAID: unhex(t, "A0000005591010FFFFFFFF8900000D00"), ModuleAID: unhex(t, "A0000005591010FFFFFFFF8900000E00"),
-			ECASD: SecurityDomain{AID: unhex(t, "A0000005591010FFFFFFFF8900000200"), TAR: []byte{0, 0, 2}, SIN: e[:4], SDIN: e[:], Role: "ECASD",
-				Keysets: []Keyset{{Version: 116, Type: "CA", Certificate: &Certificate{Index: 1, CAID: "2.999.5", Value: unhex(t, "7F2101AA")}}}},
+			LoadFileAID: reftest.Unhex(t, "A0000005591010FFFFFFFF8900000D00"), ModuleAID: reftest.Unhex(t, "A0000005591010FFFFFFFF8900000E00"),
+			ECASD: SecurityDomain{AID: reftest.Unhex(t, "A0000005591010FFFFFFFF8900000200"), TAR: []byte{0, 0, 2}, SIN: e[:4], SDIN: e[:], Role: "ECASD",
+				Keysets: []Keyset{{Version: 116, Type: "CA", Certificate: &Certificate{Index: 1, CAID: "2.999.5", Value: reftest.Unhex(t, "7F2101AA")}}}},
 			Capabilities: Capabilities{HTTP: true, HTTPVersion: "1.1.3", SecurePacketVersion: "12.0.0", RemoteProvisioningVersion: "3.2.0"}},
 		RemainingMemory: 524288, AvailableMemory: 458752, SMSRID: "2.999.20.1",
-		Profiles: []Profile{{ICCID: iccid, ISDPAID: unhex(t, "A0000005591010FFFFFFFF8900001000"), MNOID: "2.999.30.1", Fallback: true, IMSI: imsi,
+		Profiles: []Profile{{ICCID: iccid, ISDPAID: reftest.Unhex(t, "A0000005591010FFFFFFFF8900001000"), MNOID: "2.999.30.1", Fallback: true, IMSI: imsi,
 			State: "Enabled", ProfileType: "Bootstrap", AllocatedMemory: 65536, FreeMemory: &free}},
-		ISDR: SecurityDomain{AID: unhex(t, "A0000005591010FFFFFFFF8900000100"), SIN: e[:4], SDIN: e[:], Role: "ISD-R", Keysets: []Keyset{
+		ISDR: SecurityDomain{AID: reftest.Unhex(t, "A0000005591010FFFFFFFF8900000100"), SIN: e[:4], SDIN: e[:], Role: "ISD-R", Keysets: []Keyset{
 			{Version: 1, Type: "SCP80", Counter: &zero, Keys: []Key{{Index: 1, KCV: []byte{1, 2, 3}, Type: 0x88, Value: bytes.Repeat([]byte{7}, 16)}}}}},
 	}
 }
@@ -302,16 +293,8 @@ func TestOpenSSLVerifies(t *testing.T) {
 // The reference EIS was made by another program.
 func TestAgreesWithTheReference(t *testing.T) {
 	t.Parallel()
-	root := os.Getenv("PERSO_REFERENCE_DATA")
-	if root == "" {
-		t.Skip("SKIP: PERSO_REFERENCE_DATA is not set")
-	}
 	read := func(name string) []byte {
-		b, err := os.ReadFile(filepath.Join(root, "data", "synthetic_eis", name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return bytes.TrimSuffix(b, []byte("\n"))
+		return bytes.TrimSuffix(reftest.Read(t, "data", "synthetic_eis", name), []byte("\n"))
 	}
 	signed := read("eum_signed_info.c14n")
 	if _, err := ParseEumSignedInfo(signed); err != nil {

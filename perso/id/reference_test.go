@@ -6,19 +6,15 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"os"
-	"path/filepath"
 	"testing"
+
+	"github.com/persoline/persoline/perso/reftest"
 )
 
 // reference reads a file of the public test vectors, which are not in the repository.
 func reference(t *testing.T, name string) []byte {
 	t.Helper()
-	dir := os.Getenv("PERSO_REFERENCE_DATA")
-	if dir == "" {
-		t.Skip("PERSO_REFERENCE_DATA is not set: reference vectors not checked")
-	}
-	return must[[]byte](t)(os.ReadFile(filepath.Join(dir, name)))
+	return reftest.Read(t, name)
 }
 
 func TestReferenceVectors(t *testing.T) {

@@ -5,16 +5,14 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/persoline/persoline/perso/reftest"
 )
 
 // published are the profile packages that the GSMA publishes for tests (TS.48), which are not in the repository.
 func published(t testing.TB) map[string][]byte {
 	t.Helper()
-	dir := os.Getenv("PERSO_REFERENCE_DATA")
-	if dir == "" {
-		t.Skip("SKIP: PERSO_REFERENCE_DATA is not set: not held against the published packages")
-	}
-	paths, err := filepath.Glob(filepath.Join(dir, "data", "ts48_upp", "*.der"))
+	paths, err := filepath.Glob(reftest.Path(t, "data", "ts48_upp", "*.der"))
 	if err != nil || len(paths) < 18 {
 		t.Fatalf("%d published packages are there: %v", len(paths), err)
 	}
@@ -31,7 +29,7 @@ func published(t testing.TB) map[string][]byte {
 func everyPackage(t testing.TB) map[string][]byte {
 	t.Helper()
 	all := map[string][]byte{}
-	if os.Getenv("PERSO_REFERENCE_DATA") != "" {
+	if reftest.Has() {
 		all = published(t)
 	}
 	all["bootstrap.der"] = shipped(t)

@@ -3,15 +3,14 @@ package saip
 import (
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/reftest"
 )
 
 // mustDecode reads a package that the test knows to be good.
@@ -39,10 +38,6 @@ const newest = "TS48v5_SAIP2.3_BERTLV_SUCI.der"
 func TestPointsAgree(t *testing.T) {
 	t.Parallel()
 	files := published(t)
-	text, err := os.ReadFile(filepath.Join(os.Getenv("PERSO_REFERENCE_DATA"), "vectors", "saip_patch_points.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var list struct {
 		Profiles map[string]struct {
 			Points []struct {
@@ -52,8 +47,8 @@ func TestPointsAgree(t *testing.T) {
 			} `json:"patch_points"`
 		}
 	}
-	if err := json.Unmarshal(text, &list); err != nil || len(list.Profiles) != 2 {
-		t.Fatalf("%d profiles: %v", len(list.Profiles), err)
+	if reftest.Vectors(t, "saip_patch_points.json", &list); len(list.Profiles) != 2 {
+		t.Fatalf("%d profiles", len(list.Profiles))
 	}
 	for path, want := range list.Profiles {
 		file := files[filepath.Base(path)]

@@ -2,27 +2,18 @@ package scp
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"testing"
 
 	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/reftest"
 )
-
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 // The examples of SP 800-38B (also RFC 4493).
 func TestCMACExamples(t *testing.T) {
 	t.Parallel()
-	key := unhex(t, "2b7e151628aed2a6abf7158809cf4f3c")
-	msg := unhex(t, "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e5130c81c46a35ce411")
+	key := reftest.Unhex(t, "2b7e151628aed2a6abf7158809cf4f3c")
+	msg := reftest.Unhex(t, "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e5130c81c46a35ce411")
 	for n, want := range map[int]string{
 		0:  "bb1d6929e95937287fa37d129b756746",
 		16: "070a16b46b4d4144f79bdd9dd04a287c",
@@ -30,11 +21,11 @@ func TestCMACExamples(t *testing.T) {
 	} {
 		for cut := range n + 1 { // the same for any division into pieces
 			got := CMAC(key, msg[:cut], msg[cut:n])
-			same(t, "CMAC", got[:], unhex(t, want))
+			same(t, "CMAC", got[:], reftest.Unhex(t, want))
 		}
 	}
-	k1 := CMACSubkey1([16]byte(unhex(t, "7df76b0c1ab899b33e42f047b91b546f")))
-	same(t, "K1", k1[:], unhex(t, "fbeed618357133667c85e08f7236a8de"))
+	k1 := CMACSubkey1([16]byte(reftest.Unhex(t, "7df76b0c1ab899b33e42f047b91b546f")))
+	same(t, "K1", k1[:], reftest.Unhex(t, "fbeed618357133667c85e08f7236a8de"))
 }
 
 func TestKeyLengthPanics(t *testing.T) {
@@ -60,7 +51,7 @@ func TestKeyLengthPanics(t *testing.T) {
 func TestParseInitUpdateRefuses(t *testing.T) {
 	t.Parallel()
 	good := "a1a012430585513120853003709ce033fa78e6b10ddc2dbe8974c8b0de00082a"
-	if _, err := ParseInitUpdate(unhex(t, good)); err != nil {
+	if _, err := ParseInitUpdate(reftest.Unhex(t, good)); err != nil {
 		t.Fatal(err)
 	}
 	for name, change := range map[string]func([]byte) []byte{
@@ -74,16 +65,16 @@ func TestParseInitUpdateRefuses(t *testing.T) {
 		"unknown option":      func(b []byte) []byte { b[12] = 0x78; return b },
 		"R-ENC without R-MAC": func(b []byte) []byte { b[12] = 0x50; return b },
 	} {
-		if iu, err := ParseInitUpdate(change(unhex(t, good))); !errors.Is(err, ErrFormat) {
+		if iu, err := ParseInitUpdate(change(reftest.Unhex(t, good))); !errors.Is(err, ErrFormat) {
 			t.Errorf("%s: got %+v, %v", name, iu, err)
 		}
 	}
 }
 
 func FuzzParseInitUpdate(f *testing.F) {
-	f.Add(unhex(f, "a1a012430585513120853003709ce033fa78e6b10ddc2dbe8974c8b0de00082a"))
-	f.Add(unhex(f, "a1a012430585513120853003609ce033fa78e6b10ddc2dbe8974c8b0de"))
-	f.Add(append(unhex(f, "a1a01243058551312085300371"), make([]byte, 35)...))
+	f.Add(reftest.Unhex(f, "a1a012430585513120853003709ce033fa78e6b10ddc2dbe8974c8b0de00082a"))
+	f.Add(reftest.Unhex(f, "a1a012430585513120853003609ce033fa78e6b10ddc2dbe8974c8b0de"))
+	f.Add(append(reftest.Unhex(f, "a1a01243058551312085300371"), make([]byte, 35)...))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		iu, err := ParseInitUpdate(in)
 		if err != nil {
@@ -104,8 +95,8 @@ func FuzzCardUnwrap(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(genuine)
-	f.Add(unhex(f, "84E2100000"))
-	f.Add(unhex(f, "80E21000010A"))
+	f.Add(reftest.Unhex(f, "84E2100000"))
+	f.Add(reftest.Unhex(f, "80E21000010A"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		cmd, err := apdu.Parse(in)
 		if err != nil {

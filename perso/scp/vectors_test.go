@@ -2,92 +2,66 @@ package scp
 
 import (
 	"bytes"
-	"encoding/hex"
-	"encoding/json"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/reftest"
 )
-
-// hexBytes is a hex string of the reference data.
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalText(text []byte) (err error) {
-	*h, err = hex.DecodeString(string(text))
-	return err
-}
 
 // recorded is one session that another implementation, or a real eUICC, has recorded.
 type recorded struct {
 	Name             string
-	ENC, MAC, DEK    hexBytes
-	HostChallenge    hexBytes `json:"host_challenge"`
-	CardChallenge    hexBytes `json:"card_challenge"`
-	SeqCounter       hexBytes `json:"seq_counter"`
-	ChallengeAID     hexBytes `json:"challenge_aid"`
-	SENC             hexBytes `json:"s_enc"`
-	SMAC             hexBytes `json:"s_mac"`
-	SRMAC            hexBytes `json:"s_rmac"`
-	CardCryptogram   hexBytes `json:"card_cryptogram"`
-	HostCryptogram   hexBytes `json:"host_cryptogram"`
-	InitUpdate       hexBytes `json:"init_update_cmd"`
-	InitUpdateAnswer hexBytes `json:"init_update_rsp"`
-	ExtAuth          hexBytes `json:"ext_auth_cmd"`
-	Level            hexBytes `json:"security_level"`
+	ENC, MAC, DEK    reftest.Hex
+	HostChallenge    reftest.Hex `json:"host_challenge"`
+	CardChallenge    reftest.Hex `json:"card_challenge"`
+	SeqCounter       reftest.Hex `json:"seq_counter"`
+	ChallengeAID     reftest.Hex `json:"challenge_aid"`
+	SENC             reftest.Hex `json:"s_enc"`
+	SMAC             reftest.Hex `json:"s_mac"`
+	SRMAC            reftest.Hex `json:"s_rmac"`
+	CardCryptogram   reftest.Hex `json:"card_cryptogram"`
+	HostCryptogram   reftest.Hex `json:"host_cryptogram"`
+	InitUpdate       reftest.Hex `json:"init_update_cmd"`
+	InitUpdateAnswer reftest.Hex `json:"init_update_rsp"`
+	ExtAuth          reftest.Hex `json:"ext_auth_cmd"`
+	Level            reftest.Hex `json:"security_level"`
 	Exchange         []struct {
-		Plain, Wrapped  hexBytes
-		AnswerProtected hexBytes `json:"response_protected"`
-		AnswerPlain     hexBytes `json:"response_plain"`
+		Plain, Wrapped  reftest.Hex
+		AnswerProtected reftest.Hex `json:"response_protected"`
+		AnswerPlain     reftest.Hex `json:"response_plain"`
 	}
 	// only in the third source
-	AID        hexBytes `json:"sd_aid"`
-	ExtAuthSL1 hexBytes `json:"ext_auth_sl1"`
-	ChainAfter hexBytes `json:"mac_chain_after_ext_auth"`
-	PlainSL3   hexBytes `json:"sl3_plain"`
-	WrappedSL3 hexBytes `json:"sl3_wrapped"`
+	AID        reftest.Hex `json:"sd_aid"`
+	ExtAuthSL1 reftest.Hex `json:"ext_auth_sl1"`
+	ChainAfter reftest.Hex `json:"mac_chain_after_ext_auth"`
+	PlainSL3   reftest.Hex `json:"sl3_plain"`
+	WrappedSL3 reftest.Hex `json:"sl3_wrapped"`
 }
 
 type reference struct {
 	PySim, Samsung []recorded
 	Asterix        recorded
 	KDF            []struct {
-		Key, Constant, Context, Output hexBytes
+		Key, Constant, Context, Output reftest.Hex
 		Bits                           int `json:"l_bits"`
 	}
 	KCV []struct {
 		Alg      string
-		Key, KCV hexBytes
+		Key, KCV reftest.Hex
 	}
 	PutKey struct {
-		DEK      hexBytes
-		NewKVN   hexBytes   `json:"new_kvn"`
-		NewKeys  []hexBytes `json:"new_keys"`
-		APDU     hexBytes
-		Response hexBytes `json:"expected_response"`
+		DEK      reftest.Hex
+		NewKVN   reftest.Hex   `json:"new_kvn"`
+		NewKeys  []reftest.Hex `json:"new_keys"`
+		APDU     reftest.Hex
+		Response reftest.Hex `json:"expected_response"`
 	} `json:"put_key_computed"`
-}
-
-func loadJSON(t *testing.T, name string, into any) {
-	t.Helper()
-	dir := os.Getenv("PERSO_REFERENCE_DATA")
-	if dir == "" {
-		t.Skip("PERSO_REFERENCE_DATA is not set: no published vectors to compare with")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "vectors", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, into); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func loadReference(t *testing.T) reference {
 	t.Helper()
 	var r reference
-	loadJSON(t, "scp03.json", &r)
+	reftest.Vectors(t, "scp03.json", &r)
 	if len(r.PySim) < 9 || len(r.Samsung) < 6 || len(r.KDF) < 40 || len(r.KCV) < 4 {
 		t.Fatalf("read %d, %d, %d and %d records", len(r.PySim), len(r.Samsung), len(r.KDF), len(r.KCV))
 	}
@@ -289,20 +263,20 @@ func TestPublishedKCV(t *testing.T) {
 
 func TestPublishedKDF3(t *testing.T) {
 	t.Parallel()
-	type derived []struct{ Key, KCV hexBytes }
+	type derived []struct{ Key, KCV reftest.Hex }
 	var ref struct {
-		KDD hexBytes
+		KDD reftest.Hex
 		AES struct {
 			Master128 derived `json:"master_128"`
 			Master192 derived `json:"master_192"`
 			Master256 derived `json:"master_256"`
 			External  struct {
-				Master, KDD, Key hexBytes
+				Master, KDD, Key reftest.Hex
 				K                int
 			}
 		} `json:"kdf3_aes_cmac"`
 	}
-	loadJSON(t, "diversification.json", &ref)
+	reftest.Vectors(t, "diversification.json", &ref)
 	master := make([]byte, 32)
 	for i := range master {
 		master[i] = 0x40 + byte(i)

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -14,6 +12,7 @@ import (
 	"time"
 
 	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/reftest"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 )
@@ -127,14 +126,7 @@ func TestLoadArrives(t *testing.T) {
 // arrive as they are.
 func TestPublishedProfile(t *testing.T) {
 	t.Parallel()
-	root := os.Getenv("PERSO_REFERENCE_DATA")
-	if root == "" {
-		t.Skip("SKIP: PERSO_REFERENCE_DATA is not set: no published profile to load")
-	}
-	want, err := os.ReadFile(filepath.Join(root, "data", "ts48_upp", "TS48v5_SAIP2.3_BERTLV_SUCI.der"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	want := reftest.Read(t, "data", "ts48_upp", "TS48v5_SAIP2.3_BERTLV_SUCI.der")
 	before, _, _ := strings.Cut(loadScript, ".STORE")
 	_, behind, _ := strings.Cut(loadScript, "@a.der> (9000)\n")
 	line := ".STORE MODE=ber <@p.der[0+252] {ICCID} @p.der[262+2363] {IMSI} @p.der[2634+3709] {secret:KI} @p.der[6359+2] {secret:OPC} @p.der[6377+]> (9000)\n"

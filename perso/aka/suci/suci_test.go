@@ -12,6 +12,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"github.com/persoline/persoline/perso/reftest"
 )
 
 // The home network keys of 3GPP TS 33.501 Annex C.4, under the identifiers of the test file of TS 31.121 §4.9.4, and that
@@ -36,18 +38,9 @@ func mustParse(t testing.TB, s string) Key {
 	return k
 }
 
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
 func TestPublishedFile(t *testing.T) {
 	t.Parallel()
-	want := unhex(t, testFile)
+	want := reftest.Unhex(t, testFile)
 	i, err := NewInfo([]Key{mustParse(t, keyB), mustParse(t, keyA)}, true)
 	if err != nil || !bytes.Equal(i.Bytes(), want) {
 		t.Errorf("encoded as %x, %v", i.Bytes(), err)
@@ -67,11 +60,11 @@ func TestPublishedFile(t *testing.T) {
 // The private keys of the same annex fit the public ones: what is on the card is what the network holds.
 func TestPublishedPairs(t *testing.T) {
 	t.Parallel()
-	a, err := ecdh.X25519().NewPrivateKey(unhex(t, "c53c22208b61860b06c62e5406a7b330c2b577aa5558981510d128247d38bd1d"))
+	a, err := ecdh.X25519().NewPrivateKey(reftest.Unhex(t, "c53c22208b61860b06c62e5406a7b330c2b577aa5558981510d128247d38bd1d"))
 	if err != nil || !bytes.Equal(a.PublicKey().Bytes(), mustParse(t, keyA).Bytes()) {
 		t.Errorf("profile A: %v", err)
 	}
-	b, err := ecdh.P256().NewPrivateKey(unhex(t, "f1ab1074477ebcc7f554ea1c5fc368b1616730155e0041ac447d6301975fecda"))
+	b, err := ecdh.P256().NewPrivateKey(reftest.Unhex(t, "f1ab1074477ebcc7f554ea1c5fc368b1616730155e0041ac447d6301975fecda"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +156,7 @@ func TestBadInfo(t *testing.T) {
 		"keys first": testFile[16:] + testFile[:16], "long length": "A08106020101020000" + testFile[16:], "scheme without its key": "A0020201",
 		"wrong profile": "A006010102020000" + testFile[16:],
 	} {
-		if i, err := Decode(unhex(t, s)); !errors.Is(err, ErrInfo) {
+		if i, err := Decode(reftest.Unhex(t, s)); !errors.Is(err, ErrInfo) {
 			t.Errorf("%s is decoded as %x, %v", name, i.Bytes(), err)
 		}
 	}
@@ -173,8 +166,8 @@ func TestBadInfo(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add(unhex(f, testFile))
-	f.Add(unhex(f, "a0020000"))
+	f.Add(reftest.Unhex(f, testFile))
+	f.Add(reftest.Unhex(f, "a0020000"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		i, err := Decode(in)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/persoline/persoline/perso/cert"
 	"github.com/persoline/persoline/perso/cert/certtest"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/reftest"
 	"github.com/persoline/persoline/perso/tlv"
 )
 
@@ -137,11 +138,7 @@ func TestCertCheck(t *testing.T) {
 // The published certificates, with the commands that a person would type.
 func TestCertCheckPublished(t *testing.T) {
 	t.Parallel()
-	root := os.Getenv("PERSO_REFERENCE_DATA")
-	if root == "" {
-		t.Skip("SKIP: PERSO_REFERENCE_DATA is not set: published certificates not checked")
-	}
-	set, bad := filepath.Join(root, "data", "sgp26_v1.5"), filepath.Join(root, "data", "sgp26_invalid")
+	set, bad := reftest.Path(t, "data", "sgp26_v1.5"), reftest.Path(t, "data", "sgp26_invalid")
 	under := func(curve string) func(want int, euicc string) {
 		return func(want int, euicc string) {
 			t.Helper()
@@ -155,7 +152,7 @@ func TestCertCheckPublished(t *testing.T) {
 	check, checkBrainpool := under("NIST"), under("BRP")
 	nist, brainpool := filepath.Join(set, "eUICC", "CERT_EUICC_ECDSA_NIST.der"), filepath.Join(set, "eUICC", "CERT_EUICC_ECDSA_BRP.der")
 	check(ExitOK, nist)
-	check(ExitOK, filepath.Join(root, "data", "synthetic_eis", "cert_ecasd_ecka_synthetic.hex"))
+	check(ExitOK, reftest.Path(t, "data", "synthetic_eis", "cert_ecasd_ecka_synthetic.hex"))
 	check(ExitRefuted, brainpool)
 	checkBrainpool(ExitOK, brainpool)
 	checkBrainpool(ExitRefuted, nist)

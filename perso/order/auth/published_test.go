@@ -3,35 +3,17 @@ package auth
 import (
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/persoline/persoline/perso/aka"
+	"github.com/persoline/persoline/perso/reftest"
 )
-
-// hexBytes is hexadecimal in JSON.
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalText(s []byte) (err error) {
-	*h, err = hex.DecodeString(string(s))
-	return err
-}
 
 // The published sets of TUAK, by the spelling that an order would have: TOPc of TOP, the token, and what the chip answers.
 func TestPublishedTUAK(t *testing.T) {
 	t.Parallel()
-	dir := os.Getenv("PERSO_REFERENCE_DATA")
-	if dir == "" {
-		t.Skip("PERSO_REFERENCE_DATA is not set: no published vectors to compare with")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "vectors", "tuak.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var r struct {
 		Sets []struct {
 			Iterations                   int `json:"keccak_iterations"`
@@ -39,12 +21,13 @@ func TestPublishedTUAK(t *testing.T) {
 			RES                          int `json:"reslen_bits"`
 			CK                           int `json:"cklen_bits"`
 			IK                           int `json:"iklen_bits"`
-			K, Rand, SQN, AMF, TOP, TOPc hexBytes
-			F1, F2, F3, F4, F5           hexBytes
+			K, Rand, SQN, AMF, TOP, TOPc reftest.Hex
+			F1, F2, F3, F4, F5           reftest.Hex
 		} `json:"tuak_sets"`
 	}
-	if err := json.Unmarshal(b, &r); err != nil || len(r.Sets) != 6 {
-		t.Fatalf("%d sets, %v", len(r.Sets), err)
+	reftest.Vectors(t, "tuak.json", &r)
+	if len(r.Sets) != 6 {
+		t.Fatalf("%d sets", len(r.Sets))
 	}
 	whole := 0
 	for i, s := range r.Sets {

@@ -7,11 +7,12 @@ import (
 	"testing"
 
 	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/reftest"
 )
 
 func pair(t testing.TB, level Level) (*Host, *Card) {
 	t.Helper()
-	keys := StaticKeys{ENC: unhex(t, "404142434445464748494a4b4c4d4e4f"), MAC: unhex(t, "505152535455565758595a5b5c5d5e5f"), DEK: unhex(t, "606162636465666768696a6b6c6d6e6f")}
+	keys := StaticKeys{ENC: reftest.Unhex(t, "404142434445464748494a4b4c4d4e4f"), MAC: reftest.Unhex(t, "505152535455565758595a5b5c5d5e5f"), DEK: reftest.Unhex(t, "606162636465666768696a6b6c6d6e6f")}
 	challenge := [8]byte{1, 2, 3, 4, 5, 6, 7, 8}
 	c, iu, err := OpenCard(CardConfig{Keys: keys, KVN: 0x20, KDD: [10]byte{9}, Seq: 41, AID: []byte{0xA0, 0, 0, 1, 0x51, 0, 0, 0}}, challenge)
 	if err != nil {
@@ -40,13 +41,13 @@ func TestPublishedSessionOnTheCard(t *testing.T) {
 	t.Parallel()
 	var r struct {
 		Set struct {
-			ENC, MAC, DEK  hexBytes
-			HostCryptogram hexBytes `json:"host_cryptogram"`
-			ExtAuth        hexBytes `json:"ext_auth_cmd"`
-			Exchange       []struct{ Plain, Wrapped hexBytes }
+			ENC, MAC, DEK  reftest.Hex
+			HostCryptogram reftest.Hex `json:"host_cryptogram"`
+			ExtAuth        reftest.Hex `json:"ext_auth_cmd"`
+			Exchange       []struct{ Plain, Wrapped reftest.Hex }
 		}
 	}
-	loadVectors(t, "scp02.json", &r)
+	reftest.Vectors(t, "scp02.json", &r)
 	s := r.Set
 	c, _, err := OpenCard(CardConfig{Keys: StaticKeys{ENC: s.ENC, MAC: s.MAC, DEK: s.DEK}, Seq: 1}, [8]byte{})
 	if err != nil {

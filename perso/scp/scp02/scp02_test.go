@@ -2,54 +2,20 @@ package scp02
 
 import (
 	"bytes"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/reftest"
 	"github.com/persoline/persoline/perso/scp/tdes"
 )
-
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalText(text []byte) (err error) {
-	*h, err = hex.DecodeString(string(text))
-	return err
-}
-
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 func same(t *testing.T, what string, got, want []byte) {
 	t.Helper()
 	if !bytes.Equal(got, want) {
 		t.Errorf("%s: got %x, want %x", what, got, want)
-	}
-}
-
-func loadVectors(t *testing.T, name string, into any) {
-	t.Helper()
-	dir := os.Getenv("PERSO_REFERENCE_DATA")
-	if dir == "" {
-		t.Skip("PERSO_REFERENCE_DATA is not set: no published vectors to compare with")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "vectors", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(b, into); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -66,18 +32,18 @@ func TestPublishedSession(t *testing.T) {
 	t.Parallel()
 	var r struct {
 		Set struct {
-			ENC, MAC, DEK  hexBytes
-			HostChallenge  hexBytes `json:"host_challenge"`
-			InitUpdate     hexBytes `json:"init_update_rsp"`
-			SENC           hexBytes `json:"s_enc"`
-			SMAC           hexBytes `json:"s_mac"`
-			SDEK           hexBytes `json:"s_dek"`
-			HostCryptogram hexBytes `json:"host_cryptogram"`
-			ExtAuth        hexBytes `json:"ext_auth_cmd"`
-			Exchange       []struct{ Plain, Wrapped hexBytes }
+			ENC, MAC, DEK  reftest.Hex
+			HostChallenge  reftest.Hex `json:"host_challenge"`
+			InitUpdate     reftest.Hex `json:"init_update_rsp"`
+			SENC           reftest.Hex `json:"s_enc"`
+			SMAC           reftest.Hex `json:"s_mac"`
+			SDEK           reftest.Hex `json:"s_dek"`
+			HostCryptogram reftest.Hex `json:"host_cryptogram"`
+			ExtAuth        reftest.Hex `json:"ext_auth_cmd"`
+			Exchange       []struct{ Plain, Wrapped reftest.Hex }
 		}
 	}
-	loadVectors(t, "scp02.json", &r)
+	reftest.Vectors(t, "scp02.json", &r)
 	s := r.Set
 	if len(s.Exchange) != 4 {
 		t.Fatalf("read %d commands", len(s.Exchange))
@@ -122,10 +88,10 @@ func TestPublishedKeyEncryption(t *testing.T) {
 	var r struct {
 		KeyEncryption []struct {
 			Scheme        string
-			DEK, Key, Enc hexBytes
+			DEK, Key, Enc reftest.Hex
 		} `json:"key_encryption"`
 	}
-	loadVectors(t, "scp02.json", &r)
+	reftest.Vectors(t, "scp02.json", &r)
 	checked := 0
 	for _, k := range r.KeyEncryption {
 		if !strings.HasPrefix(k.Scheme, "SCP02") {
@@ -151,23 +117,23 @@ func TestDiversification(t *testing.T) {
 	t.Parallel()
 	type scheme struct {
 		Keys []struct {
-			Key hexBytes
-			KCV hexBytes
+			Key reftest.Hex
+			KCV reftest.Hex
 		}
 	}
 	var r struct {
-		KDD   hexBytes
+		KDD   reftest.Hex
 		EMV   scheme `json:"emv_cps_3des"`
 		VISA2 scheme `json:"visa2_3des"`
 		VISA  scheme `json:"visa_3des"`
 	}
-	loadVectors(t, "diversification.json", &r)
+	reftest.Vectors(t, "diversification.json", &r)
 	for name, want := range map[Scheme]scheme{SchemeEMV: r.EMV, SchemeVISA2: r.VISA2, SchemeVISA: r.VISA} {
 		s, err := ParseScheme(string(name))
 		if err != nil || len(want.Keys) != 3 {
 			t.Fatal(err, len(want.Keys))
 		}
-		got, err := s.Diversify(unhex(t, "404142434445464748494a4b4c4d4e4f"), [10]byte(r.KDD))
+		got, err := s.Diversify(reftest.Unhex(t, "404142434445464748494a4b4c4d4e4f"), [10]byte(r.KDD))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,9 +157,9 @@ func TestDiversification(t *testing.T) {
 
 // own is a session computed by another program: keys 40.., 50.., 60.., sequence counter 41.
 func own(t testing.TB) (StaticKeys, [8]byte, InitUpdate) {
-	keys := StaticKeys{ENC: unhex(t, "404142434445464748494a4b4c4d4e4f"), MAC: unhex(t, "505152535455565758595a5b5c5d5e5f"), DEK: unhex(t, "606162636465666768696a6b6c6d6e6f")}
+	keys := StaticKeys{ENC: reftest.Unhex(t, "404142434445464748494a4b4c4d4e4f"), MAC: reftest.Unhex(t, "505152535455565758595a5b5c5d5e5f"), DEK: reftest.Unhex(t, "606162636465666768696a6b6c6d6e6f")}
 	return keys, [8]byte{1, 2, 3, 4, 5, 6, 7, 8}, InitUpdate{KVN: 0x20, Seq: 41, CardChallenge: [6]byte{0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6},
-		CardCryptogram: [8]byte(unhex(t, "3ddf24e78d483d7f"))}
+		CardCryptogram: [8]byte(reftest.Unhex(t, "3ddf24e78d483d7f"))}
 }
 
 func TestKnownAnswersWithEncryption(t *testing.T) {
@@ -213,7 +179,7 @@ func TestKnownAnswersWithEncryption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	same(t, "EXTERNAL AUTHENTICATE", ext, unhex(t, "84820300108e3c8cd1cddd078cea91d9929547dc67"))
+	same(t, "EXTERNAL AUTHENTICATE", ext, reftest.Unhex(t, "84820300108e3c8cd1cddd078cea91d9929547dc67"))
 	if _, err := h.ExternalAuthenticate(LevelCMAC); !errors.Is(err, ErrState) {
 		t.Errorf("authenticating twice: %v", err)
 	}
@@ -222,12 +188,12 @@ func TestKnownAnswersWithEncryption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	same(t, "with data", first, unhex(t, "84e28000106a1de27cdb99a04af2d82137be079a73"))
+	same(t, "with data", first, reftest.Unhex(t, "84e28000106a1de27cdb99a04af2d82137be079a73"))
 	second, err := h.Wrap(apdu.Command{CLA: 0x80, INS: 0xF2, P1: 0x80, Le: apdu.NoLe})
 	if err != nil {
 		t.Fatal(err)
 	}
-	same(t, "without data", second, unhex(t, "84f28000087d473492e61e62ea"))
+	same(t, "without data", second, reftest.Unhex(t, "84f28000087d473492e61e62ea"))
 
 	again, err := OpenHost(keys, challenge, iu)
 	if err != nil {
@@ -250,13 +216,13 @@ func TestPutKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := unhex(t, "00112233445566778899aabbccddeeff")
+	key := reftest.Unhex(t, "00112233445566778899aabbccddeeff")
 	cmd, err := h.PutKeyCommand(0, 0x21, [][]byte{key, key, key})
 	if err != nil {
 		t.Fatal(err)
 	}
 	one := "801006579449f7f96de8e6efaf1abb38224203fb0975"
-	same(t, "PUT KEY", cmd.Bytes(), unhex(t, "80d8008143"+"21"+one+one+one+"00"))
+	same(t, "PUT KEY", cmd.Bytes(), reftest.Unhex(t, "80d8008143"+"21"+one+one+one+"00"))
 	for name, set := range map[string][][]byte{"none": nil, "24 bytes": {append(key, key[:8]...)}, "single DES": {bytes.Repeat(key[:8], 2)}} {
 		if _, err := h.PutKeyCommand(0, 0x21, set); err == nil {
 			t.Errorf("%s is taken", name)

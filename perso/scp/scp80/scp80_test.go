@@ -3,52 +3,25 @@ package scp80
 import (
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/persoline/persoline/perso/reftest"
 )
-
-type hexBytes []byte
-
-func (h *hexBytes) UnmarshalText(text []byte) (err error) {
-	*h, err = hex.DecodeString(string(text))
-	return err
-}
-
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 func TestPublishedPacket(t *testing.T) {
 	t.Parallel()
-	dir := os.Getenv("PERSO_REFERENCE_DATA")
-	if dir == "" {
-		t.Skip("PERSO_REFERENCE_DATA is not set: no published vector to compare with")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "vectors", "ota_scp80.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var r struct {
-		KIc         hexBytes `json:"kic_key"`
-		KID         hexBytes `json:"kid_key"`
-		SPI, TAR    hexBytes
-		KIcByte     hexBytes `json:"kic"`
-		SecuredData hexBytes `json:"secured_data"`
-		Packet      hexBytes
+		KIc         reftest.Hex `json:"kic_key"`
+		KID         reftest.Hex `json:"kid_key"`
+		SPI, TAR    reftest.Hex
+		KIcByte     reftest.Hex `json:"kic"`
+		SecuredData reftest.Hex `json:"secured_data"`
+		Packet      reftest.Hex
 	}
-	if err := json.Unmarshal(b, &r); err != nil {
-		t.Fatal(err)
-	}
+	reftest.Vectors(t, "ota_scp80.json", &r)
 	keys := KeySet{KVN: r.KIcByte[0] >> 4, KIc: Key{AES, r.KIc}, KID: Key{AES, r.KID}}
 	want := Header{SPI: SPI(r.SPI), TAR: [3]byte(r.TAR)}
 	got, err := Seal(keys, want, r.SecuredData)
@@ -69,8 +42,8 @@ func known(t testing.TB) []struct {
 	data   []byte
 	packet []byte
 } {
-	data := unhex(t, "00a40004026f07")
-	aes := unhex(t, "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf")
+	data := reftest.Unhex(t, "00a40004026f07")
+	aes := reftest.Unhex(t, "a0a1a2a3a4a5a6a7a8a9aaabacadaeaf")
 	return []struct {
 		name   string
 		keys   KeySet
@@ -78,13 +51,13 @@ func known(t testing.TB) []struct {
 		data   []byte
 		packet []byte
 	}{
-		{"3DES, ciphered", KeySet{KVN: 3, KIc: Key{TDES2, unhex(t, "0123456789abcdef1032547698badcfe")},
-			KID: Key{TDES3, unhex(t, "a0a1a2a3a4a5a6a7b0b1b2b3b4b5b6b7c0c1c2c3c4c5c6c7")}},
+		{"3DES, ciphered", KeySet{KVN: 3, KIc: Key{TDES2, reftest.Unhex(t, "0123456789abcdef1032547698badcfe")},
+			KID: Key{TDES3, reftest.Unhex(t, "a0a1a2a3a4a5a6a7b0b1b2b3b4b5b6b7c0c1c2c3c4c5c6c7")}},
 			Header{SPI: SPI{0x16}, TAR: [3]byte{0xb0, 0, 0x10}, Counter: 0x0102030405}, data,
-			unhex(t, "00201516003539b00010ccab81b807c22a135f27ae2c558d07639f42edf41b641ea5")},
+			reftest.Unhex(t, "00201516003539b00010ccab81b807c22a135f27ae2c558d07639f42edf41b641ea5")},
 		{"AES, checksum only", KeySet{KVN: 1, KIc: Key{AES, aes}, KID: Key{AES, aes}},
 			Header{SPI: SPI{0x12}, TAR: [3]byte{0xb0, 0, 0x10}, Counter: 7}, data,
-			unhex(t, "001d1512001212b0001000000000070040e9bfd63616158600a40004026f07")},
+			reftest.Unhex(t, "001d1512001212b0001000000000070040e9bfd63616158600a40004026f07")},
 	}
 }
 
@@ -190,10 +163,10 @@ func TestKeySets(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if kcv, err := (Key{AES, unhex(t, "404142434445464748494a4b4c4d4e4f")}).KCV(); err != nil || hex.EncodeToString(kcv[:]) != "504a77" {
+	if kcv, err := (Key{AES, reftest.Unhex(t, "404142434445464748494a4b4c4d4e4f")}).KCV(); err != nil || hex.EncodeToString(kcv[:]) != "504a77" {
 		t.Errorf("AES KCV %x, %v", kcv, err)
 	}
-	if kcv, err := (Key{TDES2, unhex(t, "404142434445464748494a4b4c4d4e4f")}).KCV(); err != nil || hex.EncodeToString(kcv[:]) != "8baf47" {
+	if kcv, err := (Key{TDES2, reftest.Unhex(t, "404142434445464748494a4b4c4d4e4f")}).KCV(); err != nil || hex.EncodeToString(kcv[:]) != "8baf47" {
 		t.Errorf("Triple DES KCV %x, %v", kcv, err)
 	}
 	for _, a := range []Algorithm{AES, TDES2, TDES3} {

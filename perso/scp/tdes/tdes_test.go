@@ -3,26 +3,16 @@ package tdes
 import (
 	"bytes"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"math/bits"
-	"os"
-	"path/filepath"
 	"testing"
-)
 
-func unhex(t testing.TB, s string) []byte {
-	t.Helper()
-	b, err := hex.DecodeString(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
+	"github.com/persoline/persoline/perso/reftest"
+)
 
 func mustNew(t testing.TB, key string) *Key {
 	t.Helper()
-	k, err := New(unhex(t, key))
+	k, err := New(reftest.Unhex(t, key))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,20 +40,10 @@ func TestKnownAnswers(t *testing.T) {
 // The transport key modes of the reference data.
 func TestReferenceModes(t *testing.T) {
 	t.Parallel()
-	dir := os.Getenv("PERSO_REFERENCE_DATA")
-	if dir == "" {
-		t.Skip("PERSO_REFERENCE_DATA is not set: no reference vectors to compare with")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, "vectors", "transport_key.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var r struct {
 		Modes []struct{ Mode, K4, Ki, EKI string } `json:"computed_other_modes"`
 	}
-	if err := json.Unmarshal(b, &r); err != nil {
-		t.Fatal(err)
-	}
+	reftest.Vectors(t, "transport_key.json", &r)
 	seen := 0
 	for _, m := range r.Modes {
 		var f func(*Key, []byte) ([]byte, error)
@@ -76,7 +56,7 @@ func TestReferenceModes(t *testing.T) {
 			continue // single DES is not made
 		}
 		seen++
-		if got, err := f(mustNew(t, m.K4), unhex(t, m.Ki)); err != nil || hex.EncodeToString(got) != m.EKI {
+		if got, err := f(mustNew(t, m.K4), reftest.Unhex(t, m.Ki)); err != nil || hex.EncodeToString(got) != m.EKI {
 			t.Errorf("%s: got %x, %v, want %s", m.Mode, got, err, m.EKI)
 		}
 	}
@@ -88,7 +68,7 @@ func TestReferenceModes(t *testing.T) {
 func TestCBC(t *testing.T) {
 	t.Parallel()
 	k := mustNew(t, "0123456789abcdeffedcba9876543210")
-	plain := unhex(t, "465b5ce8b199b49faa5f0a2ee238a6bc")
+	plain := reftest.Unhex(t, "465b5ce8b199b49faa5f0a2ee238a6bc")
 	got, err := k.CBC(plain)
 	if err != nil || hex.EncodeToString(got) != "d0ebfcebde43c80b1189a213cb2451c7" {
 		t.Errorf("CBC is %x, %v", got, err)
@@ -108,7 +88,7 @@ func TestRefusals(t *testing.T) {
 		"two equal parts": "0123456789abcdef0123456789abcdef", "equal but for parity": "0123456789abcdef0022446688aaccee",
 		"K2 = K3": "0123456789abcdeffedcba9876543210fedcba9876543210",
 	} {
-		if _, err := New(unhex(t, key)); !errors.Is(err, ErrKey) {
+		if _, err := New(reftest.Unhex(t, key)); !errors.Is(err, ErrKey) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
