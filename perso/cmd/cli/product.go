@@ -1,16 +1,17 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/persoline/persoline/keygen"
+	"github.com/persoline/persoline/perso/cmd/dryrun"
 	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/script"
 )
@@ -112,6 +113,16 @@ type productShown struct {
 	Script        string          `json:"script,omitempty"`
 	AIDs          []productAID    `json:"aids,omitempty"`
 	Hash          digest          `json:"hash"`
+	Time          *productTime    `json:"time,omitempty"`
+}
+
+// productTime is what a chip of the product takes, by the timing model of the virtual chip.
+type productTime struct {
+	Commands int     `json:"commands"`
+	Seconds  float64 `json:"seconds"` // in contact with the chip
+	Index    float64 `json:"index_seconds"`
+	Heads    int     `json:"heads"`
+	UPH      int     `json:"units_per_hour"` // of all heads, when the software never lets one wait
 }
 
 type productAID struct {
@@ -121,11 +132,15 @@ type productAID struct {
 
 func newProductShowCmd(env *Env) *cobra.Command {
 	var folder string
+	var timed bool
+	var t productTime
 	c := &cobra.Command{
 		Use:   "show SKU",
 		Short: "Show one product: the chip, its factory channel, its script, its proofs",
-		Long:  describe("Shows what the catalogue says of a product. The hashes are those that officers release.", productShown{}),
+		Long: describe("Shows what the catalogue says of a product. The hash is the one that officers release. With --time the script is played to a virtual\n"+
+			"chip, whose timing model says how long a real one takes, and how many units an hour so many heads make then.", productShown{}),
 		Example: `  perso product show m2m-200s-mff2
+  perso product show m2m-200s-mff2 --time --heads 32
   perso product show basic-100m-mff2 --json`,
 		Args: Takes("SKU"),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -142,11 +157,47 @@ func newProductShowCmd(env *Env) *cobra.Command {
 				return Hint(fmt.Errorf("the product %q is not in the catalogue %q", args[0], folder), "%s", hint)
 			}
 			s := shownProduct(p)
+			if timed {
+				if err := t.measure(p, folder); err != nil {
+					return err
+				}
+				s.Time = &t
+			}
 			return env.Emit(s, s.write)
 		},
 	}
 	productsFlag(c, &folder)
+	c.Flags().BoolVar(&timed, "time", false, "play the script to a virtual chip and say what a real one takes")
+	c.Flags().IntVar(&t.Heads, "heads", 16, "with --time: heads of the line")
+	c.Flags().Float64Var(&t.Index, "index", 0.3, "with --time: seconds that the handler takes to bring the next chip")
 	return c
+}
+
+// measure plays the product's script once. A head makes a chip in its contact time and the handler's.
+func (t *productTime) measure(p product.Product, folder string) error {
+	switch {
+	case !p.Makeable:
+		return Hint(fmt.Errorf("the product %q cannot be made: %s", p.SKU, p.Reason), "leave out --time")
+	case t.Heads < 1 || t.Index < 0:
+		return Usage("--heads is at least 1, and --index at least 0")
+	}
+	s, err := compiled(p, folder)
+	if err != nil {
+		return err
+	}
+	trace, err := dryrun.Run(s, dryrun.Config{Product: p})
+	if err = errors.Join(err, trace.Failed); err != nil {
+		return fmt.Errorf("playing the script of %q to a virtual chip: %w", p.SKU, err)
+	}
+	for _, e := range trace.Entries {
+		if e.Kind == dryrun.KindCommand {
+			t.Commands++
+		}
+	}
+	t.Seconds = trace.Physical.Seconds()
+	const hour = 3600
+	t.UPH = int(hour * float64(t.Heads) / (t.Seconds + t.Index))
+	return nil
 }
 
 func shownProduct(p product.Product) productShown {
@@ -188,7 +239,11 @@ func (s productShown) write(w io.Writer) {
 	for _, a := range s.AIDs {
 		lines = append(lines, [2]string{"AID of " + a.Of, a.AID})
 	}
-	for _, line := range append(lines, [2]string{"SHA-256", s.Hash.String()}) {
+	lines = append(lines, [2]string{"SHA-256", s.Hash.String()})
+	if t := s.Time; t != nil {
+		lines = append(lines, [2]string{"time", fmt.Sprintf("%.2f s for %d commands, and %.2f s for the next chip: %d units an hour with %d heads", t.Seconds, t.Commands, t.Index, t.UPH, t.Heads)})
+	}
+	for _, line := range lines {
 		if line[1] != "" {
 			fmt.Fprintf(w, "%-17s %s\n", line[0], line[1])
 		}
@@ -243,14 +298,16 @@ func compiles(p product.Product, folder string) error {
 	if !p.Makeable {
 		return nil
 	}
-	source, err := os.ReadFile(filepath.Join(folder, p.Script))
-	if err == nil {
-		_, err = script.Compile(source, script.StandardCatalogue(addressBytes, keygen.CertValueBytes))
-	}
-	if err != nil {
-		err = fmt.Errorf("script %q: %w", p.Script, err)
-	}
+	_, err := compiled(p, folder)
 	return err
+}
+
+func compiled(p product.Product, folder string) (*script.Script, error) {
+	s, err := script.CompileFile(os.DirFS(folder), p.Script, script.StandardCatalogue(addressBytes, keygen.CertValueBytes))
+	if err != nil {
+		return nil, fmt.Errorf("script %q: %w", p.Script, err)
+	}
+	return s, nil
 }
 
 func (c productsChecked) write(w io.Writer) {
