@@ -5,8 +5,8 @@
 // authorizes, and an act is served only against a claim and an act entry proven to be in a checkpoint that this vault
 // signed itself, or followed (I5, I7). It ends the chip's secure channel: what leaves is wrapped for one session of one chip, and a
 // unit is good only when the answers prove it. Everything a card needs is derived again for each act (KEYTREE.md), so the
-// vault keeps no card state; what it keeps durably is its receipts, the last checkpoint it signed, and which release each
-// lot key was made for.
+// vault keeps no card state; what it keeps durably is its receipts, the last checkpoint it signed or followed, which release
+// each lot key was made for, to which vault each lot was given, and which lot keys were destroyed.
 //
 // A site may have several vaults. One of them, the log vault, signs checkpoints and gives each lot to one vault, for good
 // (assign.go); the others open a lot with its signed word only, and serve against checkpoints that provably lie on one line
@@ -19,5 +19,5 @@
 // with Config.Now. Callers: perso/cmd through Register, perso/sim and tests through the methods.
 //
 // Specifications: GlobalPlatform Card Specification 2.3.1 Amendment D (SCP03), NIST SP 800-108 (KDF), RFC 5869 (HKDF),
-// SGP.02 (certificate of the eUICC, EIS), 3GPP TS 33.102 and TS 35.206 (AKA), C2SP tlog-checkpoint.
+// SGP.02 (certificate of the eUICC, EIS), 3GPP TS 33.102, TS 35.206 and TS 35.231 (AKA), C2SP tlog-checkpoint.
 package keygen

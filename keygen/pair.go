@@ -20,7 +20,7 @@ import (
 //
 // Act 0 of a session makes the pair in the HSM, with the certificate for it, and both go into the claim before the window
 // leaves: the private key sealed, under a key that only this session of this claim has. So an act that is asked again finds
-// the same pair, at any vault, and another session can't use it. A session that finds the chip with the maker's keys makes
+// the same pair, also after a restart, and another session can't use it. A session that finds the chip with the maker's keys makes
 // another pair, and its certificate supersedes the one before; the chip never had both. Once the chip has keys of its own it
 // also has its pair, since those are its last key command (keyWay): it keeps that pair, and the certificate on record.
 //

@@ -56,7 +56,7 @@ type Plan struct {
 	Envelopes     bool                        // a receiver has an RSA key: make the key that signs envelopes
 	WrapKeys      map[perso.Name]secret.Bytes // of SM-SRs, AES-128
 	ReceiveKeys   map[perso.Name]secret.Bytes // of operators who send their own Ki, AES-128 to AES-256
-	OPs           map[perso.Name]secret.Bytes // operator keys, 16 bytes
+	OPs           map[perso.Name]secret.Bytes // operator keys, 16 bytes or, with TUAK, 32
 
 	Dir  string    // must not exist yet; everything is written below it
 	Now  time.Time // of the ceremony
@@ -229,8 +229,14 @@ func (c *ceremony) imports() error {
 	return nil
 }
 
+// Lengths of operator keys: OP and OPc of Milenage, TOP and TOPc of TUAK.
+const opBytes, topBytes = 16, 32
+
 func (c *ceremony) sealOPs() error {
 	for name, op := range c.plan.OPs {
+		if n := op.Len(); n != opBytes && n != topBytes {
+			return fmt.Errorf("operator key %q has %d bytes, neither %d nor %d", name, n, opBytes, topBytes)
+		}
 		sealed, err := c.token.Seal(c.ctx, c.made.Keys.Seal, op, keygen.OPContext(c.plan.Env, name))
 		if err != nil {
 			return err

@@ -90,8 +90,8 @@ func (t *procedure) one(ctx context.Context, c apdu.Command) (data []byte, sw ap
 	}
 	waiting, more := sw.More()
 	switch {
-	case more && c.Le == apdu.NoLe:
-		return data, apdu.SWOK, nil
+	case more && (c.Le == apdu.NoLe || c.Le < apdu.MaxLe && len(data) >= c.Le):
+		return data, apdu.SWOK, nil // whatever waits was not asked for
 	case more:
 		return t.fetch(ctx, c, data, waiting)
 	case sw.Warning() && t.protocol == T0 && len(c.Data) > 0 && c.Le != apdu.NoLe && len(data) == 0:

@@ -1,13 +1,13 @@
 // Package envelope is the file in which Ki and OPc, or the codes, of a lot leave for a receiver who has an RSA key: what
 // stands where, how it is written as it comes, and how the receiver opens it.
 //
-// It exists beside keygen/transport, which seals in the vault, because the ledger writes the file, and a receiver, a test or
-// a command reads it: neither may know the vault. OUTPUT.md of ledger/export describes the form, which is that of the one
+// It exists beside keygen/transport, which seals in the vault, because the ledger writes the file, and a receiver or a
+// test reads it: neither may know the vault. OUTPUT.md of ledger/export describes the form, which is that of the one
 // receiver in public use.
 //
 // Contract. Writing is a function of what is given, to the byte. Opening checks the maker's signature first and each
 // subscription's MAC before it decrypts, and says of all that is wrong nothing but that it is. Anybody may import it; it
-// imports the standard library.
+// imports the standard library and perso/secret.
 //
 // Sources: RFC 8017 (RSA-OAEP, PKCS#1 v1.5), RFC 2104 (HMAC), RFC 5652 section 6.3 (padding).
 package envelope

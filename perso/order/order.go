@@ -9,7 +9,7 @@
 // The office, the ledger and the commands call this package; the vault reads only what a release quotes from it. It does
 // no I/O but through the reader and the file system that it is given, and reads no clock.
 //
-// Sources: GSMA SGP.02 (SM-SR, EIS, EUM), ITU-T E.118 (ICCID), 3GPP TS 23.003 (IMSI), TS 35.206 (Milenage).
+// Sources: GSMA SGP.02 (SM-SR, EIS, EUM), ITU-T E.118 (ICCID), 3GPP TS 23.003 (IMSI), TS 35.206 (Milenage), TS 35.231 (TUAK).
 package order
 
 import (

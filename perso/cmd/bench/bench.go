@@ -101,7 +101,7 @@ func (b *run) produce(ctx context.Context, small int, r *Report) (err error) {
 	zones, stop := context.WithCancel(ctx)
 	b.sup = site.NewSupervisor(b.factory.Site, slog.New(slog.DiscardHandler))
 	done := make(chan error, 1)
-	go func() { done <- b.sup.Run(zones, b.factory.Site.Processes(true)) }()
+	go func() { done <- b.sup.Run(zones, b.factory.Site.Processes()) }()
 	err = b.lots(ctx, small, r)
 	stop()
 	if err = errors.Join(err, <-done); err != nil {
@@ -188,7 +188,7 @@ type state struct {
 
 func (b *run) look(ctx context.Context) (state, error) {
 	s := state{used: map[string]usage{}, files: map[string]int64{}}
-	for _, p := range b.factory.Site.Processes(true) {
+	for _, p := range b.factory.Site.Processes() {
 		u, err := usageOf(b.sup.Pid(p.Name))
 		if err != nil {
 			return s, fmt.Errorf("reading the account of %s: %w", p.Name, err)

@@ -127,7 +127,7 @@ func badChips() []chipfarm.FaultSpec {
 // supervise keeps zones of the site running until stop is called, or the test ends.
 func (f *factory) supervise(zones ...string) (sup *site.Supervisor, stop func()) {
 	f.t.Helper()
-	all := slices.DeleteFunc(f.site.Processes(true), func(p site.Process) bool { return len(zones) > 0 && !slices.Contains(zones, p.Name) })
+	all := slices.DeleteFunc(f.site.Processes(), func(p site.Process) bool { return len(zones) > 0 && !slices.Contains(zones, p.Name) })
 	sup = site.NewSupervisor(f.site, slog.New(slog.NewTextHandler(f.t.Output(), nil)))
 	sup.Program = program
 	ctx, cancel := context.WithCancel(context.WithoutCancel(f.t.Context()))
@@ -270,7 +270,7 @@ func (f *factory) zoneLog(zone string) string {
 // quiet demands that no zone complained: a stop or a restart that somebody wanted is no error.
 func (f *factory) quiet() {
 	f.t.Helper()
-	for _, p := range f.site.Processes(true) {
+	for _, p := range f.site.Processes() {
 		for l := range strings.Lines(f.zoneLog(p.Name)) {
 			if !strings.Contains(l, `"level":"INFO"`) {
 				f.t.Errorf("%s says: %s", p.Name, l)

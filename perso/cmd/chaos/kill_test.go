@@ -44,7 +44,7 @@ func TestKillNine(t *testing.T) {
 	for k := range uint64(kills) {
 		at := units*k/kills + draw.Uint64N(units/kills)
 		s := l.reach(at)
-		zones := f.site.Processes(true)
+		zones := f.site.Processes()
 		victim := zones[draw.IntN(len(zones))].Name
 		t.Logf("kill %d at %d good, %d in work: %s, running %t", k, s.Good, s.Open, victim, sup.Kill(victim))
 	}

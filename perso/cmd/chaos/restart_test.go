@@ -107,7 +107,7 @@ func (f *factory) moment(l *lot, sup *site.Supervisor) (m moment) {
 		m.in, _, _, _, _, err = c.Counters(f.t.Context())
 		return err
 	})
-	for _, p := range f.site.Processes(true) {
+	for _, p := range f.site.Processes() {
 		f.until(p.Name, comeUp, func() error {
 			if m.pids[p.Name] = sup.Pid(p.Name); m.pids[p.Name] == 0 {
 				return fmt.Errorf("%s is down", p.Name)

@@ -79,7 +79,7 @@ func TestKillSupervisor(t *testing.T) {
 	l := f.submit("CHAOS-UP", units, spares)
 	l.release()
 	before := l.reach(units / 3)
-	if n, want := len(f.processes()), 1+len(f.site.Processes(true)); n != want {
+	if n, want := len(f.processes()), 1+len(f.site.Processes()); n != want {
 		t.Errorf("%d processes run, want %d", n, want)
 	}
 	if err := up.Process.Kill(); err != nil {

@@ -22,7 +22,7 @@ func TestOneVaultOfTwoDies(t *testing.T) {
 	vaults := f.site.VaultNames()
 	second := f.site.VaultProcess(vaults[1])
 	var others []string
-	for _, p := range f.site.Processes(true) {
+	for _, p := range f.site.Processes() {
 		if p.Name != second {
 			others = append(others, p.Name)
 		}

@@ -85,7 +85,7 @@ func Run(ctx context.Context, o Options) (err error) {
 	defer func() { err = errors.Join(err, release()) }()
 	sup := site.NewSupervisor(d.site, slog.New(slog.DiscardHandler))
 	done := make(chan error, 1)
-	go func() { done <- sup.Run(ctx, d.site.Processes(true)) }()
+	go func() { done <- sup.Run(ctx, d.site.Processes()) }()
 	defer func() {
 		stop()
 		err = errors.Join(err, <-done)

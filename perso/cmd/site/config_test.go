@@ -24,7 +24,7 @@ func TestSpoiltConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 		s, err := Open(dir)
-		if err == nil || s != nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "put it back from a copy") {
+		if err == nil || s != nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "put the rest back from a copy") {
 			t.Errorf("%q: %v", text, err)
 		}
 	}

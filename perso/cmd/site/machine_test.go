@@ -37,11 +37,13 @@ func TestLines(t *testing.T) {
 func TestFarmOfReaders(t *testing.T) {
 	t.Parallel()
 	s := &Site{Dir: t.TempDir(), Config: Config{Lines: []Line{{Name: "line-1", Heads: 4}, {Name: "line-2", Heads: 3, Transport: TransportPCSC}}}}
-	if err := os.Mkdir(s.FarmDirOf("line-2"), 0o700); err != nil {
-		t.Fatal(err)
+	for _, l := range s.Config.Lines {
+		if err := os.Mkdir(s.FarmDirOf(l.Name), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 	var farms []string
-	for _, p := range s.Processes(true) {
+	for _, p := range s.Processes() {
 		if p.Args[0] == "chip" {
 			farms = append(farms, p.Name+": "+strings.Join(p.Args[:len(p.Args)-2], " "))
 		}

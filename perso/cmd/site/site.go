@@ -101,7 +101,7 @@ func Open(dir string) (*Site, error) {
 		err = s.Config.validate()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening site %q: %w; 'perso site init' wrote it, and nobody edits it: put it back from a copy", dir, err)
+		return nil, fmt.Errorf("opening site %q: %w; 'perso site init' wrote it: people change of it no more than a line's transport, readers, pcscd_socket and atr_command; put the rest back from a copy", dir, err)
 	}
 	return s, nil
 }
@@ -233,6 +233,15 @@ const maxSocketPath = 107
 
 // FarmAddress is where the first line's chip farm listens.
 func (s *Site) FarmAddress() string { return s.FarmAddressOf(s.Config.Lines[0].Name) }
+
+// FarmOf is where the chip farm of a line listens that somebody named; "" is the first line.
+func (s *Site) FarmOf(line perso.Name) (address string, err error) {
+	l, err := s.lineOf(line)
+	if err != nil {
+		return "", err
+	}
+	return s.FarmAddressOf(l.Name), nil
+}
 
 // FarmAddressOf is where a line's chip farm listens: in the site's folder, or, when that lies too deep for a socket's name,
 // in the folder for temporary files under a name made of the site's.

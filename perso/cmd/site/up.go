@@ -35,18 +35,16 @@ type Process struct {
 	Args []string // of this program
 }
 
-// Processes lists what a whole factory on one machine consists of. Without a farm the lines use real readers; a further line
-// whose farm was not made yet has none.
-func (s *Site) Processes(farm bool) []Process {
+// Processes lists what a whole factory on one machine consists of. A line whose farm was not made has none.
+func (s *Site) Processes() []Process {
 	args := func(more ...string) []string { return append(more, "--site", s.Dir) }
 	out := []Process{{ZoneBus, args("serve", ZoneBus)}}
 	for _, v := range s.VaultNames() {
 		out = append(out, Process{s.VaultProcess(v), append(args("serve", ZoneVault), "--name", string(v))})
 	}
 	out = append(out, Process{ZoneLedger, args("serve", ZoneLedger)})
-	for i, l := range s.Config.Lines {
-		_, err := os.Stat(s.FarmDirOf(l.Name))
-		if farm && (i == 0 || err == nil) {
+	for _, l := range s.Config.Lines {
+		if _, err := os.Stat(s.FarmDirOf(l.Name)); err == nil {
 			chips := args("chip", "farm", "--line", string(l.Name))
 			if l.farmReaders() {
 				chips = args("chip", "farm", "--vpcd", strconv.Itoa(l.Heads), "--line", string(l.Name))

@@ -69,10 +69,10 @@ func TestAddVault(t *testing.T) {
 		t.Errorf("the log vault's memory moved from %q to %q", signed, now)
 	}
 	var names []string
-	for _, p := range s.Processes(true) {
+	for _, p := range s.Processes() {
 		names = append(names, p.Name)
 	}
-	if want := []string{"bus", "vault", "vault-2", "vault-3", "ledger", "farm", "line-1"}; !slices.Equal(names, want) {
+	if want := []string{"bus", "vault", "vault-2", "vault-3", "ledger", "line-1"}; !slices.Equal(names, want) {
 		t.Errorf("processes %q, want %q", names, want)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/persoline/persoline/lineside/chipfarm"
 	"github.com/persoline/persoline/lineside/pcsc"
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/cmd/cli"
 	"github.com/persoline/persoline/perso/cmd/site"
 	"github.com/persoline/persoline/perso/id"
@@ -24,7 +25,8 @@ type exchange struct {
 
 // newChipAPDUCmd asks a finished virtual chip by plain APDUs, as a test reader would.
 func newChipAPDUCmd(env *cli.Env) *cobra.Command {
-	return &cobra.Command{
+	var line string
+	c := &cobra.Command{
 		Use: "apdu CHIP APDU...", Short: "Power a virtual chip from its bin in a test reader and send it commands",
 		Example: "  perso chip apdu 4a501234010200000001 00A4040010A0000005591010FFFFFFFF890000020000 80CA005A00", Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -39,7 +41,11 @@ func newChipAPDUCmd(env *cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			farm, err := chipfarm.Dial(cmd.Context(), s.FarmAddress())
+			address, err := s.FarmOf(perso.Name(line))
+			if err != nil {
+				return err
+			}
+			farm, err := chipfarm.Dial(cmd.Context(), address)
 			if err != nil {
 				return err
 			}
@@ -51,6 +57,8 @@ func newChipAPDUCmd(env *cli.Env) *cobra.Command {
 			return emitExchanges(env, commands, answers)
 		},
 	}
+	c.Flags().StringVar(&line, "line", "", "the line whose farm has the chip; the first where none is said")
+	return c
 }
 
 // newChipExamineCmd brings a finished chip to other people's programs.

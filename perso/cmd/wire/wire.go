@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"runtime/debug"
 
@@ -167,15 +166,13 @@ func newUpCmd(env *cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = os.Stat(s.FarmDir())
-			farm := err == nil
 			release, err := site.Hold(s.Dir)
 			if err != nil {
 				return err
 			}
 			fmt.Fprintf(env.Err, "site %s (%s) starts on %s, which takes some seconds; logs in %s; stop with Ctrl-C\n",
 				s.Config.Site, s.Config.Env, s.Config.Listen, filepath.Join(s.Dir, "log"))
-			return errors.Join(supervisor(env, s).Run(cmd.Context(), s.Processes(farm)), release())
+			return errors.Join(supervisor(env, s).Run(cmd.Context(), s.Processes()), release())
 		},
 	}
 }

@@ -148,8 +148,13 @@ func FuzzBuild(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := saip.Compile(p); err != nil {
-			t.Logf("built, and no template: %v", err)
+		if faults := p.Check().Refusing(); len(faults) > 0 {
+			t.Fatalf("built, and refused: %v", faults)
+		}
+		file := p.Encode()
+		again, err := saip.Decode(bytes.Clone(file))
+		if err != nil || !bytes.Equal(again.Encode(), file) {
+			t.Fatalf("what was built is read as another: %v", err)
 		}
 	})
 }
