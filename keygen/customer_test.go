@@ -59,24 +59,42 @@ func asReleased(*statement.CustomerKi) {}
 // sent is a file as the operator sends it, of Ki from the system: another generator keeps what it gave (residue_test.go).
 func (c *customerRig) sent(spoil ...func([]kifile.Row)) *kifile.File {
 	c.t.Helper()
-	want := kifile.Want{Order: "O-1", ICCIDs: c.release.ICCIDs, IMSIs: c.release.IMSIs, Total: c.release.Units()}
-	f, err := sender.Make(want, sender.Key{Name: "rk-1", Mode: kifile.ModeECB, Value: secret.New(bytes.Clone(testRK))}, rand.Reader)
+	f, err := sender.Make(c.want(), sender.Key{Name: "rk-1", Mode: kifile.ModeECB, Value: secret.New(bytes.Clone(testRK))}, rand.Reader)
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	rows := c.rows(f)
+	for _, s := range spoil {
+		s(rows)
+	}
+	return c.filed(rows)
+}
+
+// filed is a file of these rows.
+func (c *customerRig) filed(rows []kifile.Row) *kifile.File {
+	c.t.Helper()
+	f, err := kifile.New(c.want(), kifile.Under{Key: "rk-1", Mode: kifile.ModeECB}, rows)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return f
+}
+
+func (c *customerRig) want() kifile.Want {
+	return kifile.Want{Order: "O-1", ICCIDs: c.release.ICCIDs, IMSIs: c.release.IMSIs, Total: c.release.Units()}
+}
+
+// rows are those of a file.
+func (c *customerRig) rows(f *kifile.File) []kifile.Row {
+	c.t.Helper()
 	rows := make([]kifile.Row, c.release.Units())
 	for u := range rows {
+		var err error
 		if rows[u], err = f.Row(perso.Unit(u)); err != nil {
 			c.t.Fatal(err)
 		}
 	}
-	for _, s := range spoil {
-		s(rows)
-	}
-	if f, err = kifile.New(want, kifile.Under{Key: "rk-1", Mode: kifile.ModeECB}, rows); err != nil {
-		c.t.Fatal(err)
-	}
-	return f
+	return rows
 }
 
 func (c *customerRig) root(f *kifile.File) [32]byte {
@@ -218,7 +236,9 @@ func TestCustomerRowsRefused(t *testing.T) {
 		t.Fatalf("%+v", got)
 	}
 	outcome := good.good()
-	swapped := c.sent(func(rows []kifile.Row) { rows[0], rows[1] = rows[1], rows[0] })
+	rows := c.rows(c.file)
+	rows[0], rows[1] = rows[1], rows[0]
+	swapped := c.filed(rows)
 	edited := func(f func(*bus.CustomerKi)) func(perso.Unit) *bus.CustomerKi {
 		return func(u perso.Unit) *bus.CustomerKi {
 			k := c.row(c.file, u)
