@@ -183,19 +183,26 @@ func TestRandomKiCannotBeExchanged(t *testing.T) {
 	u.stored = bus.Stored{}
 	item := u.begin()
 	result := u.serve(item)
-	for result.Stored == nil || result.Stored.Ki == nil {
-		item = u.next(item, result)
-		result = u.serve(item)
-	}
-	if u.stored.Ki, _, err = kisource.NewRandom(ctx, r.token, mustSeal(t), u.claim, kisource.Short); err != nil {
+	other, _, err := kisource.NewRandom(ctx, r.token, mustSeal(t), u.claim, kisource.Short)
+	if err != nil {
 		t.Fatal(err)
 	}
+	own := result.Stored.Ki
+	u.keep(result.Stored)
 	for len(result.Window) > 0 {
 		item = u.next(item, result)
+		for name, ki := range map[string][]byte{"another": other, "none": nil} {
+			item.Stored.Ki = ki
+			if got := u.serve(item); !strings.Contains(got.Refused, "not the one of session") || len(got.Window) > 0 {
+				t.Errorf("%s before act %d: %+v", name, u.actOf(item).N, got)
+			}
+		}
+		item.Stored.Ki = own
 		result = u.serve(item)
+		u.keep(result.Stored)
 	}
-	if result.Refused == "" {
-		t.Errorf("exchanged in the middle of a session: %+v", result)
+	if !result.Good {
+		t.Errorf("with its own: %+v %+v", result, result.Failed)
 	}
 }
 
