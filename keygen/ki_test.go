@@ -174,6 +174,14 @@ func TestRandomKiCannotBeExchanged(t *testing.T) {
 			t.Errorf("%s is exported: %x, %v", name, got["KI"], err)
 		}
 	}
+	proven := first.stored.Ki
+	for _, ki := range [][]byte{another, proven} {
+		first.stored.Ki = ki
+		first.card.contact()
+		if got := first.session(); got.Good != bytes.Equal(ki, proven) || !got.Good && !strings.Contains(got.Refused, "proved itself with") {
+			t.Errorf("the good unit again, its own Ki on record is %v: %+v", bytes.Equal(ki, proven), got)
+		}
+	}
 
 	u := r.claimUnit(newCard(t, testKMC, 2), 1, 1)
 	u.stored.Ki = first.stored.Ki
