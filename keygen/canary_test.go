@@ -16,8 +16,9 @@ import (
 // I2: of what the chip holds in the end, nothing is in a message, a file of the vault, or the log, in no common spelling.
 func TestNoSecretLeavesInTheClear(t *testing.T) {
 	t.Parallel()
-	noSecretLeaves(t, newRig(t))
-	noSecretLeaves(t, newInjectingRig(t))
+	for _, k := range kinds {
+		noSecretLeaves(t, newRig(t).of(k.source, k.origin))
+	}
 }
 
 func noSecretLeaves(t *testing.T, r *rig) {
@@ -45,7 +46,7 @@ func noSecretLeaves(t *testing.T, r *rig) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	places := map[string][]byte{"answers": said, "log": logged.Bytes(), "claim": bytes.Join([][]byte{u.stored.Cert, u.stored.Key, u.stored.Pair}, nil)}
+	places := map[string][]byte{"answers": said, "log": logged.Bytes(), "claim": bytes.Join([][]byte{u.stored.Cert, u.stored.Key, u.stored.Pair, u.stored.Ki}, nil)}
 	err = filepath.WalkDir(filepath.Dir(r.made.JournalDir), func(path string, d os.DirEntry, err error) error {
 		if err == nil && !d.IsDir() {
 			places[path], err = os.ReadFile(path)

@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/order/kifile"
 	"github.com/persoline/persoline/perso/scp"
+	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -139,22 +140,19 @@ func (l *lot) proveRow(u perso.Unit, k *bus.CustomerKi) error {
 	return nil
 }
 
-// openCustomer puts the unit's own Ki in the place of the derived one. One HSM operation.
-func (x *variables) openCustomer(to []byte) error {
-	row, p, err := x.l.customerRow(x.customer)
+// openCustomer opens the row of the customer's file that is the unit's. One HSM operation.
+func (v *Vault) openCustomer(ctx context.Context, l *lot, u perso.Unit, k *bus.CustomerKi) (secret.Bytes, error) {
+	row, p, err := l.customerRow(k)
 	if err != nil {
-		return err
+		return secret.Bytes{}, err
 	}
-	ki, err := kisource.OpenCustomer(x.ctx, receiveKey{x.v.cfg.Token, x.l.receive}, kifile.Mode(x.l.release.Customer.Mode), x.claim.Unit, row, p)
+	ki, err := kisource.OpenCustomer(ctx, receiveKey{v.cfg.Token, l.receive}, kifile.Mode(l.release.Customer.Mode), u, row, p)
 	for _, wrong := range []error{kifile.ErrRow, kisource.ErrCheckValue, kisource.ErrWeakKi} {
 		if errors.Is(err, wrong) {
-			return refuse("%v", err)
+			return ki, refuse("%v", err)
 		}
 	}
-	if err != nil {
-		return err
-	}
-	return x.takeKi(to, ki)
+	return ki, err
 }
 
 // outputKeys are the values of an output file's row. Of a customer's Ki that he wants left out there is the check value alone,

@@ -174,7 +174,7 @@ func (r *run) reopening(st *script.Step, data []byte) error {
 	if err != nil {
 		return err
 	}
-	keys, err := r.vars.secrets()
+	keys, err := r.vars.derived()
 	if err != nil {
 		return err
 	}

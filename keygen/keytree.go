@@ -22,6 +22,7 @@ const (
 	labelReceipts  = "persoline/1 receipts"
 	labelIndex     = "persoline/1 index"
 	labelPairing   = "persoline/1 pairing"
+	labelCarrying  = "persoline/1 carrying"
 	labelEnvelope  = "persoline/1 envelope"
 )
 

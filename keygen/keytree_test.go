@@ -58,9 +58,10 @@ func treeOf(t *testing.T) map[string]string {
 	key := mac(lotKey[:], kdfInput(labelChallenge, []byte(lot)))
 	check := k.pinCheck()
 	out := map[string]string{"seed": hex.EncodeToString(seed[:]), "challenge key": hex.EncodeToString(key), "PINCHECK": hex.EncodeToString(check[:]),
-		"receipt key": hex.EncodeToString(mac(receiptKey[:], kdfInput(labelReceipts, []byte(lot)))),
-		"pairing key": hex.EncodeToString(mac(lotKey[:], kdfInput(labelPairing, []byte(lot)))),
-		"index key":   hex.EncodeToString(mac(receiptKey[:], kdfInput(labelIndex, []byte(lot))))}
+		"receipt key":  hex.EncodeToString(mac(receiptKey[:], kdfInput(labelReceipts, []byte(lot)))),
+		"pairing key":  hex.EncodeToString(mac(lotKey[:], kdfInput(labelPairing, []byte(lot)))),
+		"carrying key": hex.EncodeToString(mac(lotKey[:], kdfInput(labelCarrying, []byte(lot)))),
+		"index key":    hex.EncodeToString(mac(receiptKey[:], kdfInput(labelIndex, []byte(lot))))}
 	for name, b := range map[string][keyBytes]byte{"KI": [keyBytes]byte(k.KI), "ISD.ENC": k.ISDEnc, "ISD.MAC": k.ISDMac, "ISD.DEK": k.ISDDek,
 		"OTA.KIC": k.OTAKic, "OTA.KID": k.OTAKid, "OTA.KIK": k.OTAKik} {
 		out[name] = hex.EncodeToString(b[:])

@@ -38,25 +38,104 @@ func (v *Vault) prepareSeal(ctx context.Context, l *lot) error {
 	return nil
 }
 
-// sealedKi chooses the claim's Ki as it rests: the one on record, the one drawn when this act was served before, else a new
-// one, which the ledger must store before the window leaves. Of one drawn now the Ki itself comes too.
-func (r *run) sealedKi() (sealed []byte, drawn secret.Bytes, err error) {
-	if r.ki != nil {
-		return r.ki, r.drawn, nil
+// atRest is a Ki that is not derived, as the ledger has it: one of the two.
+type atRest struct {
+	sealed []byte          // of a lot with random Ki: what the claim holds
+	row    *bus.CustomerKi // of a lot with the customer's own: the unit's row
+}
+
+// atRest takes what the ledger sends for the lot's source of Ki, and nothing else.
+func (l *lot) atRest(sealed []byte, row *bus.CustomerKi) atRest {
+	if l.customerKi() {
+		return atRest{row: row}
 	}
+	return atRest{sealed: sealed}
+}
+
+// bytes are what the Ki is known by where nobody can open it; nil when none is on record.
+func (k atRest) bytes() []byte {
+	if k.row != nil {
+		return k.row.Row
+	}
+	return k.sealed
+}
+
+// storedKi says whether the lot's Ki rest with the ledger, so that a session carries its own (carry.go).
+func (l *lot) storedKi() bool { return l.randomKi() || l.customerKi() }
+
+// openKi opens a Ki at rest. The caller wipes it. One HSM operation.
+func (v *Vault) openKi(ctx context.Context, l *lot, c entry.Claim, k atRest) (ki secret.Bytes, err error) {
+	if l.customerKi() {
+		ki, err = v.openCustomer(ctx, l, c.Unit, k.row)
+	} else if ki, err = kisource.OpenRandom(ctx, v.cfg.Token, l.seal, c, k.sealed); errors.Is(err, kisource.ErrSealed) {
+		err = refuse("%v", err)
+	}
+	if n := l.auth.KBytes(); err == nil && ki.Len() != n {
+		err = refuse("Ki of unit %d has %d bytes, not %d", c.Unit, ki.Len(), n)
+	}
+	if err != nil {
+		ki.Wipe()
+		return secret.Bytes{}, err
+	}
+	return ki, nil
+}
+
+// takeKi gives a session its Ki in act 0: the one on record, the one drawn when this act was served before, or a new one, which
+// the ledger must store before the window leaves. From here on the session carries it, and no later act asks the HSM for it.
+func (r *run) takeKi() error {
+	if !r.l.storedKi() {
+		return nil
+	}
+	rest, ki := r.l.atRest(r.item.Stored.Ki, r.item.Customer), secret.Bytes{}
+	defer func() { ki.Wipe() }()
+	var err error
 	switch {
-	case len(r.item.Stored.Ki) > 0:
-		r.ki = r.item.Stored.Ki
-		return r.ki, secret.Bytes{}, r.bindKi()
+	case len(rest.bytes()) > 0:
+		if err := r.provenKi(rest); err != nil {
+			return err
+		}
 	case r.previous != nil && len(r.previous.Ki) > 0:
-		r.ki = r.previous.Ki
+		rest.sealed = r.previous.Ki
+		r.keep().Ki = rest.sealed
+	case r.onCard || r.past.good: // it had its Ki before it had keys of its own, and a unit has one Ki
+		return refuse("chip %s has its keys, and no Ki is on record for it", r.claim.Chip)
 	default:
-		if r.ki, r.drawn, err = kisource.NewRandom(r.ctx, r.v.cfg.Token, r.l.seal, r.claim, r.l.kiSize()); err != nil {
-			return nil, secret.Bytes{}, err
+		if rest.sealed, ki, err = kisource.NewRandom(r.ctx, r.v.cfg.Token, r.l.seal, r.claim, r.l.kiSize()); err != nil {
+			return err
+		}
+		r.keep().Ki = rest.sealed
+	}
+	if ki.IsZero() {
+		if ki, err = r.v.openKi(r.ctx, r.l, r.claim, rest); err != nil {
+			return err
 		}
 	}
-	r.keep().Ki = r.ki
-	return r.ki, r.drawn, nil
+	r.ki = rest.sealed
+	hash := sha256.Sum256(rest.bytes())
+	r.state.Ki = hash[:]
+	r.state.Carry, err = r.sealCarried(ki)
+	return err
+}
+
+// resumeKi holds a session to the Ki that it began with: whoever owns the ledger cannot exchange two sealed ones of a claim.
+func (r *run) resumeKi() error {
+	if !r.l.storedKi() {
+		return nil
+	}
+	rest := r.l.atRest(r.item.Stored.Ki, r.item.Customer)
+	if hash := sha256.Sum256(rest.bytes()); !bytes.Equal(r.state.Ki, hash[:]) {
+		return refuse("the Ki on record is not the one of session %s", r.act.Session)
+	}
+	r.ki = rest.sealed
+	return r.provenKi(rest)
+}
+
+// provenKi holds a good unit to the sealed Ki that it proved itself with.
+func (r *run) provenKi(k atRest) error {
+	if !r.past.good {
+		return nil
+	}
+	return r.l.proveKi(r.claim, k.sealed)
 }
 
 // keep is what this act has for the claim.
@@ -67,59 +146,15 @@ func (r *run) keep() *bus.Stored {
 	return r.stored
 }
 
-// bindKi holds a session to one Ki, and a good unit to the one that it proved itself with: whoever owns the ledger cannot
-// exchange two sealed ones of a claim.
-func (r *run) bindKi() error {
-	if !r.l.randomKi() {
+// placeKi puts the Ki that rests with the ledger in the place of the derived one.
+func (x *variables) placeKi(to []byte) error {
+	if !x.l.storedKi() {
 		return nil
 	}
-	if r.proven && r.ki == nil {
-		if _, _, err := r.sealedKi(); err != nil {
-			return err
-		}
-	}
-	if r.ki == nil {
-		return nil
-	}
-	hash := sha256.Sum256(r.ki)
-	switch {
-	case r.proven && len(r.state.Ki) == 0, len(r.state.Ki) > 0 && !bytes.Equal(r.state.Ki, hash[:]):
-		return refuse("the Ki on record is not the one of session %s", r.act.Session)
-	case r.past.good:
-		if err := r.l.seen.provenKi(r.claim.Unit, hash); err != nil {
-			return err
-		}
-	}
-	r.state.Ki = hash[:]
-	return nil
-}
-
-// openKi puts the claim's drawn Ki, or the customer's own, in the place of the derived one.
-func (x *variables) openKi(to []byte) error {
-	switch {
-	case x.l.customerKi():
-		return x.openCustomer(to)
-	case !x.l.randomKi():
-		return nil
-	}
-	sealed, ki, err := x.ki()
+	ki, err := x.ki()
 	if err != nil {
 		return err
 	}
-	if ki.IsZero() {
-		ki, err = kisource.OpenRandom(x.ctx, x.v.cfg.Token, x.l.seal, x.claim, sealed)
-	}
-	if errors.Is(err, kisource.ErrSealed) {
-		return refuse("%v", err)
-	}
-	if err != nil {
-		return err
-	}
-	return x.takeKi(to, ki)
-}
-
-// takeKi copies an opened Ki and wipes it.
-func (x *variables) takeKi(to []byte, ki secret.Bytes) error {
 	defer ki.Wipe()
 	return ki.Reveal(func(b []byte) error {
 		if len(b) != len(to) {
@@ -130,7 +165,7 @@ func (x *variables) takeKi(to []byte, ki secret.Bytes) error {
 	})
 }
 
-// proveKi demands that what is exported is the Ki that the unit proved itself with.
+// proveKi demands that a sealed Ki is the one that the unit proved itself with.
 func (l *lot) proveKi(c entry.Claim, sealed []byte) error {
 	if !l.randomKi() {
 		return nil

@@ -3,21 +3,29 @@ package keygen_test
 import (
 	"bytes"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/keygen/kisource"
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/aka"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/secret"
 )
 
 // newRandomRig has a lot whose Ki are drawn.
 func newRandomRig(t *testing.T) *rig {
 	t.Helper()
-	r := newRig(t)
+	r := newRig(t).drawing()
+	r.openLot()
+	return r
+}
+
+// drawing makes the rig's lot one whose Ki are drawn.
+func (r *rig) drawing() *rig {
 	r.release.KiSource = "random"
 	r.signed = r.sign(r.release, "ann", "bob")
-	r.openLot()
 	return r
 }
 
@@ -50,12 +58,9 @@ func TestRandomKi(t *testing.T) {
 		t.Fatalf("stored %x, %v", u.stored.Ki, err)
 	}
 	for n, result := range u.results {
-		if result.Stored != nil && result.Stored.Ki != nil && len(u.items[n].Stored.Ki) > 0 {
-			t.Errorf("act %d draws a Ki although one is on record", n)
+		if drawn := result.Stored != nil && result.Stored.Ki != nil; drawn != (n == 0) {
+			t.Errorf("act %d draws a Ki: %v", n, drawn)
 		}
-	}
-	if want := []uint64{1, 5, 2, 3}; !reflect.DeepEqual(u.ops, want) { // 3 to draw, 1 to open in a later act
-		t.Errorf("HSM operations per act %v, want %v", u.ops, want)
 	}
 	outcome := u.good()
 	for range 2 {
@@ -76,28 +81,77 @@ func TestRandomKi(t *testing.T) {
 	}
 }
 
-// The same act asked twice draws once, and what is on record is used, whoever was first.
+// The same act asked twice draws once, also when the vault started anew in between and the ledger stored nothing; and what is
+// on record is used, whoever was first.
 func TestRandomKiIsDrawnOnce(t *testing.T) {
 	t.Parallel()
 	r := newRandomRig(t)
 	u := r.claimUnit(newCard(t, testKMC, 1), 0, 0)
 	item := u.begin()
 	result := u.serve(item)
-	for result.Stored == nil || result.Stored.Ki == nil {
-		item = u.next(item, result)
-		result = u.serve(item)
+	drawn := r.token.Stats()[hsm.VerbRandom]
+	for range 2 {
+		if again := u.serve(item); !reflect.DeepEqual(result, again) || again.Stored == nil { // its answer was lost before the ledger stored anything
+			t.Errorf("asked again: %+v and %+v", result.Stored, again.Stored)
+		}
+		r.reopenVault()
+		r.openLot()
 	}
-	second := u.serve(item) // its answer was lost before the ledger stored anything
-	if !reflect.DeepEqual(result, second) {
-		t.Errorf("asked again: %x and %x", result.Stored.Ki, second.Stored.Ki)
+	item.Stored.Ki = result.Stored.Ki
+	if again := u.serve(item); again.Stored != nil || !reflect.DeepEqual(again.Window, result.Window) || !bytes.Equal(again.State, result.State) || !bytes.Equal(again.Receipt, result.Receipt) {
+		t.Errorf("asked again with it on record: %+v", again)
 	}
-	other, _, err := kisource.NewRandom(ctx, r.token, mustSeal(t), u.claim, kisource.Short)
+	if n := r.token.Stats()[hsm.VerbRandom]; n != drawn {
+		t.Errorf("%d draws more", n-drawn)
+	}
+	other, theirs, err := kisource.NewRandom(ctx, r.token, mustSeal(t), u.claim, kisource.Short)
 	if err != nil {
 		t.Fatal(err)
 	}
-	item.Stored.Ki = other
-	if third := u.serve(item); len(third.Window) == 0 || third.Stored != nil && third.Stored.Ki != nil || reflect.DeepEqual(third.Window, result.Window) {
-		t.Errorf("with another Ki on record: %+v", third)
+	u.stored.Ki, item.Stored.Ki = other, other
+	result = u.serve(item)
+	for len(result.Window) > 0 {
+		if result.Stored != nil && result.Stored.Ki != nil {
+			t.Error("another Ki was first, and one is drawn")
+		}
+		u.keep(result.Stored)
+		item = u.next(item, result)
+		result = u.serve(item)
+	}
+	if !result.Good || !theirs.Equal(secret.New(bytes.Clone(u.card.ki))) {
+		t.Errorf("with another Ki on record: %+v, or not that one on the card", result)
+	}
+}
+
+// A chip that gets nothing draws nothing: neither a second one of the claim's id, nor the claim's own that is good already. If
+// the Ki of a chip that has its keys is not on record any more, no other takes its place.
+func TestRandomKiIsNotDrawnForOthers(t *testing.T) {
+	t.Parallel()
+	r := newRandomRig(t)
+	u := r.claimUnit(newCard(t, testKMC, 1), 0, 0)
+	u.card.tearAt = 25
+	if first := u.session(); first.Failed == nil || u.stored.Ki == nil {
+		t.Fatalf("%+v", first)
+	}
+	drawn, own := r.token.Stats()[hsm.VerbRandom], u.card
+	u.card = newCard(t, testKMC, 1)
+	if twin := u.session(); twin.Failed == nil || twin.Failed.Reason != perso.ReasonTwin || len(u.results) != 2 {
+		t.Errorf("a second chip: %+v %+v", twin, twin.Failed)
+	}
+	own.contact()
+	u.card = own
+	for range 2 {
+		if got := u.session(); !got.Good {
+			t.Errorf("the claim's own: %+v %+v", got, got.Failed)
+		}
+		u.card.contact()
+	}
+	if n := r.token.Stats()[hsm.VerbRandom]; n != drawn {
+		t.Errorf("%d draws more", n-drawn)
+	}
+	u.stored.Ki = nil
+	if got := u.session(); !strings.Contains(got.Refused, "no Ki is on record") || r.token.Stats()[hsm.VerbRandom] != drawn {
+		t.Errorf("without its Ki: %+v", got)
 	}
 }
 
@@ -120,6 +174,14 @@ func TestRandomKiCannotBeExchanged(t *testing.T) {
 			t.Errorf("%s is exported: %x, %v", name, got["KI"], err)
 		}
 	}
+	proven := first.stored.Ki
+	for _, ki := range [][]byte{another, proven} {
+		first.stored.Ki = ki
+		first.card.contact()
+		if got := first.session(); got.Good != bytes.Equal(ki, proven) || !got.Good && !strings.Contains(got.Refused, "proved itself with") {
+			t.Errorf("the good unit again, its own Ki on record is %v: %+v", bytes.Equal(ki, proven), got)
+		}
+	}
 
 	u := r.claimUnit(newCard(t, testKMC, 2), 1, 1)
 	u.stored.Ki = first.stored.Ki
@@ -129,19 +191,26 @@ func TestRandomKiCannotBeExchanged(t *testing.T) {
 	u.stored = bus.Stored{}
 	item := u.begin()
 	result := u.serve(item)
-	for result.Stored == nil || result.Stored.Ki == nil {
-		item = u.next(item, result)
-		result = u.serve(item)
-	}
-	if u.stored.Ki, _, err = kisource.NewRandom(ctx, r.token, mustSeal(t), u.claim, kisource.Short); err != nil {
+	other, _, err := kisource.NewRandom(ctx, r.token, mustSeal(t), u.claim, kisource.Short)
+	if err != nil {
 		t.Fatal(err)
 	}
+	own := result.Stored.Ki
+	u.keep(result.Stored)
 	for len(result.Window) > 0 {
 		item = u.next(item, result)
+		for name, ki := range map[string][]byte{"another": other, "none": nil} {
+			item.Stored.Ki = ki
+			if got := u.serve(item); !strings.Contains(got.Refused, "not the one of session") || len(got.Window) > 0 {
+				t.Errorf("%s before act %d: %+v", name, u.actOf(item).N, got)
+			}
+		}
+		item.Stored.Ki = own
 		result = u.serve(item)
+		u.keep(result.Stored)
 	}
-	if result.Refused == "" {
-		t.Errorf("exchanged in the middle of a session: %+v", result)
+	if !result.Good {
+		t.Errorf("with its own: %+v %+v", result, result.Failed)
 	}
 }
 

@@ -39,6 +39,7 @@ type lot struct {
 	receipts  secret.Bytes // MAC key of its receipts
 	indexing  secret.Bytes // key of the tags in its index
 	pairing   secret.Bytes // parent of the keys that seal key pairs; of a lot whose chips get theirs (pair.go)
+	carrying  secret.Bytes // parent of the keys that seal Ki in states; of a lot whose Ki are not derived (carry.go)
 
 	constants map[string][]byte // the release's
 
@@ -305,7 +306,7 @@ func (v *Vault) openSecrets(ctx context.Context, l *lot) error {
 		}
 		*d.to = secret.New(mac[:])
 	}
-	if err := v.openPairing(ctx, l); err != nil {
+	if err := errors.Join(v.openPairing(ctx, l), v.openCarrying(ctx, l)); err != nil {
 		return err
 	}
 	first, err := v.cfg.Token.EncryptECB(ctx, l.kmc, make([]byte, keyBytes))
@@ -348,6 +349,7 @@ func (l *lot) close() {
 		_ = l.seen.close() // what it would say of the disk matters to nobody any more
 	}
 	l.pairing.Wipe()
+	l.carrying.Wipe()
 }
 
 // take locks an open lot. The caller unlocks it, and takes v.mu not before that.

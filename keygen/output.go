@@ -104,7 +104,9 @@ func (v *Vault) exportUnit(ctx context.Context, l *lot, kind bus.ExportKind, c e
 	if kind == bus.ExportSign {
 		return v.signEIS(ctx, item.Signed)
 	}
-	x := &variables{ctx: ctx, v: v, l: l, claim: c, ki: func() ([]byte, secret.Bytes, error) { return item.Ki, secret.Bytes{}, nil }, customer: item.Customer}
+	x := &variables{ctx: ctx, v: v, l: l, claim: c, ki: func() (secret.Bytes, error) {
+		return v.openKi(ctx, l, c, l.atRest(item.Ki, item.Customer))
+	}}
 	defer x.wipe()
 	keys, err := x.secrets()
 	if err != nil {

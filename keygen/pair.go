@@ -2,9 +2,7 @@ package keygen
 
 import (
 	"context"
-	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -113,23 +111,6 @@ func (r *run) givenKey() []byte {
 	return r.item.Stored.Key
 }
 
-// pairCipher seals the pairs of one session of one claim.
-func (r *run) pairCipher() (aead cipher.AEAD, err error) {
-	err = r.l.pairing.Reveal(func(parent []byte) error {
-		h := hmac.New(sha256.New, parent)
-		h.Write(r.act.Session[:])
-		h.Write(r.vars.hash[:])
-		key := h.Sum(nil)
-		defer clear(key)
-		block, err := aes.NewCipher(key)
-		if err == nil {
-			aead, err = cipher.NewGCM(block)
-		}
-		return err
-	})
-	return aead, err
-}
-
 // pairNonce is a function of the public key: one key of the cipher never seals two pairs under one nonce.
 func pairNonce(aead cipher.AEAD, point []byte) []byte {
 	sum := sha256.Sum256(point)
@@ -137,7 +118,7 @@ func pairNonce(aead cipher.AEAD, point []byte) []byte {
 }
 
 func (r *run) sealPair(private secret.Bytes) (sealed []byte, err error) {
-	aead, err := r.pairCipher()
+	aead, err := r.sessionCipher(r.l.pairing)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +138,7 @@ func (r *run) pairKey() (secret.Bytes, error) {
 	if len(sealed) != sealedPairBytes || sealed[0] != sealedVersion || len(point) != pointBytes {
 		return secret.Bytes{}, refuse("no key pair is on record for session %s", r.act.Session)
 	}
-	aead, err := r.pairCipher()
+	aead, err := r.sessionCipher(r.l.pairing)
 	if err != nil {
 		return secret.Bytes{}, err
 	}

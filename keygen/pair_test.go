@@ -35,8 +35,7 @@ func TestGivesAChipItsKey(t *testing.T) {
 	testGivesAChipItsKey(t, newInjectingRig(t))
 }
 
-func TestGivesAChipItsKeyOnSoftHSM(t *testing.T) {
-	t.Parallel()
+func TestGivesAChipItsKeyOnSoftHSM(t *testing.T) { // not side by side with another: they are lent one token
 	testGivesAChipItsKey(t, newRigOn(t, hsmtest.SoftHSM(t), "keygen-pair").injecting())
 }
 

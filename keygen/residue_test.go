@@ -89,6 +89,21 @@ func TestMemoryAfterGivingKeys(t *testing.T) {
 	memoryAfterServing(t, newRigOn(t, hsmfake.New(rand.Reader), "S1").injecting(), 300)
 }
 
+// TestMemoryAfterDrawingKi and the next one look for Ki that sessions carried.
+func TestMemoryAfterDrawingKi(t *testing.T) {
+	memoryAfterServing(t, newRigOn(t, hsmfake.New(rand.Reader), "S1").of("random", "hsm"), 300)
+}
+
+func TestMemoryAfterOpeningKi(t *testing.T) {
+	r := newRig(t)
+	r.enlarge(customerCards)
+	secret.Do(func() { r.of("customer", "card") }) // the operator's own work is none of the vault's
+	memoryAfterServing(t, r, customerCards)
+}
+
+// customerCards are few: the test makes a proof of each row for each act.
+const customerCards = 60
+
 func memoryAfterServing(t *testing.T, r *rig, cards uint16) {
 	t.Helper()
 	r.enlarge(uint64(cards))

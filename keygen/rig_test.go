@@ -73,6 +73,7 @@ type rig struct {
 	script   *script.Script
 	customer func(perso.Unit) *bus.CustomerKi // of a lot with the customer's own Ki
 	product  string                           // its script's name; the first product's when empty
+	plain    bool                             // of a benchmark: SIM cards without a certificate (playPlain)
 }
 
 func newRig(t testing.TB) *rig {

@@ -13,7 +13,6 @@ import (
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
-	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/tlv"
 )
 
@@ -49,9 +48,8 @@ type run struct {
 	binding *stateKey
 	state   state
 
-	cert   []byte       // chosen or signed, whole
-	ki     []byte       // chosen or drawn, sealed; of a lot with random Ki
-	drawn  secret.Bytes // the same in clear, when it was drawn in this act
+	cert   []byte // chosen or signed, whole
+	ki     []byte // on record or drawn, sealed; of a lot with random Ki
 	window []bus.Play
 	stored *bus.Stored
 }
@@ -66,6 +64,9 @@ func (r *run) play() error {
 	}
 	var err error
 	if r.state, err = openState(r.binding, r.act.N, r.item.State); err != nil {
+		return err
+	}
+	if err := r.resumeKi(); err != nil {
 		return err
 	}
 	r.vars.stamp = stampOf(r.vars.hash, r.state.Stamp)
@@ -164,7 +165,7 @@ func (r *run) staticKeys(iu scp.InitUpdate) (scp.StaticKeys, error) {
 		return scp.StaticKeys{ENC: out[:16], MAC: out[16:32], DEK: out[32:48]}, nil
 	case r.l.release.CardKVN:
 		r.onCard = true
-		k, err := r.vars.secrets()
+		k, err := r.vars.derived()
 		if err != nil {
 			return scp.StaticKeys{}, err
 		}
@@ -183,6 +184,9 @@ func (r *run) first() error {
 	r.window = []bus.Play{{APDU: command, SW: apdu.ExactMask(apdu.SWOK).String()}}
 	r.state = state{Captures: map[string][]byte{}, Stamp: r.chooseStamp()}
 	r.vars.stamp = stampOf(r.vars.hash, r.state.Stamp)
+	if err := r.takeKi(); err != nil {
+		return err
+	}
 	if r.injects() {
 		if err := r.takePair(); err != nil {
 			return err

@@ -89,9 +89,6 @@ func (b *batch) answer(ctx context.Context, item *bus.ServeItem) (bus.ServeResul
 	if err == nil {
 		err = r.play()
 	}
-	if err == nil {
-		err = r.bindKi()
-	}
 	if r != nil {
 		defer r.wipe()
 	}
@@ -151,7 +148,7 @@ func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
 		err = b.v.proveTime(b.l, act)
 	}
 	r.vars = &variables{ctx: ctx, v: b.v, l: b.l, claim: claim, hash: hash, serial: act.Serial,
-		carried: map[string][]byte{}, cert: r.certificate, ki: r.sealedKi, customer: item.Customer, pair: r.pairKey,
+		carried: map[string][]byte{}, cert: r.certificate, ki: r.carriedKi, pair: r.pairKey,
 		point: func() []byte { return r.state.Key }}
 	return r, err
 }
@@ -214,7 +211,6 @@ func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.Serv
 
 // wipe clears what was derived for the act.
 func (r *run) wipe() {
-	r.drawn.Wipe()
 	if r.vars != nil {
 		r.vars.wipe()
 	}

@@ -25,8 +25,9 @@ const (
 )
 
 // state is what the vault must know at act n of what it sent and saw before. The line brings it back with the chip's answers. It
-// holds no key, but check values of keys and what the chip said inside the channel: so it is as closed to the line as the channel
-// is, by keys that only this session's keys can make, and bound to session and claim by a MAC.
+// holds check values of keys and what the chip said inside the channel: so it is as closed to the line as the channel is, by keys
+// that only this session's keys can make, and bound to session and claim by a MAC. The one key in it, of a lot whose Ki are not
+// derived, is sealed once more, for vaults alone (carry.go).
 type state struct {
 	N        uint8             `cbor:"1,keyasint"`           // the act whose window it went out with
 	Skip     []bool            `cbor:"2,keyasint"`           // sections of that act that were left out
@@ -40,7 +41,8 @@ type state struct {
 	Reopened bool              `cbor:"10,keyasint,omitempty"`
 	Act      uint8             `cbor:"11,keyasint,omitempty"` // the script's act that the window is of: N, or later
 	Stamp    uint64            `cbor:"12,keyasint,omitempty"` // serial number of the session whose stamp the chip is to show
-	Ki       []byte            `cbor:"13,keyasint,omitempty"` // hash of the sealed Ki, of a lot with random ones
+	Ki       []byte            `cbor:"13,keyasint,omitempty"` // hash of Ki at rest: the sealed one, or the customer's row
+	Carry    []byte            `cbor:"14,keyasint,omitempty"` // that Ki, sealed for this session
 	Held     bool              `cbor:"15,keyasint,omitempty"` // the chip proved in this session that it holds Key
 }
 

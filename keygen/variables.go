@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/persoline/persoline/perso/aka"
-	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/scp"
@@ -35,14 +34,12 @@ type variables struct {
 	carried  map[string][]byte
 	captures map[string][]byte // of probes, by label; not there before the first act is rendered
 	keys     *cardKeys         // nil until the seed was needed
-	opc      []byte            // OPc, or TOPc of 32 bytes
+	opc      []byte            // OPc, or TOPc of 32 bytes; nil until Ki was needed
 
 	cert  func() ([]byte, error)       // whole 7F21
 	pair  func() (secret.Bytes, error) // private key that the chip is given
 	point func() []byte                // its public key
-	// ki is of a lot with random Ki: sealed, and in clear when it was drawn in this act.
-	ki       func() (sealed []byte, drawn secret.Bytes, err error)
-	customer *bus.CustomerKi // of a lot with the customer's own Ki: the unit's row
+	ki    func() (secret.Bytes, error) // of a lot whose Ki are not derived
 	// deciding: conditions are being compared. A certificate that does not exist yet is then one that nothing equals.
 	deciding bool
 }
@@ -54,8 +51,8 @@ func (x *variables) wipe() {
 	clear(x.opc)
 }
 
-// secrets derives the card's keys once per act, and with them all that later acts need of them.
-func (x *variables) secrets() (*cardKeys, error) {
+// derived gives what follows from the seed, derived once per act. Of a lot whose Ki are not derived there is none in it.
+func (x *variables) derived() (*cardKeys, error) {
 	if x.keys != nil {
 		return x.keys, nil
 	}
@@ -69,19 +66,29 @@ func (x *variables) secrets() (*cardKeys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("deriving keys of unit %d: %w", c.Unit, err)
 	}
-	if err := x.openKi(keys.KI); err != nil {
-		keys.wipe()
-		return nil, fmt.Errorf("opening Ki of unit %d: %w", c.Unit, err)
+	if x.l.storedKi() {
+		clear(keys.KI)
+	}
+	x.keys = keys
+	return keys, nil
+}
+
+// secrets gives all secrets of the card: what is derived, Ki wherever it comes from, and OPc.
+func (x *variables) secrets() (*cardKeys, error) {
+	keys, err := x.derived()
+	if err != nil || x.opc != nil {
+		return keys, err
+	}
+	if err := x.placeKi(keys.KI); err != nil {
+		return nil, err
 	}
 	err = x.l.op.Reveal(func(op []byte) error {
 		x.opc, err = x.l.auth.Bind(keys.KI, op)
 		return err
 	})
 	if err != nil {
-		keys.wipe()
-		return nil, fmt.Errorf("deriving keys of unit %d: %w", c.Unit, err)
+		return nil, fmt.Errorf("deriving keys of unit %d: %w", x.claim.Unit, err)
 	}
-	x.keys = keys
 	return keys, nil
 }
 
