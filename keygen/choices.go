@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/codes"
 	"github.com/persoline/persoline/perso/order/k4"
@@ -61,5 +62,20 @@ func choicesOf(r statement.Release) (c choices, err error) {
 			return choices{}, err
 		}
 	}
-	return c, nil
+	return c, c.fitCustomer(r)
+}
+
+// fitCustomer refuses what a customer's own Ki cannot be used for: the office says the same at intake, and officers may not
+// release otherwise.
+func (c choices) fitCustomer(r statement.Release) error {
+	if r.KiSource != string(order.KiCustomer) {
+		return nil
+	}
+	if n := c.auth.KBytes(); n != order.CustomerKiBytes {
+		return fmt.Errorf("a customer's Ki of %d bytes for %s, which has %d", order.CustomerKiBytes, c.auth, n)
+	}
+	if c.layout == k4.Envelope && r.Customer.Output == string(order.KiOmitted) {
+		return fmt.Errorf("an envelope without Ki, which its form does not know")
+	}
+	return nil
 }

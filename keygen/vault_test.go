@@ -51,9 +51,10 @@ func TestRefusesReleases(t *testing.T) {
 			return q
 		}
 	}
+	terms := statement.CustomerKi{Root: [32]byte{1}, Rows: 3, ReceiveKey: "rk-1", Mode: "AES-ECB", Output: "wrapped"}
 	customer := func(f func(*statement.CustomerKi)) func() bus.OpenLotRequest {
 		return changed(func(s *statement.Release) {
-			s.KiSource, s.Customer = "customer", statement.CustomerKi{Root: [32]byte{1}, Rows: 3, ReceiveKey: "rk-1", Mode: "AES-ECB", Output: "wrapped"}
+			s.KiSource, s.Customer = "customer", terms
 			f(&s.Customer)
 		})
 	}
@@ -80,15 +81,20 @@ func TestRefusesReleases(t *testing.T) {
 			q.Register[0] = bytes.Replace(q.Register[0], []byte("Cid"), []byte("Dan"), 1)
 			return q
 		}, "pinned"},
-		"no register":     {func() bus.OpenLotRequest { q := r.openRequest(); q.Register = nil; return q }, "no genesis"},
-		"another script":  {func() bus.OpenLotRequest { q := r.openRequest(); q.Script = append(q.Script, 0); return q }, "not the one released"},
-		"production":      {changed(func(s *statement.Release) { s.Env = perso.EnvProduction }), "environment"},
-		"another site":    {changed(func(s *statement.Release) { s.Site = "S2" }), "site"},
-		"expired":         {changed(func(s *statement.Release) { s.At, s.Expires = start.Add(-2*time.Hour), start.Add(-time.Hour) }), "expired"},
-		"unknown Ki":      {changed(func(s *statement.Release) { s.KiSource = "found" }), "ki source"},
-		"Ki of no file":   {changed(func(s *statement.Release) { s.KiSource = "customer" }), "parsing release"},
-		"Ki, other rows":  {customer(func(k *statement.CustomerKi) { k.Rows = 4 }), "4 Ki of the customer for 3 units"},
-		"Ki, other mode":  {customer(func(k *statement.CustomerKi) { k.Mode = "DES" }), "receive mode"},
+		"no register":    {func() bus.OpenLotRequest { q := r.openRequest(); q.Register = nil; return q }, "no genesis"},
+		"another script": {func() bus.OpenLotRequest { q := r.openRequest(); q.Script = append(q.Script, 0); return q }, "not the one released"},
+		"production":     {changed(func(s *statement.Release) { s.Env = perso.EnvProduction }), "environment"},
+		"another site":   {changed(func(s *statement.Release) { s.Site = "S2" }), "site"},
+		"expired":        {changed(func(s *statement.Release) { s.At, s.Expires = start.Add(-2*time.Hour), start.Add(-time.Hour) }), "expired"},
+		"unknown Ki":     {changed(func(s *statement.Release) { s.KiSource = "found" }), "ki source"},
+		"Ki of no file":  {changed(func(s *statement.Release) { s.KiSource = "customer" }), "parsing release"},
+		"Ki, other rows": {customer(func(k *statement.CustomerKi) { k.Rows = 4 }), "4 Ki of the customer for 3 units"},
+		"Ki, other mode": {customer(func(k *statement.CustomerKi) { k.Mode = "DES" }), "receive mode"},
+		"Ki of 32 bytes": {changed(func(s *statement.Release) { s.KiSource, s.Customer, s.Algorithm = "customer", terms, "tuak k=256" }), "a customer's Ki of 16 bytes for tuak k=256"},
+		"Ki left out of an envelope": {changed(func(s *statement.Release) {
+			s.KiSource, s.Customer, s.TransportMode, s.ReceiverKey = "customer", terms, "RSA-OAEP-AES", "7/"+strings.Repeat("5a", 32)
+			s.Customer.Output = "omitted"
+		}), "an envelope without Ki"},
 		"Ki, other place": {customer(func(k *statement.CustomerKi) { k.Output = "clear" }), `output "clear"`},
 		"Ki, no key":      {customer(func(k *statement.CustomerKi) { k.ReceiveKey = "rk-9" }), `receive key "rk-9" of lot "LOT-1" is not on the token`},
 		"no key origin":   {changed(func(s *statement.Release) { s.KeyOrigin = "chip" }), "key origin"},

@@ -1,6 +1,7 @@
 package keygen
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 
@@ -40,7 +41,7 @@ func (v *Vault) wrapped(ctx context.Context, under hsm.Key, layout k4.Layout, va
 	return result, nil
 }
 
-// keyValue is a key of the card for export, with a check value.
+// keyValue is a key of the card for export, with a check value. It is a copy: wrapped clears it.
 func keyValue(name string, key []byte) transport.Value {
-	return transport.Value{Name: name, Plain: key, Check: transport.CheckAES}
+	return transport.Value{Name: name, Plain: bytes.Clone(key), Check: transport.CheckAES}
 }

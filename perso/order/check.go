@@ -80,17 +80,14 @@ func (c *checker) making() {
 	}
 }
 
-// kiFileBytes is the length of the Ki that a customer's file can hold (perso/order/kifile).
-const kiFileBytes = 16
-
 // customerKi demands a key that a customer's own Ki can come under, and an output that can be made of them.
 func (c *checker) customerKi() {
 	p, known := c.cat.Site.Provider(c.order.Provider)
 	if c.order.KiSource == KiCustomer && known && len(p.ReceiveKeys) == 0 {
 		c.fault("ki_source", "agree on one in a key ceremony", "provider %q has no key that Ki could come under", p.ID)
 	}
-	if c.order.KiSource == KiCustomer && !c.order.Algorithm.IsZero() && c.order.Algorithm.KBytes() != kiFileBytes {
-		c.fault("auth.algorithm", "order k=128", "a file of Ki has Ki of %d bytes, and %s needs %d", kiFileBytes, c.order.Algorithm, c.order.Algorithm.KBytes())
+	if c.order.KiSource == KiCustomer && !c.order.Algorithm.IsZero() && c.order.Algorithm.KBytes() != CustomerKiBytes {
+		c.fault("auth.algorithm", "order k=128", "a file of Ki has Ki of %d bytes, and %s needs %d", CustomerKiBytes, c.order.Algorithm, c.order.Algorithm.KBytes())
 	}
 	if c.order.KiOutput == KiOmitted && c.order.TransportKey.Layout == k4.Envelope {
 		c.fault("ki_output", fmt.Sprintf("order %q, or another layout", KiWrapped), "an envelope cannot leave Ki out")

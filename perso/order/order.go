@@ -69,6 +69,9 @@ const (
 	KiCustomer KiSource = "customer" // the customer's, as he encrypted them (package kifile)
 )
 
+// CustomerKiBytes is the length of the Ki that a customer's file can hold: that of Milenage and of TUAK with k=128.
+const CustomerKiBytes = 16
+
 // KiOutput says what of a customer's own Ki goes into the output file.
 type KiOutput string
 

@@ -45,8 +45,6 @@ const (
 	// KCVBytes is the length of a check value: the first bytes of AES(Ki, 16 × 01).
 	KCVBytes = 3
 
-	milenageBytes = 16 // of every algorithm that can be ordered
-
 	columns      = "ICCID/IMSI/EKI/KI_KCV"
 	columnsField = "var_in"
 )
@@ -98,7 +96,7 @@ type Want struct {
 // WantOf is what an order that was checked against the catalogue wants.
 func WantOf(o order.Order, site order.Site) Want {
 	p, _ := site.Provider(o.Provider)
-	return Want{Order: o.ID, ICCIDs: o.ICCID, IMSIs: o.IMSI, Total: o.Total(), ReceiveKeys: p.ReceiveKeys, KiBytes: milenageBytes}
+	return Want{Order: o.ID, ICCIDs: o.ICCID, IMSIs: o.IMSI, Total: o.Total(), ReceiveKeys: p.ReceiveKeys, KiBytes: order.CustomerKiBytes}
 }
 
 // Under says which key Ki are under, and how.

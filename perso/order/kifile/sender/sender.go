@@ -18,13 +18,11 @@ import (
 	"io"
 
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/order/kifile"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/secret"
 )
-
-// kiBytes is the length of a Ki for Milenage.
-const kiBytes = 16
 
 // Key is a receive key as both sides hold it.
 type Key struct {
@@ -58,7 +56,7 @@ func Make(want kifile.Want, key Key, random io.Reader) (*kifile.File, error) {
 
 // draw makes one row. A Ki of one block has no chain, so both modes are the same.
 func draw(block cipher.Block, random io.Reader) (row kifile.Row, err error) {
-	ki := make([]byte, kiBytes)
+	ki := make([]byte, order.CustomerKiBytes)
 	defer clear(ki)
 	if _, err := io.ReadFull(random, ki); err != nil {
 		return row, fmt.Errorf("drawing a Ki: %w", err)
@@ -67,7 +65,7 @@ func draw(block cipher.Block, random io.Reader) (row kifile.Row, err error) {
 		return row, errors.New("drawing a Ki: the source of randomness repeats one byte")
 	}
 	row.KCV = scp.KCV(ki)
-	row.EKI = make([]byte, kiBytes)
+	row.EKI = make([]byte, order.CustomerKiBytes)
 	block.Encrypt(row.EKI, ki)
 	return row, nil
 }
