@@ -404,3 +404,20 @@ func TestInitAndOpen(t *testing.T) {
 		t.Error("opened an empty database")
 	}
 }
+
+// A lot for which no chip was received stays with the office: a line would take what is there, and find it bad.
+func TestNoReelNoWork(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 1})
+	look := func(orders int, waits string) {
+		t.Helper()
+		work, err := b.l.WorkOrders(t.Context())
+		if s := b.status(); err != nil || len(work) != orders || (s.Waits == "") != (waits == "") || !strings.Contains(s.Waits, waits) {
+			t.Errorf("%d work orders, waits %q, %v", len(work), s.Waits, err)
+		}
+	}
+	look(0, `no reel of product "m2m-200s-mff2" was received`)
+	b.makeGood(b.one(), 0)
+	look(1, "")
+}
+

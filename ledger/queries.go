@@ -38,6 +38,7 @@ const (
 
 	sqlChip    = `SELECT reel FROM chip WHERE chip = $1`
 	sqlReel    = `SELECT file_hash, created FROM reel WHERE reel = $1`
+	sqlReelFor = `SELECT COUNT(*) FROM reel WHERE product = $1`
 	sqlReelOf  = `SELECT product FROM reel WHERE reel = $1`
 	sqlAddReel = `INSERT INTO reel (reel, file_hash, product, count, created) VALUES ($1, $2, $3, $4, $5)`
 	sqlAddChip = `INSERT INTO chip (chip, reel, twin) VALUES ($1, $2, FALSE) ON CONFLICT DO NOTHING`

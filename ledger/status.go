@@ -29,7 +29,9 @@ func (l *Ledger) Status(ctx context.Context, q bus.LotRequest) (bus.StatusReply,
 		return fillStatus(ctx, tx, &r)
 	})
 	if err == nil && (r.State == perso.LotReleased || r.State == perso.LotRunning) {
-		r.Waits = l.waits(r.Vault)
+		if r.Waits, err = l.waitsFor(ctx, lt, r.Vault); err != nil {
+			return bus.StatusReply{}, err
+		}
 	}
 	if err != nil {
 		return bus.StatusReply{}, fmt.Errorf("reading the status of lot %q: %w", q.Lot, err)
@@ -246,4 +248,16 @@ func appendEntries(ctx context.Context, tx sqldb.Tx, subject []byte, r *bus.Trac
 		r.Entries = append(r.Entries, e)
 		return err
 	}, sqlEntriesSubject, subject)
+}
+
+// waitsFor says what keeps a released lot from being made: a vault that is away, or chips that nobody received.
+func (l *Ledger) waitsFor(ctx context.Context, lt *lot, vault perso.Name) (string, error) {
+	if w := l.waits(vault); w != "" {
+		return w, nil
+	}
+	stocked, err := l.stocked(ctx, lt.release.Product)
+	if err != nil || stocked {
+		return "", err
+	}
+	return fmt.Sprintf("no reel of product %q was received: no line hears of the lot before", lt.release.Product), nil
 }

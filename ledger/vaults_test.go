@@ -33,6 +33,7 @@ func newPair(t *testing.T) *bench {
 	b.second = &followerDouble{vaultDouble: two, seen: checkpoint.Checkpoint{Origin: testOrigin, Root: checkpoint.EmptyRoot()},
 		held: map[string]bool{}, given: map[perso.Name][]byte{}}
 	b.open(b.db)
+	b.stock(1) // or no line hears of a lot
 	return b
 }
 

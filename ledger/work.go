@@ -36,6 +36,11 @@ func (l *Ledger) WorkOrders(ctx context.Context) ([]Work, error) {
 			l.log.ErrorContext(ctx, "released product is not in the catalogue any more", "lot", name)
 			continue
 		}
+		if stocked, err := l.stocked(ctx, lt.release.Product); err != nil {
+			return nil, err
+		} else if !stocked {
+			continue
+		}
 		w := Work{Order: bus.WorkOrder{ID: string(name), Lot: name, Product: lt.release.Product, Script: lt.script, Quantity: lt.release.Good,
 			ATR: p.ATR.String(), ISD: p.AIDs.ISD.Bytes(), ChipID: lt.release.ChipID, Env: l.site.env, LogKey: l.site.logKey, Origin: l.site.origin}}
 		if err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
@@ -49,6 +54,17 @@ func (l *Ledger) WorkOrders(ctx context.Context) ([]Work, error) {
 		out = append(out, w)
 	}
 	return out, nil
+}
+
+// stocked says whether a reel of a product was ever received. Without one a lot's heads would take chips of another product, and
+// find them bad: no line hears of it until there is one.
+func (l *Ledger) stocked(ctx context.Context, product string) (bool, error) {
+	var reels int64
+	err := l.db.View(ctx, func(tx sqldb.Tx) error { return tx.QueryRow(ctx, sqlReelFor, product).Scan(&reels) })
+	if err != nil {
+		return false, fmt.Errorf("looking for reels of product %q: %w", product, err)
+	}
+	return reels > 0, nil
 }
 
 func (l *Ledger) unfinished(ctx context.Context) (names []perso.Name, err error) {

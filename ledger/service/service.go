@@ -105,7 +105,7 @@ func (s *Service) subscribe() error {
 		s.serve(bus.OfficeSubject(bus.OfficeKiPart), answer(s, l.KiPart)),
 		s.serve(bus.OfficeSubject(bus.OfficeDraft), answer(s, l.Draft)),
 		s.serve(bus.OfficeSubject(bus.OfficeRelease), answer(s, then(s, l.Release))),
-		s.serve(bus.OfficeSubject(bus.OfficeReceive), answer(s, l.Receive)),
+		s.serve(bus.OfficeSubject(bus.OfficeReceive), answer(s, then(s, l.Receive))),
 		s.serve(bus.OfficeSubject(bus.OfficeStatus), answer(s, l.Status)),
 		s.serve(bus.OfficeSubject(bus.OfficeLots), answer(s, l.Lots)),
 		s.serve(bus.OfficeSubject(bus.OfficeCount), answer(s, countedBy(entry.SourceHand, l.Count))),
@@ -204,9 +204,9 @@ func (s *Service) erase(ctx context.Context) {
 	}
 }
 
-// then has work orders made anew, and files cleaned, after a change of a lot.
-func then(s *Service, f func(context.Context, bus.SignedRequest) (bus.LotReply, error)) func(context.Context, bus.SignedRequest) (bus.LotReply, error) {
-	return func(ctx context.Context, q bus.SignedRequest) (bus.LotReply, error) {
+// then has work orders made anew, and files cleaned, after a change of a lot or of what it is made from.
+func then[Q, A any](s *Service, f func(context.Context, Q) (A, error)) func(context.Context, Q) (A, error) {
+	return func(ctx context.Context, q Q) (A, error) {
 		a, err := f(ctx, q)
 		if err == nil {
 			select {
