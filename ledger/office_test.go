@@ -420,4 +420,3 @@ func TestNoReelNoWork(t *testing.T) {
 	b.makeGood(b.one(), 0)
 	look(1, "")
 }
-
