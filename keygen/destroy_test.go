@@ -1,6 +1,7 @@
 package keygen_test
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"errors"
 	"slices"
@@ -294,5 +295,44 @@ func TestDestroyLotBreaks(t *testing.T) {
 				t.Errorf("%s broken (done %v), again: %v", verb, done, err)
 			}
 		}
+	}
+}
+
+// Bob was dismissed, and this very vault opened a later lot under the register that says so: he does not destroy an older lot's key
+// with a register that was cut to the time before.
+func TestDismissedDestroysNoKey(t *testing.T) {
+	t.Parallel()
+	g := newGrave(t)
+	r := g.rig
+	change := func(kind string, prev statement.Signed, o statement.Officer, by ...perso.Name) statement.Signed {
+		body, err := statement.Change{Kind: kind, Prev: prev.Hash(), At: start, Nonce: [32]byte{5}, Officer: o}.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := statement.Signed{Body: body}
+		for _, name := range by {
+			s.Sign(name, r.officers[name])
+		}
+		return s
+	}
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{9}, 32))
+	dan := statement.Officer{ID: "dan", Person: "Dan", Role: statement.RoleQuality, Key: key.Public().(ed25519.PublicKey)}
+	r.officers["dan"] = key
+	bob := r.officers["bob"].Public().(ed25519.PublicKey)
+	added := change(statement.KindAdd, r.register, dan, "ann", "bob")
+	dismissed := change(statement.KindRevoke, added, statement.Officer{ID: "bob", Person: "Bob", Role: statement.RoleSecurity, Key: bob}, "ann", "dan")
+	now := g.now
+	g.now = start
+	rel, q := r.later(1), r.openRequest()
+	rel.Lot = "LOT-LATER"
+	q.Register = [][]byte{r.register.Encode(), added.Encode(), dismissed.Encode()}
+	q.Release = r.sign(rel, "ann", "dan").Encode()
+	if _, err := r.vault.OpenLot(ctx, q); err != nil {
+		t.Fatal(err)
+	}
+	g.now = now
+	d := g.request() // register: genesis only; signed by ann and bob
+	if _, err := g.vault.DestroyLot(ctx, d); err == nil || !g.there() {
+		t.Errorf("a dismissed officer destroyed a lot's key: %v, there: %v", err, g.there())
 	}
 }

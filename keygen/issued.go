@@ -44,8 +44,34 @@ func (r Recollection) mayIssue(lot perso.Name, next Issued, chain []statement.Si
 		if kind := next.shared(old); kind != "" {
 			return bus.Refuse(bus.FaultRefused, "lot %q has %s of lot %q", lot, kind, name)
 		}
-		if old.Statements > uint64(len(chain)) || chain[old.Statements-1].Hash() != old.Register {
-			return bus.Refuse(bus.FaultRefused, "the officer register does not continue the %d statements that lot %q was released under", old.Statements, name)
+		if err := old.continuedBy(name, chain); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// continuedBy refuses an officer register from which statements are missing that were in force when a lot was released (I7).
+func (i Issued) continuedBy(lot perso.Name, chain []statement.Signed) error {
+	if i.Statements > uint64(len(chain)) || chain[i.Statements-1].Hash() != i.Register {
+		return bus.Refuse(bus.FaultRefused, "the officer register does not continue the %d statements that lot %q was released under", i.Statements, lot)
+	}
+	return nil
+}
+
+// registerContinues refuses a register that does not continue all that this vault has seen in force: whoever was dismissed
+// since would sign again.
+func (v *Vault) registerContinues(chain []statement.Signed) error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for name, i := range v.memory.Lots {
+		if err := i.continuedBy(name, chain); err != nil {
+			return err
+		}
+	}
+	for name, a := range v.assigned {
+		if err := a.continuedBy(name, chain); err != nil {
+			return err
 		}
 	}
 	return nil
