@@ -124,6 +124,7 @@ type Ledger struct {
 	bodies  bodies
 
 	kiFiles kiUpload
+	kiTurn  sync.Mutex // held while one is looked at
 
 	randMu  sync.Mutex
 	stampMu sync.Mutex

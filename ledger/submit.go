@@ -31,6 +31,12 @@ func (l *Ledger) Submit(ctx context.Context, q bus.SubmitRequest) (bus.SubmitRep
 	if fault := kiWanted(o, q.Ki); fault != nil {
 		return l.refuse(ctx, q.File, order.FaultList{*fault})
 	}
+	if q.Ki != nil { // a file has up to a million rows, which are parsed, opened by the vault and kept: one at a time
+		if !l.kiTurn.TryLock() {
+			return bus.SubmitReply{}, bus.Refuse(bus.FaultBusy, "another file of Ki is being looked at; hand it in again when that is done")
+		}
+		defer l.kiTurn.Unlock()
+	}
 	ki, err := l.takeKi(ctx, o, q.Ki)
 	if errors.As(err, &faults) {
 		return l.refuseKi(ctx, *q.Ki, *faults)

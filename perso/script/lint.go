@@ -116,10 +116,17 @@ func (st *Step) stores() bool {
 	return false
 }
 
-// readBack finds public values that are stored and that no answer is compared with.
+// varGivenPoint is the public key of a pair that the chip is given (catalogue.go).
+const varGivenPoint = "ECASD.PUB"
+
+// readBack finds public values that are stored and that no answer is compared with. A public key is not read but proven: the chip
+// signs with the other half.
 func (r *rules) readBack() {
 	compared := map[string]bool{}
 	r.script.walk(func(_ int, _ *Section, st *Step) {
+		if st.Purpose == PurposeECKA {
+			compared[varGivenPoint] = true
+		}
 		if st.Data == nil {
 			return
 		}

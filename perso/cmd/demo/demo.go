@@ -101,7 +101,7 @@ func Run(ctx context.Context, o Options) (err error) {
 		{"receiving chips", d.receive}, {"taking the order", d.submit}, {"releasing the lot", d.release}, {"programming chips", d.watch},
 		{"closing the lot", d.close}, {"handing out", d.export}, {"verifying", d.verify},
 	} {
-		if err := step.do(ctx); errors.Is(err, context.Canceled) {
+		if err := step.do(ctx); errors.Is(err, context.Canceled) && ctx.Err() != nil {
 			return fmt.Errorf("%s: stopped; start again with the same command", step.what)
 		} else if err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)

@@ -36,6 +36,7 @@ type player struct {
 	atr     []byte
 	contact int
 	wrote   bool // something after the stamp was sent to the chip
+	makers  bool // the channel is under the maker's keys: the chip was not given its own yet
 	trace   Trace
 }
 
@@ -101,7 +102,7 @@ func (p *player) open(act int, c *script.Channel) error {
 		return wrong("step %q: status %v: %w", e.Label, apdu.SW(e.SW), err)
 	}
 	keys := p.values.isd()
-	if iu.KVN == p.config.Product.Factory.KVN {
+	if p.makers = iu.KVN == p.config.Product.Factory.KVN; p.makers {
 		if keys, err = scp.DiversifyKDF3(master(), iu.KDD); err != nil {
 			return fmt.Errorf("diversifying the maker's key: %w", err)
 		}
@@ -163,7 +164,8 @@ func (p *player) act(n int) error {
 	return nil
 }
 
-// decisions are the vault's: a chip needs no key pair when the certificate is for the one it reports, and no second stamp.
+// decisions are the vault's: a chip needs no key pair when the certificate is for the one it reports, is given one only while it
+// has its maker's keys, and gets no second stamp.
 func (p *player) decisions() map[string]bool {
 	when := map[string]bool{}
 	for _, act := range p.script.Acts {
@@ -173,7 +175,7 @@ func (p *player) decisions() map[string]bool {
 			}
 		}
 	}
-	when["stamp"] = !p.wrote
+	when["stamp"], when["inject"] = !p.wrote, p.makers
 	when["ecka"] = p.values.point == nil || !p.reports(p.values.point)
 	for name, decided := range p.config.When {
 		when[name] = decided
