@@ -1,6 +1,7 @@
 package script
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -55,9 +56,16 @@ func TestLint(t *testing.T) {
 
 func TestLintProduct(t *testing.T) {
 	t.Parallel()
-	_, found, err := Lint(os.DirFS(filepath.Join("..", "..", "deploy", "products")), "m2m-200s.script", StandardCatalogue(smsrAddrLen, certLen))
-	if err != nil || len(found) > 0 {
-		t.Errorf("%v\n%v", found, err)
+	folder := os.DirFS(filepath.Join("..", "..", "deploy", "products"))
+	scripts, err := fs.Glob(folder, "*.script")
+	if err != nil || len(scripts) < 2 {
+		t.Fatalf("%d scripts are shipped, %v", len(scripts), err)
+	}
+	for _, name := range scripts {
+		_, found, err := Lint(folder, name, StandardCatalogue(smsrAddrLen, certLen))
+		if err != nil || len(found) > 0 {
+			t.Errorf("%s: %v\n%v", name, found, err)
+		}
 	}
 }
 

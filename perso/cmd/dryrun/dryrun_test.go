@@ -196,3 +196,31 @@ func TestGiven(t *testing.T) {
 		t.Error("the value was not sent")
 	}
 }
+
+// Each shipped script brings a chip to its end wherever contact is lost, before a command or after it.
+func TestShippedScriptsAreContinued(t *testing.T) {
+	t.Parallel()
+	cat, err := product.LoadDir(os.DirFS(products))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sku := range cat.SKUs() {
+		p, _ := cat.Get(sku)
+		if !p.Makeable {
+			continue
+		}
+		s, err := script.CompileFile(os.DirFS(products), p.Script, script.StandardCatalogue(40, 235))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, err := Interrupt(s, Config{Product: p})
+		if err != nil || len(all) < 100 {
+			t.Fatalf("%s: %d interruptions, %v", sku, len(all), err)
+		}
+		for _, i := range all {
+			if i.Failed != nil {
+				t.Errorf("%s: lost at command %d (%s), executed %v: %v", sku, i.Command, i.Label, i.Executed, i.Failed)
+			}
+		}
+	}
+}
