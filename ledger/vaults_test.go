@@ -216,6 +216,33 @@ func TestLogVaultIsAway(t *testing.T) {
 	}
 }
 
+// TestNobodySignsTheLog: an act that gets no signed checkpoint has its lot say which vault is away, with one vault and with
+// two, and no more once it is back.
+func TestNobodySignsTheLog(t *testing.T) {
+	t.Parallel()
+	for name, b := range map[string]*bench{"one vault": newBench(t, spec{good: 2}), "two vaults": newPair(t)} {
+		if b.second != nil {
+			_, second := b.twoLots()
+			b.in(second)
+		}
+		q := b.begin(b.one(), b.at(0))
+		b.vault.fail = failOn("checkpoint", bus.ErrNoAnswer)
+		if a, err := b.l.Act(t.Context(), q); !errors.Is(err, bus.ErrNoAnswer) {
+			t.Errorf("%s: served without a checkpoint: %+v, %v", name, a, err)
+		}
+		if s := b.status(); !strings.Contains(s.Waits, `vault "V1" has not answered since`) {
+			t.Errorf("%s: the lot waits %q", name, s.Waits)
+		}
+		b.vault.fail = nil
+		if a := b.act(q); len(a.Window) == 0 {
+			t.Errorf("%s: back again: %+v", name, a.Verdict)
+		}
+		if s := b.status(); s.Waits != "" {
+			t.Errorf("%s: the lot waits %q still", name, s.Waits)
+		}
+	}
+}
+
 // TestShowsTheWay: a vault that restarted, a ledger that started anew, or both, and checkpoints that came late.
 func TestShowsTheWay(t *testing.T) {
 	t.Parallel()
