@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -73,30 +74,41 @@ func (d *door) awaySince() time.Time {
 	return d.away
 }
 
-// doorOf finds the vault that makes a lot. One that nobody has yet is assigned now.
+// doorOf finds the vault that makes a lot. One that nobody has yet is assigned now, or is the only vault's.
 func (l *Ledger) doorOf(ctx context.Context, lt *lot) (*door, error) {
-	if len(l.doors) == 1 {
-		return l.doors[0], nil
-	}
 	lt.assigning.Lock()
 	defer lt.assigning.Unlock()
 	if lt.door != nil {
 		return lt.door, nil
 	}
-	name, err := l.assignedTo(ctx, lt.name)
-	if err == nil && name == "" {
+	name, err := l.assignedTo(ctx, lt.name) // also with one vault: there may have been another
+	if err == nil && name == "" && len(l.doors) > 1 {
 		name, err = l.assign(ctx, lt)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("finding the vault of lot %q: %w", lt.name, err)
 	}
-	for _, d := range l.doors {
-		if d.name == name {
-			lt.door = d
-			return d, nil
-		}
+	d := l.doorNamed(name)
+	if d == nil {
+		return nil, notConfigured(lt.name, name)
 	}
-	return nil, bus.Refuse(bus.FaultRefused, "lot %q is vault %q's, which this site's configuration does not name any more", lt.name, name)
+	lt.door = d
+	return d, nil
+}
+
+// doorNamed is a vault's; "" is the log vault. It is nil of a vault that the site does not name.
+func (l *Ledger) doorNamed(name perso.Name) *door {
+	if i := slices.IndexFunc(l.doors, func(d *door) bool { return d.name == name }); i >= 0 {
+		return l.doors[i]
+	}
+	if name == "" {
+		return l.doors[0]
+	}
+	return nil
+}
+
+func notConfigured(lot, vault perso.Name) error {
+	return bus.Refuse(bus.FaultRefused, "lot %q is vault %q's, which this site's configuration does not name any more", lot, vault)
 }
 
 // VaultOf names the vault that makes a lot.
@@ -277,8 +289,11 @@ func (l *Ledger) Ready(ctx context.Context, name perso.Name, log *tree.Log, note
 	return errors.Join(l.openAtVault(ctx, lt, d), l.show(ctx, d, log, note))
 }
 
-// waits says what a lot waits for while its vault is away.
+// waits says what a lot waits for while its vault is away, or not of the site any more.
 func (l *Ledger) waits(vault perso.Name) string {
+	if l.doorNamed(vault) == nil {
+		return fmt.Sprintf("vault %q is not in this site's configuration any more: it goes on when that is named again", vault)
+	}
 	for i, d := range l.doors {
 		since := d.awaySince()
 		if since.IsZero() || i > 0 && d.name != vault {

@@ -243,6 +243,51 @@ func TestNobodySignsTheLog(t *testing.T) {
 	}
 }
 
+// TestOneVaultLess: the ledger of a site that names one vault still knows whose each lot is. The other's lots wait for it and
+// say so, and nothing of them is asked of the vault that is left.
+func TestOneVaultLess(t *testing.T) {
+	t.Parallel()
+	b := newPair(t)
+	first, second := b.twoLots()
+	chips := b.stock(3)
+	b.in(second)
+	q := b.begin(chips[0], b.at(1))
+	two := b.second
+	b.second = nil
+	b.open(b.db)
+	b.vault.restart()
+	for name, err := range map[string]error{
+		"act": func() error { _, err := b.l.Act(t.Context(), q); return err }(),
+		"challenges": func() error {
+			_, err := b.l.Challenges(t.Context(), bus.ChallengesRequest{Line: "line-1", Lot: second, Count: 1})
+			return err
+		}(),
+		"open":  b.l.OpenLot(t.Context(), second),
+		"vault": func() error { _, err := b.l.VaultOf(t.Context(), second); return err }(),
+	} {
+		if err == nil || !strings.Contains(err.Error(), `is vault "V2"'s`) {
+			t.Errorf("%s of a lot of the vault that is gone: %v", name, err)
+		}
+	}
+	if b.vault.openings != 1 || b.vault.served != 0 {
+		t.Errorf("V1 opened %d lots and served %d acts", b.vault.openings, b.vault.served)
+	}
+	if s := b.status(); s.Vault != "V2" || !strings.Contains(s.Waits, `vault "V2" is not in this site's configuration`) {
+		t.Errorf("the lot is vault %q's, waits %q", s.Vault, s.Waits)
+	}
+	b.in(first).makeGood(chips[1], 1)
+	b.makeLot(spec{good: 1})
+	if at, err := b.l.VaultOf(t.Context(), b.lot); err != nil || at != "V1" || len(two.words) != 2 {
+		t.Errorf("a new lot is vault %q's, %v", at, err)
+	}
+	b.makeGood(b.one(), 1)
+	b.second = two
+	b.open(b.db)
+	if a := b.in(second).act(q); len(a.Window) == 0 {
+		t.Errorf("with both again: %+v", a.Verdict)
+	}
+}
+
 // TestShowsTheWay: a vault that restarted, a ledger that started anew, or both, and checkpoints that came late.
 func TestShowsTheWay(t *testing.T) {
 	t.Parallel()

@@ -31,6 +31,29 @@ func TestVaultNames(t *testing.T) {
 	}
 }
 
+// TestOnlyVaultRemembers: the log vault of a site that names one vault has what it gave away when there were more, and assigns
+// nothing; of two it assigns, and the other has no such memory.
+func TestOnlyVaultRemembers(t *testing.T) {
+	t.Parallel()
+	s := &Site{Dir: t.TempDir(), Config: Config{Version: configVersion, Env: perso.EnvTest, Site: "S1", Lines: NumberedLines(1, 1, "")}}
+	if err := os.MkdirAll(s.keysPath(""), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := journal.CreateMemory(s.keysPath(ceremony.FolderMemory))
+	if err = errors.Join(err, s.makeVaultState("vault-2")); err != nil {
+		t.Fatal(err)
+	}
+	for _, vaults := range [][]perso.Name{nil, {firstVault, "vault-2"}} {
+		s.Config.Vaults = vaults
+		for i, name := range s.VaultNames() {
+			c, _ := s.vaultConfig(name, nil) // it lacks what the ceremony makes
+			if c.Memory == nil || (c.Assignments != nil) != (i == 0) || c.Sole != (len(vaults) == 0) {
+				t.Errorf("%q of %q: assignments %v, sole %t", name, vaults, c.Assignments, c.Sole)
+			}
+		}
+	}
+}
+
 // TestAddVault: the new vault has a memory and receipts of its own, the log vault keeps its, and a running site is refused.
 func TestAddVault(t *testing.T) {
 	t.Parallel()
