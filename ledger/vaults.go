@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
@@ -36,6 +37,9 @@ type OtherVault struct {
 // maxShows bounds how often a checkpoint is shown: the first time tells where the vault stands, which may be behind or
 // ahead of what is known of it; more means that it moves without being shown anything.
 const maxShows = 4
+
+// knockPatience bounds how long a vault has to show that it is there before a lot is assigned: it answers within milliseconds.
+const knockPatience = 2 * time.Second
 
 // ordAssigned is the assignment's place among the statements about a lot.
 const ordAssigned = 4
@@ -141,9 +145,11 @@ func readAssigned(ctx context.Context, tx sqldb.Tx, lot perso.Name) (vault perso
 	return vault, err
 }
 
-// assign has the log vault give a lot away, to the vault with the fewest open lots if it agrees, and writes down and logs
-// what it said. It says the same again to whoever asks again.
+// assign has the log vault give a lot away, to the idlest vault if it agrees, and writes down and logs what it said. It says the same again to whoever asks again.
 func (l *Ledger) assign(ctx context.Context, lt *lot) (perso.Name, error) {
+	if err := l.knock(ctx); err != nil {
+		return "", err
+	}
 	q := bus.AssignLotRequest{Release: lt.signed}
 	err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
 		if q.Vault, err = l.idlest(ctx, tx); err != nil {
@@ -173,7 +179,8 @@ func (l *Ledger) assign(ctx context.Context, lt *lot) (perso.Name, error) {
 	})
 }
 
-// idlest is the vault with the fewest lots that are not finished; among equals the first that is not away.
+// idlest is the vault with the fewest lots that are not finished, of those that answer: a lot does not move, so none is given to
+// a vault that may never come back. Only when no vault answers, all are asked for.
 func (l *Ledger) idlest(ctx context.Context, tx sqldb.Tx) (perso.Name, error) {
 	open := map[perso.Name]int64{}
 	if err := tx.Each(ctx, func(row sqldb.Row) error {
@@ -185,13 +192,34 @@ func (l *Ledger) idlest(ctx context.Context, tx sqldb.Tx) (perso.Name, error) {
 	}, sqlOpenLots); err != nil {
 		return "", fmt.Errorf("counting the vaults' open lots: %w", err)
 	}
-	best := l.doors[0]
-	for _, d := range l.doors[1:] {
-		if open[d.name] < open[best.name] || open[d.name] == open[best.name] && !best.awaySince().IsZero() && d.awaySince().IsZero() {
-			best = d
+	here := slices.DeleteFunc(slices.Clone(l.doors), func(d *door) bool { return !d.awaySince().IsZero() })
+	if len(here) == 0 {
+		here = l.doors
+	}
+	best := slices.MinFunc(here, func(a, b *door) int { return cmp.Compare(open[a.name], open[b.name]) })
+	return best.name, nil
+}
+
+// knock finds out which vaults answer, by showing each a checkpoint: one without a lot is not asked anything else, so nobody
+// would notice that it went away, or came back. A vault that does not answer is no error.
+func (l *Ledger) knock(ctx context.Context) error {
+	t, note, err := l.Signed(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range l.doors {
+		if d.follower == nil || !d.showing.TryLock() {
+			continue // who shows it one now hears whether it answers
+		}
+		short, cancel := context.WithTimeout(ctx, knockPatience)
+		err := l.showLocked(short, d, t, note)
+		cancel()
+		d.showing.Unlock()
+		if err != nil {
+			l.log.WarnContext(ctx, "a vault takes no checkpoint before a lot is assigned", "vault", d.name, "err", err)
 		}
 	}
-	return best.name, nil
+	return nil
 }
 
 // checkAssigned takes only what the site's log vault said about this very release.

@@ -243,6 +243,32 @@ func TestNobodySignsTheLog(t *testing.T) {
 	}
 }
 
+// TestNoLotForADeadVault: a lot goes to a vault that answers, also when the other has fewer, and nobody had noticed yet that it
+// is away. One that is back gets lots again, though nothing else is asked of it.
+func TestNoLotForADeadVault(t *testing.T) {
+	t.Parallel()
+	b := newPair(t)
+	first, _ := b.twoLots()
+	b.in(first)
+	for _, known := range []bool{false, true} {
+		b.second.fail = func(string) error { return bus.ErrNoAnswer }
+		if !known {
+			b.open(b.db)
+		}
+		for range 2 {
+			b.makeLot(spec{good: 1})
+			if at, err := b.l.VaultOf(t.Context(), b.lot); err != nil || at != "V1" {
+				t.Errorf("known to be away: %t: a lot is vault %q's, %v", known, at, err)
+			}
+		}
+	}
+	b.second.fail = nil
+	b.makeLot(spec{good: 1})
+	if at, err := b.l.VaultOf(t.Context(), b.lot); err != nil || at != "V2" {
+		t.Errorf("back again: a lot is vault %q's, %v", at, err)
+	}
+}
+
 // TestOneVaultLess: the ledger of a site that names one vault still knows whose each lot is. The other's lots wait for it and
 // say so, and nothing of them is asked of the vault that is left.
 func TestOneVaultLess(t *testing.T) {
