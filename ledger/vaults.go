@@ -115,13 +115,39 @@ func notConfigured(lot, vault perso.Name) error {
 	return bus.Refuse(bus.FaultRefused, "lot %q is vault %q's, which this site's configuration does not name any more", lot, vault)
 }
 
-// VaultOf names the vault that makes a lot.
+// ownerOf finds the vault that makes a lot, and gives nothing away: a lot that nobody has yet is refused. One that was begun
+// without a word is from a time when the log vault was the only one.
+func (l *Ledger) ownerOf(ctx context.Context, lt *lot) (*door, error) {
+	var name perso.Name
+	var n counts
+	if err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+		if name, err = readAssigned(ctx, tx, lt.name); err != nil {
+			return err
+		}
+		n, err = readCounts(ctx, tx, lt.name)
+		return err
+	}); err != nil {
+		return nil, fmt.Errorf("finding the vault of lot %q: %w", lt.name, err)
+	}
+	d := l.doorNamed(name)
+	switch {
+	case d == nil:
+		return nil, notConfigured(lt.name, name)
+	case name == "" && len(l.doors) > 1 && n.challenge == 0:
+		return nil, bus.Refuse(bus.FaultRefused, "lot %q was given to no vault yet: that is done when it is released, or when a line asks for it", lt.name)
+	case name == "":
+		return l.doors[0], nil
+	}
+	return d, nil
+}
+
+// VaultOf names the vault that makes a lot. It assigns none: who reads changes nothing.
 func (l *Ledger) VaultOf(ctx context.Context, name perso.Name) (perso.Name, error) {
 	lt, err := l.lot(ctx, name)
 	if err != nil {
 		return "", err
 	}
-	d, err := l.doorOf(ctx, lt)
+	d, err := l.ownerOf(ctx, lt)
 	if err != nil {
 		return "", err
 	}
@@ -304,13 +330,13 @@ func (l *Ledger) showLocked(ctx context.Context, d *door, t *tree.Log, note []by
 	return fmt.Errorf("%w: vault %q does not follow the log", ErrRefused, d.name)
 }
 
-// Ready opens a lot at its vault, which has forgotten it when it was restarted, and shows the vault a checkpoint.
+// Ready opens a lot that has a vault there, which has forgotten it when it was restarted, and shows the vault a checkpoint.
 func (l *Ledger) Ready(ctx context.Context, name perso.Name, log *tree.Log, note []byte) error {
 	lt, err := l.lot(ctx, name)
 	if err != nil {
 		return fmt.Errorf("opening lot %q at the vault: %w", name, err)
 	}
-	d, err := l.doorOf(ctx, lt)
+	d, err := l.ownerOf(ctx, lt)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -210,6 +211,17 @@ func TestLogVaultIsAway(t *testing.T) {
 		t.Errorf("%+v, %v", work, err)
 	}
 	b.second.gone = nil
+	before := b.kinds()
+	log, note, err := b.l.Signed(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.l.VaultOf(t.Context(), r.Lot)
+	for name, err := range map[string]error{"whose it is": err, "an export": b.l.Ready(t.Context(), r.Lot, log, note)} {
+		if b.refused(err, bus.FaultRefused); len(b.second.words) > 0 || !reflect.DeepEqual(b.kinds(), before) {
+			t.Errorf("%s: reading gave the lot away: %v, %v", name, err, b.second.words)
+		}
+	}
 	b.makeGood(b.one(), 1)
 	if at, err := b.l.VaultOf(t.Context(), r.Lot); err != nil || at == "" || b.second.words[0] != at {
 		t.Errorf("vault %q, %v", at, err)
@@ -312,6 +324,23 @@ func TestOneVaultLess(t *testing.T) {
 	if a := b.in(second).act(q); len(a.Window) == 0 {
 		t.Errorf("with both again: %+v", a.Verdict)
 	}
+}
+
+// TestLotFromOneVault: a lot that was begun before there was a second vault is the log vault's, without being assigned by who
+// reads.
+func TestLotFromOneVault(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 1})
+	b.makeGood(b.one(), 1)
+	old := b.lot
+	b.makeLot(spec{good: 1}) // and one that was released, and not begun
+	b.second = &followerDouble{vaultDouble: newVault(t, b.vault.pin)}
+	b.open(b.db)
+	if at, err := b.l.VaultOf(t.Context(), old); err != nil || at != "V1" {
+		t.Errorf("a lot that was begun is vault %q's, %v", at, err)
+	}
+	_, err := b.l.VaultOf(t.Context(), b.lot)
+	b.refused(err, bus.FaultRefused)
 }
 
 // TestShowsTheWay: a vault that restarted, a ledger that started anew, or both, and checkpoints that came late.
