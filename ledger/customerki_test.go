@@ -285,7 +285,6 @@ func TestCustomerKiRefused(t *testing.T) {
 	b.check()
 }
 
-// Each act brings the unit's own row with its proof, in the next generation the same; with the lot's key the rows go.
 // TestCustomerKiOfOneUnit: one wrong row of one is told as that row's fault, where it stands.
 func TestCustomerKiOfOneUnit(t *testing.T) {
 	t.Parallel()
@@ -299,6 +298,7 @@ func TestCustomerKiOfOneUnit(t *testing.T) {
 	}
 }
 
+// Each act brings the unit's own row with its proof, in the next generation the same; with the lot's key the rows go.
 func TestCustomerKiGoesWithEachAct(t *testing.T) {
 	t.Parallel()
 	b := newSite(t)
