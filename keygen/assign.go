@@ -20,7 +20,7 @@ type Assignment struct {
 	At    time.Time
 }
 
-// Assignments keeps the lots that the log vault of a site with several vaults gave away. RememberAssigned returns when it
+// Assignments keeps the lots that the log vault gave away while the site had several vaults. RememberAssigned returns when it
 // is durable; what it was given is never replaced.
 type Assignments interface {
 	Assigned() (map[perso.Name]Assignment, error)
@@ -34,7 +34,7 @@ func (v *Vault) signs() bool { return v.cfg.LogVault == "" || v.cfg.LogVault == 
 // later, the answer is the first one. Only the log vault does it, because it alone knows every lot of the site, and so
 // every number that was issued (I1) and every register statement that was in force (I7).
 func (v *Vault) AssignLot(ctx context.Context, q bus.AssignLotRequest) (bus.AssignLotReply, error) {
-	if v.cfg.Assignments == nil {
+	if v.cfg.Assignments == nil || v.cfg.Sole {
 		return bus.AssignLotReply{}, bus.Refuse(bus.FaultRefused, "vault %q assigns no lots: it is not the log vault of a site with several", v.cfg.Name)
 	}
 	if _, err := perso.ParseName(string(q.Vault)); err != nil {
@@ -138,14 +138,14 @@ func (v *Vault) mine(r statement.Release, hash [32]byte, assigned []byte) error 
 		return v.assignedHere(r, hash, assigned)
 	}
 	if v.cfg.Assignments == nil {
-		return nil // the only vault
+		return nil // the only vault, ever
 	}
 	v.mu.Lock()
 	a, given := v.assigned[r.Lot]
 	_, made := v.memory.Lots[r.Lot]
 	v.mu.Unlock()
 	switch {
-	case !given && !made:
+	case !given && !made && !v.cfg.Sole:
 		return bus.Refuse(bus.FaultRefused, "lot %q was given to no vault yet", r.Lot)
 	case given && a.Vault != v.cfg.Name:
 		return bus.Refuse(bus.FaultRefused, "lot %q is vault %q's, this is vault %q", r.Lot, a.Vault, v.cfg.Name)

@@ -159,6 +159,44 @@ func TestLotFromBeforeStaysAtTheLogVault(t *testing.T) {
 	r.openLot()
 }
 
+// A site whose second vault was taken out of the configuration: what was given to that one stays issued (I1) and is not made
+// here, other lots are made without being assigned, and stay here when there are two vaults again.
+func TestOnlyVaultAgain(t *testing.T) {
+	t.Parallel()
+	p := newPair(t)
+	if _, err := p.assign(p.release, "V2"); err != nil {
+		t.Fatal(err)
+	}
+	p.cfg.Sole = true
+	p.reopenVault()
+	if err := p.open(p.rig, p.release, nil); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), `is vault "V2"'s`) {
+		t.Errorf("V1 opens V2's lot: %v", err)
+	}
+	same := p.later(1)
+	same.Lot, same.EIDs = "LOT-2", p.release.EIDs
+	if err := p.open(p.rig, same, nil); code(err) != bus.FaultRefused {
+		t.Errorf("a lot with the EIDs of V2's is opened: %v", err)
+	}
+	own := p.later(2)
+	own.Lot = "LOT-3"
+	if err := p.open(p.rig, own, nil); err != nil {
+		t.Errorf("a lot of its own: %v", err)
+	}
+	if a, err := p.assign(own, "V1"); code(err) != bus.FaultRefused || a.Assigned != nil {
+		t.Errorf("the only vault assigns: %v", err)
+	}
+	p.cfg.Sole = false
+	p.reopenVault()
+	if a, err := p.assign(own, "V2"); err != nil || a.Vault != "V1" {
+		t.Errorf("given to %q, %v", a.Vault, err)
+	}
+	follower := p.second.cfg
+	follower.Sole = true
+	if _, err := keygen.New(ctx, follower); err == nil {
+		t.Error("a vault that does not sign is made the only one")
+	}
+}
+
 // Memory: failed and not written, failed but written. Nobody hears of an assignment that may be lost.
 func TestAssignmentThatCouldNotBeRemembered(t *testing.T) {
 	t.Parallel()

@@ -50,8 +50,11 @@ type Config struct {
 	// Shredder and Graves destroy lots' keys and remember it; nil in a vault that does not.
 	Shredder Shredder
 	Graves   Graves
-	// Assignments is the log vault's, of a site with several vaults; nil in any other.
+	// Assignments is the log vault's; nil in any other, and in one that never had another beside it. What was given away binds
+	// it for ever, also when it is the only vault again.
 	Assignments Assignments
+	// Sole says that the site has no other vault now: this one assigns no lots, and makes each that it gave to no other.
+	Sole bool
 
 	// RegisterPin is the hash of the officer register's genesis, written down in the ceremony. Zero is refused.
 	RegisterPin [32]byte
@@ -146,6 +149,8 @@ func (c Config) check() error {
 		return errors.New("no officer register is pinned")
 	case c.LogVault != "" && c.LogVault != c.Name && c.Assignments != nil:
 		return fmt.Errorf("vault %q signs the log, so this one assigns no lots", c.LogVault)
+	case c.LogVault != "" && c.LogVault != c.Name && c.Sole:
+		return fmt.Errorf("vault %q signs the log, so this one is not the only vault", c.LogVault)
 	case c.CertMargin < 0:
 		return fmt.Errorf("certificate margin %v is negative", c.CertMargin)
 	}

@@ -4,15 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"math"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/ledger/ledgertest"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
@@ -61,33 +58,6 @@ func TestMakesAUnit(t *testing.T) {
 		t.Errorf("after the last unit: %+v", s)
 	}
 	b.check()
-}
-
-// TestErase: a chip's answers are kept for its verdict, and after Erase stand in no file of the ledger.
-func TestErase(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	b := newSiteOn(t, must(sqldb.CreateSQLite(t.Context(), filepath.Join(dir, "ledger.db"))))
-	b.makeLot(spec{good: 1})
-	word := strings.Repeat("answer of one chip, ", 40)
-	written := func() (there bool) {
-		for _, f := range must(os.ReadDir(dir)) {
-			there = there || bytes.Contains(must(os.ReadFile(filepath.Join(dir, f.Name()))), []byte(word))
-		}
-		return there
-	}
-	q := b.begin(b.one(), b.at(0))
-	b.act(q)
-	b.want(b.act(next(q, word)), perso.VerdictGood, perso.ReasonNone)
-	if !written() {
-		t.Fatal("the answers were in no file before: this test shows nothing")
-	}
-	if err := b.l.Erase(t.Context()); err != nil || written() {
-		t.Errorf("the answers are in a file after Erase: %t, %v", written(), err)
-	}
-	if b.l.unerased.Load() {
-		t.Error("there is always something to erase")
-	}
 }
 
 func TestAnOldActIsAnsweredAgain(t *testing.T) {

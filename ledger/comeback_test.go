@@ -335,3 +335,29 @@ func TestTroubleThatNobodyHas(t *testing.T) {
 		t.Errorf("%+v", s.Troubles)
 	}
 }
+
+// TestTroublesFitAMessage: while every head of a large factory waits, the status of a lot, and the list of lots, name the
+// oldest, count the others and fit one message.
+func TestTroublesFitAMessage(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 2})
+	lt := must(b.l.lot(t.Context(), b.lot))
+	began := b.clock()
+	for i := range maxTroubles {
+		a := &act{lot: lt, q: bus.ActRequest{Session: perso.Session{byte(i >> 8), byte(i)}, Present: b.at(uint16(i))}}
+		b.l.troubles.met(a, errors.New(strings.Repeat("fault ", 100)), began.Add(time.Duration(i)*time.Millisecond))
+	}
+	s := b.status()
+	if len(s.Troubles) != maxTold || s.MoreTroubles != maxTroubles-maxTold || !s.Troubles[0].Since.Equal(began) {
+		t.Errorf("%d troubles, and %d more, the first since %s", len(s.Troubles), s.MoreTroubles, s.Troubles[0].Since)
+	}
+	lots, err := b.l.Lots(t.Context(), bus.Empty{})
+	if err != nil || len(lots.Lots) != 1 || len(lots.Lots[0].Troubles) != maxToldOfMany || lots.Lots[0].MoreTroubles != maxTroubles-maxToldOfMany {
+		t.Errorf("%+v, %v", lots, err)
+	}
+	for _, m := range []any{s, lots} {
+		if _, err := bus.Encode(m); err != nil {
+			t.Error(err)
+		}
+	}
+}

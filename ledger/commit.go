@@ -146,6 +146,7 @@ func (l *Ledger) commitOnce(ctx context.Context, steps []Step, at time.Time, ear
 	head, note := l.head.get(), l.signed.unsaved()
 	var next *tree.Log
 	var b *Batch
+	var erased bool // by any run: one whose commit is not known may have been the one that deleted
 	err := l.db.Update(ctx, func(tx sqldb.Tx) error {
 		next = nil
 		b = &Batch{Tx: tx, At: at, base: head.Size(), earlier: earlier}
@@ -154,6 +155,7 @@ func (l *Ledger) commitOnce(ctx context.Context, steps []Step, at time.Time, ear
 				return err
 			}
 		}
+		erased = erased || b.erased
 		if note != nil {
 			if _, err := tx.Exec(ctx, sqlSaveNote, note.size, note.text); err != nil {
 				return fmt.Errorf("saving the signed checkpoint: %w", err)
@@ -166,6 +168,9 @@ func (l *Ledger) commitOnce(ctx context.Context, steps []Step, at time.Time, ear
 		_, next, err = head.Append(ctx, tx, b.items)
 		return err
 	})
+	if erased {
+		l.unerased.Store(true)
+	}
 	// COMMIT POINT. Before: nothing of this batch was told to anybody. After: it is durable, and may be.
 	if err != nil {
 		return fmt.Errorf("committing %d steps: %w", len(steps), err)
@@ -174,8 +179,5 @@ func (l *Ledger) commitOnce(ctx context.Context, steps []Step, at time.Time, ear
 		l.head.set(next)
 	}
 	l.signed.saved(note)
-	if b.erased {
-		l.unerased.Store(true)
-	}
 	return nil
 }

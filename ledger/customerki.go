@@ -103,9 +103,10 @@ func (l *Ledger) checkKi(ctx context.Context, f *kifile.File) error {
 	return kiFaults(f, wrong)
 }
 
-// kiFaults is nil when nothing is wrong. That no Ki at all fits is one fault, and not of the Ki.
+// kiFaults is nil when nothing is wrong. That no Ki at all fits is one fault, and not of the Ki; of a single one it says nothing
+// about the key.
 func kiFaults(f *kifile.File, wrong []perso.Unit) error {
-	if uint64(len(wrong)) == f.Rows() {
+	if f.Rows() > 1 && uint64(len(wrong)) == f.Rows() {
 		return &order.FaultList{{Field: "Receive_key", Reason: fmt.Sprintf("no Ki fits its check value under %q", f.ReceiveKey), Hint: "is it the key that both of us hold, and the mode that was used?"}}
 	}
 	var faults order.FaultList

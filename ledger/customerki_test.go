@@ -285,6 +285,19 @@ func TestCustomerKiRefused(t *testing.T) {
 	b.check()
 }
 
+// TestCustomerKiOfOneUnit: one wrong row of one is told as that row's fault, where it stands.
+func TestCustomerKiOfOneUnit(t *testing.T) {
+	t.Parallel()
+	b := newSite(t)
+	file := b.kiOrder("KI-5", 1, 0)
+	text, _ := b.kiFile(file, 1)
+	ref := b.upload(regexp.MustCompile(`(?m)[0-9A-F]{6}$`).ReplaceAll(text, []byte("ABCDEF")), bus.KiPartBytes)
+	a, err := b.submitKi(file, &ref)
+	if err != nil || len(a.KiFaults) != 1 || a.KiFaults[0].Line != 7 || !strings.Contains(a.KiFaults[0].Reason, "the Ki of unit 0 does not fit its check value") {
+		t.Errorf("%+v, %v", a, err)
+	}
+}
+
 // Each act brings the unit's own row with its proof, in the next generation the same; with the lot's key the rows go.
 func TestCustomerKiGoesWithEachAct(t *testing.T) {
 	t.Parallel()

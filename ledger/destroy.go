@@ -110,7 +110,7 @@ func (l *Ledger) destroy(ctx context.Context, signed statement.Signed, d stateme
 	if err != nil {
 		return nil, err
 	}
-	at, err := l.doorOf(ctx, lt)
+	at, err := l.ownerOf(ctx, lt)
 	if err != nil {
 		return nil, err
 	}

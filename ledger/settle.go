@@ -113,6 +113,7 @@ func (a *act) storeCertificate(ctx context.Context, b *Batch, s bus.Stored) (boo
 	if n == 0 {
 		return string(c.stored.Cert) == string(s.Cert), nil
 	}
+	b.erased = b.erased || len(c.stored.Pair) > 0
 	e := entry.Certificate{Lot: c.lot, Unit: c.unit, Gen: c.gen, EID: c.eid, Cert: sha256.Sum256(s.Cert), Key: sha256.Sum256(s.Key), At: b.At}
 	if len(c.stored.Cert) > 0 {
 		e.Supersedes = sha256.Sum256(c.stored.Cert)
@@ -205,7 +206,7 @@ func (a *act) end(ctx context.Context, b *Batch, e entry.Outcome, state perso.Un
 	if err != nil {
 		return fmt.Errorf("forgetting the answers of chip %s: %w", c.chip, err)
 	}
-	b.erased = b.erased || forgotten > 0
+	b.erased = b.erased || forgotten > 0 || len(c.stored.Pair) > 0
 	if err := count(ctx, b, sqlAddReasonCount, sqlReasonCount, string(c.lot), string(e.Verdict), string(e.Reason)); err != nil {
 		return err
 	}

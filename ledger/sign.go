@@ -101,7 +101,7 @@ func (l *Ledger) signTree(ctx context.Context, t *tree.Log, from int64) ([]byte,
 			return nil, fmt.Errorf("proving consistency from %d: %w", from, err)
 		}
 		a, err := l.signer.Checkpoint(ctx, q)
-		if err != nil {
+		if err := l.doors[0].heard(l.now(), err); err != nil {
 			return nil, err
 		}
 		if len(a.Note) > 0 {

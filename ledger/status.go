@@ -16,12 +16,17 @@ import (
 
 // Status tells how a lot stands.
 func (l *Ledger) Status(ctx context.Context, q bus.LotRequest) (bus.StatusReply, error) {
-	lt, err := l.lot(ctx, q.Lot)
+	return l.statusOf(ctx, q.Lot, maxTold)
+}
+
+// statusOf tells how a lot stands, with so many of the acts that its vault does not serve.
+func (l *Ledger) statusOf(ctx context.Context, name perso.Name, told int) (bus.StatusReply, error) {
+	lt, err := l.lot(ctx, name)
 	if err != nil {
 		return bus.StatusReply{}, err
 	}
 	r := bus.StatusReply{Env: l.site.env, Lot: lt.name, Order: lt.order, Now: l.now().UTC(), LogSize: l.head.get().Size()}
-	r.Troubles = l.troubles.of(lt.name, r.Now)
+	r.Troubles, r.MoreTroubles = l.troubles.of(lt.name, r.Now, told)
 	err = l.db.View(ctx, func(tx sqldb.Tx) (err error) {
 		if r.Vault, err = readAssigned(ctx, tx, lt.name); err != nil {
 			return err
@@ -34,7 +39,7 @@ func (l *Ledger) Status(ctx context.Context, q bus.LotRequest) (bus.StatusReply,
 		}
 	}
 	if err != nil {
-		return bus.StatusReply{}, fmt.Errorf("reading the status of lot %q: %w", q.Lot, err)
+		return bus.StatusReply{}, fmt.Errorf("reading the status of lot %q: %w", name, err)
 	}
 	return r, nil
 }
@@ -86,7 +91,7 @@ func (l *Ledger) Lots(ctx context.Context, _ bus.Empty) (bus.LotsReply, error) {
 	slices.Sort(names)
 	var r bus.LotsReply
 	for _, name := range names {
-		s, err := l.Status(ctx, bus.LotRequest{Lot: name})
+		s, err := l.statusOf(ctx, name, maxToldOfMany)
 		if err != nil {
 			return bus.LotsReply{}, err
 		}

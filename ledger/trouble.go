@@ -21,6 +21,9 @@ const (
 	troubleOver = 5 * time.Minute
 	// maxTroubles bounds those kept: the calls that can wait at once.
 	maxTroubles = maxWaiting
+	// maxTold bounds those that a lot's status lists, and maxToldOfMany those of each lot in a list of lots, which have to fit one
+	// message: the oldest say what is wrong, the others are many.
+	maxTold, maxToldOfMany = 100, 1
 )
 
 // troubles are the acts that the vault does not serve now. A head asks for its act again and again, for ever, because the
@@ -76,8 +79,8 @@ func (t *troubles) clean(now time.Time) {
 	}
 }
 
-// of lists a lot's, the oldest first.
-func (t *troubles) of(lot perso.Name, now time.Time) (out []bus.Trouble) {
+// of lists a lot's, the oldest first and not more than limit, and counts the others.
+func (t *troubles) of(lot perso.Name, now time.Time, limit int) (out []bus.Trouble, more uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.clean(now)
@@ -89,7 +92,10 @@ func (t *troubles) of(lot perso.Name, now time.Time) (out []bus.Trouble) {
 	slices.SortFunc(out, func(a, b bus.Trouble) int {
 		return cmp.Or(a.Since.Compare(b.Since), cmp.Compare(a.Present.String(), b.Present.String()))
 	})
-	return out
+	if len(out) > limit {
+		out, more = slices.Clone(out[:limit]), uint64(len(out)-limit)
+	}
+	return out, more
 }
 
 // unserved makes an act's failure at the vault visible. What it returns is the act's error.

@@ -1,10 +1,12 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +37,9 @@ type OtherVault struct {
 // maxShows bounds how often a checkpoint is shown: the first time tells where the vault stands, which may be behind or
 // ahead of what is known of it; more means that it moves without being shown anything.
 const maxShows = 4
+
+// knockPatience bounds how long a vault has to show that it is there before a lot is assigned: it answers within milliseconds.
+const knockPatience = 2 * time.Second
 
 // ordAssigned is the assignment's place among the statements about a lot.
 const ordAssigned = 4
@@ -73,39 +78,76 @@ func (d *door) awaySince() time.Time {
 	return d.away
 }
 
-// doorOf finds the vault that makes a lot. One that nobody has yet is assigned now.
+// doorOf finds the vault that makes a lot. One that nobody has yet is assigned now, or is the only vault's.
 func (l *Ledger) doorOf(ctx context.Context, lt *lot) (*door, error) {
-	if len(l.doors) == 1 {
-		return l.doors[0], nil
-	}
 	lt.assigning.Lock()
 	defer lt.assigning.Unlock()
 	if lt.door != nil {
 		return lt.door, nil
 	}
-	name, err := l.assignedTo(ctx, lt.name)
-	if err == nil && name == "" {
+	name, err := l.assignedTo(ctx, lt.name) // also with one vault: there may have been another
+	if err == nil && name == "" && len(l.doors) > 1 {
 		name, err = l.assign(ctx, lt)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("finding the vault of lot %q: %w", lt.name, err)
 	}
-	for _, d := range l.doors {
-		if d.name == name {
-			lt.door = d
-			return d, nil
-		}
+	d := l.doorNamed(name)
+	if d == nil {
+		return nil, notConfigured(lt.name, name)
 	}
-	return nil, bus.Refuse(bus.FaultRefused, "lot %q is vault %q's, which this site's configuration does not name any more", lt.name, name)
+	lt.door = d
+	return d, nil
 }
 
-// VaultOf names the vault that makes a lot.
+// doorNamed is a vault's; "" is the log vault. It is nil of a vault that the site does not name.
+func (l *Ledger) doorNamed(name perso.Name) *door {
+	if i := slices.IndexFunc(l.doors, func(d *door) bool { return d.name == name }); i >= 0 {
+		return l.doors[i]
+	}
+	if name == "" {
+		return l.doors[0]
+	}
+	return nil
+}
+
+func notConfigured(lot, vault perso.Name) error {
+	return bus.Refuse(bus.FaultRefused, "lot %q is vault %q's, which this site's configuration does not name any more", lot, vault)
+}
+
+// ownerOf finds the vault that makes a lot, and gives nothing away: a lot that nobody has yet is refused. One that was begun
+// without a word is from a time when the log vault was the only one.
+func (l *Ledger) ownerOf(ctx context.Context, lt *lot) (*door, error) {
+	var name perso.Name
+	var n counts
+	if err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+		if name, err = readAssigned(ctx, tx, lt.name); err != nil {
+			return err
+		}
+		n, err = readCounts(ctx, tx, lt.name)
+		return err
+	}); err != nil {
+		return nil, fmt.Errorf("finding the vault of lot %q: %w", lt.name, err)
+	}
+	d := l.doorNamed(name)
+	switch {
+	case d == nil:
+		return nil, notConfigured(lt.name, name)
+	case name == "" && len(l.doors) > 1 && n.challenge == 0:
+		return nil, bus.Refuse(bus.FaultRefused, "lot %q was given to no vault yet: that is done when it is released, or when a line asks for it", lt.name)
+	case name == "":
+		return l.doors[0], nil
+	}
+	return d, nil
+}
+
+// VaultOf names the vault that makes a lot. It assigns none: who reads changes nothing.
 func (l *Ledger) VaultOf(ctx context.Context, name perso.Name) (perso.Name, error) {
 	lt, err := l.lot(ctx, name)
 	if err != nil {
 		return "", err
 	}
-	d, err := l.doorOf(ctx, lt)
+	d, err := l.ownerOf(ctx, lt)
 	if err != nil {
 		return "", err
 	}
@@ -129,9 +171,11 @@ func readAssigned(ctx context.Context, tx sqldb.Tx, lot perso.Name) (vault perso
 	return vault, err
 }
 
-// assign has the log vault give a lot away, to the vault with the fewest open lots if it agrees, and writes down and logs
-// what it said. It says the same again to whoever asks again.
+// assign has the log vault give a lot away, to the idlest vault if it agrees, and writes down and logs what it said. It says the same again to whoever asks again.
 func (l *Ledger) assign(ctx context.Context, lt *lot) (perso.Name, error) {
+	if err := l.knock(ctx); err != nil {
+		return "", err
+	}
 	q := bus.AssignLotRequest{Release: lt.signed}
 	err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
 		if q.Vault, err = l.idlest(ctx, tx); err != nil {
@@ -161,7 +205,8 @@ func (l *Ledger) assign(ctx context.Context, lt *lot) (perso.Name, error) {
 	})
 }
 
-// idlest is the vault with the fewest lots that are not finished; among equals the first that is not away.
+// idlest is the vault with the fewest lots that are not finished, of those that answer: a lot does not move, so none is given to
+// a vault that may never come back. Only when no vault answers, all are asked for.
 func (l *Ledger) idlest(ctx context.Context, tx sqldb.Tx) (perso.Name, error) {
 	open := map[perso.Name]int64{}
 	if err := tx.Each(ctx, func(row sqldb.Row) error {
@@ -173,13 +218,34 @@ func (l *Ledger) idlest(ctx context.Context, tx sqldb.Tx) (perso.Name, error) {
 	}, sqlOpenLots); err != nil {
 		return "", fmt.Errorf("counting the vaults' open lots: %w", err)
 	}
-	best := l.doors[0]
-	for _, d := range l.doors[1:] {
-		if open[d.name] < open[best.name] || open[d.name] == open[best.name] && !best.awaySince().IsZero() && d.awaySince().IsZero() {
-			best = d
+	here := slices.DeleteFunc(slices.Clone(l.doors), func(d *door) bool { return !d.awaySince().IsZero() })
+	if len(here) == 0 {
+		here = l.doors
+	}
+	best := slices.MinFunc(here, func(a, b *door) int { return cmp.Compare(open[a.name], open[b.name]) })
+	return best.name, nil
+}
+
+// knock finds out which vaults answer, by showing each a checkpoint: one without a lot is not asked anything else, so nobody
+// would notice that it went away, or came back. A vault that does not answer is no error.
+func (l *Ledger) knock(ctx context.Context) error {
+	t, note, err := l.Signed(ctx)
+	if err != nil {
+		return err
+	}
+	for _, d := range l.doors {
+		if d.follower == nil || !d.showing.TryLock() {
+			continue // who shows it one now hears whether it answers
+		}
+		short, cancel := context.WithTimeout(ctx, knockPatience)
+		err := l.showLocked(short, d, t, note)
+		cancel()
+		d.showing.Unlock()
+		if err != nil {
+			l.log.WarnContext(ctx, "a vault takes no checkpoint before a lot is assigned", "vault", d.name, "err", err)
 		}
 	}
-	return best.name, nil
+	return nil
 }
 
 // checkAssigned takes only what the site's log vault said about this very release.
@@ -264,21 +330,24 @@ func (l *Ledger) showLocked(ctx context.Context, d *door, t *tree.Log, note []by
 	return fmt.Errorf("%w: vault %q does not follow the log", ErrRefused, d.name)
 }
 
-// Ready opens a lot at its vault, which has forgotten it when it was restarted, and shows the vault a checkpoint.
+// Ready opens a lot that has a vault there, which has forgotten it when it was restarted, and shows the vault a checkpoint.
 func (l *Ledger) Ready(ctx context.Context, name perso.Name, log *tree.Log, note []byte) error {
 	lt, err := l.lot(ctx, name)
 	if err != nil {
 		return fmt.Errorf("opening lot %q at the vault: %w", name, err)
 	}
-	d, err := l.doorOf(ctx, lt)
+	d, err := l.ownerOf(ctx, lt)
 	if err != nil {
 		return err
 	}
 	return errors.Join(l.openAtVault(ctx, lt, d), l.show(ctx, d, log, note))
 }
 
-// waits says what a lot waits for while its vault is away.
+// waits says what a lot waits for while its vault is away, or not of the site any more.
 func (l *Ledger) waits(vault perso.Name) string {
+	if l.doorNamed(vault) == nil {
+		return fmt.Sprintf("vault %q is not in this site's configuration any more: it goes on when that is named again", vault)
+	}
 	for i, d := range l.doors {
 		since := d.awaySince()
 		if since.IsZero() || i > 0 && d.name != vault {

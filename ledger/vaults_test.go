@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -211,10 +212,136 @@ func TestLogVaultIsAway(t *testing.T) {
 		t.Errorf("%+v, %v", work, err)
 	}
 	b.second.gone = nil
+	before := b.kinds()
+	log, note, err := b.l.Signed(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = b.l.VaultOf(t.Context(), r.Lot)
+	for name, err := range map[string]error{"whose it is": err, "an export": b.l.Ready(t.Context(), r.Lot, log, note)} {
+		if b.refused(err, bus.FaultRefused); len(b.second.words) > 0 || !reflect.DeepEqual(b.kinds(), before) {
+			t.Errorf("%s: reading gave the lot away: %v, %v", name, err, b.second.words)
+		}
+	}
 	b.makeGood(b.one(), 1)
 	if at, err := b.l.VaultOf(t.Context(), r.Lot); err != nil || at == "" || b.second.words[0] != at {
 		t.Errorf("vault %q, %v", at, err)
 	}
+}
+
+// TestNobodySignsTheLog: an act that gets no signed checkpoint has its lot say which vault is away, with one vault and with
+// two, and no more once it is back.
+func TestNobodySignsTheLog(t *testing.T) {
+	t.Parallel()
+	for name, b := range map[string]*bench{"one vault": newBench(t, spec{good: 2}), "two vaults": newPair(t)} {
+		if b.second != nil {
+			_, second := b.twoLots()
+			b.in(second)
+		}
+		q := b.begin(b.one(), b.at(0))
+		b.vault.fail = failOn("checkpoint", bus.ErrNoAnswer)
+		if a, err := b.l.Act(t.Context(), q); !errors.Is(err, bus.ErrNoAnswer) {
+			t.Errorf("%s: served without a checkpoint: %+v, %v", name, a, err)
+		}
+		if s := b.status(); !strings.Contains(s.Waits, `vault "V1" has not answered since`) {
+			t.Errorf("%s: the lot waits %q", name, s.Waits)
+		}
+		b.vault.fail = nil
+		if a := b.act(q); len(a.Window) == 0 {
+			t.Errorf("%s: back again: %+v", name, a.Verdict)
+		}
+		if s := b.status(); s.Waits != "" {
+			t.Errorf("%s: the lot waits %q still", name, s.Waits)
+		}
+	}
+}
+
+// TestNoLotForADeadVault: a lot goes to a vault that answers, also when the other has fewer, and nobody had noticed yet that it
+// is away. One that is back gets lots again, though nothing else is asked of it.
+func TestNoLotForADeadVault(t *testing.T) {
+	t.Parallel()
+	b := newPair(t)
+	first, _ := b.twoLots()
+	b.in(first)
+	for _, known := range []bool{false, true} {
+		b.second.fail = func(string) error { return bus.ErrNoAnswer }
+		if !known {
+			b.open(b.db)
+		}
+		for range 2 {
+			b.makeLot(spec{good: 1})
+			if at, err := b.l.VaultOf(t.Context(), b.lot); err != nil || at != "V1" {
+				t.Errorf("known to be away: %t: a lot is vault %q's, %v", known, at, err)
+			}
+		}
+	}
+	b.second.fail = nil
+	b.makeLot(spec{good: 1})
+	if at, err := b.l.VaultOf(t.Context(), b.lot); err != nil || at != "V2" {
+		t.Errorf("back again: a lot is vault %q's, %v", at, err)
+	}
+}
+
+// TestOneVaultLess: the ledger of a site that names one vault still knows whose each lot is. The other's lots wait for it and
+// say so, and nothing of them is asked of the vault that is left.
+func TestOneVaultLess(t *testing.T) {
+	t.Parallel()
+	b := newPair(t)
+	first, second := b.twoLots()
+	chips := b.stock(3)
+	b.in(second)
+	q := b.begin(chips[0], b.at(1))
+	two := b.second
+	b.second = nil
+	b.open(b.db)
+	b.vault.restart()
+	for name, err := range map[string]error{
+		"act": func() error { _, err := b.l.Act(t.Context(), q); return err }(),
+		"challenges": func() error {
+			_, err := b.l.Challenges(t.Context(), bus.ChallengesRequest{Line: "line-1", Lot: second, Count: 1})
+			return err
+		}(),
+		"open":  b.l.OpenLot(t.Context(), second),
+		"vault": func() error { _, err := b.l.VaultOf(t.Context(), second); return err }(),
+	} {
+		if err == nil || !strings.Contains(err.Error(), `is vault "V2"'s`) {
+			t.Errorf("%s of a lot of the vault that is gone: %v", name, err)
+		}
+	}
+	if b.vault.openings != 1 || b.vault.served != 0 {
+		t.Errorf("V1 opened %d lots and served %d acts", b.vault.openings, b.vault.served)
+	}
+	if s := b.status(); s.Vault != "V2" || !strings.Contains(s.Waits, `vault "V2" is not in this site's configuration`) {
+		t.Errorf("the lot is vault %q's, waits %q", s.Vault, s.Waits)
+	}
+	b.in(first).makeGood(chips[1], 1)
+	b.makeLot(spec{good: 1})
+	if at, err := b.l.VaultOf(t.Context(), b.lot); err != nil || at != "V1" || len(two.words) != 2 {
+		t.Errorf("a new lot is vault %q's, %v", at, err)
+	}
+	b.makeGood(b.one(), 1)
+	b.second = two
+	b.open(b.db)
+	if a := b.in(second).act(q); len(a.Window) == 0 {
+		t.Errorf("with both again: %+v", a.Verdict)
+	}
+}
+
+// TestLotFromOneVault: a lot that was begun before there was a second vault is the log vault's, without being assigned by who
+// reads.
+func TestLotFromOneVault(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 1})
+	b.makeGood(b.one(), 1)
+	old := b.lot
+	b.makeLot(spec{good: 1}) // and one that was released, and not begun
+	b.second = &followerDouble{vaultDouble: newVault(t, b.vault.pin)}
+	b.open(b.db)
+	if at, err := b.l.VaultOf(t.Context(), old); err != nil || at != "V1" {
+		t.Errorf("a lot that was begun is vault %q's, %v", at, err)
+	}
+	_, err := b.l.VaultOf(t.Context(), b.lot)
+	b.refused(err, bus.FaultRefused)
 }
 
 // TestShowsTheWay: a vault that restarted, a ledger that started anew, or both, and checkpoints that came late.

@@ -24,7 +24,7 @@ func (m *Memory) RememberDestroyed(lot perso.Name, g keygen.Grave) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("writing vault memory: %w", err)
 	}
-	if err := syncDir(m.dir); err != nil {
+	if err := SyncDir(m.dir); err != nil {
 		return fmt.Errorf("writing vault memory: %w", err)
 	}
 	if _, found, err := m.Destroyed(lot); err != nil || found {

@@ -108,7 +108,7 @@ func (j *Journal) file(lot perso.Name) (*file, error) {
 		return nil, err
 	}
 	if isNew {
-		if err := syncDir(j.dir); err != nil {
+		if err := SyncDir(j.dir); err != nil {
 			return nil, errors.Join(err, d.Close())
 		}
 	}
@@ -137,8 +137,8 @@ func (f osFile) Size() (int64, error) {
 	return info.Size(), nil
 }
 
-// syncDir makes the names in a folder durable.
-func syncDir(dir string) error {
+// SyncDir makes the names in a folder durable.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -34,7 +34,7 @@ func CreateMemory(dir string) (*Memory, error) {
 		return nil, fmt.Errorf("making vault memory %q: %w", dir, err)
 	}
 	m := &Memory{dir: dir}
-	if err := errors.Join(createSlots(m.checkpoint()), syncDir(dir), syncDir(filepath.Dir(dir))); err != nil {
+	if err := errors.Join(createSlots(m.checkpoint()), SyncDir(dir), SyncDir(filepath.Dir(dir))); err != nil {
 		return nil, fmt.Errorf("making vault memory %q: %w", dir, err)
 	}
 	return m, nil
@@ -154,7 +154,7 @@ func (m *Memory) put(name string, w *record.Writer) error {
 	if err := writeSynced(path+tempSuffix, os.O_TRUNC, b); err != nil {
 		return fmt.Errorf("writing vault memory %q: %w", name, err)
 	}
-	if err := errors.Join(os.Rename(path+tempSuffix, path), syncDir(filepath.Dir(path))); err != nil {
+	if err := errors.Join(os.Rename(path+tempSuffix, path), SyncDir(filepath.Dir(path))); err != nil {
 		return fmt.Errorf("writing vault memory %q: %w", name, err)
 	}
 	return nil

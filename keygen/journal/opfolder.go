@@ -47,7 +47,7 @@ func (d OPFolder) Put(op perso.Name, sealed []byte) error {
 		err = writeSynced(path+tempSuffix, os.O_EXCL, sealed)
 	}
 	if err == nil {
-		err = errors.Join(os.Link(path+tempSuffix, path), os.Remove(path+tempSuffix), syncDir(string(d)))
+		err = errors.Join(os.Link(path+tempSuffix, path), os.Remove(path+tempSuffix), SyncDir(string(d)))
 	}
 	if err != nil {
 		return fmt.Errorf("storing sealed OP: %w", err)

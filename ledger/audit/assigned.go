@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/persoline/persoline/ledger/bundle/layout"
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/statement"
 )
@@ -62,19 +63,22 @@ func (a *auditor) assignment(path string, e entry.Statement) (statement.Assigned
 	return w, err
 }
 
-// ownChain refuses receipts of a lot from a vault that it does not belong to. A lot that was never assigned is the only
-// vault's, or the log vault's.
+// ownChain refuses receipts of a lot from a vault that it does not belong to.
 func (c *chain) ownChain() error {
-	l, owner := c.a.lots[c.lot], c.a.logVault
-	if l != nil && l.vault != "" {
-		owner = l.vault
-	}
-	if owner == "" {
-		c.a.logVault = c.vault
-		return nil
-	}
-	if c.vault != owner {
+	if owner := c.a.ownerOf(c.lot, c.vault); c.vault != owner {
 		return fmt.Errorf("lot %s is vault %s's: no other has receipts for it", c.lot, owner)
 	}
 	return nil
+}
+
+// ownerOf is the vault of a lot. A lot that was never assigned is the log vault's; where none was, all are one vault's: the
+// first that is heard of.
+func (a *auditor) ownerOf(lot, heard perso.Name) perso.Name {
+	if l := a.lots[lot]; l != nil && l.vault != "" {
+		return l.vault
+	}
+	if a.logVault == "" {
+		a.logVault = heard
+	}
+	return a.logVault
 }

@@ -60,6 +60,21 @@ func TestAssignedLots(t *testing.T) {
 				b[layout.ReceiptHeadSig(Vault, "L1")] = &fstest.MapFile{Data: layout.EncodeSignature(ed25519.Sign(w.StmtKey, head))}
 			}
 		}, "no other has receipts for it"},
+		"destroyed by its vault": {func(w *world) {
+			w.lot.Assign("vault-2")
+			new(ending).tell(w, func(e *ending) { e.done.Vault, e.by = "vault-2", "vault-2" })
+		}, ""},
+		"destroyed in another's name": {func(w *world) {
+			w.lot.Assign("vault-2")
+			new(ending).tell(w, func(*ending) {})
+		}, "is gone, which is vault vault-2's"},
+		"destroyed under another's name": {func(w *world) {
+			w.lot.Assign("vault-2")
+			new(ending).tell(w, func(e *ending) { e.done.Vault = "vault-2" })
+		}, "vault vault-2 certifies under the name vault-1"},
+		"never assigned, destroyed by another": {func(w *world) {
+			new(ending).tell(w, func(e *ending) { e.done.Vault, e.by = "vault-2", "vault-2" })
+		}, "is gone, which is vault vault-1's"},
 		"assigned twice":       {func(w *world) { w.lot.Assign("vault-2"); w.lot.Assign("vault-3") }, "was assigned before"},
 		"moved after it began": {func(w *world) { w.good(0, 1); w.lot.Assign("vault-2") }, "was begun before"},
 		"by two vaults": {func(w *world) {

@@ -61,6 +61,7 @@ func Verify(fsys fs.FS, o Options) (Report, error) {
 	a.readOfficers()
 	a.checkLog()
 	a.checkReceipts()
+	a.checkShredded()
 	a.checkEnds()
 	a.checkUnused()
 	a.summarize()

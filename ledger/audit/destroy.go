@@ -2,6 +2,7 @@ package audit
 
 import (
 	"github.com/persoline/persoline/ledger/bundle/layout"
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/statement"
@@ -56,6 +57,7 @@ func (a *auditor) destroyed(e entry.Statement) {
 	}
 	if len(s.Signatures) != 1 || !a.verify(s.Body, s.Signatures[0].Sig[:]) {
 		a.find(path, "I7", "the vault did not sign it")
+		return
 	}
 	d, err := statement.ParseDestroyed(s.Body)
 	switch {
@@ -63,5 +65,23 @@ func (a *auditor) destroyed(e entry.Statement) {
 		a.find(path, "I7", "%v", err)
 	case d.Lot != e.Lot || d.Env != a.genesis.Env || d.Destroy != l.ending:
 		a.find(path, "I7", "it certifies another destruction")
+	default:
+		a.shredded = append(a.shredded, shredding{path: path, lot: d.Lot, vault: d.Vault, signer: s.Signatures[0].Officer})
+	}
+}
+
+// shredding is a vault's word that it destroyed a lot's key.
+type shredding struct {
+	path               string
+	lot, vault, signer perso.Name
+}
+
+// checkShredded holds each certificate against the vault that made the lot: no other can know that the key is gone. Whose a lot
+// without an assignment is, receipts say, so it comes after them.
+func (a *auditor) checkShredded() {
+	for _, s := range a.shredded {
+		if owner := a.ownerOf(s.lot, s.vault); s.vault != owner || s.signer != s.vault {
+			a.find(s.path, "I7", "vault %s certifies under the name %s that the key of lot %s is gone, which is vault %s's", s.vault, s.signer, s.lot, owner)
+		}
 	}
 }

@@ -19,6 +19,7 @@ type ending struct {
 	signers   []perso.Name
 	done      statement.Destroyed
 	key       ed25519.PrivateKey
+	by        perso.Name // under whose name the certificate is signed
 	notOrdered, twice,
 	open bool
 }
@@ -27,7 +28,7 @@ type ending struct {
 func (e *ending) tell(w *world, bend func(*ending)) {
 	c := w.closing()
 	closed := Sign(Must(c.Encode()), "prod", "sec")
-	*e = ending{delivered: []string{"eis", "output"}, signers: []perso.Name{"prod", "sec"}, key: w.StmtKey,
+	*e = ending{delivered: []string{"eis", "output"}, signers: []perso.Name{"prod", "sec"}, key: w.StmtKey, by: Vault,
 		order: statement.Destroy{Env: perso.EnvTest, Site: SiteName, Lot: "L1", Release: w.lot.Hash, Close: closed.Hash(), Retained: c.At, At: w.Tick(), Nonce: Hash("end"),
 			Copies: []statement.LotCopy{{Holder: "hsm-2", Place: "there", By: [2]string{"A", "B"}}}},
 		done: statement.Destroyed{Env: perso.EnvTest, Vault: Vault, Lot: "L1", Keys: []string{"persoline/test/lot/L1"}, Copies: 1, At: w.Tick()}}
@@ -43,7 +44,7 @@ func (e *ending) tell(w *world, bend func(*ending)) {
 		e.done.Destroy = order.Hash()
 	}
 	certificate := statement.Signed{Body: Must(e.done.Encode())}
-	certificate.Sign(Vault, e.key)
+	certificate.Sign(e.by, e.key)
 	w.Openings = append(w.Openings, order, certificate)
 	if !e.notOrdered {
 		w.Append(entry.Statement{What: statement.KindDestroy, Hash: order.Hash(), Lot: "L1", At: w.Tick()})

@@ -23,6 +23,7 @@ type history struct {
 	register *statement.Register
 
 	lots     map[perso.Name]*lot
+	shredded []shredding
 	logVault perso.Name // that assigns lots; of a site where none was ever assigned, its only vault
 	eids     map[id.EID]*claim
 	chips    map[id.ChipID]*claim

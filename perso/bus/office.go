@@ -142,6 +142,8 @@ type StatusReply struct {
 	Troubles  []Trouble                `cbor:"19,keyasint,omitempty" json:"troubles,omitempty"`
 	Vault     perso.Name               `cbor:"20,keyasint,omitempty" json:"vault,omitempty"` // that makes it, of a site with several
 	Waits     string                   `cbor:"21,keyasint,omitempty" json:"waits,omitempty"` // what the lot waits for, and since when
+	// MoreTroubles counts what Troubles has no room for, all of it younger.
+	MoreTroubles uint64 `cbor:"22,keyasint,omitempty" json:"more_troubles,omitempty"`
 }
 
 // Trouble is an act that the vault does not serve now: its head waits and asks again.

@@ -96,6 +96,7 @@ func TestLotMovedToAnotherVault(t *testing.T) {
 			s.sql(`DELETE FROM assignment WHERE lot = $1`, string(s.lot))
 			s.sql(`UPDATE lot SET state = 'complete' WHERE lot <> $1`, string(s.lot)) // so that the log vault is the idlest
 			s.restart()
+			s.must(s.ledger.OpenLot(s.ctx, s.lot)) // has it assigned
 			if at, err := s.ledger.VaultOf(s.ctx, s.lot); err != nil || at != "vault-2" {
 				s.Errorf("the log vault gave lot %s to %q as well, %v", s.lot, at, err)
 			}

@@ -154,6 +154,9 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 	for _, t := range s.Troubles {
 		row("waiting", "%s with chip %s since %s: act %d, asked of the vault %d times: %s", t.Present, t.Chip, clock(t.Since), t.N, t.Tries, t.Fault)
 	}
+	if s.MoreTroubles > 0 {
+		row("waiting", "and %d more", s.MoreTroubles)
+	}
 	_ = t.Flush() // into memory
 }
 

@@ -71,8 +71,9 @@ func TestStatus(t *testing.T) {
 		t.Errorf("a running lot has %s", r.out)
 	}
 	running.Troubles = []bus.Trouble{{Present: perso.Presentation{Line: "line-1", Head: 3, Number: 7}, Chip: "01AB", N: 2, Since: epoch, Tries: 40, Fault: "internal: CKR_DEVICE_ERROR"}}
+	running.MoreTroubles = 7
 	r = run(t, statusOf(running), nil, "lot", "status", "L1")
-	if want := regexp.MustCompile(`(?m)^waiting +line-1/3/7 with chip 01AB since .*: act 2, asked of the vault 40 times: internal: CKR_DEVICE_ERROR$`); !want.MatchString(r.out) ||
+	if want := regexp.MustCompile(`(?m)^waiting +line-1/3/7 with chip 01AB since .*: act 2, asked of the vault 40 times: internal: CKR_DEVICE_ERROR\nwaiting +and 7 more$`); !want.MatchString(r.out) ||
 		!strings.Contains(r.err, "leave waiting chips under their heads") {
 		t.Errorf("a head that waits for the vault: %+v", r)
 	}

@@ -73,7 +73,7 @@ func Troubles(s bus.StatusReply) string {
 	}
 	t := s.Troubles[0]
 	heads := "1 head waits"
-	if n := len(s.Troubles); n > 1 {
+	if n := uint64(len(s.Troubles)) + s.MoreTroubles; n > 1 {
 		heads = fmt.Sprintf("%d heads wait", n)
 	}
 	return fmt.Sprintf("%s for the vault, the longest for %s: %s", heads, s.Now.Sub(t.Since).Round(time.Second), t.Fault)

@@ -46,7 +46,8 @@ func TestTroubles(t *testing.T) {
 	t.Parallel()
 	s := after(90*time.Second, 10)
 	s.Troubles = []bus.Trouble{{Since: start, Fault: "internal: no session"}, {Since: start.Add(time.Second), Fault: "no answer"}}
-	const want = "2 heads wait for the vault, the longest for 1m30s: internal: no session"
+	s.MoreTroubles = 3
+	const want = "5 heads wait for the vault, the longest for 1m30s: internal: no session"
 	for _, tty := range []bool{true, false} {
 		var out bytes.Buffer
 		New(&out, Options{TTY: tty, Width: func() int { return 100 }}).Update(s)

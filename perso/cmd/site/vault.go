@@ -79,8 +79,9 @@ func (s *Site) vaultConfig(name perso.Name, log *slog.Logger) (c keygen.Config, 
 		return c, err
 	}
 	c.Memory, c.Graves = memory, memory
-	if len(s.VaultNames()) > 1 && name == s.logVault() {
-		c.Assignments = memory
+	if name == s.logVault() {
+		// Also of a site that names one vault: a vault that was taken out had lots, whose identities stay issued (I1).
+		c.Assignments, c.Sole = memory, len(s.VaultNames()) == 1
 	}
 	if c.EUMCert, err = os.ReadFile(s.keysPath(ceremony.FileEUM)); err != nil {
 		return c, fmt.Errorf("reading the EUM certificate: %w", err)

@@ -3,7 +3,9 @@ package site
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 
 	"github.com/persoline/persoline/keygen/ceremony"
@@ -74,8 +76,12 @@ func (s *Site) vaultState(vault perso.Name, folder string) string {
 	return s.path("vault", "state", string(vault), folder)
 }
 
-// makeVaultState makes the folders of a vault beside the log vault. What is there is left alone, and refused.
+// makeVaultState makes the folders of a vault beside the log vault. What is there is left alone, and refused, but for what a
+// crash left of an attempt before.
 func (s *Site) makeVaultState(vault perso.Name) error {
+	if err := s.clearUnused(vault); err != nil {
+		return fmt.Errorf("making the folders of vault %q: %w", vault, err)
+	}
 	if err := os.MkdirAll(s.path("vault", "state"), 0o700); err != nil {
 		return fmt.Errorf("making the folders of vault %q: %w", vault, err)
 	}
@@ -83,10 +89,58 @@ func (s *Site) makeVaultState(vault perso.Name) error {
 	if err == nil {
 		_, err = journal.CreateMemory(s.vaultState(vault, ceremony.FolderMemory))
 	}
+	if err == nil {
+		err = errors.Join(journal.SyncDir(s.path("vault", "state")), journal.SyncDir(s.path("vault")))
+	}
 	if err != nil {
 		return fmt.Errorf("making the folders of vault %q: %w", vault, err)
 	}
 	return nil
+}
+
+// clearUnused removes the folders of a vault that never kept anything: a crash came before site.json named it. What a vault kept
+// is refused, also of one that is not named any more: who needs it again names it there.
+func (s *Site) clearUnused(vault perso.Name) error {
+	folder := s.path("vault", "state", string(vault))
+	memory := s.vaultState(vault, ceremony.FolderMemory)
+	begun := false // whether CreateMemory came so far
+	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		if filepath.Dir(path) != memory {
+			return fmt.Errorf("%q is what a vault kept", path)
+		}
+		begun = begun || info.Size() > 0
+		return nil
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err == nil && begun {
+		err = signedNothing(memory)
+	}
+	if err != nil {
+		return fmt.Errorf("its folder %q is there, and in use: %w", folder, err)
+	}
+	return os.RemoveAll(folder)
+}
+
+// signedNothing refuses the memory of a vault that followed a log.
+func signedNothing(memory string) error {
+	m, err := journal.OpenMemory(memory)
+	if err != nil {
+		return err
+	}
+	r, err := m.Recall()
+	if err == nil && r.Size != 0 {
+		err = fmt.Errorf("%q says that the vault followed a log to %d entries", memory, r.Size)
+	}
+	return err
 }
 
 // AddVault gives an existing site one more vault. Its zones must be stopped: each reads site.json when it starts.
@@ -112,7 +166,8 @@ func AddVault(dir string, name perso.Name) (*Site, error) {
 	if err := s.save(next); err != nil {
 		return nil, err
 	}
-	if err := os.Rename(s.path(next), s.path("site.json")); err != nil {
+	// COMMIT POINT: from here on the site has the vault.
+	if err := errors.Join(os.Rename(s.path(next), s.path("site.json")), journal.SyncDir(s.Dir)); err != nil {
 		return nil, fmt.Errorf("adding a vault: %w", err)
 	}
 	return s, nil

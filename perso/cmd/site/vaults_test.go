@@ -31,6 +31,77 @@ func TestVaultNames(t *testing.T) {
 	}
 }
 
+// TestOnlyVaultRemembers: the log vault of a site that names one vault has what it gave away when there were more, and assigns
+// nothing; of two it assigns, and the other has no such memory.
+func TestOnlyVaultRemembers(t *testing.T) {
+	t.Parallel()
+	s := &Site{Dir: t.TempDir(), Config: Config{Version: configVersion, Env: perso.EnvTest, Site: "S1", Lines: NumberedLines(1, 1, "")}}
+	if err := os.MkdirAll(s.keysPath(""), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	_, err := journal.CreateMemory(s.keysPath(ceremony.FolderMemory))
+	if err = errors.Join(err, s.makeVaultState("vault-2")); err != nil {
+		t.Fatal(err)
+	}
+	for _, vaults := range [][]perso.Name{nil, {firstVault, "vault-2"}} {
+		s.Config.Vaults = vaults
+		for i, name := range s.VaultNames() {
+			c, _ := s.vaultConfig(name, nil) // it lacks what the ceremony makes
+			if c.Memory == nil || (c.Assignments != nil) != (i == 0) || c.Sole != (len(vaults) == 0) {
+				t.Errorf("%q of %q: assignments %v, sole %t", name, vaults, c.Assignments, c.Sole)
+			}
+		}
+	}
+}
+
+// TestAddVaultAfterACrash: whatever a crash left of a vault before site.json named it is made anew; what a vault kept is not.
+func TestAddVaultAfterACrash(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		left func(s *Site, memory string) error
+		want string
+	}{
+		"all but site.json": {func(s *Site, _ string) error { return s.makeVaultState("vault-2") }, ""},
+		"one folder":        {func(s *Site, memory string) error { return os.MkdirAll(filepath.Dir(memory), 0o700) }, ""},
+		"half a memory":     {func(s *Site, memory string) error { return os.MkdirAll(filepath.Join(memory, "lots"), 0o700) }, ""},
+		"an empty checkpoint": {func(s *Site, memory string) error {
+			return errors.Join(os.MkdirAll(memory, 0o700), os.WriteFile(filepath.Join(memory, "checkpoint"), nil, 0o600))
+		}, ""},
+		"a vault that followed": {func(s *Site, memory string) error {
+			if err := s.makeVaultState("vault-2"); err != nil {
+				return err
+			}
+			m, err := journal.OpenMemory(memory)
+			if err != nil {
+				return err
+			}
+			return m.RememberCheckpoint(7, [32]byte{1})
+		}, "followed a log to 7 entries"},
+		"receipts": {func(s *Site, memory string) error {
+			return errors.Join(s.makeVaultState("vault-2"), os.WriteFile(filepath.Join(s.vaultState("vault-2", ceremony.FolderJournal), "L1.journal"), nil, 0o600))
+		}, "is what a vault kept"},
+		"a torn checkpoint": {func(s *Site, memory string) error {
+			return errors.Join(s.makeVaultState("vault-2"), os.WriteFile(filepath.Join(memory, "checkpoint"), []byte("x"), 0o600))
+		}, "checkpoint"},
+	} {
+		s := &Site{Dir: t.TempDir(), Config: Config{Version: configVersion, Env: perso.EnvTest, Site: "S1", Lines: NumberedLines(1, 1, "")}}
+		memory := s.vaultState("vault-2", ceremony.FolderMemory)
+		if err := errors.Join(os.Mkdir(s.path("vault"), 0o700), s.save("site.json"), c.left(s, memory)); err != nil {
+			t.Fatal(err)
+		}
+		_, err := AddVault(s.Dir, "vault-2")
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+		if again, openErr := Open(s.Dir); openErr != nil || slices.Contains(again.VaultNames(), "vault-2") != (err == nil) {
+			t.Errorf("%s: site.json: %v", name, openErr)
+		}
+		if _, err := journal.OpenMemory(memory); c.want == "" && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // TestAddVault: the new vault has a memory and receipts of its own, the log vault keeps its, and a running site is refused.
 func TestAddVault(t *testing.T) {
 	t.Parallel()

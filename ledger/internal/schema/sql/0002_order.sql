@@ -10,7 +10,8 @@ CREATE TABLE IF NOT EXISTS statement (
 
 CREATE INDEX IF NOT EXISTS statement_lot ON statement (lot, ord);
 
--- nonce, canonical and resolved open the commitment in the log; deletion after delivery makes them NULL.
+-- nonce, canonical and resolved open the commitment in the log. They may be NULL, the log stays valid
+-- without them; in this release nothing deletes them.
 CREATE TABLE IF NOT EXISTS customer_order (
   order_id  TEXT   PRIMARY KEY,
   hash      BYTEA  NOT NULL UNIQUE,
@@ -21,7 +22,7 @@ CREATE TABLE IF NOT EXISTS customer_order (
   created   BIGINT NOT NULL
 );
 
--- Of an order with the customer's own Ki: SHA-256 of his file, and what the release names of it. Deletion after delivery takes the rows with it.
+-- Of an order with the customer's own Ki: SHA-256 of his file, and what the release names of it. It stays.
 CREATE TABLE IF NOT EXISTS customer_ki (
   order_id     TEXT   PRIMARY KEY REFERENCES customer_order (order_id),
   file         BYTEA  NOT NULL,
@@ -31,7 +32,8 @@ CREATE TABLE IF NOT EXISTS customer_ki (
   receive_mode TEXT   NOT NULL
 );
 
--- The rows as received, encrypted, 64 to a page, and the hashes from the page to the root (perso/order/kifile, Page).
+-- The rows as received, encrypted, 64 to a page, and the hashes from the page to the root (perso/order/kifile, Page). They
+-- go when the vault has certified that the lot's key is destroyed.
 CREATE TABLE IF NOT EXISTS customer_ki_page (
   order_id TEXT   NOT NULL REFERENCES customer_order (order_id),
   page     BIGINT NOT NULL CHECK (page >= 0),

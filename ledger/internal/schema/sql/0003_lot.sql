@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS chip (
   twin BOOLEAN NOT NULL
 );
 
--- Which vault makes a lot, by the log vault's word; a site with one vault has no rows. A row is never changed: a lot does not move.
+-- Which vault makes a lot, by the log vault's word; a site that never had two vaults has no rows. A row is never changed: a lot does not move.
 CREATE TABLE IF NOT EXISTS assignment (
   lot       TEXT  PRIMARY KEY REFERENCES lot (lot),
   vault     TEXT  NOT NULL,
