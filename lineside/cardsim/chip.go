@@ -30,6 +30,7 @@ type volatile struct {
 	pending  []byte    // blocks of a STORE DATA sequence
 	block    byte      // number of the next block
 	verified [pinRefs]bool
+	tele     *telecom // read when it is asked for
 }
 
 type application byte
@@ -58,6 +59,9 @@ func New(p Personality, nvm NVM, random io.Reader) (*Chip, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("replaying virtual chip: %w", err)
+	}
+	if err := c.checkImages(); err != nil {
+		return nil, fmt.Errorf("reading the files of a virtual chip: %w", err)
 	}
 	return c, nil
 }

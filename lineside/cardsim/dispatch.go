@@ -126,6 +126,9 @@ func (c *Chip) alive(cmd apdu.Command) bool {
 // runGP does a command of a security domain. What changes the chip needs the whole of the channel's protection.
 func (c *Chip) runGP(cmd apdu.Command, level scp.Level, inChannel bool) ([]byte, apdu.SW) {
 	if c.v.app != appSD {
+		if t := c.telecom(); t != nil && !inChannel && fileClass(cmd.INS) == claGP {
+			return c.runFiles(t, cmd)
+		}
 		return nil, apdu.SWUnknownINS
 	}
 	switch cmd.INS {
@@ -173,7 +176,12 @@ func (c *Chip) runISO(cmd apdu.Command) ([]byte, apdu.SW) {
 	if c.v.app == appSD {
 		return nil, apdu.SWUnknownINS
 	}
+	if t := c.telecom(); t != nil {
+		return c.runFiles(t, cmd)
+	}
 	switch cmd.INS {
+	case insCreateFile:
+		return c.createMF(cmd)
 	case insReadBinary:
 		return c.readBinary(cmd)
 	case insVerify, insChangePIN, insDisablePIN, insEnablePIN, insUnblockPIN:

@@ -3,8 +3,10 @@ package cardsim
 import (
 	"bytes"
 	"errors"
+	"reflect"
 	"testing"
 
+	"github.com/persoline/persoline/lineside/cardsim/filesys"
 	"github.com/persoline/persoline/perso/apdu"
 	"github.com/persoline/persoline/perso/scp"
 )
@@ -37,7 +39,11 @@ func seedAPDUs(f *testing.F) {
 	for _, step := range finishSteps(make([]byte, 65)) {
 		f.Add(step)
 	}
-	for _, s := range []string{"00A4040000", "80CA9F7F00", "8050000008001122334455667700", "00B0820000", "0020000A080102030405060708",
+	for _, s := range simFiles() {
+		f.Add(unhex(s))
+	}
+	for _, s := range []string{"80320000030000070000"[:18], "00A2010402333400", "80F2000100", "0004000000", "00E40000026F3B", "80D4000008620683022FE2800110",
+		"00B2010400", "00DC0104053132333435", "00D6000001FF", "00E80000026F07", "00880080111000112233445566778899AABBCCDDEEFF", "00A4040000", "80CA9F7F00", "8050000008001122334455667700", "00B0820000", "0020000A080102030405060708",
 		"002C00011031323334353637383132333431323334", "00A40804047FFF6F0700", "80E29100045C02DF2100", "80F24002024F0000", ""} {
 		f.Add(unhex(s))
 	}
@@ -60,6 +66,38 @@ func FuzzPlain(f *testing.F) {
 				_, sw, _ := apdu.SWOf(resp)
 				return sw
 			})
+		}
+	})
+}
+
+// FuzzFiles sends anything to a basic SIM, to its MF and to its USIM, before and after the administrator came.
+func FuzzFiles(f *testing.F) {
+	seedAPDUs(f)
+	made := &Memory{}
+	sim(f, made)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		for _, first := range []string{"00A4000C023F00", "0020000A080102030405060708", "00A4040C10" + simAID} {
+			nvm := &Memory{records: made.records[:len(made.records):len(made.records)]}
+			c := newChip(t, nvm)
+			l := newLine(t, c)
+			l.plain(apdu.SWOK, first)
+			check(t, c, nvm, raw, func() apdu.SW {
+				resp, cost := c.Process(raw)
+				if len(resp) < 2 || len(resp) > apdu.MaxLe+2 || cost.In != len(raw) || cost.Out != len(resp) {
+					t.Errorf("%X was answered with %X, cost %+v", raw, resp, cost)
+				}
+				_, sw, _ := apdu.SWOf(resp)
+				return sw
+			})
+			if before, after := snapshot(c), snapshot(reopen(t, nvm)); !bytes.Equal(before, after) {
+				t.Errorf("after %X the memory says something else than the chip", raw)
+			}
+			if worked := c.telecom(); worked != nil {
+				fresh := filesys.New()
+				if err := fresh.Apply(c.imageOf(worked.d)); err != nil || !reflect.DeepEqual(fresh, worked.sys) {
+					t.Errorf("after %X the files are not those of the memory: %v", raw, err)
+				}
+			}
 		}
 	})
 }

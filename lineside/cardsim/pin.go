@@ -48,13 +48,13 @@ type pin struct {
 	chip  *Chip
 	ref   byte
 	index int
-	block []byte
+	block []byte // PIN and PUK
 	tries tries
 }
 
 // pinCommand is VERIFY, CHANGE, DISABLE, ENABLE and UNBLOCK PIN (ETSI TS 102 221 §11.1.9 to §11.1.13).
 func (c *Chip) pinCommand(cmd apdu.Command) apdu.SW {
-	p, ok := c.pin(cmd.P2)
+	p, ok := c.pinAt(c.directory(), cmd.P2)
 	switch {
 	case cmd.P1 != 0:
 		return apdu.SWWrongP1P2
@@ -86,6 +86,20 @@ func (c *Chip) pinCommand(cmd apdu.Command) apdu.SW {
 	p.tries.pin = p.tries.pinMost
 	return p.save(true)
 }
+
+// directory is the number of the current DF in the profile's file system; 0 without one.
+func (c *Chip) directory() int {
+	if t := c.telecom(); t != nil {
+		return t.sys.Directory(t.at)
+	}
+	return 0
+}
+
+// pinAt finds the code that a key reference means in a directory.
+func (c *Chip) pinAt(_ int, ref byte) (*pin, bool) { return c.pin(ref) }
+
+// verified says whether the PIN was right since power came.
+func (p *pin) verified() bool { return p.chip.v.verified[p.index] }
 
 // pin finds a PIN of the profile in force.
 func (c *Chip) pin(ref byte) (*pin, bool) {
@@ -177,7 +191,7 @@ func left(n byte) apdu.SW {
 // pin1Satisfied says whether what PIN1 guards is open.
 func (c *Chip) pin1Satisfied() bool {
 	p, ok := c.pin(refPIN1)
-	return !ok || !p.tries.enabled || c.v.verified[p.index]
+	return !ok || !p.tries.enabled || p.verified()
 }
 
 // pinForm says whether b is ASCII digits, at least so many, filled up with FF (ETSI TS 102 221 §9.5.1).

@@ -69,6 +69,9 @@ func (c *Chip) profileGrouping(all *changes, d domain, g tlv.DGI) apdu.SW {
 	}
 	for _, f := range profileFiles() {
 		if uint16(f.id) == g.ID && f.size == len(g.Value) {
+			if c.hasFiles(d) {
+				return apdu.SWConditions // what the profile has of files is in its file system
+			}
 			all.put(cellOf(d, kindData, g.ID), g.Value...)
 			return apdu.SWOK
 		}

@@ -52,11 +52,13 @@ const (
 	MaxFiles     = 512
 	MaxFileBytes = 32 << 10
 	MaxBytes     = 256 << 10 // content of all files together
-	chunkBytes   = 256       // content is written to memory in pieces, so that a record does not cost the whole file
+	PieceBytes   = 256       // content is written to memory in pieces, so that a record does not cost the whole file
 	maxRecords   = 254       // TS 102 221 §8.2.2.2
 	maxAIDBytes  = 16
 	minAIDBytes  = 5
 	maxHeader    = 255
+	// MaxHeaderBytes bounds the header of a file in memory.
+	MaxHeaderBytes = fixedHeader + 4*(1+maxHeader)
 )
 
 // file is one file: what FCP says of it, and its content.

@@ -8,10 +8,10 @@ import (
 	"github.com/persoline/persoline/perso/apdu"
 )
 
-// made is a file system of a list: an open rule, a file of 600 bytes of which the first 3 are no FF, and a link to it from a DF.
+// made is a file system of a list: an open rule, a file of 600 bytes of which the first 3 are no FF, and are no UTF-8, and a link to it from a DF.
 func made() []File {
 	open := append([]byte("\x80\x01\x7F\x90\x00"), bytes.Repeat([]byte{0xFF}, 5)...)
-	content := append([]byte("abc"), bytes.Repeat([]byte{0xFF}, 597)...)
+	content := append([]byte("ab\x80"), bytes.Repeat([]byte{0xFF}, 597)...)
 	return []File{
 		{Kind: DF, ID: MF, State: Activated, ARR: 0x2F06, Rule: 1},
 		{Kind: LinearFixed, ID: 0x2F06, State: Activated, Record: 10, ARR: 0x2F06, Rule: 1, Content: open},
@@ -35,7 +35,7 @@ func TestImage(t *testing.T) {
 	c := newCard(t)
 	c.keep(all)
 	c.do("00A40804 04 7F10 6F01 00", apdu.SWOK)
-	if got := c.do("00B00000 05", apdu.SWOK); got != "616263FFFF" {
+	if got := c.do("00B00000 05", apdu.SWOK); got != "616280FFFF" {
 		t.Errorf("through the link %s", got)
 	}
 	c.do("00D60101 02 3132", apdu.SWOK)

@@ -192,6 +192,15 @@ func (s *System) Parent(n int) int {
 	return 0
 }
 
+// Content is what an EF of a directory holds; nil when there is none.
+func (s *System) Content(dir int, id FID) []byte {
+	n, ok := s.child(dir, id)
+	if !ok {
+		return nil
+	}
+	return s.files[s.body(n)].content
+}
+
 // InApplication says which application is selected, by its name; nil for none.
 func (s *System) InApplication(at Selection) []byte {
 	if at.adf == 0 || s.files[at.adf] == nil {

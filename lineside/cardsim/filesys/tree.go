@@ -107,7 +107,7 @@ const Header = -1
 type Changes []Change
 
 // MaxChunks is the most pieces that one file's content has.
-const MaxChunks = MaxFileBytes / chunkBytes
+const MaxChunks = MaxFileBytes / PieceBytes
 
 func (f *file) header() []byte {
 	b := []byte{byte(f.kind)}
@@ -181,10 +181,10 @@ func (s *System) apply(c Change) error {
 		}
 		s.files[c.File] = fresh
 	case c.Gone: // of a file that is gone, or was made smaller, or back to what a new one has
-		if f != nil && c.Chunk >= 0 && c.Chunk*chunkBytes < len(f.content) {
+		if f != nil && c.Chunk >= 0 && c.Chunk*PieceBytes < len(f.content) {
 			fill(f.piece(c.Chunk))
 		}
-	case f == nil || c.Chunk < 0 || c.Chunk*chunkBytes+len(c.Value) > len(f.content):
+	case f == nil || c.Chunk < 0 || c.Chunk*PieceBytes+len(c.Value) > len(f.content):
 		return fmt.Errorf("piece %d of %d bytes: %w", c.Chunk, len(c.Value), ErrImage)
 	default:
 		piece := f.piece(c.Chunk)
@@ -195,7 +195,14 @@ func (s *System) apply(c Change) error {
 
 // piece is one of the parts in which content is written to memory.
 func (f *file) piece(i int) []byte {
-	return f.content[i*chunkBytes : min((i+1)*chunkBytes, len(f.content))]
+	return f.content[i*PieceBytes : min((i+1)*PieceBytes, len(f.content))]
+}
+
+func withoutFill(b []byte) []byte {
+	for len(b) > 0 && b[len(b)-1] == 0xFF {
+		b = b[:len(b)-1]
+	}
+	return b
 }
 
 // blank is content that nothing was written to.
@@ -222,7 +229,7 @@ func (s *System) put(n int, f *file) (all Changes) {
 	for i := range chunks {
 		piece := f.piece(i)
 		kept := old != nil && len(old.content) == len(f.content) && bytes.Equal(piece, old.piece(i))
-		value := bytes.TrimRight(piece, "\xFF")
+		value := withoutFill(piece)
 		if kept || old == nil && len(value) == 0 {
 			continue
 		}
@@ -236,7 +243,7 @@ func (s *System) put(n int, f *file) (all Changes) {
 	return all
 }
 
-func (f *file) pieces() int { return (len(f.content) + chunkBytes - 1) / chunkBytes }
+func (f *file) pieces() int { return (len(f.content) + PieceBytes - 1) / PieceBytes }
 
 // body is the number of the file that holds the content: of a link the file that it links to.
 func (s *System) body(n int) int {
@@ -278,7 +285,7 @@ func (s *System) bytes() (n int) {
 // drop is the changes that remove files.
 func (s *System) drop(numbers []int) (all Changes) {
 	for _, n := range numbers {
-		for i := 0; i*chunkBytes < len(s.files[n].content); i++ {
+		for i := 0; i*PieceBytes < len(s.files[n].content); i++ {
 			all = append(all, Change{File: n, Chunk: i, Gone: true})
 		}
 		all = append(all, Change{File: n, Chunk: Header, Gone: true})
