@@ -30,27 +30,35 @@ func (c *Chip) initializeUpdate(cmd apdu.Command) ([]byte, apdu.SW) {
 	case c.v.sd != domISD:
 		return nil, apdu.SWRefDataNotFound // the other domains have no keys for a channel
 	}
-	kvn, keys, ok := c.keySet(cmd.P1)
+	kvn, keys, ok := c.keySet(domISD, cmd.P1)
 	if !ok {
 		return nil, apdu.SWRefDataNotFound
 	}
-	seq := c.seq(kvn)
-	if seq >= maxSeq {
-		return nil, apdu.SWConditions
-	}
-	var raised changes
-	putSeq(&raised, kvn, seq+1)
-	if sw := c.commit(raised); !sw.OK() {
+	ch, iu, sw := c.openCard(domISD, kvn, keys, cmd.Data)
+	if !sw.OK() {
 		return nil, sw
-	}
-	ch, iu, err := scp.OpenCard(scp.CardConfig{
-		Keys: keys, KVN: kvn, KDD: c.p.ChipID(), I: scpI, AID: []byte(aidISD), Seq: seq + 1,
-	}, cmd.Data)
-	if err != nil {
-		return nil, apdu.SWUnknown // the keys in memory were checked when they were written
 	}
 	c.v.channel = ch
 	return iu.Append(nil), apdu.SWOK
+}
+
+// openCard begins a session under a key set of a domain: one record, the raised counter.
+func (c *Chip) openCard(d domain, kvn byte, keys scp.StaticKeys, challenge []byte) (*scp.Card, scp.InitUpdate, apdu.SW) {
+	aid, _ := c.mem.get(cellOf(d, kindAID, 0))
+	seq := c.seq(d, kvn)
+	if seq >= maxSeq {
+		return nil, scp.InitUpdate{}, apdu.SWConditions
+	}
+	var raised changes
+	putSeq(&raised, d, kvn, seq+1)
+	if sw := c.commit(raised); !sw.OK() {
+		return nil, scp.InitUpdate{}, sw
+	}
+	ch, iu, err := scp.OpenCard(scp.CardConfig{Keys: keys, KVN: kvn, KDD: c.p.ChipID(), I: scpI, AID: aid, Seq: seq + 1}, challenge)
+	if err != nil {
+		return nil, scp.InitUpdate{}, apdu.SWUnknown // the keys in memory were checked when they were written
+	}
+	return ch, iu, apdu.SWOK
 }
 
 func (c *Chip) externalAuthenticate(cmd apdu.Command) apdu.SW {
@@ -73,16 +81,16 @@ func (c *Chip) externalAuthenticate(cmd apdu.Command) apdu.SW {
 	return apdu.SWWrongData
 }
 
-// keySet finds a key set of the ISD; 00 takes the lowest version, which prefers own ones to the maker's FF.
-func (c *Chip) keySet(kvn byte) (byte, scp.StaticKeys, bool) {
+// keySet finds a key set of a domain; 00 takes the lowest version, which prefers own ones to the maker's FF.
+func (c *Chip) keySet(d domain, kvn byte) (byte, scp.StaticKeys, bool) {
 	if kvn == 0 {
-		all := c.mem.span(cellOf(domISD, kindKey, 0), cellOf(domISD, kindKey+1, 0))
+		all := c.mem.span(cellOf(d, kindKey, 0), cellOf(d, kindKey+1, 0))
 		if len(all) == 0 {
 			return 0, scp.StaticKeys{}, false
 		}
 		kvn = byte(all[0].at.number() >> 8)
 	}
-	set := c.keysOf(domISD, kvn)
+	set := c.keysOf(d, kvn)
 	if len(set) != keysOfSet {
 		return 0, scp.StaticKeys{}, false
 	}
@@ -94,22 +102,22 @@ func (c *Chip) keysOf(d domain, kvn byte) []entry {
 	return c.mem.span(cellOf(d, kindKey, uint16(kvn)<<8), cellOf(d, kindKey, 0)+(cell(kvn)+1)<<8)
 }
 
-func (c *Chip) seq(kvn byte) uint32 {
-	if b, ok := c.mem.get(cellOf(domISD, kindSeq, uint16(kvn))); ok {
+func (c *Chip) seq(d domain, kvn byte) uint32 {
+	if b, ok := c.mem.get(cellOf(d, kindSeq, uint16(kvn))); ok {
 		return uint32(b[0])<<16 | uint32(b[1])<<8 | uint32(b[2])
 	}
 	return 0
 }
 
-func putSeq(all *changes, kvn byte, seq uint32) {
-	all.put(cellOf(domISD, kindSeq, uint16(kvn)), byte(seq>>16), byte(seq>>8), byte(seq))
+func putSeq(all *changes, d domain, kvn byte, seq uint32) {
+	all.put(cellOf(d, kindSeq, uint16(kvn)), byte(seq>>16), byte(seq>>8), byte(seq))
 }
 
 func putKeySet(all *changes, kvn byte, keys [][]byte, seq uint32) {
 	for i, key := range keys {
 		all.put(cellOf(domISD, kindKey, uint16(kvn)<<8|uint16(i+1)), append([]byte{keyTypeAES}, key...)...)
 	}
-	putSeq(all, kvn, seq)
+	putSeq(all, domISD, kvn, seq)
 }
 
 func (c *Chip) dropKeySet(all *changes, kvn byte) {

@@ -29,6 +29,8 @@ type volatile struct {
 	target   domain    // of STORE DATA and GENERATE; domNone: none
 	pending  []byte    // blocks of a STORE DATA sequence
 	block    byte      // number of the next block
+	form     byte      // what the blocks carry, formDGI or formTLV
+	load     *loading  // nil: no package on its way
 	verified [pinRefs]bool
 	tele     *telecom // read when it is asked for
 }
@@ -130,9 +132,10 @@ func (c *Chip) endChannel() {
 	}
 	c.v.channel, c.v.target = nil, domNone
 	c.dropPending()
+	c.endLoad()
 }
 
 func (c *Chip) dropPending() {
 	clear(c.v.pending)
-	c.v.pending, c.v.block = nil, 0
+	c.v.pending, c.v.block, c.v.form = nil, 0, formDGI
 }

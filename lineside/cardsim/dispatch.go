@@ -92,6 +92,7 @@ func room(level scp.Level) int {
 func (c *Chip) run(cmd apdu.Command, level scp.Level, inChannel bool) ([]byte, apdu.SW) {
 	if cmd.INS != insStoreData {
 		c.dropPending()
+		c.endLoad()
 	}
 	if !c.alive(cmd) {
 		return nil, apdu.SWConditions

@@ -42,6 +42,9 @@ func seedAPDUs(f *testing.F) {
 	for _, s := range simFiles() {
 		f.Add(unhex(s))
 	}
+	for _, s := range []string{"80E291000C840A30018899AABBCCDDEEFF00", "80E211000C840A30018899AABBCCDDEEFF00", "80E291000486021122", "80E2900003850100"} {
+		f.Add(unhex(s))
+	}
 	for _, s := range []string{"80320000030000070000"[:18], "00A2010402333400", "80F2000100", "0004000000", "00E40000026F3B", "80D4000008620683022FE2800110",
 		"00B2010400", "00DC0104053132333435", "00D6000001FF", "00E80000026F07", "00880080111000112233445566778899AABBCCDDEEFF", "00A4040000", "80CA9F7F00", "8050000008001122334455667700", "00B0820000", "0020000A080102030405060708",
 		"002C00011031323334353637383132333431323334", "00A40804047FFF6F0700", "80E29100045C02DF2100", "80F24002024F0000", ""} {
@@ -147,6 +150,54 @@ func FuzzRecord(f *testing.F) {
 		}
 		if again := encodeRecord(all); !bytes.Equal(again, record) {
 			t.Errorf("%X was read and is written as %X", record, again)
+		}
+	})
+}
+
+// FuzzPackage loads anything as a profile package: what is refused leaves nothing, what is taken can be read from memory.
+func FuzzPackage(f *testing.F) {
+	good := profilePackage(f)
+	f.Add(good)
+	f.Add(good[:200])
+	f.Add([]byte{0xAA, 0})
+	for _, at := range []int{50, 300, 900, 1500, 2200, 2900} {
+		bad := bytes.Clone(good)
+		bad[at] ^= 0x41
+		f.Add(bad)
+	}
+	made := &Memory{}
+	empty(f, made)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		nvm := &Memory{records: made.records[:len(made.records):len(made.records)]}
+		c := newChip(t, nvm)
+		l := loading{data: raw}
+		l.whole()
+		before := snapshot(c)
+		report := c.installProfile(domISDP, raw)
+		if len(report) == 0 || len(report.bytes()) > room(scp.LevelAll)-24 {
+			t.Errorf("a report of %d bytes", len(report.bytes()))
+		}
+		if report[0].status != peOK {
+			if !bytes.Equal(before, snapshot(c)) || nvm.Len() != len(made.records) {
+				t.Errorf("%d bytes were refused and changed the chip", len(raw))
+			}
+			return
+		}
+		if nvm.Len() != len(made.records)+1 || !bytes.Equal(snapshot(c), snapshot(reopen(t, nvm))) {
+			t.Errorf("%d records for a profile", nvm.Len()-len(made.records))
+		}
+		line := newLine(t, c)
+		for _, command := range []string{"00A40004023F0000", "80F2000000", "00A40004022FE200", "00B0000000", "00200001", "002000810831323334FFFFFFFF"} {
+			line.send(unhex(command))
+		}
+		for _, e := range c.mem.span(cellOf(domISDP, kindAKA, 0), cellOf(domISDP, kindAKA+1, 0)) {
+			if s, ok := c.akaOf(domISDP, int(e.at.number())); ok {
+				if e, err := s.engine(); err != nil {
+					t.Errorf("an authentication that cannot be: %v", err)
+				} else {
+					e.Wipe()
+				}
+			}
 		}
 	})
 }

@@ -88,7 +88,12 @@ const (
 	kindSQN   kind = 0x09 // sequence numbers of AUTHENTICATE, by ADF; 0 for the keys of 8F20
 	kindFile  kind = 0x0A // header of a file, by its number in the file system
 	kindPiece kind = 0x0B // a piece of a file's content, by number and piece
-	kindAKA   kind = 0x0C // authentication of an application, by its ADF: see akaCell
+	kindAKA   kind = 0x0C // authentication of an application, by its ADF: see akaOwn
+	kindCode  kind = 0x0D // a package's PIN, by directory and reference: see codeBytes
+	kindPUK   kind = 0x0E // a package's PUK, by reference
+	kindShare kind = 0x0F // directory whose local codes are those of another, by number
+	kindSD    kind = 0x10 // a package's security domain with its keys, counted from 0
+	kindRFM   kind = 0x11 // a package's instance of remote file management, counted from 0
 )
 
 // takes says whether a value of n bytes can be in the cell.
@@ -111,6 +116,14 @@ func (c cell) takes(n int) bool {
 	case kindSQN:
 		return n == aka.SQNArrayBytes
 	case kindAID, kindData:
+		return n <= maxCellBytes
+	case kindCode:
+		return n == codeBytes
+	case kindPUK:
+		return n == pukBytes
+	case kindShare:
+		return n == shareBytes
+	case kindSD, kindRFM:
 		return n <= maxCellBytes
 	case kindAKA:
 		return n > 0 && n <= maxAKABytes
