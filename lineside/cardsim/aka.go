@@ -3,7 +3,6 @@ package cardsim
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 
 	"github.com/persoline/persoline/perso/aka"
 	"github.com/persoline/persoline/perso/apdu"
@@ -114,34 +113,33 @@ func (c *Chip) akaOf(d domain, adf int) (s subscription, ok bool) {
 	return s, true
 }
 
-// engine is an algorithm with its keys.
-type engine interface {
-	Authenticate(rand aka.Rand, autn aka.AUTN, fresh aka.Freshness) (auth.Answer, error)
-	gsm(rand aka.Rand) (sres [4]byte, kc [8]byte, err error)
-	Wipe()
-}
-
-// engine makes the algorithm of a subscription.
-func (s subscription) engine() (engine, error) {
-	if len(s.how) == 1 && s.how[0] == testAlgorithm {
+// card makes the chip's side of the algorithm.
+func (s subscription) card() (auth.Card, error) {
+	if s.isTest() {
 		x, err := aka.NewXOR(s.k)
-		return xorEngine{x}, err
+		return xorCard{x}, err
 	}
-	a, rest, err := auth.ParseParameters(s.how)
-	if err != nil || len(rest) != 0 {
-		return nil, errors.Join(err, ErrJournal)
-	}
-	card, err := a.Card(s.k, s.opc)
+	a, err := s.algorithm()
 	if err != nil {
 		return nil, err
 	}
-	return converted{card, func() (auth.Network, error) { return a.Network(s.k, s.opc) }}, nil
+	return a.Card(s.k, s.opc)
 }
 
-// xorEngine is the test algorithm, which has a GSM part of its own.
-type xorEngine struct{ *aka.XOR }
+func (s subscription) isTest() bool { return len(s.how) == 1 && s.how[0] == testAlgorithm }
 
-func (x xorEngine) Authenticate(rand aka.Rand, autn aka.AUTN, fresh aka.Freshness) (auth.Answer, error) {
+func (s subscription) algorithm() (auth.Algorithm, error) {
+	a, rest, err := auth.ParseParameters(s.how)
+	if err == nil && len(rest) != 0 {
+		err = ErrJournal
+	}
+	return a, err
+}
+
+// xorCard is the test algorithm.
+type xorCard struct{ *aka.XOR }
+
+func (x xorCard) Authenticate(rand aka.Rand, autn aka.AUTN, fresh aka.Freshness) (auth.Answer, error) {
 	a, err := x.XOR.Authenticate(rand, autn, fresh)
 	out := auth.Answer{Resync: a.Resync, AUTS: a.AUTS, Keys: a.Keys}
 	if err == nil && !a.Resync {
@@ -152,20 +150,18 @@ func (x xorEngine) Authenticate(rand aka.Rand, autn aka.AUTN, fresh aka.Freshnes
 	return out, err
 }
 
-func (x xorEngine) gsm(rand aka.Rand) (sres [4]byte, kc [8]byte, err error) {
-	sres, kc = x.GSM(rand)
-	return sres, kc, nil
-}
-
-// converted is an algorithm whose GSM answers are converted from those of 3G (TS 33.102 §6.8.1.2).
-type converted struct {
-	auth.Card
-	network func() (auth.Network, error)
-}
-
-// gsm authenticates with a token that the card makes itself: RES, CK and IK depend on the challenge alone.
-func (e converted) gsm(rand aka.Rand) (sres [4]byte, kc [8]byte, err error) {
-	network, err := e.network()
+// gsm is SRES and Kc. The test algorithm has a GSM part of its own; the answers of the others are converted from those of 3G
+// (TS 33.102 §6.8.1.2), which a token that the chip makes itself brings out: RES, CK and IK depend on the challenge alone.
+func (s subscription) gsm(card auth.Card, rand aka.Rand) (sres [4]byte, kc [8]byte, err error) {
+	if x, ok := card.(xorCard); ok {
+		sres, kc = x.GSM(rand)
+		return sres, kc, nil
+	}
+	a, err := s.algorithm()
+	if err != nil {
+		return sres, kc, err
+	}
+	network, err := a.Network(s.k, s.opc)
 	if err != nil {
 		return sres, kc, err
 	}
@@ -174,24 +170,27 @@ func (e converted) gsm(rand aka.Rand) (sres [4]byte, kc [8]byte, err error) {
 	if err != nil {
 		return sres, kc, err
 	}
-	a, err := e.Card.Authenticate(rand, autn, aka.NewSQNArray(aka.DefaultSQNPolicy()))
+	answer, err := card.Authenticate(rand, autn, aka.NewSQNArray(aka.DefaultSQNPolicy()))
 	if err != nil {
 		return sres, kc, err
 	}
-	defer a.Keys.Wipe()
-	defer clear(a.Kc)
-	if len(a.Kc) != len(kc) {
+	defer answer.Keys.Wipe()
+	defer clear(answer.Kc)
+	if len(answer.Kc) != len(kc) {
 		return sres, kc, aka.ErrNoGSM
 	}
-	sres, err = a.Keys.SRES()
-	return sres, [8]byte(a.Kc), err
+	sres, err = answer.Keys.SRES()
+	return sres, [8]byte(answer.Kc), err
 }
 
 // authenticate is AUTHENTICATE in the 3G context or in that of GSM (TS 31.102 §7.1.2.1, §7.1.2.2).
 func (c *Chip) authenticate(cmd apdu.Command) ([]byte, apdu.SW) {
-	want := map[byte]int{context3G: bytesOf3G, contextGSM: bytesOfGSM}[cmd.P2]
+	want := bytesOf3G
+	if cmd.P2 == contextGSM {
+		want = bytesOfGSM
+	}
 	switch {
-	case cmd.P1 != 0 || want == 0:
+	case cmd.P1 != 0 || cmd.P2 != context3G && cmd.P2 != contextGSM:
 		return nil, apdu.SWWrongP1P2
 	case len(cmd.Data) != want || cmd.Data[0] != randBytes || want == bytesOf3G && cmd.Data[bytesOfGSM] != randBytes:
 		return nil, apdu.SWWrongLength
@@ -203,20 +202,20 @@ func (c *Chip) authenticate(cmd apdu.Command) ([]byte, apdu.SW) {
 	case !c.pin1Satisfied():
 		return nil, apdu.SWSecurity
 	}
-	e, err := s.engine()
+	card, err := s.card()
 	if err != nil {
 		return nil, apdu.SWMemoryProblem
 	}
-	defer e.Wipe()
+	defer card.Wipe()
 	rand := aka.Rand(cmd.Data[1:bytesOfGSM])
 	if cmd.P2 == contextGSM {
-		return c.authenticateGSM(e, rand)
+		return c.authenticateGSM(s, card, rand)
 	}
-	return c.authenticate3G(s, e, rand, aka.AUTN(cmd.Data[bytesOfGSM+1:]))
+	return c.authenticate3G(s, card, rand, aka.AUTN(cmd.Data[bytesOfGSM+1:]))
 }
 
 // authenticate3G answers with the keys, or a stale sequence number with AUTS, which changes nothing.
-func (c *Chip) authenticate3G(s subscription, e engine, rand aka.Rand, autn aka.AUTN) ([]byte, apdu.SW) {
+func (c *Chip) authenticate3G(s subscription, card auth.Card, rand aka.Rand, autn aka.AUTN) ([]byte, apdu.SW) {
 	fresh, saved := aka.NewSQNArray(s.policy), s.first
 	if now, ok := c.mem.get(s.sqn); ok {
 		saved = now
@@ -227,7 +226,7 @@ func (c *Chip) authenticate3G(s subscription, e engine, rand aka.Rand, autn aka.
 			return nil, apdu.SWMemoryProblem
 		}
 	}
-	answer, err := e.Authenticate(rand, autn, fresh)
+	answer, err := card.Authenticate(rand, autn, fresh)
 	if err != nil {
 		return nil, apdu.SWAuthMAC
 	}
@@ -239,12 +238,12 @@ func (c *Chip) authenticate3G(s subscription, e engine, rand aka.Rand, autn aka.
 
 // authenticateGSM answers with SRES and Kc. Where EF.UST does not have the service, or the algorithm's keys are longer than
 // the conversion takes, there is no GSM context.
-func (c *Chip) authenticateGSM(e engine, rand aka.Rand) ([]byte, apdu.SW) {
+func (c *Chip) authenticateGSM(s subscription, card auth.Card, rand aka.Rand) ([]byte, apdu.SW) {
 	t := c.telecom()
 	if t == nil || !service(t.sys.Content(t.sys.Application(t.at), fileUST), serviceOfGSM) {
 		return nil, apdu.SWGSMContext
 	}
-	sres, kc, err := e.gsm(rand)
+	sres, kc, err := s.gsm(card, rand)
 	if err != nil {
 		return nil, apdu.SWGSMContext
 	}

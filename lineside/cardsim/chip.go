@@ -25,14 +25,14 @@ type volatile struct {
 	app      application
 	sd       domain // the security domain selected, or that of the profile whose USIM is selected
 	file     fileID
-	channel  *scp.Card // nil: none
-	target   domain    // of STORE DATA and GENERATE; domNone: none
-	pending  []byte    // blocks of a STORE DATA sequence
-	block    byte      // number of the next block
-	form     byte      // what the blocks carry, formDGI or formTLV
-	load     *loading  // nil: no package on its way
+	target   domain // of STORE DATA and GENERATE; domNone: none
+	block    byte   // number of the next block of a STORE DATA sequence
+	form     byte   // what the blocks carry, formDGI or formTLV
 	verified [pinRefs]bool
-	tele     *telecom // read when it is asked for
+	channel  *scp.Card // nil: none
+	pending  []byte    // blocks of a STORE DATA sequence
+	load     *loading  // nil: no package on its way
+	tele     *telecom  // read when it is asked for
 }
 
 type application byte

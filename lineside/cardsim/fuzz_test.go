@@ -192,7 +192,7 @@ func FuzzPackage(f *testing.F) {
 		}
 		for _, e := range c.mem.span(cellOf(domISDP, kindAKA, 0), cellOf(domISDP, kindAKA+1, 0)) {
 			if s, ok := c.akaOf(domISDP, int(e.at.number())); ok {
-				if e, err := s.engine(); err != nil {
+				if e, err := s.card(); err != nil {
 					t.Errorf("an authentication that cannot be: %v", err)
 				} else {
 					e.Wipe()

@@ -241,7 +241,7 @@ func subscriptionOf(a saip.AKA) (s subscription, ok bool) {
 	default:
 		return s, false
 	}
-	e, err := s.engine()
+	e, err := s.card()
 	if err != nil || a.Keccak > 0xFF {
 		return s, false
 	}
