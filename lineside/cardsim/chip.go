@@ -1,10 +1,9 @@
 package cardsim
 
 import (
+	"errors"
 	"fmt"
 	"io"
-
-	"github.com/persoline/persoline/perso/scp"
 )
 
 // Chip is one virtual chip. It prints as "[virtual chip]".
@@ -29,10 +28,10 @@ type volatile struct {
 	block    byte   // number of the next block of a STORE DATA sequence
 	form     byte   // what the blocks carry, formDGI or formTLV
 	verified [pinRefs]bool
-	channel  *scp.Card // nil: none
-	pending  []byte    // blocks of a STORE DATA sequence
-	load     *loading  // nil: no package on its way
-	tele     *telecom  // read when it is asked for
+	channel  secureChannel // nil: none
+	pending  []byte        // blocks of a STORE DATA sequence
+	load     *loading      // nil: no package on its way
+	tele     *telecom      // read when it is asked for
 }
 
 type application byte
@@ -45,7 +44,7 @@ const (
 
 // New makes a chip, or goes on with one: the personality and its NVM say all. Random is read for key pairs.
 func New(p Personality, nvm NVM, random io.Reader) (*Chip, error) {
-	if err := p.Keys.Valid(); err != nil {
+	if err := errors.Join(p.Options.Validate(), p.Options.checkKeys(p.Keys)); err != nil {
 		return nil, fmt.Errorf("making virtual chip: %w", err)
 	}
 	c := &Chip{p: p, mem: store{nvm: nvm, cells: make([]entry, 0, usualCells)}, rand: random, faulty: true}

@@ -31,13 +31,6 @@ const (
 	insGetStatus  = 0xF2
 )
 
-// Room for answer data in a short answer: all of it, less the MAC, and in whole blocks with padding.
-const (
-	roomPlain   = apdu.MaxLe
-	roomRMAC    = roomPlain - 8
-	roomLevel33 = roomRMAC/16*16 - 1
-)
-
 // execute does one command: it settles what it means for the secure channel, and opens and closes its wrapping.
 func (c *Chip) execute(raw []byte) []byte {
 	cmd, err := apdu.Parse(raw)
@@ -72,20 +65,10 @@ func (c *Chip) secured(cmd apdu.Command) []byte {
 		return apdu.SWSecurity.Append(nil)
 	}
 	data, sw := c.run(plain, ch.Level(), true)
-	if len(data) > room(ch.Level()) {
+	if len(data) > c.p.Options.room(ch.Level()) {
 		data, sw = nil, apdu.SWWrongData // only reads of more than fits come here, and they change nothing
 	}
 	return ch.Wrap(data, sw)
-}
-
-func room(level scp.Level) int {
-	switch level {
-	case scp.LevelAll:
-		return roomLevel33
-	case scp.LevelCMACRMAC, scp.LevelCMACCENCRMAC:
-		return roomRMAC
-	}
-	return roomPlain
 }
 
 // run does one command that has no wrapping any more.
@@ -163,7 +146,7 @@ func (c *Chip) runGP(cmd apdu.Command, level scp.Level, inChannel bool) ([]byte,
 	default:
 		return nil, apdu.SWUnknownINS
 	}
-	if !inChannel || level != scp.LevelAll {
+	if !inChannel || !c.p.Options.mayWrite(level) {
 		return nil, apdu.SWSecurity
 	}
 	return do(cmd)

@@ -174,7 +174,7 @@ func FuzzPackage(f *testing.F) {
 		l.whole()
 		before := snapshot(c)
 		report := c.installProfile(domISDP, raw)
-		if len(report) == 0 || len(report.bytes()) > room(scp.LevelAll)-24 {
+		if len(report) == 0 || len(report.bytes()) > (Options{}).room(scp.LevelAll)-24 {
 			t.Errorf("a report of %d bytes", len(report.bytes()))
 		}
 		if report[0].status != peOK {

@@ -117,7 +117,7 @@ func (c *Chip) openLoad(one []byte) ([]byte, apdu.SW) {
 	}
 	const headBytes, firstKey = 2, 1
 	t, _, err := tlv.Parse(one)
-	if err != nil || len(t.Value) != headBytes+hostChallenge || t.Value[1] != firstKey {
+	if err != nil || len(t.Value) != headBytes+c.p.Options.macBytes() || t.Value[1] != firstKey {
 		return scp.RefuseTLV(scp.TagInitUpdate, refusedFormat), apdu.SWOK
 	}
 	kvn, keys, ok := c.keySet(d, t.Value[0])

@@ -72,7 +72,12 @@ func withValues(t testing.TB, b []byte) []byte {
 // empty is a chip with an ISD-P that has a key set of its own, and the channel of its ISD.
 func empty(t testing.TB, nvm NVM, faults ...Fault) *line {
 	t.Helper()
-	l := newLine(t, newChip(t, nvm, faults...))
+	return emptied(t, newChip(t, nvm, faults...))
+}
+
+func emptied(t testing.TB, c *Chip) *line {
+	t.Helper()
+	l := newLine(t, c)
 	if !l.open(testKeys(0x40), 0xFF, scp.LevelAll) {
 		t.Fatal("lost power")
 	}
@@ -94,11 +99,12 @@ func empty(t testing.TB, nvm NVM, faults ...Fault) *line {
 
 // tlvBlocks cuts one object into STORE DATA commands.
 func tlvBlocks(one []byte) (all [][]byte) {
+	const most = scp.MaxDataS16Level33 // fits with either MAC
 	for n := byte(0); ; n++ {
-		if len(one) <= scp.MaxDataS8Level33 {
+		if len(one) <= most {
 			return append(all, command("80E291"+hex.EncodeToString([]byte{n}), one))
 		}
-		all, one = append(all, command("80E211"+hex.EncodeToString([]byte{n}), one[:scp.MaxDataS8Level33])), one[scp.MaxDataS8Level33:]
+		all, one = append(all, command("80E211"+hex.EncodeToString([]byte{n}), one[:most])), one[most:]
 	}
 }
 
@@ -116,7 +122,7 @@ func (l *line) put(one []byte) (answer []byte, sw apdu.SW, ok bool) {
 // openTLV opens SCP03t to the ISD-P that was chosen.
 func (l *line) openTLV() (*scp.Host, bool) {
 	l.t.Helper()
-	challenge := unhex("8899AABBCCDDEEFF")
+	challenge := unhex("8899AABBCCDDEEFF0011223344556677")[:l.chip.p.Options.macBytes()]
 	answer, sw, ok := l.put(scp.InitUpdateTLV(profileKVN, 1, challenge))
 	if !ok {
 		return nil, false

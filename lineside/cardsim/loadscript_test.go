@@ -36,7 +36,7 @@ func (v values) Bind(dst []byte, form script.Form, name string) ([]byte, error) 
 func firstSession(t testing.TB, chip *Chip, pkg []byte) (objects [][]byte) {
 	t.Helper()
 	challenge := unhex("8899AABBCCDDEEFF")
-	_, iu, err := scp.OpenCard(scp.CardConfig{Keys: profileKeys(), KVN: profileKVN, KDD: chip.p.ChipID(), I: scpI, AID: []byte(testISDP), Seq: 1}, challenge)
+	_, iu, err := scp.OpenCard(scp.CardConfig{Keys: profileKeys(), KVN: profileKVN, KDD: chip.p.ChipID(), I: Options{}.i(), AID: []byte(testISDP), Seq: 1}, challenge)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -38,13 +38,6 @@ const (
 	pinCheckBytes = 8
 )
 
-// cardData is what GET DATA 0066 says (Card Specification §H.2): GlobalPlatform 2.3, SCP03 with i = 70.
-const cardData = "\x73\x2E" +
-	"\x06\x07\x2A\x86\x48\x86\xFC\x6B\x01" +
-	"\x60\x0B\x06\x09\x2A\x86\x48\x86\xFC\x6B\x02\x02\x03" +
-	"\x63\x09\x06\x07\x2A\x86\x48\x86\xFC\x6B\x03" +
-	"\x64\x0B\x06\x09\x2A\x86\x48\x86\xFC\x6B\x04\x03\x70"
-
 // getData is GET DATA on the selected domain: the objects that anybody may read.
 func (c *Chip) getData(cmd apdu.Command) ([]byte, apdu.SW) {
 	tag := uint32(cmd.P1)<<8 | uint32(cmd.P2)
@@ -91,7 +84,7 @@ func (c *Chip) object(d domain, tag uint32) ([]byte, bool) {
 	case d == domISD && tag == tagCPLC:
 		return c.p.CPLC[:], true
 	case d == domISD && tag == tagCardData:
-		return []byte(cardData), true
+		return c.p.Options.cardData(), true
 	case tag == tagKeyInfo:
 		return c.keyInfo(d)
 	case d == domECASD && tag == tagECKAPoint:
