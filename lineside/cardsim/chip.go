@@ -28,6 +28,8 @@ type volatile struct {
 	block    byte   // number of the next block of a STORE DATA sequence
 	form     byte   // what the blocks carry, formDGI or formTLV
 	verified [pinRefs]bool
+	here     byte          // logical channel in work
+	seats    *seats        // nil: the basic channel alone
 	channel  secureChannel // nil: none
 	pending  []byte        // blocks of a STORE DATA sequence
 	load     *loading      // nil: no package on its way

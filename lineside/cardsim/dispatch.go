@@ -9,13 +9,15 @@ const (
 	claISO     = 0x00
 	claGP      = 0x80
 	claSM      = 0x04 // secure messaging in GlobalPlatform format
-	claChannel = 0x43 // logical channels: this chip has the basic one only
+	claNumber  = 0x03 // logical channel
+	claFurther = 0x40 // logical channels above 3: this chip has none
 
 	insVerify     = 0x20
 	insChangePIN  = 0x24
 	insDisablePIN = 0x26
 	insEnablePIN  = 0x28
 	insUnblockPIN = 0x2C
+	insManage     = 0x70
 	insGenerate   = 0x46
 	insInitUpdate = 0x50
 	insExtAuth    = 0x82
@@ -38,9 +40,15 @@ func (c *Chip) execute(raw []byte) []byte {
 	case err != nil:
 		c.endChannel()
 		return apdu.SWWrongLength.Append(nil)
-	case cmd.CLA&claChannel != 0:
+	case cmd.CLA&claFurther != 0 || !c.hasChannel(cmd.CLA&claNumber):
 		c.endChannel()
 		return apdu.SWChannelUnsupported.Append(nil)
+	case cmd.CLA&claNumber != 0:
+		data, sw := c.onChannel(cmd.CLA&claNumber, cmd)
+		return sw.Append(data)
+	case cmd.CLA == claISO && cmd.INS == insManage && c.p.Options.Channels != 0:
+		data, sw := c.manageChannel(cmd) // it leaves the secure channel alone
+		return sw.Append(data)
 	case cmd.CLA == claGP|claSM && cmd.INS == insExtAuth:
 		return c.externalAuthenticate(cmd).Append(nil)
 	case cmd.CLA == claISO && cmd.INS == insSelect, cmd.CLA == claGP && cmd.INS == insInitUpdate:
@@ -119,8 +127,8 @@ func (c *Chip) runGP(cmd apdu.Command, level scp.Level, inChannel bool) ([]byte,
 	case insGetData:
 		return c.getData(cmd)
 	case insInitUpdate:
-		if inChannel {
-			return nil, apdu.SWConditions // wrapped: a new session cannot begin inside the old one
+		if inChannel || c.v.here != 0 {
+			return nil, apdu.SWConditions // wrapped: no session begins inside another; and it is the basic channel's alone
 		}
 		return c.initializeUpdate(cmd)
 	case insGetStatus:
@@ -154,8 +162,11 @@ func (c *Chip) runGP(cmd apdu.Command, level scp.Level, inChannel bool) ([]byte,
 
 // runISO does a command of the UICC's file system or of the USIM. SELECT reaches everything.
 func (c *Chip) runISO(cmd apdu.Command) ([]byte, apdu.SW) {
-	if cmd.INS == insSelect {
+	switch cmd.INS {
+	case insSelect:
 		return c.selectAny(cmd)
+	case insManage:
+		return c.manageChannel(cmd)
 	}
 	if c.v.app == appSD {
 		return nil, apdu.SWUnknownINS

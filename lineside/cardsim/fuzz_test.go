@@ -42,7 +42,7 @@ func seedAPDUs(f *testing.F) {
 	for _, s := range simFiles() {
 		f.Add(unhex(s))
 	}
-	for _, s := range []string{"80E291000C840A30018899AABBCCDDEEFF00", "80E211000C840A30018899AABBCCDDEEFF00", "80E291000486021122", "80E2900003850100"} {
+	for _, s := range []string{"80E291000C840A30018899AABBCCDDEEFF00", "80E211000C840A30018899AABBCCDDEEFF00", "80E291000486021122", "80E2900003850100", "0070000001", "0070800100", "01B0870000", "01A4000C023F00", "81F2000000", "01E40000026F07"} {
 		f.Add(unhex(s))
 	}
 	for _, s := range []string{"80320000030000070000"[:18], "00A2010402333400", "80F2000100", "0004000000", "00E40000026F3B", "80D4000008620683022FE2800110",
@@ -81,8 +81,10 @@ func FuzzFiles(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		for _, first := range []string{"00A4000C023F00", "0020000A080102030405060708", "00A4040C10" + simAID} {
 			nvm := &Memory{records: made.records[:len(made.records):len(made.records)]}
-			c := newChip(t, nvm)
+			c := chipWith(t, nvm, Options{Channels: maxChannels})
 			l := newLine(t, c)
+			l.plain(apdu.SWOK, "0070000001")
+			l.plain(apdu.SWOK, "01A4040C10"+simAID)
 			l.plain(apdu.SWOK, first)
 			check(t, c, nvm, raw, func() apdu.SW {
 				resp, cost := c.Process(raw)

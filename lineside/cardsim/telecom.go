@@ -119,6 +119,9 @@ func (c *Chip) runFiles(t *telecom, cmd apdu.Command) ([]byte, apdu.SW) {
 		if sw := c.commit(cells); !sw.OK() {
 			return nil, sw
 		}
+		if cmd.INS == insDeleteFile {
+			c.forgetFiles()
+		}
 		if err := t.sys.Apply(all); err != nil {
 			c.v.tele = nil // the cells say what is true
 			return answer, sw
