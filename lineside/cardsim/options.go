@@ -78,7 +78,8 @@ func (s Levels) highest() scp.Level {
 	if s == 0 {
 		return scp.LevelNone
 	}
-	return allLevels()[min(bits.Len8(uint8(s)), len(allLevels()))-1]
+	all := allLevels()
+	return all[min(bits.Len8(uint8(s)), len(all))-1]
 }
 
 // String is "01,03,33".
