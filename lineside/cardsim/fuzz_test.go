@@ -9,6 +9,7 @@ import (
 	"github.com/persoline/persoline/lineside/cardsim/filesys"
 	"github.com/persoline/persoline/perso/apdu"
 	"github.com/persoline/persoline/perso/scp"
+	"github.com/persoline/persoline/perso/tlv"
 )
 
 // writesThough is what may be written by a command that was not done: a wrong PIN costs a try.
@@ -152,6 +153,23 @@ func FuzzRecord(f *testing.F) {
 		}
 		if again := encodeRecord(all); !bytes.Equal(again, record) {
 			t.Errorf("%X was read and is written as %X", record, again)
+		}
+	})
+}
+
+// FuzzWholeElement holds the length of an object against the reader of whole ones.
+func FuzzWholeElement(f *testing.F) {
+	for _, s := range []string{"", "AA", "AA00", "AA8105", "BF2103010203", "BF8101", "A0820100", "1F80", "AA80", "AA84010203"} {
+		f.Add(unhex(s))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		n, ok := wholeElement(raw)
+		_, rest, err := tlv.Parse(raw)
+		if err == nil && (!ok || n != len(raw)-len(rest)) {
+			t.Errorf("%X: %d %v, the reader takes %d", raw, n, ok, len(raw)-len(rest))
+		}
+		if n < 0 || n > 0 && !ok {
+			t.Errorf("%X: %d %v", raw, n, ok)
 		}
 	})
 }

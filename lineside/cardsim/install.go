@@ -46,7 +46,11 @@ func (c *Chip) installProfile(d domain, data []byte) report {
 // faultsReport tells what is wrong with a package, element by element.
 func faultsReport(bad saip.Faults, data []byte) (r report) {
 	for _, f := range bad {
-		r = append(r, faultStatus(f, data, peBadParameter))
+		status := byte(peBadParameter)
+		if f.Path == "templateID" {
+			status = peNoTemplate
+		}
+		r = append(r, faultStatus(f, data, status))
 	}
 	return r
 }
@@ -120,8 +124,26 @@ func (in *installer) element(kind string, n int) int {
 	return 0
 }
 
-// supported refuses what this chip has no place for: applications of the package's own, and what is mandated and unknown.
+// services are those of a package's header that this chip has. Of the SUCI it has the files; the phone computes it.
+func services() []string {
+	return []string{"usim", "isim", "csim", "milenage", "tuak128", "tuak256", "usim-test-algorithm", "ber-tlv", "dfLink", "multiple-usim", "multiple-isim",
+		"multiple-csim", "get-identity", "profile-a-x25519", "profile-b-p256"}
+}
+
+// supported refuses what this chip has no place for: services and templates that the header demands, applications of the
+// package's own, and what is mandated and unknown.
 func (in *installer) supported() (peStatus, bool) {
+	h := in.chip.Header
+	for _, s := range h.Services {
+		if !slices.Contains(services(), s) && (s != "s16mode" || !in.c.p.Options.S16) {
+			return peStatus{status: peNoFeature, text: "service " + s}, false
+		}
+	}
+	for _, oid := range h.Templates {
+		if !saip.KnowsTemplate(oid) {
+			return peStatus{status: peNoTemplate, text: "template " + oid}, false
+		}
+	}
 	for _, e := range in.p.Elements() {
 		if e.Kind == saip.PEApplication || e.Kind == saip.PENonStandard && e.Mandated {
 			return peStatus{status: peUnsupported, pe: e.ID}, false

@@ -59,6 +59,9 @@ const (
 
 // profileGrouping takes one data grouping of an ISD-P: a file, the AKA keys, or a PIN set.
 func (c *Chip) profileGrouping(all *changes, d domain, g tlv.DGI) apdu.SW {
+	if c.mem.has(cellOf(d, kindData, tagPackage)) {
+		return apdu.SWConditions // all that it has came with its package
+	}
 	switch g.ID {
 	case dgiAKA:
 		return c.akaGrouping(all, d, g.Value)
