@@ -281,6 +281,9 @@ func subscriptionOf(a saip.AKA) (s subscription, ok bool) {
 // milenageParameters names the constants only where they are not those of TS 35.206.
 func milenageParameters(r, c []byte) []byte {
 	usual := aka.DefaultConstants()
+	if len(r) != 0 && len(r) != len(usual.R) || len(c) != 0 && len(c) != len(usual.C)*len(usual.C[0]) {
+		return nil // no algorithm
+	}
 	same := len(r) == 0 || bytes.Equal(r, usual.R[:])
 	for i := range usual.C {
 		same = same && (len(c) == 0 || bytes.Equal(c[i*16:i*16+16], usual.C[i][:]))

@@ -203,6 +203,11 @@ func (s *store) commit(all changes) error {
 	if len(all) == 0 {
 		return nil
 	}
+	for _, c := range all {
+		if !c.gone && !c.at.takes(len(c.value)) { // it could not be read back
+			return fmt.Errorf("writing %d bytes to cell %08X of chip memory: %w", len(c.value), c.at, ErrJournal)
+		}
+	}
 	record := encodeRecord(all)
 	if len(record) > MaxRecordBytes {
 		return fmt.Errorf("writing chip memory: record of %d bytes, limit %d: %w", len(record), MaxRecordBytes, errFull)
