@@ -174,7 +174,7 @@ func (c *Chip) putKey(cmd apdu.Command) ([]byte, apdu.SW) {
 		return nil, apdu.SWWrongP1P2
 	}
 	lowest, highest := c.p.Options.versions()
-	kvn, keys, kcvs, err := parsePutKey(c.v.channel, cmd.Data)
+	kvn, keys, err := parsePutKey(c.v.channel, cmd.Data)
 	defer func() {
 		for _, k := range keys {
 			clear(k)
@@ -201,6 +201,10 @@ func (c *Chip) putKey(cmd apdu.Command) ([]byte, apdu.SW) {
 	putKeySet(&all, c.p.Options.keyType(), kvn, keys, 0)
 	if sw := c.commit(all); !sw.OK() {
 		return nil, sw
+	}
+	kcvs := make([][kcvBytes]byte, len(keys))
+	for i, k := range keys {
+		kcvs[i] = c.p.Options.checkValue(k)
 	}
 	return scp.PutKeyResponse(kvn, kcvs), apdu.SWOK
 }

@@ -21,44 +21,50 @@ func (o Options) versions() (lowest, highest byte) {
 	return lowestKVN, highestKVN
 }
 
-// parsePutKey reads the data of PUT KEY as the session's protocol has it, and the check values that the answer tells.
-func parsePutKey(ch secureChannel, data []byte) (kvn byte, keys [][]byte, kcvs [][3]byte, err error) {
+// parsePutKey reads the data of PUT KEY as the session's protocol has it. The caller clears the keys, also after an error.
+func parsePutKey(ch secureChannel, data []byte) (kvn byte, keys [][]byte, err error) {
 	if ch, ok := ch.(*scp.Card); ok {
-		kvn, keys, err = scp.ParsePutKey(ch, data)
-		kcvs = make([][3]byte, 0, len(keys))
-		for _, k := range keys {
-			kcvs = append(kcvs, scp.KCV(k))
-		}
-		return kvn, keys, kcvs, err
+		return scp.ParsePutKey(ch, data)
 	}
 	return parsePutKey02(ch, data)
 }
 
 // parsePutKey02 reads Triple DES keys: 80, length, key under the DEK, 03, check value (Card Specification §11.8.2.3).
-func parsePutKey02(ch secureChannel, data []byte) (kvn byte, keys [][]byte, kcvs [][3]byte, err error) {
+func parsePutKey02(ch secureChannel, data []byte) (kvn byte, keys [][]byte, err error) {
 	const headBytes, checkBytes = 2, 1 + kcvBytes
 	const field = headBytes + desKeyBytes + checkBytes
 	if len(data) < 1 || (len(data)-1)%field != 0 {
-		return 0, nil, nil, scp.ErrFormat
+		return 0, nil, scp.ErrFormat
 	}
 	for rest := data[1:]; len(rest) > 0; rest = rest[field:] {
 		if rest[0] != keyTypeDES || rest[1] != desKeyBytes || rest[headBytes+desKeyBytes] != kcvBytes {
-			return 0, keys, nil, scp.ErrFormat
+			return 0, keys, scp.ErrFormat
 		}
 		key, err := ch.DecryptDEK(rest[headBytes:][:desKeyBytes])
 		if err != nil {
-			return 0, keys, nil, scp.ErrFormat
+			return 0, keys, scp.ErrFormat
 		}
 		keys = append(keys, key)
 		k, err := tdes.New(key)
 		if err != nil {
-			return 0, keys, nil, scp.ErrFormat // a key that is none, such as one with equal halves
+			return 0, keys, scp.ErrFormat // a key that is none, such as one with equal halves
 		}
 		kcv := k.KCV()
 		if !slices.Equal(kcv[:], rest[headBytes+desKeyBytes+1:][:kcvBytes]) {
-			return 0, keys, nil, scp.ErrKCV
+			return 0, keys, scp.ErrKCV
 		}
-		kcvs = append(kcvs, kcv)
 	}
-	return data[0], keys, kcvs, nil
+	return data[0], keys, nil
+}
+
+// checkValue is the check value of a key of the ISD.
+func (o Options) checkValue(key []byte) [kcvBytes]byte {
+	if !o.SCP02 {
+		return scp.KCV(key)
+	}
+	k, err := tdes.New(key)
+	if err != nil {
+		return [kcvBytes]byte{} // it was a key when it was read
+	}
+	return k.KCV()
 }
