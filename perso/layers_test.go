@@ -49,9 +49,9 @@ var coreFolders = []string{
 // shells are files in core folders that carry out what the state machines beside them decide, on real time and in goroutines.
 var shells = []string{"lineside/worker.go", "lineside/runner.go", "lineside/order.go"}
 
-// revealers may look into a secret.Bytes: the vault, its token, the package itself, the farm, where chips are made, and
+// revealers may look into a secret.Bytes: the vault, its token, the package itself, the farm, where chips are made, the virtual chip, which holds keys, and
 // the operator's side of a file of his own Ki, which is no part of the factory.
-var revealers = []string{"perso/secret", "hsm", "keygen", "lineside/chipfarm", "perso/order/kifile/sender"}
+var revealers = []string{"perso/secret", "hsm", "keygen", "lineside/chipfarm", "lineside/cardsim", "perso/order/kifile/sender"}
 
 // doubles are made for tests and the simulator; the product must not be able to reach one.
 var doubles = []string{

@@ -1,10 +1,9 @@
 package cardsim
 
 import (
+	"errors"
 	"fmt"
 	"io"
-
-	"github.com/persoline/persoline/perso/scp"
 )
 
 // Chip is one virtual chip. It prints as "[virtual chip]".
@@ -25,11 +24,16 @@ type volatile struct {
 	app      application
 	sd       domain // the security domain selected, or that of the profile whose USIM is selected
 	file     fileID
-	channel  *scp.Card // nil: none
-	target   domain    // of STORE DATA and GENERATE; domNone: none
-	pending  []byte    // blocks of a STORE DATA sequence
-	block    byte      // number of the next block
+	target   domain // of STORE DATA and GENERATE; domNone: none
+	block    byte   // number of the next block of a STORE DATA sequence
+	form     byte   // what the blocks carry, formDGI or formTLV
 	verified [pinRefs]bool
+	here     byte          // logical channel in work
+	seats    *seats        // nil: the basic channel alone
+	channel  secureChannel // nil: none
+	pending  []byte        // blocks of a STORE DATA sequence
+	load     *loading      // nil: no package on its way
+	tele     *telecom      // read when it is asked for
 }
 
 type application byte
@@ -42,7 +46,7 @@ const (
 
 // New makes a chip, or goes on with one: the personality and its NVM say all. Random is read for key pairs.
 func New(p Personality, nvm NVM, random io.Reader) (*Chip, error) {
-	if err := p.Keys.Valid(); err != nil {
+	if err := errors.Join(p.Options.Validate(), p.Options.checkKeys(p.Keys)); err != nil {
 		return nil, fmt.Errorf("making virtual chip: %w", err)
 	}
 	c := &Chip{p: p, mem: store{nvm: nvm, cells: make([]entry, 0, usualCells)}, rand: random, faulty: true}
@@ -58,6 +62,9 @@ func New(p Personality, nvm NVM, random io.Reader) (*Chip, error) {
 	})
 	if err != nil {
 		return nil, fmt.Errorf("replaying virtual chip: %w", err)
+	}
+	if err := c.checkImages(); err != nil {
+		return nil, fmt.Errorf("reading the files of a virtual chip: %w", err)
 	}
 	return c, nil
 }
@@ -126,9 +133,10 @@ func (c *Chip) endChannel() {
 	}
 	c.v.channel, c.v.target = nil, domNone
 	c.dropPending()
+	c.endLoad()
 }
 
 func (c *Chip) dropPending() {
 	clear(c.v.pending)
-	c.v.pending, c.v.block = nil, 0
+	c.v.pending, c.v.block, c.v.form = nil, 0, formDGI
 }

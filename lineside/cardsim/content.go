@@ -87,7 +87,7 @@ func (c *Chip) deleteObject(cmd apdu.Command) ([]byte, apdu.SW) {
 	if sw := c.commit(all); !sw.OK() {
 		return nil, sw
 	}
-	if c.v.target == d {
+	if c.v.tele = nil; c.v.target == d {
 		c.v.target = domNone
 	}
 	return []byte{0}, apdu.SWOK

@@ -10,22 +10,18 @@ import (
 	"io"
 	"slices"
 
-	"github.com/persoline/persoline/perso/aka"
 	"github.com/persoline/persoline/perso/apdu"
-	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/tlv"
 )
 
 const (
-	tagChallenge      = 0x9C
-	challengeBytes    = 16
-	possessionLabel   = "PERSO-POP"
-	curveP256         = 0x00
-	maxScalarTries    = 8 // a random 256-bit number is no scalar of P-256 once in 2^32
-	costOfPair        = 1
-	costOfSignature   = 1
-	authenticateBytes = 34
-	context3G         = 0x81
+	tagChallenge    = 0x9C
+	challengeBytes  = 16
+	possessionLabel = "PERSO-POP"
+	curveP256       = 0x00
+	maxScalarTries  = 8 // a random 256-bit number is no scalar of P-256 once in 2^32
+	costOfPair      = 1
+	costOfSignature = 1
 )
 
 // P1 of GENERATE ASYMMETRIC KEY PAIR (ISO/IEC 7816-8 §5.1).
@@ -158,70 +154,4 @@ func newPair(random io.Reader) (scalar []byte, key *ecdsa.PrivateKey, err error)
 		}
 	}
 	return nil, nil, fmt.Errorf("making key pair: %w", err)
-}
-
-// authenticate is AUTHENTICATE in the 3G context (TS 31.102 §7.1.2.1). A stale sequence number is answered
-// with AUTS and changes nothing.
-func (c *Chip) authenticate(cmd apdu.Command) ([]byte, apdu.SW) {
-	d := c.v.sd
-	ki, hasKi := c.mem.get(cellOf(d, kindData, cellKi))
-	opc, hasOPc := c.mem.get(cellOf(d, kindData, cellOPc))
-	switch {
-	case cmd.P1 != 0 || cmd.P2 != context3G:
-		return nil, apdu.SWWrongP1P2
-	case len(cmd.Data) != authenticateBytes || cmd.Data[0] != 16 || cmd.Data[17] != 16:
-		return nil, apdu.SWWrongLength
-	case c.v.app != appUSIM || !hasKi || !hasOPc || d != c.profile():
-		return nil, apdu.SWConditions
-	case !c.pin1Satisfied():
-		return nil, apdu.SWSecurity
-	}
-	algorithm, _, err := auth.ParseParameters(c.akaParameters(d))
-	if err != nil {
-		return nil, apdu.SWMemoryProblem
-	}
-	m, err := algorithm.Card(ki, opc)
-	if err != nil {
-		return nil, apdu.SWUnknown
-	}
-	defer m.Wipe()
-	fresh := aka.NewSQNArray(aka.DefaultSQNPolicy())
-	if saved, ok := c.mem.get(cellOf(d, kindSQN, 0)); ok {
-		if fresh, err = aka.LoadSQNArray(aka.DefaultSQNPolicy(), saved); err != nil {
-			return nil, apdu.SWMemoryProblem
-		}
-	}
-	answer, err := m.Authenticate(aka.Rand(cmd.Data[1:17]), aka.AUTN(cmd.Data[18:34]), fresh)
-	if err != nil {
-		return nil, apdu.SWAuthMAC
-	}
-	if answer.Resync {
-		return tlv.Encode(0xDC, answer.AUTS[:]), apdu.SWOK
-	}
-	return c.authenticated(d, &answer, fresh)
-}
-
-// authenticated remembers the sequence number before the keys are told.
-func (c *Chip) authenticated(d domain, answer *auth.Answer, fresh *aka.SQNArray) ([]byte, apdu.SW) {
-	defer answer.Keys.Wipe()
-	defer clear(answer.Kc)
-	sqn, err := fresh.AppendBinary(nil)
-	if err != nil {
-		return nil, apdu.SWUnknown
-	}
-	var all changes
-	all.put(cellOf(d, kindSQN, 0), sqn...)
-	if sw := c.commit(all); !sw.OK() {
-		return nil, sw
-	}
-	const success = 0xDB
-	out := []byte{success}
-	parts := [][]byte{answer.Keys.RES, answer.Keys.CK, answer.Keys.IK}
-	if answer.Kc != nil {
-		parts = append(parts, answer.Kc)
-	}
-	for _, part := range parts {
-		out = append(append(out, byte(len(part))), part...)
-	}
-	return out, apdu.SWOK
 }

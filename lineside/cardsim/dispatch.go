@@ -9,13 +9,15 @@ const (
 	claISO     = 0x00
 	claGP      = 0x80
 	claSM      = 0x04 // secure messaging in GlobalPlatform format
-	claChannel = 0x43 // logical channels: this chip has the basic one only
+	claNumber  = 0x03 // logical channel
+	claFurther = 0x40 // logical channels above 3: this chip has none
 
 	insVerify     = 0x20
 	insChangePIN  = 0x24
 	insDisablePIN = 0x26
 	insEnablePIN  = 0x28
 	insUnblockPIN = 0x2C
+	insManage     = 0x70
 	insGenerate   = 0x46
 	insInitUpdate = 0x50
 	insExtAuth    = 0x82
@@ -31,13 +33,6 @@ const (
 	insGetStatus  = 0xF2
 )
 
-// Room for answer data in a short answer: all of it, less the MAC, and in whole blocks with padding.
-const (
-	roomPlain   = apdu.MaxLe
-	roomRMAC    = roomPlain - 8
-	roomLevel33 = roomRMAC/16*16 - 1
-)
-
 // execute does one command: it settles what it means for the secure channel, and opens and closes its wrapping.
 func (c *Chip) execute(raw []byte) []byte {
 	cmd, err := apdu.Parse(raw)
@@ -45,9 +40,15 @@ func (c *Chip) execute(raw []byte) []byte {
 	case err != nil:
 		c.endChannel()
 		return apdu.SWWrongLength.Append(nil)
-	case cmd.CLA&claChannel != 0:
+	case cmd.CLA&claFurther != 0 || !c.hasChannel(cmd.CLA&claNumber):
 		c.endChannel()
 		return apdu.SWChannelUnsupported.Append(nil)
+	case cmd.CLA&claNumber != 0:
+		data, sw := c.onChannel(cmd.CLA&claNumber, cmd)
+		return sw.Append(data)
+	case cmd.CLA == claISO && cmd.INS == insManage && c.p.Options.Channels != 0:
+		data, sw := c.manageChannel(cmd) // it leaves the secure channel alone
+		return sw.Append(data)
 	case cmd.CLA == claGP|claSM && cmd.INS == insExtAuth:
 		return c.externalAuthenticate(cmd).Append(nil)
 	case cmd.CLA == claISO && cmd.INS == insSelect, cmd.CLA == claGP && cmd.INS == insInitUpdate:
@@ -72,26 +73,17 @@ func (c *Chip) secured(cmd apdu.Command) []byte {
 		return apdu.SWSecurity.Append(nil)
 	}
 	data, sw := c.run(plain, ch.Level(), true)
-	if len(data) > room(ch.Level()) {
+	if len(data) > c.p.Options.room(ch.Level()) {
 		data, sw = nil, apdu.SWWrongData // only reads of more than fits come here, and they change nothing
 	}
 	return ch.Wrap(data, sw)
-}
-
-func room(level scp.Level) int {
-	switch level {
-	case scp.LevelAll:
-		return roomLevel33
-	case scp.LevelCMACRMAC, scp.LevelCMACCENCRMAC:
-		return roomRMAC
-	}
-	return roomPlain
 }
 
 // run does one command that has no wrapping any more.
 func (c *Chip) run(cmd apdu.Command, level scp.Level, inChannel bool) ([]byte, apdu.SW) {
 	if cmd.INS != insStoreData {
 		c.dropPending()
+		c.endLoad()
 	}
 	if !c.alive(cmd) {
 		return nil, apdu.SWConditions
@@ -126,14 +118,17 @@ func (c *Chip) alive(cmd apdu.Command) bool {
 // runGP does a command of a security domain. What changes the chip needs the whole of the channel's protection.
 func (c *Chip) runGP(cmd apdu.Command, level scp.Level, inChannel bool) ([]byte, apdu.SW) {
 	if c.v.app != appSD {
+		if t := c.telecom(); t != nil && !inChannel && fileClass(cmd.INS) == claGP {
+			return c.runFiles(t, cmd)
+		}
 		return nil, apdu.SWUnknownINS
 	}
 	switch cmd.INS {
 	case insGetData:
 		return c.getData(cmd)
 	case insInitUpdate:
-		if inChannel {
-			return nil, apdu.SWConditions // wrapped: a new session cannot begin inside the old one
+		if inChannel || c.v.here != 0 {
+			return nil, apdu.SWConditions // wrapped: no session begins inside another; and it is the basic channel's alone
 		}
 		return c.initializeUpdate(cmd)
 	case insGetStatus:
@@ -159,7 +154,7 @@ func (c *Chip) runGP(cmd apdu.Command, level scp.Level, inChannel bool) ([]byte,
 	default:
 		return nil, apdu.SWUnknownINS
 	}
-	if !inChannel || level != scp.LevelAll {
+	if !inChannel || !c.p.Options.mayWrite(level) {
 		return nil, apdu.SWSecurity
 	}
 	return do(cmd)
@@ -167,13 +162,21 @@ func (c *Chip) runGP(cmd apdu.Command, level scp.Level, inChannel bool) ([]byte,
 
 // runISO does a command of the UICC's file system or of the USIM. SELECT reaches everything.
 func (c *Chip) runISO(cmd apdu.Command) ([]byte, apdu.SW) {
-	if cmd.INS == insSelect {
+	switch cmd.INS {
+	case insSelect:
 		return c.selectAny(cmd)
+	case insManage:
+		return c.manageChannel(cmd)
 	}
 	if c.v.app == appSD {
 		return nil, apdu.SWUnknownINS
 	}
+	if t := c.telecom(); t != nil {
+		return c.runFiles(t, cmd)
+	}
 	switch cmd.INS {
+	case insCreateFile:
+		return c.createMF(cmd)
 	case insReadBinary:
 		return c.readBinary(cmd)
 	case insVerify, insChangePIN, insDisablePIN, insEnablePIN, insUnblockPIN:

@@ -26,6 +26,10 @@ const (
 // selectAny is SELECT: an application by its whole AID, a file by its identifier or its path from the MF. Without Le
 // there is no answer data. A SELECT that fails leaves the selection as it was, but a secure channel is over in any case.
 func (c *Chip) selectAny(cmd apdu.Command) ([]byte, apdu.SW) {
+	isDomain := cmd.P1 == selectByAID && (len(cmd.Data) == 0 || c.domainOf(cmd.Data) != domNone)
+	if t := c.telecom(); t != nil && !isDomain {
+		return c.selectInFiles(t, cmd)
+	}
 	if cmd.P2 != answerFCI && cmd.P2 != answerFCP && cmd.P2 != answerNo {
 		return nil, apdu.SWWrongP1P2
 	}

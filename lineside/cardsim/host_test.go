@@ -101,7 +101,7 @@ func (l *line) wants(want apdu.SW, resp []byte, command string) []byte {
 // open opens a channel; it reports false when the chip lost power on the way.
 func (l *line) open(keys scp.StaticKeys, kvn byte, level scp.Level) bool {
 	l.t.Helper()
-	challenge := unhex("0011223344556677")
+	challenge := unhex("00112233445566778899AABBCCDDEEFF")[:l.chip.p.Options.macBytes()]
 	for _, command := range [][]byte{unhex("00A4040008" + hex.EncodeToString([]byte(aidISD)) + "00"), scp.InitUpdateCommand(kvn, challenge).Bytes()} {
 		resp := l.send(command)
 		if resp == nil {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/persoline/persoline/lineside/cardsim/filesys"
 	"github.com/persoline/persoline/perso/aka"
 )
 
@@ -21,6 +22,9 @@ type NVM interface {
 
 // ErrJournal says that a record was not written by this version of the chip.
 var ErrJournal = errors.New("malformed chip journal")
+
+// errFull says that a command would write more than a chip takes at once.
+var errFull = errors.New("too much for one record")
 
 // Memory is an NVM for as long as the program runs.
 type Memory struct{ records [][]byte }
@@ -50,6 +54,8 @@ const (
 	deleted       = 0xFFFF
 	// maxCellBytes bounds one value. The largest is what one STORE DATA sequence can carry.
 	maxCellBytes = maxStoreBytes
+	// MaxRecordBytes bounds a record: what a profile package makes of a chip is one.
+	MaxRecordBytes = 56 << 10
 	// pageBytes is the unit in which memory writes are counted; a usual page of a secure microcontroller's flash.
 	pageBytes = 64
 
@@ -79,7 +85,15 @@ const (
 	kindPair  kind = 0x06 // private scalar (32), public point (65)
 	kindPIN   kind = 0x07 // by reference: PIN (8), PUK (8)
 	kindTries kind = 0x08 // by reference: see tries
-	kindSQN   kind = 0x09 // sequence numbers of AUTHENTICATE
+	kindSQN   kind = 0x09 // sequence numbers of AUTHENTICATE, by ADF; 0 for the keys of 8F20
+	kindFile  kind = 0x0A // header of a file, by its number in the file system
+	kindPiece kind = 0x0B // a piece of a file's content, by number and piece
+	kindAKA   kind = 0x0C // authentication of an application, by its ADF: see akaOwn
+	kindCode  kind = 0x0D // a package's PIN, by directory and reference: see codeBytes
+	kindPUK   kind = 0x0E // a package's PUK, by reference
+	kindShare kind = 0x0F // directory whose local codes are those of another, by number
+	kindSD    kind = 0x10 // a package's security domain with its keys, counted from 0
+	kindRFM   kind = 0x11 // a package's instance of remote file management, counted from 0
 )
 
 // takes says whether a value of n bytes can be in the cell.
@@ -103,6 +117,20 @@ func (c cell) takes(n int) bool {
 		return n == aka.SQNArrayBytes
 	case kindAID, kindData:
 		return n <= maxCellBytes
+	case kindCode:
+		return n == codeBytes
+	case kindPUK:
+		return n == pukBytes
+	case kindShare:
+		return n == shareBytes
+	case kindSD, kindRFM:
+		return n <= maxCellBytes
+	case kindAKA:
+		return n > 0 && n <= maxAKABytes
+	case kindFile:
+		return n <= filesys.MaxHeaderBytes && int(c.number()) < filesys.MaxFiles
+	case kindPiece:
+		return n <= filesys.PieceBytes
 	}
 	return false
 }
@@ -175,7 +203,16 @@ func (s *store) commit(all changes) error {
 	if len(all) == 0 {
 		return nil
 	}
-	if err := s.nvm.Append(encodeRecord(all)); err != nil {
+	for _, c := range all {
+		if !c.gone && !c.at.takes(len(c.value)) { // it could not be read back
+			return fmt.Errorf("writing %d bytes to cell %08X of chip memory: %w", len(c.value), c.at, ErrJournal)
+		}
+	}
+	record := encodeRecord(all)
+	if len(record) > MaxRecordBytes {
+		return fmt.Errorf("writing chip memory: record of %d bytes, limit %d: %w", len(record), MaxRecordBytes, errFull)
+	}
+	if err := s.nvm.Append(record); err != nil {
 		return fmt.Errorf("writing chip memory: %w", err)
 	}
 	for _, c := range all {

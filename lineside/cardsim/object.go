@@ -28,6 +28,7 @@ const (
 	tagFirstEF     = 0xDF21 // to DF25, the files in the order of profileFiles
 	tagKeyChecks   = 0xDF26
 	tagPINCheck    = 0xDF27
+	tagPackage     = 0xDF28 // SHA-256 of the package that a profile was made of
 
 	stampBytes    = 32
 	eidBytes      = 16
@@ -36,13 +37,6 @@ const (
 	pointBytes    = 65
 	pinCheckBytes = 8
 )
-
-// cardData is what GET DATA 0066 says (Card Specification §H.2): GlobalPlatform 2.3, SCP03 with i = 70.
-const cardData = "\x73\x2E" +
-	"\x06\x07\x2A\x86\x48\x86\xFC\x6B\x01" +
-	"\x60\x0B\x06\x09\x2A\x86\x48\x86\xFC\x6B\x02\x02\x03" +
-	"\x63\x09\x06\x07\x2A\x86\x48\x86\xFC\x6B\x03" +
-	"\x64\x0B\x06\x09\x2A\x86\x48\x86\xFC\x6B\x04\x03\x70"
 
 // getData is GET DATA on the selected domain: the objects that anybody may read.
 func (c *Chip) getData(cmd apdu.Command) ([]byte, apdu.SW) {
@@ -90,7 +84,7 @@ func (c *Chip) object(d domain, tag uint32) ([]byte, bool) {
 	case d == domISD && tag == tagCPLC:
 		return c.p.CPLC[:], true
 	case d == domISD && tag == tagCardData:
-		return []byte(cardData), true
+		return c.p.Options.cardData(), true
 	case tag == tagKeyInfo:
 		return c.keyInfo(d)
 	case d == domECASD && tag == tagECKAPoint:
@@ -121,11 +115,10 @@ const (
 	dgiAddressing  = 0x3A07
 
 	aesKeyBytes = 16
-	maxOTAKVN   = 0x0F // SCP80 key sets are 01 to 0F
 )
 
 // keyGrouping is a control template (00B9) and the key that follows it (8113), under the channel's DEK.
-func (c *Chip) keyGrouping(all *changes, template, encrypted []byte) apdu.SW {
+func (c *Chip) keyGrouping(all *changes, d domain, template, encrypted []byte) apdu.SW {
 	parts, err := tlv.ParseAll(template)
 	if err != nil || len(parts) != 6 || len(encrypted) != aesKeyBytes {
 		return apdu.SWWrongData
@@ -137,7 +130,7 @@ func (c *Chip) keyGrouping(all *changes, template, encrypted []byte) apdu.SW {
 	usage, kid, kvn, kcv := value[0x95], value[0x82], value[0x83], value[0x84]
 	if len(usage) != 1 || len(kid) != 1 || len(kvn) != 1 || len(kcv) != 3 ||
 		!slices.Equal(value[0x80], []byte{keyTypeAES}) || !slices.Equal(value[0x81], []byte{aesKeyBytes}) ||
-		kvn[0] < 1 || kvn[0] > maxOTAKVN || !usageFits(kid[0], usage[0]) {
+		!versionFits(d, kvn[0]) || !usageFits(kid[0], usage[0]) {
 		return apdu.SWWrongData
 	}
 	key, sw := c.openKey(encrypted, kcv)
@@ -145,11 +138,23 @@ func (c *Chip) keyGrouping(all *changes, template, encrypted []byte) apdu.SW {
 		return sw
 	}
 	defer clear(key)
-	all.put(cellOf(domISDR, kindKey, uint16(kvn[0])<<8|uint16(kid[0])), append([]byte{keyTypeAES}, key...)...)
+	all.put(cellOf(d, kindKey, uint16(kvn[0])<<8|uint16(kid[0])), append([]byte{keyTypeAES}, key...)...)
+	if d.isProfile() {
+		putSeq(all, d, kvn[0], 0)
+	}
 	return apdu.SWOK
 }
 
-// usageFits compares the key usage qualifier with what the key identifier of an SCP80 set means: 1 ciphering, 2
+// versionFits says which key sets a domain takes: the ISD-R those of SCP80, an ISD-P those of SCP03.
+func versionFits(d domain, kvn byte) bool {
+	const lowestOTA, highestOTA = 0x01, 0x0F
+	if d.isProfile() {
+		return kvn >= lowestKVN && kvn <= highestKVN
+	}
+	return kvn >= lowestOTA && kvn <= highestOTA
+}
+
+// usageFits compares the key usage qualifier with what the key identifier of an SCP80 or SCP03 set means: 1 ciphering, 2
 // integrity, 3 key encryption, each for commands or for both directions.
 func usageFits(kid, usage byte) bool {
 	switch kid {

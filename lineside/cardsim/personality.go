@@ -14,11 +14,13 @@ const CPLCBytes = 42
 type Personality struct {
 	ATR  []byte
 	CPLC [CPLCBytes]byte
-	// KVN and Keys are the maker's key set: AES-128, KVN FF.
+	// KVN and Keys are the maker's key set: AES-128, KVN FF. With SCP02 they are Triple DES keys.
 	KVN  byte
 	Keys scp.StaticKeys
 	// Seq is the sequence counter of that key set at goods-in.
 	Seq uint32
+	// Options are what the operating system was built with.
+	Options Options
 	// Foreign, when given, is what somebody has made of the chip already; the maker's keys are gone then.
 	Foreign *Foreign
 	Faults  []Fault
@@ -54,11 +56,11 @@ func (p *Personality) image() (c changes) {
 		}
 	}
 	if p.Foreign == nil {
-		putKeySet(&c, p.KVN, [][]byte{p.Keys.ENC, p.Keys.MAC, p.Keys.DEK}, p.Seq)
+		putKeySet(&c, p.Options.keyType(), p.KVN, [][]byte{p.Keys.ENC, p.Keys.MAC, p.Keys.DEK}, p.Seq)
 		return c
 	}
 	f := p.Foreign
-	putKeySet(&c, f.KVN, [][]byte{f.Keys.ENC, f.Keys.MAC, f.Keys.DEK}, f.Seq)
+	putKeySet(&c, p.Options.keyType(), f.KVN, [][]byte{f.Keys.ENC, f.Keys.MAC, f.Keys.DEK}, f.Seq)
 	c.put(cellOf(domISD, kindState, 0), stateSecured)
 	c.put(cellOf(domISD, kindData, tagStamp), f.Stamp[:]...)
 	c.put(cellOf(domECASD, kindData, tagEID), f.EID[:]...)

@@ -48,13 +48,17 @@ type pin struct {
 	chip  *Chip
 	ref   byte
 	index int
-	block []byte
+	block []byte // PIN and PUK
 	tries tries
+
+	code       cell // of a package's code; 0 for those of the data groupings
+	attributes byte
+	puk        byte // key reference
 }
 
 // pinCommand is VERIFY, CHANGE, DISABLE, ENABLE and UNBLOCK PIN (ETSI TS 102 221 §11.1.9 to §11.1.13).
 func (c *Chip) pinCommand(cmd apdu.Command) apdu.SW {
-	p, ok := c.pin(cmd.P2)
+	p, ok := c.pinAt(c.directory(), cmd.P2)
 	switch {
 	case cmd.P1 != 0:
 		return apdu.SWWrongP1P2
@@ -87,6 +91,41 @@ func (c *Chip) pinCommand(cmd apdu.Command) apdu.SW {
 	return p.save(true)
 }
 
+// directory is the number of the current DF in the profile's file system; 0 without one.
+func (c *Chip) directory() int {
+	if t := c.telecom(); t != nil {
+		return t.sys.Directory(t.at)
+	}
+	return 0
+}
+
+// verified says whether the PIN was right since power came.
+func (p *pin) verified() bool {
+	if p.code == 0 {
+		return p.chip.v.verified[p.index]
+	}
+	t := p.chip.telecom()
+	return t != nil && t.verified[p.code.number()]
+}
+
+func (p *pin) setVerified(right bool) {
+	if p.code == 0 {
+		p.chip.v.verified[p.index] = right
+	} else if t := p.chip.telecom(); t != nil {
+		t.verified[p.code.number()] = right
+	}
+}
+
+// mayBeDisabled and mayBeChanged: those of the data groupings as usual, those of a package as it says.
+func (p *pin) mayBeDisabled() bool {
+	if p.code == 0 {
+		return p.ref == refPIN1
+	}
+	return p.attributes&codeDisableable != 0
+}
+
+func (p *pin) mayBeChanged() bool { return p.code == 0 || p.attributes&codeChangeable != 0 }
+
 // pin finds a PIN of the profile in force.
 func (c *Chip) pin(ref byte) (*pin, bool) {
 	index, ok := refIndex(ref)
@@ -115,9 +154,10 @@ func (p *pin) arguments(cmd apdu.Command) (old, fresh []byte, sw apdu.SW) {
 	switch {
 	case cmd.INS == insUnblockPIN && p.tries.pukMost == 0:
 		return nil, nil, apdu.SWRefDataNotFound
-	case two && p.ref != refADM1 && !pinForm(fresh, minPINDigits):
+	case two && !isADM(p.ref) && !pinForm(fresh, minPINDigits):
 		return nil, nil, apdu.SWWrongData
-	case (cmd.INS == insEnablePIN || cmd.INS == insDisablePIN) && (p.ref != refPIN1 || p.tries.enabled == (cmd.INS == insEnablePIN)):
+	case (cmd.INS == insEnablePIN || cmd.INS == insDisablePIN) && (!p.mayBeDisabled() || p.tries.enabled == (cmd.INS == insEnablePIN)),
+		cmd.INS == insChangePIN && !p.mayBeChanged():
 		return nil, nil, apdu.SWConditions
 	case (cmd.INS == insVerify || cmd.INS == insChangePIN) && !p.tries.enabled:
 		return nil, nil, apdu.SWReferenceUnusable
@@ -160,10 +200,14 @@ func (p *pin) unblock(puk, fresh []byte) apdu.SW {
 func (p *pin) save(verified bool) apdu.SW {
 	d := p.chip.profile()
 	var all changes
-	all.put(cellOf(d, kindPIN, uint16(p.ref)), p.block...)
-	all.put(cellOf(d, kindTries, uint16(p.ref)), p.tries.bytes()...)
+	if p.code != 0 {
+		p.saveCode(&all, d)
+	} else {
+		all.put(cellOf(d, kindPIN, uint16(p.ref)), p.block...)
+		all.put(cellOf(d, kindTries, uint16(p.ref)), p.tries.bytes()...)
+	}
 	sw := p.chip.commit(all)
-	p.chip.v.verified[p.index] = verified && sw.OK()
+	p.setVerified(verified && sw.OK())
 	return sw
 }
 
@@ -176,8 +220,8 @@ func left(n byte) apdu.SW {
 
 // pin1Satisfied says whether what PIN1 guards is open.
 func (c *Chip) pin1Satisfied() bool {
-	p, ok := c.pin(refPIN1)
-	return !ok || !p.tries.enabled || c.v.verified[p.index]
+	p, ok := c.pinAt(c.directory(), refPIN1)
+	return !ok || !p.tries.enabled || p.verified()
 }
 
 // pinForm says whether b is ASCII digits, at least so many, filled up with FF (ETSI TS 102 221 §9.5.1).

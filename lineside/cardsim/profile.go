@@ -59,6 +59,9 @@ const (
 
 // profileGrouping takes one data grouping of an ISD-P: a file, the AKA keys, or a PIN set.
 func (c *Chip) profileGrouping(all *changes, d domain, g tlv.DGI) apdu.SW {
+	if c.mem.has(cellOf(d, kindData, tagPackage)) {
+		return apdu.SWConditions // all that it has came with its package
+	}
 	switch g.ID {
 	case dgiAKA:
 		return c.akaGrouping(all, d, g.Value)
@@ -69,6 +72,9 @@ func (c *Chip) profileGrouping(all *changes, d domain, g tlv.DGI) apdu.SW {
 	}
 	for _, f := range profileFiles() {
 		if uint16(f.id) == g.ID && f.size == len(g.Value) {
+			if c.hasFiles(d) {
+				return apdu.SWConditions // what the profile has of files is in its file system
+			}
 			all.put(cellOf(d, kindData, g.ID), g.Value...)
 			return apdu.SWOK
 		}
@@ -159,6 +165,9 @@ func (c *Chip) admGrouping(all *changes, d domain, value []byte) apdu.SW {
 func (c *Chip) profileObject(d domain, tag uint32) ([]byte, bool) {
 	if i := int(tag) - tagFirstEF; i >= 0 && i < fileCount {
 		return c.mem.get(cellOf(d, kindData, uint16(profileFiles()[i].id)))
+	}
+	if tag == tagPackage {
+		return c.mem.get(cellOf(d, kindData, tagPackage))
 	}
 	ki, hasKi := c.mem.get(cellOf(d, kindData, cellKi))
 	opc, hasOPc := c.mem.get(cellOf(d, kindData, cellOPc))

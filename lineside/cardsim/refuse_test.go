@@ -285,12 +285,12 @@ func TestLevelsAndKeySets(t *testing.T) {
 	l.plain(apdu.SWRefDataNotFound, "8050FF0008 0011223344556677 00") // the maker's keys are gone
 	l.open(testKeys(next), 0x31, scp.LevelAll)
 	l.open(testKeys(next), 0x31, scp.LevelAll)
-	if c.seq(0x31) != 2 || c.seq(0x30) != 0 {
-		t.Errorf("counters %d and %d", c.seq(0x31), c.seq(0x30))
+	if c.seq(domISD, 0x31) != 2 || c.seq(domISD, 0x30) != 0 {
+		t.Errorf("counters %d and %d", c.seq(domISD, 0x31), c.seq(domISD, 0x30))
 	}
 	l.in(apdu.SWOK, hex.EncodeToString(l.putKeyCommand(0x31, 0x31, testKeys(0x20)))) // replaced: counts from zero
-	if c.seq(0x31) != 0 || !l.open(testKeys(0x20), 0x31, scp.LevelAll) || c.seq(0x31) != 1 {
-		t.Errorf("counter %d after replacement", c.seq(0x31))
+	if c.seq(domISD, 0x31) != 0 || !l.open(testKeys(0x20), 0x31, scp.LevelAll) || c.seq(domISD, 0x31) != 1 {
+		t.Errorf("counter %d after replacement", c.seq(domISD, 0x31))
 	}
 }
 

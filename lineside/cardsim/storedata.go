@@ -13,8 +13,14 @@ const (
 
 	storeMore    = 0x08 // DGI form, more blocks
 	storeLast    = 0x88 // DGI form, last block
-	storeRequest = 0x91 // BER-TLV form, last block, answer data expected
-	tagTagList   = 0x5C
+	storeAsk     = 0x91 // BER-TLV form, last block, answer data expected
+	storeTLVMore = 0x10 // BER-TLV form, more blocks
+	storeAnswer  = 0x01 // answer data expected
+	storeLastBit = 0x80
+
+	formDGI    = 0
+	formTLV    = 1
+	tagTagList = 0x5C
 )
 
 // installForPersonalization chooses the domain that STORE DATA and GENERATE go to. One that fails leaves none chosen, so
@@ -41,20 +47,18 @@ func (c *Chip) storeData(cmd apdu.Command) ([]byte, apdu.SW) {
 	}
 	switch cmd.P1 {
 	case storeMore, storeLast:
+		c.endLoad()
 		return nil, c.storeBlock(cmd)
-	case storeRequest:
-		c.dropPending()
-		if cmd.P2 != 0 {
-			return nil, apdu.SWWrongP1P2
-		}
-		return c.answerRequest(cmd.Data)
+	case storeTLVMore, storeTLVMore | storeAnswer, storeTLVMore | storeLastBit, storeAsk:
+		return c.storeTLV(cmd)
 	}
 	c.dropPending()
+	c.endLoad()
 	return nil, apdu.SWWrongP1P2
 }
 
 func (c *Chip) storeBlock(cmd apdu.Command) apdu.SW {
-	if cmd.P2 != c.v.block {
+	if cmd.P2 != c.v.block || cmd.P2 != 0 && c.v.form != formDGI {
 		c.dropPending()
 		return apdu.SWWrongP1P2
 	}
@@ -88,6 +92,9 @@ func (c *Chip) groupings(d domain, groups []tlv.DGI) (all changes, sw apdu.SW) {
 	for i := 0; i < len(groups); i++ {
 		g := groups[i]
 		switch {
+		case (d == domISDR || d.isProfile()) && g.ID == dgiKeyTemplate && i+1 < len(groups) && groups[i+1].ID == dgiKeyValue:
+			i++
+			sw = c.keyGrouping(&all, d, g.Value, groups[i].Value)
 		case d.isProfile():
 			sw = c.profileGrouping(&all, d, g)
 		case g.ID == dgiObjects:
@@ -97,9 +104,6 @@ func (c *Chip) groupings(d domain, groups []tlv.DGI) (all changes, sw apdu.SW) {
 		case d == domISDR && g.ID == dgiAddressing && len(g.Value) > 0:
 			all.put(cellOf(d, kindData, tagAddressing), g.Value...)
 			sw = apdu.SWOK
-		case d == domISDR && g.ID == dgiKeyTemplate && i+1 < len(groups) && groups[i+1].ID == dgiKeyValue:
-			i++
-			sw = c.keyGrouping(&all, g.Value, groups[i].Value)
 		default:
 			sw = apdu.SWWrongData
 		}

@@ -493,6 +493,7 @@ func TestSpecIsChecked(t *testing.T) {
 		"key":         func(s *Spec) { s.MasterKey = secret.New(make([]byte, 15)) },
 		"ATR":         func(s *Spec) { s.ATR = "3B9" },
 		"CPLC":        func(s *Spec) { s.CPLC = "00" },
+		"options":     func(s *Spec) { s.Options.Channels = 9 },
 		"scale":       func(s *Spec) { s.Timing.Scale = -1 },
 		"fault":       func(s *Spec) { s.Faults = []FaultSpec{{Kind: "lazy"}} },
 		"faulty chip": func(s *Spec) { s.Faults = []FaultSpec{{Kind: cardsim.FaultMute, Chips: []uint32{9}}} },

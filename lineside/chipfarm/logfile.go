@@ -10,12 +10,16 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/persoline/persoline/lineside/cardsim"
 )
 
 const (
 	prefixBytes = 8 // length and CRC-32C of the body, big endian
-	// maxRecordBytes bounds a record: one STORE DATA sequence of 4,096 bytes with the names of its cells.
-	maxRecordBytes = 16 << 10
+	// maxRecordBytes bounds a record: what a chip writes at once, which is a whole profile at most, behind its index.
+	maxRecordBytes = indexBytes + cardsim.MaxRecordBytes
+	// usualRecordBytes is what other records stay below: one STORE DATA sequence of 4,096 bytes with the names of its cells.
+	usualRecordBytes = 16 << 10
 	// readAheadBytes is what replaying holds of a file; it must hold a record and one byte behind it.
 	readAheadBytes = 64 << 10
 )
@@ -104,10 +108,14 @@ func (l *logFile) ReadAt(at int64) (record []byte, err error) {
 	}
 	const most = prefixBytes + maxRecordBytes
 	if l.in == nil {
-		l.in = bufio.NewReaderSize(nil, most+1)
+		l.in = bufio.NewReaderSize(nil, prefixBytes+usualRecordBytes+1)
 	}
 	l.in.Reset(io.NewSectionReader(l.file, at, min(most, l.size-at)))
 	record, n, err := nextRecord(l.in)
+	if errors.Is(err, bufio.ErrBufferFull) { // a larger record than there was yet: from now on there is room for any
+		l.in = bufio.NewReaderSize(io.NewSectionReader(l.file, at, min(most, l.size-at)), most+1)
+		record, n, err = nextRecord(l.in)
+	}
 	if err == nil && n == 0 {
 		err = fmt.Errorf("no record: %w", ErrCorrupt) // it was there
 	}

@@ -87,7 +87,7 @@ func (m *maker) goodsIn() (lists []GoodsIn) {
 
 // personality makes one chip.
 func (m *maker) personality(index uint32) (cardsim.Personality, error) {
-	p := cardsim.Personality{ATR: m.atr, CPLC: m.cplcOf(index), KVN: m.spec.KVN}
+	p := cardsim.Personality{ATR: m.atr, CPLC: m.cplcOf(index), KVN: m.spec.KVN, Options: m.spec.Options}
 	for _, f := range m.faultsOf(index) {
 		switch f.Kind {
 		case FaultTwin:

@@ -26,6 +26,8 @@ type Spec struct {
 	CPLC   string      `json:"cplc,omitempty"`
 	Faults []FaultSpec `json:"faults,omitempty"`
 	Timing Timing      `json:"timing"`
+	// Options are what the chips' operating system was built with (lineside/cardsim/OS.md).
+	Options cardsim.Options `json:"options,omitzero"`
 
 	// MasterKey is the chip maker's: the chips' factory keys are diversified from it by KDF3. 16 bytes.
 	MasterKey secret.Bytes `json:"-"`
@@ -86,6 +88,9 @@ func (s Spec) Validate() error {
 	}
 	if _, err := s.cplc(); err != nil {
 		fault("CPLC: %w", err)
+	}
+	if err := s.Options.Validate(); err != nil {
+		fault("options: %w", err)
 	}
 	if s.Timing.Scale < 0 {
 		fault("time scale: %g is negative", s.Timing.Scale)

@@ -100,6 +100,12 @@ func templateOf(oid string) (template, bool) {
 	return template{}, false
 }
 
+// KnowsTemplate reports whether the files of a template are known, by its object identifier as in Header.Templates.
+func KnowsTemplate(oid string) bool {
+	_, known := templateOf(oid)
+	return known
+}
+
 // file is the template's file of a name.
 func (t template) file(name string) (fileTemplate, bool) {
 	for _, files := range [][]fileTemplate{t.changes, t.fileList()} {

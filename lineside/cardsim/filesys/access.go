@@ -10,10 +10,11 @@ import (
 
 // Keys answers for what the chip keeps beside the files.
 type Keys interface {
-	// Satisfied says whether the user or the administrator behind a key reference was verified, or need not be.
-	Satisfied(ref byte) bool
+	// Satisfied says whether the user or the administrator behind a key reference was verified, or need not be. A local
+	// reference (81 to 88) means the code of the directory, which is a file number, or of the nearest above it.
+	Satisfied(dir int, ref byte) bool
 	// Enabled says whether a key reference exists and is asked for.
-	Enabled(ref byte) bool
+	Enabled(dir int, ref byte) bool
 }
 
 // rule is the security attributes of a file: a reference to a record of an EF.ARR, or the rules themselves.
@@ -156,18 +157,18 @@ func parseCondition(p tlv.TLV, depth int) (c condition, err error) {
 	return c, fmt.Errorf("security condition %X", p.Tag)
 }
 
-func (c condition) met(keys Keys) bool {
+func (c condition) met(dir int, keys Keys) bool {
 	switch {
 	case c.never:
 		return false
 	case c.ref != 0:
-		return keys.Satisfied(c.ref)
+		return keys.Satisfied(dir, c.ref)
 	case len(c.kids) == 0:
 		return true
 	case c.all:
-		return !slices.ContainsFunc(c.kids, func(k condition) bool { return !k.met(keys) })
+		return !slices.ContainsFunc(c.kids, func(k condition) bool { return !k.met(dir, keys) })
 	}
-	return slices.ContainsFunc(c.kids, func(k condition) bool { return k.met(keys) })
+	return slices.ContainsFunc(c.kids, func(k condition) bool { return k.met(dir, keys) })
 }
 
 // allows says whether a file may be accessed so. Until a file is operational, whoever creates it may do anything that is no
@@ -183,7 +184,7 @@ func (s *System) allows(n int, want access, keys Keys) bool {
 	}
 	for _, c := range rules {
 		if want.mode != 0 && c.mode&want.mode != 0 || want.ins != 0 && slices.Contains(c.ins, want.ins) {
-			if c.need.met(keys) {
+			if c.need.met(s.directory(n), keys) {
 				return true
 			}
 		}
@@ -198,14 +199,10 @@ func (s *System) rulesOf(n int) []byte {
 	if f.rule.expanded != nil {
 		return f.rule.expanded
 	}
-	at := int(f.parent)
-	if f.kind.isDF() {
-		at = n
-	}
-	for {
+	for at := s.directory(n); ; {
 		if arr, ok := s.child(at, f.rule.arr); ok {
-			a := s.files[arr]
-			if a.kind != LinearFixed || int(f.rule.record) > a.records() {
+			a := s.files[s.body(arr)]
+			if a.kind != LinearFixed || f.rule.record == 0 || int(f.rule.record) > a.records() {
 				return nil
 			}
 			from := (int(f.rule.record) - 1) * int(a.record)
@@ -216,4 +213,12 @@ func (s *System) rulesOf(n int) []byte {
 		}
 		at = int(s.files[at].parent)
 	}
+}
+
+// directory is the DF that a file lies in, of a DF itself.
+func (s *System) directory(n int) int {
+	if s.files[n].kind.isDF() {
+		return n
+	}
+	return int(s.files[n].parent)
 }

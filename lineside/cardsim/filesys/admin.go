@@ -56,7 +56,7 @@ func (s *System) CreateFile(at Selection, cmd apdu.Command, keys Keys) (next Sel
 		return at, nil, apdu.SWConditions
 	case s.taken(parent, f):
 		return at, nil, apdu.SWFileExists
-	case !room || len(f.header()) > maxHeader:
+	case !room || len(f.header()) > maxHeader || s.bytes()+len(f.content) > MaxBytes:
 		return at, nil, apdu.SWNoSpace
 	}
 	f.parent = uint16(parent)
@@ -125,6 +125,9 @@ func (s *System) DeleteFile(at Selection, cmd apdu.Command, keys Keys) (next Sel
 		return at, nil, apdu.SWSecurity
 	}
 	gone := s.under(n)
+	if s.linkedFrom(gone) {
+		return at, nil, apdu.SWConditions
+	}
 	next = Selection{df: int(s.files[n].parent), adf: at.adf}
 	if slices.Contains(gone, at.adf) {
 		next.adf = 0
@@ -220,16 +223,16 @@ func (s *System) Resize(at Selection, cmd apdu.Command, keys Keys) (all Changes,
 	}
 	f, want := *s.files[n], int(binary.BigEndian.Uint16(size))
 	switch {
-	case f.kind != Transparent && f.kind != LinearFixed:
+	case f.kind != Transparent && f.kind != LinearFixed || f.link != 0:
 		return nil, apdu.SWCommandIncompatible
 	case !s.allows(n, accessResize, keys):
 		return nil, apdu.SWSecurity
 	case want == 0 || f.record != 0 && (want%int(f.record) != 0 || want/int(f.record) > maxRecords):
 		return nil, apdu.SWWrongData
-	case want > MaxFileBytes:
+	case want > MaxFileBytes || s.bytes()-len(f.content)+want > MaxBytes:
 		return nil, apdu.SWNoSpace
 	}
-	fresh := slices.Repeat([]byte{0xFF}, want)
+	fresh := blank(want)
 	copy(fresh, f.content)
 	f.content = fresh
 	return s.put(n, &f), apdu.SWOK

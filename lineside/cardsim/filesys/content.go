@@ -36,7 +36,7 @@ func (s *System) ReadBinary(at Selection, cmd apdu.Command, keys Keys) (next Sel
 	if !sw.OK() {
 		return at, nil, sw
 	}
-	content := s.files[n].content
+	content := s.files[s.body(n)].content
 	if offset >= len(content) {
 		return at, nil, apdu.SWOutsideEF
 	}
@@ -65,13 +65,14 @@ func (s *System) UpdateBinary(at Selection, cmd apdu.Command, keys Keys) (next S
 	if !sw.OK() {
 		return at, nil, sw
 	}
-	f := *s.files[n]
+	b := s.body(n)
+	f := *s.files[b]
 	if offset+len(cmd.Data) > len(f.content) {
 		return at, nil, apdu.SWOutsideEF
 	}
 	f.content = slices.Clone(f.content)
 	copy(f.content[offset:], cmd.Data)
-	return s.enter(at, n), s.put(n, &f), apdu.SWOK
+	return s.enter(at, n), s.put(b, &f), apdu.SWOK
 }
 
 // How READ and UPDATE RECORD name a record (TS 102 221 tables 11.10, 11.13).
@@ -94,7 +95,7 @@ func (s *System) recordAt(at Selection, cmd apdu.Command, want access, keys Keys
 	if n != at.ef {
 		current = 0
 	}
-	f := s.files[n]
+	f := s.files[s.body(n)]
 	last := f.records()
 	switch cmd.P2 & modeBits {
 	case modeAbsolute:
@@ -153,7 +154,7 @@ func (s *System) ReadRecord(at Selection, cmd apdu.Command, keys Keys) (next Sel
 	if !sw.OK() {
 		return at, nil, sw
 	}
-	f := s.files[n]
+	f := s.files[s.body(n)]
 	if size := int(f.record); cmd.Le != apdu.MaxLe && cmd.Le != size {
 		return at, nil, apdu.SWWrongLe | apdu.SW(size)
 	}
@@ -172,7 +173,8 @@ func (s *System) UpdateRecord(at Selection, cmd apdu.Command, keys Keys) (next S
 	if !sw.OK() {
 		return at, nil, sw
 	}
-	f := *s.files[n]
+	b := s.body(n)
+	f := *s.files[b]
 	if len(cmd.Data) != int(f.record) {
 		return at, nil, apdu.SWWrongLength
 	}
@@ -183,11 +185,11 @@ func (s *System) UpdateRecord(at Selection, cmd apdu.Command, keys Keys) (next S
 		f.content = f.turned(cmd.Data)
 		next = s.enter(at, n)
 		next.record = 1
-		return next, s.put(n, &f), apdu.SWOK
+		return next, s.put(b, &f), apdu.SWOK
 	}
 	f.content = slices.Clone(f.content)
 	copy(f.at(record), cmd.Data)
-	return s.entered(at, n, record, cmd), s.put(n, &f), apdu.SWOK
+	return s.entered(at, n, record, cmd), s.put(b, &f), apdu.SWOK
 }
 
 // turned is the content of a cyclic file with a new first record in the place of the oldest.
@@ -203,7 +205,7 @@ func (s *System) SearchRecord(at Selection, cmd apdu.Command, keys Keys) (next S
 	if !sw.OK() {
 		return at, nil, sw
 	}
-	f, from := s.files[n], int(cmd.P1)
+	f, from := s.files[s.body(n)], int(cmd.P1)
 	mode := cmd.P2 & modeBits
 	switch {
 	case mode != forward && mode != backward:
@@ -245,7 +247,8 @@ func (s *System) Increase(at Selection, cmd apdu.Command, keys Keys) (next Selec
 	if !sw.OK() {
 		return at, nil, nil, sw
 	}
-	f := *s.files[n]
+	b := s.body(n)
+	f := *s.files[b]
 	if len(cmd.Data) == 0 || len(cmd.Data) > maxNumber || len(cmd.Data) > int(f.record) {
 		return at, nil, nil, apdu.SWWrongLength
 	}
@@ -258,5 +261,5 @@ func (s *System) Increase(at Selection, cmd apdu.Command, keys Keys) (next Selec
 	f.content = f.turned(value)
 	next = s.enter(at, n)
 	next.record = 1
-	return next, slices.Concat(value, cmd.Data), s.put(n, &f), apdu.SWOK
+	return next, slices.Concat(value, cmd.Data), s.put(b, &f), apdu.SWOK
 }

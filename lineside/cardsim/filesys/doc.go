@@ -9,7 +9,7 @@
 // them in one piece, together with its own, and only then the System has them (Apply). PINs belong to the chip, which
 // answers for them through Keys. There is no clock, no file and no goroutine in here, and no input panics.
 //
-// Callers: tests so far; it is made for lineside/cardsim.
+// Callers: lineside/cardsim, tests.
 //
 // Specifications: ETSI TS 102 221 (file system §8, security §9, commands §11), TS 102 222 (administrative commands), ISO/IEC
 // 7816-4 (control parameters, expanded security attributes).

@@ -29,6 +29,7 @@ const (
 	Transparent Kind = 3
 	LinearFixed Kind = 4
 	Cyclic      Kind = 5
+	BERTLV      Kind = 6 // it can be made and selected; its objects are not reached by a command
 )
 
 func (k Kind) isDF() bool       { return k == DF || k == ADF }
@@ -50,11 +51,14 @@ const (
 const (
 	MaxFiles     = 512
 	MaxFileBytes = 32 << 10
-	chunkBytes   = 256 // content is written to memory in pieces, so that a record does not cost the whole file
-	maxRecords   = 254 // TS 102 221 §8.2.2.2
+	MaxBytes     = 256 << 10 // content of all files together
+	PieceBytes   = 256       // content is written to memory in pieces, so that a record does not cost the whole file
+	maxRecords   = 254       // TS 102 221 §8.2.2.2
 	maxAIDBytes  = 16
 	minAIDBytes  = 5
 	maxHeader    = 255
+	// MaxHeaderBytes bounds the header of a file in memory.
+	MaxHeaderBytes = fixedHeader + 4*(1+maxHeader)
 )
 
 // file is one file: what FCP says of it, and its content.
@@ -69,6 +73,7 @@ type file struct {
 	name    []byte // AID of an ADF; a DF may have one
 	pins    []byte // value of the PIN status template (C6) as created, of DFs
 	private []byte // value of the proprietary information (A5)
+	link    uint16 // number of the EF whose content it shows; 0 when it has its own
 	content []byte
 }
 
@@ -106,6 +111,7 @@ const (
 	descTransparent = 0x01
 	descLinear      = 0x02
 	descCyclic      = 0x06
+	descBERTLV      = 0x39
 	descShareable   = 0x40
 )
 
@@ -189,6 +195,8 @@ func (f *file) describe(v []byte) error {
 		f.kind = LinearFixed
 	case descCyclic:
 		f.kind = Cyclic
+	case descBERTLV:
+		f.kind = BERTLV
 	default:
 		return fmt.Errorf("%w: descriptor % X", errTemplate, v)
 	}
@@ -241,7 +249,7 @@ func (f *file) complete(seen map[uint32]bool, size int) error {
 
 // fill gives a new EF its content: FF, or the pattern that the proprietary information names (TS 102 222 §6.3.2.2.2).
 func (f *file) fill(size int) error {
-	f.content = slices.Repeat([]byte{0xFF}, size)
+	f.content = blank(size)
 	parts, err := tlv.ParseAll(f.private)
 	if err != nil {
 		return fmt.Errorf("%w: proprietary information: %w", errTemplate, err)
@@ -269,7 +277,7 @@ func (f *file) fill(size int) error {
 func (f *file) fcp(status []byte) []byte {
 	id := binary.BigEndian.AppendUint16(nil, uint16(f.id))
 	descriptor := map[Kind]byte{DF: descDF | descShareable, ADF: descDF | descShareable, Transparent: descTransparent | descShareable,
-		LinearFixed: descLinear | descShareable, Cyclic: descCyclic | descShareable}[f.kind]
+		LinearFixed: descLinear | descShareable, Cyclic: descCyclic | descShareable, BERTLV: descBERTLV | descShareable}[f.kind]
 	desc := []byte{descriptor, dataCoding}
 	if f.kind.hasRecords() {
 		desc = append(binary.BigEndian.AppendUint16(desc, f.record), byte(f.records()))

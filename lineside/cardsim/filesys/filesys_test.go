@@ -14,8 +14,8 @@ import (
 // keyring is a chip's PINs: those that are enabled, and those that were verified.
 type keyring struct{ enabled, verified map[byte]bool }
 
-func (k keyring) Satisfied(ref byte) bool { return k.verified[ref] }
-func (k keyring) Enabled(ref byte) bool   { return k.enabled[ref] }
+func (k keyring) Satisfied(_ int, ref byte) bool { return k.verified[ref] }
+func (k keyring) Enabled(_ int, ref byte) bool   { return k.enabled[ref] }
 
 const (
 	pin1 = 0x01

@@ -46,7 +46,7 @@ func (s *System) Select(at Selection, cmd apdu.Command, keys Keys) (next Selecti
 	next = s.enter(at, n)
 	f := s.files[n]
 	if cmd.P2&0x1C == answerFCP {
-		answer = f.fcp(s.pinStatus(n, keys))
+		answer = s.view(n).fcp(s.pinStatus(n, keys))
 	}
 	if f.state == Deactivated || f.state == Terminated {
 		return next, answer, apdu.SWFileInvalidated
@@ -170,12 +170,35 @@ func (s *System) pinStatus(n int, keys Keys) []byte {
 	status := make([]byte, (len(refs)+bitsOfByte-1)/bitsOfByte)
 	var out []byte
 	for i, ref := range refs {
-		if keys.Enabled(ref) {
+		if keys.Enabled(n, ref) {
 			status[i/bitsOfByte] |= 0x80 >> (i % bitsOfByte)
 		}
 		out = append(out, tlv.Encode(tagKeyRef, []byte{ref})...)
 	}
 	return append(tlv.Encode(tagAlways, status), out...)
+}
+
+// Directory is the number of the current DF.
+func (s *System) Directory(at Selection) int { return s.valid(at).df }
+
+// Application is the number of the current ADF; 0 for none.
+func (s *System) Application(at Selection) int { return s.valid(at).adf }
+
+// Parent is the number of the DF that a file lies in; of the MF, and of a file that is not there, it is 0.
+func (s *System) Parent(n int) int {
+	if f := s.files[n]; f != nil {
+		return int(f.parent)
+	}
+	return 0
+}
+
+// Content is what an EF of a directory holds; nil when there is none.
+func (s *System) Content(dir int, id FID) []byte {
+	n, ok := s.child(dir, id)
+	if !ok {
+		return nil
+	}
+	return s.files[s.body(n)].content
 }
 
 // InApplication says which application is selected, by its name; nil for none.
@@ -221,7 +244,7 @@ func (s *System) ef(at Selection, sfi byte, want access, keys Keys, kinds ...Kin
 	switch {
 	case n == noEF || f == nil:
 		return 0, apdu.SWNoCurrentEF
-	case !of(f.kind, kinds):
+	case !of(s.files[s.body(n)].kind, kinds):
 		return 0, apdu.SWCommandIncompatible
 	case f.state == Terminated:
 		return 0, apdu.SWConditions

@@ -107,7 +107,7 @@ const Header = -1
 type Changes []Change
 
 // MaxChunks is the most pieces that one file's content has.
-const MaxChunks = MaxFileBytes / chunkBytes
+const MaxChunks = MaxFileBytes / PieceBytes
 
 func (f *file) header() []byte {
 	b := []byte{byte(f.kind)}
@@ -118,22 +118,23 @@ func (f *file) header() []byte {
 	b = binary.BigEndian.AppendUint16(b, uint16(len(f.content)))
 	b = binary.BigEndian.AppendUint16(b, uint16(f.rule.arr))
 	b = append(b, f.rule.record)
+	b = binary.BigEndian.AppendUint16(b, f.link)
 	for _, part := range [][]byte{f.rule.expanded, f.name, f.pins, f.private} {
 		b = append(append(b, byte(len(part))), part...)
 	}
 	return b
 }
 
-const fixedHeader = 14
+const fixedHeader = 16
 
 func parseHeader(b []byte) (*file, error) {
 	if len(b) < fixedHeader {
 		return nil, fmt.Errorf("header of %d bytes: %w", len(b), ErrImage)
 	}
 	f := &file{kind: Kind(b[0]), id: FID(binary.BigEndian.Uint16(b[1:])), parent: binary.BigEndian.Uint16(b[3:]), sfi: b[5], state: LifeCycle(b[6]),
-		record: binary.BigEndian.Uint16(b[7:]), content: make([]byte, binary.BigEndian.Uint16(b[9:])),
-		rule: rule{arr: FID(binary.BigEndian.Uint16(b[11:])), record: b[13]}}
-	if f.kind < DF || f.kind > Cyclic || f.parent >= MaxFiles || f.kind.hasRecords() != (f.record != 0) || len(f.content) > MaxFileBytes {
+		record: binary.BigEndian.Uint16(b[7:]), content: blank(int(binary.BigEndian.Uint16(b[9:]))),
+		rule: rule{arr: FID(binary.BigEndian.Uint16(b[11:])), record: b[13]}, link: binary.BigEndian.Uint16(b[14:])}
+	if f.kind < DF || f.kind > BERTLV || f.parent >= MaxFiles || f.link >= MaxFiles || f.kind.hasRecords() != (f.record != 0) || len(f.content) > MaxFileBytes {
 		return nil, fmt.Errorf("header % X: %w", b, ErrImage)
 	}
 	b = b[fixedHeader:]
@@ -179,42 +180,112 @@ func (s *System) apply(c Change) error {
 			copy(fresh.content, f.content)
 		}
 		s.files[c.File] = fresh
-	case c.Gone: // of a file that is gone, or was made smaller
-	case f == nil || c.Chunk < 0 || c.Chunk*chunkBytes+len(c.Value) > len(f.content):
+	case c.Gone: // of a file that is gone, or was made smaller, or back to what a new one has
+		if f != nil && c.Chunk >= 0 && c.Chunk*PieceBytes < len(f.content) {
+			fill(f.piece(c.Chunk))
+		}
+	case f == nil || c.Chunk < 0 || c.Chunk*PieceBytes+len(c.Value) > len(f.content):
 		return fmt.Errorf("piece %d of %d bytes: %w", c.Chunk, len(c.Value), ErrImage)
 	default:
-		copy(f.content[c.Chunk*chunkBytes:], c.Value)
+		piece := f.piece(c.Chunk)
+		fill(piece[copy(piece, c.Value):])
 	}
 	return nil
 }
 
-// put is the changes that make a file as it is given, where before it was as the System has it.
+// piece is one of the parts in which content is written to memory.
+func (f *file) piece(i int) []byte {
+	return f.content[i*PieceBytes : min((i+1)*PieceBytes, len(f.content))]
+}
+
+func withoutFill(b []byte) []byte {
+	for len(b) > 0 && b[len(b)-1] == 0xFF {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
+// blank is content that nothing was written to.
+func blank(size int) []byte {
+	b := make([]byte, size)
+	fill(b)
+	return b
+}
+
+func fill(b []byte) {
+	for i := range b {
+		b[i] = 0xFF
+	}
+}
+
+// put is the changes that make a file as it is given, where before it was as the System has it. A piece is written without
+// the FF at its end, and not at all when nothing else is in it: most of a profile is FF.
 func (s *System) put(n int, f *file) (all Changes) {
 	old := s.files[n]
 	if old == nil || !bytes.Equal(old.header(), f.header()) {
 		all = append(all, Change{File: n, Chunk: Header, Value: f.header()})
 	}
-	chunks := (len(f.content) + chunkBytes - 1) / chunkBytes
+	chunks := f.pieces()
 	for i := range chunks {
-		piece := f.content[i*chunkBytes : min((i+1)*chunkBytes, len(f.content))]
-		if old != nil && i*chunkBytes+len(piece) <= len(old.content) && len(old.content) == len(f.content) &&
-			bytes.Equal(piece, old.content[i*chunkBytes:i*chunkBytes+len(piece)]) {
+		piece := f.piece(i)
+		kept := old != nil && len(old.content) == len(f.content) && bytes.Equal(piece, old.piece(i))
+		value := withoutFill(piece)
+		if kept || old == nil && len(value) == 0 {
 			continue
 		}
-		all = append(all, Change{File: n, Chunk: i, Value: slices.Clone(piece)})
+		all = append(all, Change{File: n, Chunk: i, Value: slices.Clone(value), Gone: len(value) == 0})
 	}
 	if old != nil {
-		for i := chunks; i*chunkBytes < len(old.content); i++ {
+		for i := chunks; i < old.pieces(); i++ {
 			all = append(all, Change{File: n, Chunk: i, Gone: true})
 		}
 	}
 	return all
 }
 
+func (f *file) pieces() int { return (len(f.content) + PieceBytes - 1) / PieceBytes }
+
+// body is the number of the file that holds the content: of a link the file that it links to.
+func (s *System) body(n int) int {
+	if f := s.files[n]; f != nil && f.link != 0 && s.files[int(f.link)] != nil {
+		return int(f.link)
+	}
+	return n
+}
+
+// view is a file as it looks from outside: a link has the form and the size of what it links to.
+func (s *System) view(n int) *file {
+	b := s.body(n)
+	if b == n {
+		return s.files[n]
+	}
+	f, target := *s.files[n], s.files[b]
+	f.kind, f.record, f.content = target.kind, target.record, target.content
+	return &f
+}
+
+// linkedFrom says whether a file that stays links to one of those that go.
+func (s *System) linkedFrom(gone []int) bool {
+	for n, f := range s.files {
+		if f.link != 0 && slices.Contains(gone, int(f.link)) && !slices.Contains(gone, n) {
+			return true
+		}
+	}
+	return false
+}
+
+// bytes is the content of all files together.
+func (s *System) bytes() (n int) {
+	for _, f := range s.files {
+		n += len(f.content)
+	}
+	return n
+}
+
 // drop is the changes that remove files.
 func (s *System) drop(numbers []int) (all Changes) {
 	for _, n := range numbers {
-		for i := 0; i*chunkBytes < len(s.files[n].content); i++ {
+		for i := 0; i*PieceBytes < len(s.files[n].content); i++ {
 			all = append(all, Change{File: n, Chunk: i, Gone: true})
 		}
 		all = append(all, Change{File: n, Chunk: Header, Gone: true})

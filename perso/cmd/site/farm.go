@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/persoline/persoline/lineside/cardsim"
 	"github.com/persoline/persoline/lineside/chipfarm"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/product"
@@ -44,7 +45,11 @@ func (s *Site) MakeFarm(p FarmPlan) (goodsIn []string, err error) {
 		return nil, err
 	}
 	defer kmc.Wipe()
-	spec := chipfarm.Spec{Reel: p.Reel, Product: string(prod.SKU), OS: prod.ChipOS, ATR: prod.ATR.String(), KMC: prod.Factory.KMC, KVN: prod.Factory.KVN,
+	options, err := cardsim.OptionsOf(prod.Factory.SCP, prod.Factory.I)
+	if err != nil {
+		return nil, err
+	}
+	spec := chipfarm.Spec{Reel: p.Reel, Options: options, Product: string(prod.SKU), OS: prod.ChipOS, ATR: prod.ATR.String(), KMC: prod.Factory.KMC, KVN: prod.Factory.KVN,
 		Chips: p.Chips, Seed: p.Seed, MasterKey: kmc, Timing: chipfarm.Timing{Scale: p.Scale, IndexMS: indexMS}, Faults: p.Faults}
 	line, err := s.lineOf(p.Line)
 	if err != nil {
