@@ -21,7 +21,8 @@ const clockTick = 10 * time.Millisecond
 // usage is a process's account.
 type usage struct {
 	cpu     time.Duration
-	peakRSS int64 // bytes
+	rss     int64 // bytes in memory now
+	peakRSS int64 // the most that ever were
 }
 
 // usageOf reads /proc/PID/stat and status (proc(5)).
@@ -54,14 +55,22 @@ func parseUsage(stat, status []byte) (u usage, err error) {
 		}
 		u.cpu += time.Duration(ticks) * clockTick
 	}
+	if u.peakRSS, err = sizeIn(status, "VmHWM:"); err != nil {
+		return u, err
+	}
+	u.rss, err = sizeIn(status, "VmRSS:")
+	return u, err
+}
+
+// sizeIn reads a line of /proc/PID/status that gives a size.
+func sizeIn(status []byte, name string) (bytes int64, err error) {
 	for line := range strings.Lines(string(status)) {
-		if rest, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+		if rest, ok := strings.CutPrefix(line, name); ok {
 			kib, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(rest), "kB")), 10, 64)
-			u.peakRSS = kib << 10
-			return u, err
+			return kib << 10, err
 		}
 	}
-	return u, errors.New("status has no VmHWM")
+	return 0, fmt.Errorf("status has no %s", name)
 }
 
 // sizeOf adds up the files of a folder.

@@ -60,10 +60,10 @@ func TestParseUsage(t *testing.T) {
 	t.Parallel()
 	stat := []byte("4711 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20 0 9 0 100 1000")
 	u, err := parseUsage(stat, []byte("Name:\tx\nVmHWM:\t    1536 kB\nVmRSS:\t 12 kB\n"))
-	if err != nil || u.cpu != 3*time.Second || u.peakRSS != 1536<<10 {
+	if err != nil || u.cpu != 3*time.Second || u.peakRSS != 1536<<10 || u.rss != 12<<10 {
 		t.Errorf("read %v and %d bytes, %v", u.cpu, u.peakRSS, err)
 	}
-	for _, bad := range [][2]string{{"1 (x) S 1 2", "VmHWM: 1 kB"}, {string(stat), "VmRSS: 1 kB"}, {"1 (x) S 1 2 3 4 5 6 7 8 9 10 one 50 0", "VmHWM: 1 kB"}} {
+	for _, bad := range [][2]string{{"1 (x) S 1 2", "VmHWM: 1 kB"}, {string(stat), "VmRSS: 1 kB"}, {"1 (x) S 1 2 3 4 5 6 7 8 9 10 one 50 0", "VmHWM: 1 kB"}, {string(stat), "VmHWM: 1 kB"}} {
 		if u, err := parseUsage([]byte(bad[0]), []byte(bad[1])); err == nil {
 			t.Errorf("%q and %q gave %v", bad[0], bad[1], u)
 		}

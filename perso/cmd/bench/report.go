@@ -12,6 +12,8 @@ import (
 // Process is what one process used for the measured lot.
 type Process struct {
 	CPUMS    float64 `json:"cpu_ms_per_card"`
+	Few      int64   `json:"rss_bytes_small_lot"` // at the end of the lot that was made before
+	Many     int64   `json:"rss_bytes"`           // at the end of the measured one
 	PeakFew  int64   `json:"peak_rss_bytes_small_lot"`
 	PeakMany int64   `json:"peak_rss_bytes"`
 }
@@ -44,7 +46,7 @@ func (r *Report) compare(before, after state) {
 	r.Entries = float64(after.entries-before.entries) / n
 	r.Processes, r.Bytes = map[string]Process{}, map[string]float64{}
 	for name, u := range after.used {
-		p := Process{CPUMS: milliseconds(u.cpu-before.used[name].cpu) / n, PeakFew: before.used[name].peakRSS, PeakMany: u.peakRSS}
+		p := Process{CPUMS: milliseconds(u.cpu-before.used[name].cpu) / n, Few: before.used[name].rss, Many: u.rss, PeakFew: before.used[name].peakRSS, PeakMany: u.peakRSS}
 		r.Processes[name] = p
 		r.CPUMS += p.CPUMS
 	}
@@ -92,10 +94,10 @@ func (r Report) Table(w io.Writer) {
 		row("  %s\t%.0f bytes", zone, r.Bytes[zone])
 	}
 	row("  one fsync\t%.2f ms", r.FsyncMS)
-	row("\npeak memory\tafter %d units\tafter %d", r.Units/warmShare, r.Units+r.Units/warmShare)
+	row("\nmemory, and peak\tafter %d units\tafter %d", r.Units/warmShare, r.Units+r.Units/warmShare)
 	for _, name := range slices.Sorted(maps.Keys(r.Processes)) {
 		p := r.Processes[name]
-		row("  %s\t%.1f MiB\t%.1f MiB", name, mib(p.PeakFew), mib(p.PeakMany))
+		row("  %s\t%.1f (%.1f) MiB\t%.1f (%.1f) MiB", name, mib(p.Few), mib(p.PeakFew), mib(p.Many), mib(p.PeakMany))
 	}
 	row("\nreal chips\t%.2f s each\t%d under %d heads: %.0f s at --scale 1, %d s at --scale %.2g", r.Chip.PhysicalMS/1000, demoUnits, demoHeads, r.Chip.Seconds, demoSeconds, r.Chip.Scale)
 	_ = t.Flush() // a writer that fails is the caller's: he writes last
