@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/persoline/persoline/keygen"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/script"
 )
@@ -30,7 +31,8 @@ const usualSMSRBytes = 40
 type scriptSource struct {
 	path      string
 	smsrBytes int
-	folder    *os.Root // the script's folder: no name leads out of it
+	algorithm auth.Algorithm // the usual one when zero
+	folder    *os.Root       // the script's folder: no name leads out of it
 }
 
 func (s *scriptSource) flags(c *cobra.Command) {
@@ -52,7 +54,11 @@ func (s *scriptSource) open(path string) (err error) {
 func (s *scriptSource) name() string { return filepath.Base(s.path) }
 
 func (s *scriptSource) catalogue() script.Catalogue {
-	return script.StandardCatalogue(s.smsrBytes, keygen.CertValueBytes)
+	c := script.StandardCatalogue(s.smsrBytes, keygen.CertValueBytes)
+	if a := s.algorithm; !a.IsZero() {
+		c = c.For(len(a.Parameters()), a.KBytes(), a.OPBytes())
+	}
+	return c
 }
 
 // compile reads the script; every fault is an error of its own, with the file.

@@ -10,8 +10,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/persoline/persoline/keygen"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/script/pcom"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // scriptCompiled is the result of "script compile".
@@ -35,23 +37,33 @@ type scriptVariable struct {
 
 func newScriptCompileCmd(env *Env) *cobra.Command {
 	var s scriptSource
-	var out string
+	var out, release string
 	c := &cobra.Command{
 		Use:   "compile FILE",
 		Short: "Compile a script and say its hash",
 		Long: describe("Compiles a script with all that it includes, and says its hash, by which releases and work orders name it. Lengths of variables are\n"+
-			"part of it: the hash of a lot's script is that of the lot's own SM-SR, which --smsr-bytes says. With --out the compiled form is written.", scriptCompiled{}),
+			"part of it: with --release they are those of the draft or signed release of a lot, and the hash must be the one that it names (exit\n"+
+			"code 3 when it is not). With --out the compiled form is written.", scriptCompiled{}),
 		Example: `  perso script compile deploy/products/m2m-200s.script
+  perso script compile deploy/products/m2m-200s.script --release L1.release
   perso script compile card.script --smsr-bytes 24 --out card.compiled`,
 		Args: Takes("FILE"),
-		RunE: func(_ *cobra.Command, args []string) error { return compileScript(env, &s, args[0], out) },
+		RunE: func(_ *cobra.Command, args []string) error { return compileScript(env, &s, args[0], release, out) },
 	}
 	s.flags(c)
+	c.Flags().StringVar(&release, "release", "", "release of a lot, draft or signed, whose script this is to be")
 	c.Flags().StringVarP(&out, "out", "o", "", "new file for the compiled form")
 	return c
 }
 
-func compileScript(env *Env, s *scriptSource, path, out string) error {
+func compileScript(env *Env, s *scriptSource, path, release, out string) error {
+	var r *statement.Release
+	if release != "" {
+		var err error
+		if r, err = s.asReleased(env, release); err != nil {
+			return err
+		}
+	}
 	if err := s.open(path); err != nil {
 		return err
 	}
@@ -60,7 +72,38 @@ func compileScript(env *Env, s *scriptSource, path, out string) error {
 	if err != nil {
 		return err
 	}
+	if r != nil && compiled.Hash() != r.ScriptHash {
+		return Refuted("the script's hash is %s, the release of lot %q names %s", digest(compiled.Hash()), r.Lot, digest(r.ScriptHash))
+	}
 	encoded := compiled.Encode()
+	return compiledOf(env, compiled, encoded, out)
+}
+
+// asReleased takes the lengths of variables from a release.
+func (s *scriptSource) asReleased(env *Env, path string) (*statement.Release, error) {
+	body, err := env.read(path, statement.MaxSignedBytes)
+	if err != nil {
+		return nil, err
+	}
+	if signed, err := statement.DecodeSigned(body); err == nil {
+		body = signed.Body // else it is a draft
+	}
+	r, err := statement.ParseRelease(body)
+	if err != nil {
+		return nil, Hint(fmt.Errorf("%q: %w", path, err), "'perso order draft' writes a release")
+	}
+	if s.algorithm, err = auth.Parse(r.Algorithm); err != nil {
+		return nil, fmt.Errorf("%q: %w", path, err)
+	}
+	for _, c := range r.Constants {
+		if c.Name == "SMSR.ADDR" {
+			s.smsrBytes = len(c.Value)
+		}
+	}
+	return &r, nil
+}
+
+func compiledOf(env *Env, compiled *script.Script, encoded []byte, out string) error {
 	r := scriptCompiled{Name: compiled.Name, Version: compiled.Version, Hash: digest(compiled.Hash()).String(), Bytes: len(encoded), Commands: len(compiled.Identify), Acts: []int{}, Written: out}
 	for _, act := range compiled.Acts {
 		n := 0
