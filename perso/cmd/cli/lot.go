@@ -53,7 +53,7 @@ func newLotListCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the lots and how they stand",
-		Long:  describe("Lists every lot of the site.", listed{}),
+		Long:  Describe("Lists every lot of the site.", listed{}),
 		Example: `  perso lot list
   perso lot list --json`,
 		Args: Takes(),
@@ -87,7 +87,7 @@ func newLotStatusCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status LOT",
 		Short: "Show how a lot stands, once or as it goes",
-		Long: describe("Shows a lot as the ledger holds it now. With --follow it is shown again and again until the lot is complete; with --json\n"+
+		Long: Describe("Shows a lot as the ledger holds it now. With --follow it is shown again and again until the lot is complete; with --json\n"+
 			"each time is one object.", lotState{}),
 		Example: `  perso lot status L-2027-0001
   perso lot status L-2027-0001 --follow`,
@@ -226,7 +226,7 @@ func newLotCountCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "count LOT",
 		Short: "Report what was counted by hand in the bins",
-		Long: describe("Reports the hand count of a lot's bins. It is blind: count first, and look at the ledger's numbers afterwards. A count that was\n"+
+		Long: Describe("Reports the hand count of a lot's bins. It is blind: count first, and look at the ledger's numbers afterwards. A count that was\n"+
 			"wrong is corrected by another one; both stay in the log.", n),
 		Example: `  perso lot count L-2027-0001 --in 24 --good 20 --reject-blank 1 --reject-live 2 --return 1`,
 		Args:    Takes("LOT"),
@@ -277,7 +277,7 @@ func newLotExportCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "export LOT",
 		Short: "Write what the lot's receivers get",
-		Long: describe("Has the ledger write the EIS batch for the SM-SR and the output file for the provider, on its own host, and prints where.\n"+
+		Long: Describe("Has the ledger write the EIS batch for the SM-SR and the output file for the provider, on its own host, and prints where.\n"+
 			"It is a function of the ledger: the same lot gives the same files.", handedOut{}),
 		Example: `  perso lot export L-2027-0001`,
 		Args:    Takes("LOT"),
@@ -292,7 +292,7 @@ func newLotBundleCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "bundle LOT",
 		Short: "Write the bundle that an auditor verifies offline",
-		Long: describe("Has the ledger write the audit bundle of a lot, on its own host, and prints where: log, proofs, officers' statements, receipts\n"+
+		Long: Describe("Has the ledger write the audit bundle of a lot, on its own host, and prints where: log, proofs, officers' statements, receipts\n"+
 			"of the vault. It holds no secret.", bundled{}),
 		Example: `  perso lot bundle L-2027-0001
   perso audit verify "$(perso lot bundle L-2027-0001)"`,

@@ -61,7 +61,7 @@ func newLotReleaseCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "release FILE.signed",
 		Short: "Release a lot with the officers' signatures",
-		Long: describe("Hands a release that two officers of different role signed to the ledger, and through it to the vault, which checks it for itself.\n"+
+		Long: Describe("Hands a release that two officers of different role signed to the ledger, and through it to the vault, which checks it for itself.\n"+
 			"The work orders go out.", agreed{}),
 		Example: `  perso lot release demo.release.signed`,
 		Args:    Takes("FILE.signed"),
@@ -75,7 +75,7 @@ func newLotCloseCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:     "close FILE.signed",
 		Short:   "Close a lot with the officers' signatures",
-		Long:    describe("Hands a closing that two officers of different role signed to the ledger, which refuses it while anything is unexplained.", agreed{}),
+		Long:    Describe("Hands a closing that two officers of different role signed to the ledger, which refuses it while anything is unexplained.", agreed{}),
 		Example: `  perso lot close demo.close.signed`,
 		Args:    Takes("FILE.signed"),
 		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
@@ -127,7 +127,7 @@ func newLotDraftCloseCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "draft-close LOT",
 		Short: "Write the closing of a lot, for officers to read and sign",
-		Long: describe(describe("Writes the closing of a lot with the ledger's balance, once its counts hold: ledger, handler and hand count agree. While they do\n"+
+		Long: Describe(Describe("Writes the closing of a lot with the ledger's balance, once its counts hold: ledger, handler and hand count agree. While they do\n"+
 			"not, it says what is in the way and writes nothing.", drafted{}), blocked{}) + " when the lot cannot close",
 		Example: `  perso lot draft-close L-2027-0001 -o demo.close`,
 		Args:    Takes("LOT"),

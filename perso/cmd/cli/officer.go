@@ -45,7 +45,7 @@ func newOfficerNewCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "new NAME",
 		Short: "Make an officer's signing key",
-		Long: describe("Makes an Ed25519 key in a new file that only its owner can read: a record that says whose it is, then PKCS #8 in PEM.\n"+
+		Long: Describe("Makes an Ed25519 key in a new file that only its owner can read: a record that says whose it is, then PKCS #8 in PEM.\n"+
 			"Prints the public line, which the officer register takes in.", madeOfficer{}),
 		Example: `  perso officer new prod-1 --person "First Person" --role production -o prod-1.key
   perso officer new sec-1 --person "Second Person" --role security -o sec-1.key`,
@@ -98,7 +98,7 @@ func newOfficerSignCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "sign FILE",
 		Short: "Read a statement and sign it",
-		Long: describe("Shows a statement as it is and asks whether to sign it. FILE is a draft, whose signatures go to FILE"+signedSuffix+", or such a\n"+
+		Long: Describe("Shows a statement as it is and asks whether to sign it. FILE is a draft, whose signatures go to FILE"+signedSuffix+", or such a\n"+
 			"file itself. Other officers' signatures are kept; whether they hold, the ledger and the vault check.", signedFile{}),
 		Example: `  perso officer sign demo.release --key prod-1.key
   perso officer sign demo.release.signed --key sec-1.key

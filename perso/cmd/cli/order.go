@@ -75,7 +75,7 @@ func newOrderCheckCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Find every fault of an order file, without a site",
-		Long: describe("Reads an order file (- is standard input) and holds it against the catalogue of products and partners. Every fault is\n"+
+		Long: Describe("Reads an order file (- is standard input) and holds it against the catalogue of products and partners. Every fault is\n"+
 			"reported with its place, and with --ki every fault of the customer's file of Ki, once the order has none. Whether the\n"+
 			"numbers are still free, only the ledger knows: submit says it. Whether the receive key opens the Ki, only the vault.", checked{}),
 		Example: `  perso order check order.json
@@ -194,7 +194,7 @@ func newOrderSubmitCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "submit FILE",
 		Short: "Hand an order file to the ledger",
-		Long: describe("Hands an order file (- is standard input) to the ledger, which accepts it and reserves its numbers, or refuses it and says why.\n"+
+		Long: Describe("Hands an order file (- is standard input) to the ledger, which accepts it and reserves its numbers, or refuses it and says why.\n"+
 			"The same content again is the same order. Ki that the customer supplies come in a file of their own.", submitted{}),
 		Example: `  perso order submit order.json
   perso order submit order.json --ki order.ki
@@ -259,7 +259,7 @@ func newOrderDraftCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "draft ORDER",
 		Short: "Write the release of an order, for officers to read and sign",
-		Long:  describe("Writes the release of an accepted order: what two officers sign so that the vault makes the lot, and nothing else.", drafted{}),
+		Long:  Describe("Writes the release of an accepted order: what two officers sign so that the vault makes the lot, and nothing else.", drafted{}),
 		Example: `  perso order draft DEMO-2027-0002 -o demo.release
   perso order draft DEMO-2027-0002 | less`,
 		Args: Takes("ORDER"),

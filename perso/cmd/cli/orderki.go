@@ -71,7 +71,7 @@ func newOrderKiFileCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ki-file FILE",
 		Short: "As a customer: draw a Ki for each unit of an order and write the file of them",
-		Long: describe("Does what a customer does who supplies his own Ki: draws one for each unit of his order, encrypts it under the receive key that\n"+
+		Long: Describe("Does what a customer does who supplies his own Ki: draws one for each unit of his order, encrypts it under the receive key that\n"+
 			"he shares with the vault, and writes the file that goes with the order (perso/order/kifile/KIFILE.md). For tests and for customers\n"+
 			"who want to see the form: a real one draws Ki in an HSM of his own. It asks no site, and needs no key but his.", sentKi{}),
 		Example: `  perso order ki-file order.json --receive-key rk-provider-demo --key file:site/partners/rk-provider-demo.hex -o order.ki

@@ -108,7 +108,7 @@ func newProfileCheckCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE",
 		Short: "Find everything wrong with a profile package",
-		Long: describe("Holds a profile package (- is standard input) to the schema of SAIP and to what the schema can't say: order, services, PINs, files,\n"+
+		Long: Describe("Holds a profile package (- is standard input) to the schema of SAIP and to what the schema can't say: order, services, PINs, files,\n"+
 			"templates, keys, places for the values of cards. Every fault is told with its byte, its element and its field. Notes are things\n"+
 			"that a chip bears. Exits 3 if a fault refuses the package.", profileJudged{}),
 		Example: `  perso profile check customer.der
@@ -152,7 +152,7 @@ func newProfileBuildCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "build DESIGN",
 		Short: "Make the package of a profile that is described in words",
-		Long: describe("Makes a profile package of a description as deploy/profiles has it, checks it, and writes it. The same description gives the same\n"+
+		Long: Describe("Makes a profile package of a description as deploy/profiles has it, checks it, and writes it. The same description gives the same\n"+
 			"bytes. Whatever is of a card is zeros of its length.", profileBuilt{}),
 		Example: `  perso profile build deploy/profiles/bootstrap.yaml
   perso profile build meter.yaml -o meter.der`,

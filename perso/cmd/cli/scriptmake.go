@@ -39,7 +39,7 @@ func newScriptCompileCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "compile FILE",
 		Short: "Compile a script and say its hash",
-		Long: describe("Compiles a script with all that it includes, and says its hash, by which releases and work orders name it. Lengths of variables are\n"+
+		Long: Describe("Compiles a script with all that it includes, and says its hash, by which releases and work orders name it. Lengths of variables are\n"+
 			"part of it: the hash of a lot's script is that of the lot's own SM-SR, which --smsr-bytes says. With --out the compiled form is written.", scriptCompiled{}),
 		Example: `  perso script compile deploy/products/m2m-200s.script
   perso script compile card.script --smsr-bytes 24 --out card.compiled`,
@@ -105,7 +105,7 @@ func newScriptImportCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "import FILE.pcom",
 		Short: "Translate a PCOM script",
-		Long: describe("Translates the commands of a PCOM script, and of what it calls from its folder, to lines that a script can include. The subset that is\n"+
+		Long: Describe("Translates the commands of a PCOM script, and of what it calls from its folder, to lines that a script can include. The subset that is\n"+
 			"read is in perso/script/LANGUAGE.md; anything else is refused by line and column. Phases, channel and secrets are the engineer's to add.", scriptImported{}),
 		Example: `  perso script import old/usim.pcom --out usim.inc
   perso script import old/get_response.pcom --first-byte 1`,

@@ -33,7 +33,7 @@ func newTraceCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "trace EID|ICCID|CHIP",
 		Short: "Tell the life of one unit or chip",
-		Long:  describe("Tells everything that the log holds about a unit and its chips, found by EID, ICCID or chip id (hex), oldest first.", traced{}),
+		Long:  Describe("Tells everything that the log holds about a unit and its chips, found by EID, ICCID or chip id (hex), oldest first.", traced{}),
 		Example: `  perso trace 89049099002000000000000000000080
   perso trace 8988001020001000004
   perso trace 479012340001000000a1 --json`,
