@@ -100,7 +100,7 @@ func newLotStatusCmd(env *Env) *cobra.Command {
 			if follow {
 				return followLot(ctx, env, office, lot)
 			}
-			s, err := askLot[bus.StatusReply](ctx, office, bus.OfficeStatus, lot)
+			s, err := askLot[bus.StatusReply](ctx, env, office, bus.OfficeStatus, lot)
 			if err != nil {
 				return err
 			}
@@ -125,7 +125,8 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 	yield, first := progress.Yield(s)
 	row("lot", "%s, %s", s.Lot, strings.ToUpper(string(s.Env)))
 	row("order", "%s", s.Order)
-	row("state", "%s at %s", s.State, clock(s.Now))
+	row("state", "%s", s.State)
+	row("as of", "%s", clock(s.Now))
 	row("released", "%s", clock(s.Released))
 	if s.Vault != "" {
 		row("vault", "%s", s.Vault)
@@ -184,7 +185,7 @@ func followLot(ctx context.Context, env *Env, office bus.Requester, lot perso.Na
 	}
 	waits := ""
 	for {
-		s, err := askLot[bus.StatusReply](ctx, office, bus.OfficeStatus, lot)
+		s, err := askLot[bus.StatusReply](ctx, env, office, bus.OfficeStatus, lot)
 		if err == nil && s.Waits != waits && s.Waits != "" {
 			say("the lot waits: " + s.Waits)
 		}
@@ -310,14 +311,23 @@ func handOutLot(env *Env, verb string, result func(lot perso.Name, r bus.PathRep
 		if err != nil {
 			return err
 		}
-		r, err := askLot[bus.PathReply](ctx, office, verb, lot)
+		s, err := askLot[bus.StatusReply](ctx, env, office, bus.OfficeStatus, lot)
 		if err != nil {
 			return err
 		}
-		return env.Emit(result(lot, r), func(w io.Writer) {
+		r, err := askLot[bus.PathReply](ctx, env, office, verb, lot)
+		if err != nil {
+			return err
+		}
+		err = env.Emit(result(lot, r), func(w io.Writer) {
 			for _, p := range r.Paths {
 				fmt.Fprintln(w, p)
 			}
 		})
+		if s.State != perso.LotClosed {
+			fmt.Fprintf(env.Err, "perso: lot %s is not closed, it is %s: nobody has signed its counts\n", lot, s.State)
+			env.Advise("next: count the bins, then %s", env.Command("lot draft-close", "%[1]s -o %[1]s.close", lot))
+		}
+		return err
 	}
 }

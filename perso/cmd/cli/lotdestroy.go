@@ -43,7 +43,7 @@ func newLotDraftDestroyCmd(env *Env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		r, err := askLot[bus.ClosingReply](ctx, office, bus.OfficeClosing, lot)
+		r, err := askLot[bus.ClosingReply](ctx, env, office, bus.OfficeClosing, lot)
 		if err != nil {
 			return err
 		}

@@ -99,20 +99,22 @@ func submitSigned(ctx context.Context, env *Env, office bus.Requester, path, kin
 	}
 	r, err := ask[bus.LotReply](ctx, office, verb, bus.SignedRequest{Signed: b})
 	if err != nil && strings.Contains(err.Error(), bus.BlockNotCounted) {
-		return Hint(err, countHint, "LOT")
+		return Hint(err, "%s", env.countHint("LOT"))
 	}
 	if err != nil {
 		return err
 	}
 	err = env.Emit(agreed{Lot: r.Lot, State: becomes}, func(w io.Writer) { fmt.Fprintf(w, "lot %s is %s\n", r.Lot, becomes) })
 	if becomes == perso.LotReleased {
-		env.Advise("next: perso lot status %s --follow", r.Lot)
+		env.Advise("next: %s", env.Command("lot status", "%s --follow", r.Lot))
 	}
 	return err
 }
 
 // countHint is for whoever closes a lot that no person has counted.
-const countHint = "count the bins first: perso lot count %s --in N --good N --reject-blank N --reject-live N --return N"
+func (env *Env) countHint(lot perso.Name) string {
+	return "count the bins first: " + env.Command("lot count", "%s --in N --good N --reject-blank N --reject-live N --return N", lot)
+}
 
 // blocked is the result of "lot draft-close" when the lot cannot be closed.
 type blocked struct {
@@ -136,7 +138,7 @@ func newLotDraftCloseCmd(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := askLot[bus.StatusReply](ctx, office, bus.OfficeStatus, lot)
+			s, err := askLot[bus.StatusReply](ctx, env, office, bus.OfficeStatus, lot)
 			if err != nil {
 				return err
 			}
@@ -180,7 +182,7 @@ func refuseClose(env *Env, b blocked) error {
 	for _, reason := range b.Blocks {
 		err := fmt.Errorf("lot %s cannot be closed: %s", b.Lot, reason)
 		if reason == bus.BlockNotCounted {
-			err = Hint(err, countHint, b.Lot)
+			err = Hint(err, "%s", env.countHint(b.Lot))
 		}
 		all = append(all, err)
 	}

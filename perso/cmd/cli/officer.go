@@ -154,11 +154,11 @@ func (env *Env) adviseAfterSigning(kind, file string, signatures int) {
 	switch {
 	case !ofLot:
 	case signatures < 2:
-		env.Advise("next: another officer, of another role, reads and signs it: perso officer sign %s --key KEYFILE", file)
+		env.Advise("next: another officer, of another role, reads and signs it: perso officer sign %s --key KEYFILE", quoted(file))
 	case kind == statement.KindDestroy:
-		env.Advise("next: perso lot %s %s -o FILE", command, file)
+		env.Advise("next: %s", env.Command("lot "+command, "%s -o FILE", quoted(file)))
 	default:
-		env.Advise("next: perso lot %s %s", command, file)
+		env.Advise("next: %s", env.Command("lot "+command, "%s", quoted(file)))
 	}
 }
 

@@ -173,7 +173,7 @@ func checkOrder(env *Env, cat order.Catalogue, path, kiPath string) error {
 		}
 	})
 	if result.OK && kiPath == "" && o.KiSource == order.KiCustomer {
-		env.Advise("its Ki come in a file of their own: perso order check %s --ki KIFILE", path)
+		env.Advise("its Ki come in a file of their own: %s", env.Command("order check", "%s --ki KIFILE", quoted(path)))
 	}
 	return errors.Join(err, complaints(path, result.Faults), complaints(kiPath, result.KiFaults))
 }
@@ -240,7 +240,7 @@ func submitOrder(ctx context.Context, env *Env, office bus.Requester, path, kiPa
 		}
 	})
 	if result.Accepted && !r.Duplicate {
-		env.Advise("next: perso order draft %s -o %s.release", r.Order, r.Lot)
+		env.Advise("next: %s", env.Command("order draft", "%s -o %s.release", r.Order, r.Lot))
 	}
 	return errors.Join(err, complaints(path, result.Faults), complaints(kiPath, result.KiFaults))
 }
@@ -295,7 +295,7 @@ func (env *Env) handOut(kind string, lot perso.Name, body []byte, path string) e
 		fmt.Fprintf(w, "%s of lot %s is in %s\nhash %s\n", kind, lot, path, hash)
 	})
 	if path != "" {
-		env.Advise("next: two officers read and sign it: perso officer sign %s --key KEYFILE", path)
+		env.Advise("next: two officers read and sign it: perso officer sign %s --key KEYFILE", quoted(path))
 	}
 	return err
 }

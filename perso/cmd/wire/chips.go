@@ -53,7 +53,7 @@ func newChipMakeCmd(env *cli.Env) *cobra.Command {
 			}
 			return env.Emit(farmMade{files}, func(w io.Writer) {
 				for _, f := range files {
-					fmt.Fprintf(w, "made %d chips; once the site is up: perso chips receive --site %s %s\n", p.Chips, env.SiteDir, f)
+					fmt.Fprintf(w, "made %d chips; once the site is up: %s\n", p.Chips, env.Command("chips receive", "%s", f))
 				}
 			})
 		},
