@@ -75,13 +75,13 @@ func (env *Env) Advise(format string, a ...any) {
 // Command is a command line to type next: of the site that the user named, unless that is where it is looked for anyway.
 func (env *Env) Command(command, format string, a ...any) string {
 	if filepath.Clean(env.SiteDir) != filepath.Clean(defaultSite) {
-		command += " --site " + quoted(env.SiteDir)
+		command += " --site " + Quoted(env.SiteDir)
 	}
 	return strings.TrimSpace("perso " + command + " " + fmt.Sprintf(format, a...))
 }
 
-// quoted is a path as a shell takes it for one word.
-func quoted(path string) string {
+// Quoted is a path as a shell takes it for one word.
+func Quoted(path string) string {
 	const plain = "/._-+=:,@%"
 	if path != "" && strings.IndexFunc(path, func(r rune) bool {
 		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(plain, r)

@@ -154,11 +154,11 @@ func (env *Env) adviseAfterSigning(kind, file string, signatures int) {
 	switch {
 	case !ofLot:
 	case signatures < 2:
-		env.Advise("next: another officer, of another role, reads and signs it: perso officer sign %s --key KEYFILE", quoted(file))
+		env.Advise("next: another officer, of another role, reads and signs it: perso officer sign %s --key KEYFILE", Quoted(file))
 	case kind == statement.KindDestroy:
-		env.Advise("next: %s", env.Command("lot "+command, "%s -o FILE", quoted(file)))
+		env.Advise("next: %s", env.Command("lot "+command, "%s -o FILE", Quoted(file)))
 	default:
-		env.Advise("next: %s", env.Command("lot "+command, "%s", quoted(file)))
+		env.Advise("next: %s", env.Command("lot "+command, "%s", Quoted(file)))
 	}
 }
 

@@ -173,7 +173,7 @@ func checkOrder(env *Env, cat order.Catalogue, path, kiPath string) error {
 		}
 	})
 	if result.OK && kiPath == "" && o.KiSource == order.KiCustomer {
-		env.Advise("its Ki come in a file of their own: %s", env.Command("order check", "%s --ki KIFILE", quoted(path)))
+		env.Advise("its Ki come in a file of their own: %s", env.Command("order check", "%s --ki KIFILE", Quoted(path)))
 	}
 	return errors.Join(err, complaints(path, result.Faults), complaints(kiPath, result.KiFaults))
 }
@@ -295,7 +295,7 @@ func (env *Env) handOut(kind string, lot perso.Name, body []byte, path string) e
 		fmt.Fprintf(w, "%s of lot %s is in %s\nhash %s\n", kind, lot, path, hash)
 	})
 	if path != "" {
-		env.Advise("next: two officers read and sign it: perso officer sign %s --key KEYFILE", quoted(path))
+		env.Advise("next: two officers read and sign it: perso officer sign %s --key KEYFILE", Quoted(path))
 	}
 	return err
 }

@@ -154,7 +154,7 @@ func (env *Env) writeKi(cat order.Catalogue, path string, key sender.Key, out st
 	err = env.Emit(sentKi{Order: o.ID, File: out, ReceiveKey: key.Name, Rows: f.Rows()}, func(w io.Writer) {
 		fmt.Fprintf(w, "%d Ki for order %s are in %s, encrypted under %s\n", f.Rows(), o.ID, out, key.Name)
 	})
-	env.Advise("next: %s", env.Command("order submit", "%s --ki %s", quoted(path), quoted(out)))
+	env.Advise("next: %s", env.Command("order submit", "%s --ki %s", Quoted(path), Quoted(out)))
 	return err
 }
 

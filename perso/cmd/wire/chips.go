@@ -1,8 +1,10 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -30,6 +32,11 @@ func newChipMakeCmd(env *cli.Env) *cobra.Command {
 			if p.Product, err = product.ParseSKU(sku); err != nil {
 				return cli.Usage("--product: %v", err)
 			}
+			if reel != "" {
+				if p.Reel, err = perso.ParseName(reel); err != nil {
+					return cli.Usage("--reel: %v", err)
+				}
+			}
 			s, err := site.Open(env.SiteDir)
 			if err != nil {
 				return err
@@ -39,21 +46,22 @@ func newChipMakeCmd(env *cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if p.Reel = next; reel != "" {
-				if p.Reel, err = perso.ParseName(reel); err != nil {
-					return cli.Usage("--reel: %v", err)
-				}
+			if reel == "" {
+				p.Reel = next
 			}
 			if !cmd.Flags().Changed("seed") {
 				p.Seed = place
 			}
 			files, err := s.MakeFarm(p)
+			if errors.Is(err, fs.ErrExist) {
+				return cli.Hint(err, "nothing is made: a line has one farm, and a reel one list; --line names another line, --reel another reel")
+			}
 			if err != nil {
 				return err
 			}
 			return env.Emit(farmMade{files}, func(w io.Writer) {
 				for _, f := range files {
-					fmt.Fprintf(w, "made %d chips; once the site is up: %s\n", p.Chips, env.Command("chips receive", "%s", f))
+					fmt.Fprintf(w, "made %d chips; once the site is up: %s\n", p.Chips, env.Command("chips receive", "%s", cli.Quoted(f)))
 				}
 			})
 		},
