@@ -1,6 +1,7 @@
 #!/bin/sh
 # Holds two key ceremonies on SoftHSM with two officers and three custodians, and shows what an auditor and the vault see,
-# also when an old token is put back. Usage: demo.sh PERSO FOLDER, with the program and a folder that does not exist yet.
+# also when an old token is put back. Usage: demo.sh PERSO FOLDER, with the program and a folder that does not exist
+# yet; an earlier demo there is replaced.
 # Everything here is of the environment test: one machine and one person play all parts.
 set -eu
 
@@ -8,10 +9,16 @@ samples=$(cd "$(dirname "$0")" && pwd)
 perso=$(realpath "$1")
 dir=$2
 begin=$(date +%s)
-if ! mkdir "$dir"; then
-	echo "choose a folder that does not exist yet" >&2
+marker=CEREMONY-DEMO
+if [ -e "$dir/$marker" ]; then
+	rm -rf -- "$dir"
+fi
+if [ -e "$dir" ]; then
+	echo "\"$dir\" is there already, and no earlier ceremony demo made it: choose another folder (make ceremony-demo DIR=other)" >&2
 	exit 2
 fi
+mkdir "$dir"
+echo 'made by "make ceremony-demo"; it will be replaced by the next one' >"$dir/$marker"
 cd "$dir"
 umask 077
 rows=""

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 
 	"github.com/persoline/persoline/lineside/card"
@@ -170,7 +171,7 @@ func (c *Client) call(ctx context.Context, q request) (reply, error) {
 	case outcomeMute:
 		return a, fmt.Errorf("%w: %s", card.ErrMute, a.Text)
 	case outcomeRefused:
-		return a, fmt.Errorf("%w: %s", ErrRefused, a.Text)
+		return a, fmt.Errorf("%w: %s", ErrRefused, strings.TrimSuffix(a.Text, ": "+ErrRefused.Error())) // which the farm's own error ends with
 	}
 	return a, fmt.Errorf("chip farm failed: %s", a.Text)
 }

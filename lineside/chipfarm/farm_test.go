@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -180,7 +181,7 @@ func TestMachine(t *testing.T) {
 	if err := c.Bin(ctx, 0, perso.VerdictHold); !errors.Is(err, ErrRefused) {
 		t.Errorf("binning into no bin: %v", err)
 	}
-	if _, err := c.Load(ctx, MaxHeads); !errors.Is(err, ErrRefused) {
+	if _, err := c.Load(ctx, MaxHeads); !errors.Is(err, ErrRefused) || strings.Count(err.Error(), ErrRefused.Error()) != 1 {
 		t.Errorf("a head that is not there: %v", err)
 	}
 	for i, want := range []bool{true, true, false} {

@@ -73,7 +73,7 @@ func newAuditVerifyCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "verify BUNDLE",
 		Short: "Verify the audit bundle of a lot with public keys alone",
-		Long: describe("Verifies a bundle (a folder) without any site: the signed log, the officers' statements, every claim and outcome, the vault's receipts,\n"+
+		Long: Describe("Verifies a bundle (a folder) without any site: the signed log, the officers' statements, every claim and outcome, the vault's receipts,\n"+
 			"and that the counts close. The three pins come from the key ceremony's record; without them the keys are the bundle's own, and\n"+
 			"its report shows them for comparison. The exit code is 3 when anything is found.", audited{}),
 		Example: `  perso audit verify ./L-2027-0001.bundle

@@ -52,7 +52,7 @@ func newAuditCeremonyCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ceremony FILE",
 		Short: "Verify the transcripts of key ceremonies with public keys alone",
-		Long: describe("Verifies a transcript, or a folder of them from the first ceremony on: the officer register from its genesis, the officers'\n"+
+		Long: Describe("Verifies a transcript, or a folder of them from the first ceremony on: the officer register from its genesis, the officers'\n"+
 			"signatures on order and end, the hash chain of the steps, that they are what was ordered, and the life of every key.\n"+
 			"The two pins come from paper: the register's genesis, and the hash of the last ceremony. The exit code is 3 when anything does\n"+
 			"not hold; the error names file and place.", auditedCeremonies{}),

@@ -39,7 +39,7 @@ func newCertCheckCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check --ci FILE --eum FILE",
 		Short: "Judge a chain from the CI to the EUM and its eUICC",
-		Long: describe("Judges whether a chain is acceptable to what the GSMA demands, and says all reasons why not. --ci may hold several roots: the one that\n"+
+		Long: Describe("Judges whether a chain is acceptable to what the GSMA demands, and says all reasons why not. --ci may hold several roots: the one that\n"+
 			"signed is found by its key. A certificate of tag 7F21 as --euicc, or --m2m, makes it a chain of SGP.02. The exit code is 3 when the\n"+
 			"chain is not acceptable. Revocation lists are not fetched.", certJudged{}),
 		Example: `  perso cert check --ci ci-roots.pem --eum eum.der

@@ -64,7 +64,7 @@ func newCertShowCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show FILE",
 		Short: "Show the certificates of a file as the GSMA means them",
-		Long: describe("Shows the certificates of a file (- is standard input): X.509 in DER or PEM, or a GlobalPlatform certificate (tag 7F21) as bytes or in hex.\n"+
+		Long: Describe("Shows the certificates of a file (- is standard input): X.509 in DER or PEM, or a GlobalPlatform certificate (tag 7F21) as bytes or in hex.\n"+
 			"Nothing is judged: 'perso cert check' does.", certFile{}),
 		Example: `  perso cert show eum.der
   perso cert show ci-roots.pem --json`,

@@ -26,7 +26,7 @@ func newChipsReceiveCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "receive FILE",
 		Short: "Take the chip maker's list of a reel into stock",
-		Long: describe("Takes a goods-in list (- is standard input) into stock: type, keys and ids of the chips of one reel or wafer lot. A chip that is on no\n"+
+		Long: Describe("Takes a goods-in list (- is standard input) into stock: type, keys and ids of the chips of one reel or wafer lot. A chip that is on no\n"+
 			"list stops the head. The same list again changes nothing.", received{}),
 		Example: `  perso chips receive reel-4711.json`,
 		Args:    Takes("FILE"),

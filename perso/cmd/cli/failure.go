@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 	"syscall"
+	"unicode"
 
 	"github.com/persoline/persoline/perso/bus"
 )
@@ -68,6 +70,25 @@ func (env *Env) complain(err error) (hinted bool) {
 // Advise tells people, on standard error, what they can do next.
 func (env *Env) Advise(format string, a ...any) {
 	fmt.Fprintf(env.Err, "perso: hint: "+format+"\n", a...)
+}
+
+// Command is a command line to type next: of the site that the user named, unless that is where it is looked for anyway.
+func (env *Env) Command(command, format string, a ...any) string {
+	if filepath.Clean(env.SiteDir) != filepath.Clean(defaultSite) {
+		command += " --site " + Quoted(env.SiteDir)
+	}
+	return strings.TrimSpace("perso " + command + " " + fmt.Sprintf(format, a...))
+}
+
+// Quoted is a path as a shell takes it for one word.
+func Quoted(path string) string {
+	const plain = "/._-+=:,@%"
+	if path != "" && strings.IndexFunc(path, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune(plain, r)
+	}) < 0 {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }
 
 // hintFor is the hint that an error brings, or the one that is right for all errors of its class.

@@ -46,8 +46,8 @@ func (env *Env) Emit(v any, text func(w io.Writer)) error {
 	return nil
 }
 
-// describe ends a command's help with the fields of its result, read from the result type itself.
-func describe(text string, result any) string {
+// Describe ends a command's help with the fields of its result, read from the result type itself.
+func Describe(text string, result any) string {
 	return text + "\n\nWith --json: " + fieldsOf(reflect.TypeOf(result))
 }
 

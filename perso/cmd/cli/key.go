@@ -47,7 +47,7 @@ func newKeyCheckCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check PLAN",
 		Short: "Read a ceremony's plan and tell all its faults",
-		Long: describe("Reads the plan alone, without token or inventory: every fault is told with its line and field. Who is there and what is done is held\n"+
+		Long: Describe("Reads the plan alone, without token or inventory: every fault is told with its line and field. Who is there and what is done is held\n"+
 			"against the plan's own officers in the first ceremony; later, 'perso key run' does that with the register. What is printed is for the reviewers.", checkedPlan{}),
 		Example: `  perso key check ceremony.yaml
   perso key check ceremony.yaml --json`,
@@ -88,7 +88,7 @@ func newKeyComponentCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "component",
 		Short: "Draw one component of a key, for its custodian alone",
-		Long: describe("Draws a random component into a new file that only its owner can read, and prints its check value, which goes into the plan.\n"+
+		Long: Describe("Draws a random component into a new file that only its owner can read, and prints its check value, which goes into the plan.\n"+
 			"Each custodian does this apart from the others, on a medium of his own. It is how a site makes a key that it wants on media.", drawnComponent{}),
 		Example: `  perso key component --class kmc --bytes 16 -o /media/c1/kmc-1.hex`,
 		Args:    Takes(),
@@ -158,7 +158,7 @@ func newKeyTokenCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "token PLAN",
 		Short: "Make the SoftHSM token of a test ceremony",
-		Long: describe("Makes the token that the plan names, with the PIN from where the plan says. SoftHSM is for tests; the token of a real HSM is made\n"+
+		Long: Describe("Makes the token that the plan names, with the PIN from where the plan says. SoftHSM is for tests; the token of a real HSM is made\n"+
 			"with its maker's tool.", madeToken{}),
 		Example: `  perso key token ceremony.yaml --half c1=file:/media/c1/pin --half c2=file:/media/c2/pin`,
 		Args:    Takes("PLAN"),
@@ -210,7 +210,7 @@ func newKeyRunCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run PLAN",
 		Short: "Carry a ceremony's plan out, or go on where it was cut off",
-		Long: describe("Has the officers sign what will be done, does it step by step, and has them sign what was done. Run again after a break, it looks on\n"+
+		Long: Describe("Has the officers sign what will be done, does it step by step, and has them sign what was done. Run again after a break, it looks on\n"+
 			"the token for what was done and goes on. What it prints at the end, register pin and head, belongs on paper.", heldCeremony{}),
 		Example: `  perso key run ceremony.yaml --key /media/ann/ann.key --key /media/bob/bob.key
   perso key run ceremony.yaml --key ann.key --key bob.key --from c1=tty:/dev/tty2 --from c2=tty:/dev/tty3`,
@@ -228,7 +228,7 @@ func newKeyAbandonCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "abandon PLAN",
 		Short: "End a ceremony that cannot be finished",
-		Long: describe("Looks on the token what became of the step under way, and has the officers sign an end that says what was done and what not. What was\n"+
+		Long: Describe("Looks on the token what became of the step under way, and has the officers sign an end that says what was done and what not. What was\n"+
 			"done stands; the next ceremony begins from there.", heldCeremony{}),
 		Example: `  perso key abandon ceremony.yaml --key ann.key --key bob.key`,
 		Args:    Takes("PLAN"),

@@ -58,7 +58,7 @@ func newKeyListCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list PLAN",
 		Short: "Compare the keys on the token with the signed inventory",
-		Long: describe("Verifies every ceremony's transcript, and compares the token with what follows from them. The plan, usually the last one, says which\n"+
+		Long: Describe("Verifies every ceremony's transcript, and compares the token with what follows from them. The plan, usually the last one, says which\n"+
 			"token and which inventory. A key that is unknown, missing, changed, or destroyed and there again is an alarm: the exit code is 3.", listedKeys{}),
 		Example: `  perso key list ceremony.yaml --head "$HEAD"
   perso key list ceremony.yaml --json`,

@@ -53,7 +53,7 @@ func newLotListCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the lots and how they stand",
-		Long:  describe("Lists every lot of the site.", listed{}),
+		Long:  Describe("Lists every lot of the site.", listed{}),
 		Example: `  perso lot list
   perso lot list --json`,
 		Args: Takes(),
@@ -87,7 +87,7 @@ func newLotStatusCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status LOT",
 		Short: "Show how a lot stands, once or as it goes",
-		Long: describe("Shows a lot as the ledger holds it now. With --follow it is shown again and again until the lot is complete; with --json\n"+
+		Long: Describe("Shows a lot as the ledger holds it now. With --follow it is shown again and again until the lot is complete; with --json\n"+
 			"each time is one object.", lotState{}),
 		Example: `  perso lot status L-2027-0001
   perso lot status L-2027-0001 --follow`,
@@ -100,7 +100,7 @@ func newLotStatusCmd(env *Env) *cobra.Command {
 			if follow {
 				return followLot(ctx, env, office, lot)
 			}
-			s, err := askLot[bus.StatusReply](ctx, office, bus.OfficeStatus, lot)
+			s, err := askLot[bus.StatusReply](ctx, env, office, bus.OfficeStatus, lot)
 			if err != nil {
 				return err
 			}
@@ -125,7 +125,8 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 	yield, first := progress.Yield(s)
 	row("lot", "%s, %s", s.Lot, strings.ToUpper(string(s.Env)))
 	row("order", "%s", s.Order)
-	row("state", "%s at %s", s.State, clock(s.Now))
+	row("state", "%s", s.State)
+	row("as of", "%s", clock(s.Now))
 	row("released", "%s", clock(s.Released))
 	if s.Vault != "" {
 		row("vault", "%s", s.Vault)
@@ -187,7 +188,7 @@ func followLot(ctx context.Context, env *Env, office bus.Requester, lot perso.Na
 	}
 	waits := ""
 	for {
-		s, err := askLot[bus.StatusReply](ctx, office, bus.OfficeStatus, lot)
+		s, err := askLot[bus.StatusReply](ctx, env, office, bus.OfficeStatus, lot)
 		if err == nil && s.Waits != waits && s.Waits != "" {
 			say("the lot waits: " + s.Waits)
 		}
@@ -229,7 +230,7 @@ func newLotCountCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "count LOT",
 		Short: "Report what was counted by hand in the bins",
-		Long: describe("Reports the hand count of a lot's bins. It is blind: count first, and look at the ledger's numbers afterwards. A count that was\n"+
+		Long: Describe("Reports the hand count of a lot's bins. It is blind: count first, and look at the ledger's numbers afterwards. A count that was\n"+
 			"wrong is corrected by another one; both stay in the log.", n),
 		Example: `  perso lot count L-2027-0001 --in 24 --good 20 --reject-blank 1 --reject-live 2 --return 1`,
 		Args:    Takes("LOT"),
@@ -280,7 +281,7 @@ func newLotExportCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "export LOT",
 		Short: "Write what the lot's receivers get",
-		Long: describe("Has the ledger write the EIS batch for the SM-SR and the output file for the provider, on its own host, and prints where.\n"+
+		Long: Describe("Has the ledger write the EIS batch for the SM-SR and the output file for the provider, on its own host, and prints where.\n"+
 			"It is a function of the ledger: the same lot gives the same files.", handedOut{}),
 		Example: `  perso lot export L-2027-0001`,
 		Args:    Takes("LOT"),
@@ -295,7 +296,7 @@ func newLotBundleCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "bundle LOT",
 		Short: "Write the bundle that an auditor verifies offline",
-		Long: describe("Has the ledger write the audit bundle of a lot, on its own host, and prints where: log, proofs, officers' statements, receipts\n"+
+		Long: Describe("Has the ledger write the audit bundle of a lot, on its own host, and prints where: log, proofs, officers' statements, receipts\n"+
 			"of the vault. It holds no secret.", bundled{}),
 		Example: `  perso lot bundle L-2027-0001
   perso audit verify "$(perso lot bundle L-2027-0001)"`,
@@ -313,14 +314,23 @@ func handOutLot(env *Env, verb string, result func(lot perso.Name, r bus.PathRep
 		if err != nil {
 			return err
 		}
-		r, err := askLot[bus.PathReply](ctx, office, verb, lot)
+		s, err := askLot[bus.StatusReply](ctx, env, office, bus.OfficeStatus, lot)
 		if err != nil {
 			return err
 		}
-		return env.Emit(result(lot, r), func(w io.Writer) {
+		r, err := askLot[bus.PathReply](ctx, env, office, verb, lot)
+		if err != nil {
+			return err
+		}
+		err = env.Emit(result(lot, r), func(w io.Writer) {
 			for _, p := range r.Paths {
 				fmt.Fprintln(w, p)
 			}
 		})
+		if s.State != perso.LotClosed {
+			fmt.Fprintf(env.Err, "perso: lot %s is not closed, it is %s: nobody has signed its counts\n", lot, s.State)
+			env.Advise("next: count the bins, then %s", env.Command("lot draft-close", "%[1]s -o %[1]s.close", lot))
+		}
+		return err
 	}
 }

@@ -24,7 +24,7 @@ func newLotDraftDestroyCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "draft-destroy LOT",
 		Short: "Write the statement by which a lot's key is destroyed, for officers to read and sign",
-		Long: describe("Writes the statement for a closed lot. --retained is the day on which the retention agreed with the customer ended. Every copy of the\n"+
+		Long: Describe("Writes the statement for a closed lot. --retained is the day on which the retention agreed with the customer ended. Every copy of the\n"+
 			"lot's key outside the vault's own token is named with --copy, and the two persons who saw that it is gone. Make the lot's bundle\n"+
 			"and its exports first: without the key nothing more can be made of the lot.", drafted{}),
 		Example: `  perso lot draft-destroy L-2027-0001 --retained 2027-09-01 -o demo.destroy
@@ -43,7 +43,7 @@ func newLotDraftDestroyCmd(env *Env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		r, err := askLot[bus.ClosingReply](ctx, office, bus.OfficeClosing, lot)
+		r, err := askLot[bus.ClosingReply](ctx, env, office, bus.OfficeClosing, lot)
 		if err != nil {
 			return err
 		}
@@ -115,7 +115,7 @@ func newLotDestroyKeysCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "destroy-keys FILE.signed",
 		Short: "Destroy a lot's key with the officers' signatures",
-		Long: describe("Hands a statement that two officers of different role signed to the ledger, which logs it, and through it to the vault, which checks for\n"+
+		Long: Describe("Hands a statement that two officers of different role signed to the ledger, which logs it, and through it to the vault, which checks for\n"+
 			"itself that the lot is closed and its retention over, and destroys the key. The vault's certificate of deletion is logged. It is\n"+
 			"evidence and no proof: it says which copies the officers signed off. It cannot be undone.", destroyedLot{}),
 		Example: `  perso lot destroy-keys demo.destroy.signed -o demo.deleted`,

@@ -61,7 +61,7 @@ func newLotReleaseCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "release FILE.signed",
 		Short: "Release a lot with the officers' signatures",
-		Long: describe("Hands a release that two officers of different role signed to the ledger, and through it to the vault, which checks it for itself.\n"+
+		Long: Describe("Hands a release that two officers of different role signed to the ledger, and through it to the vault, which checks it for itself.\n"+
 			"The work orders go out.", agreed{}),
 		Example: `  perso lot release demo.release.signed`,
 		Args:    Takes("FILE.signed"),
@@ -75,7 +75,7 @@ func newLotCloseCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:     "close FILE.signed",
 		Short:   "Close a lot with the officers' signatures",
-		Long:    describe("Hands a closing that two officers of different role signed to the ledger, which refuses it while anything is unexplained.", agreed{}),
+		Long:    Describe("Hands a closing that two officers of different role signed to the ledger, which refuses it while anything is unexplained.", agreed{}),
 		Example: `  perso lot close demo.close.signed`,
 		Args:    Takes("FILE.signed"),
 		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
@@ -99,20 +99,22 @@ func submitSigned(ctx context.Context, env *Env, office bus.Requester, path, kin
 	}
 	r, err := ask[bus.LotReply](ctx, office, verb, bus.SignedRequest{Signed: b})
 	if err != nil && strings.Contains(err.Error(), bus.BlockNotCounted) {
-		return Hint(err, countHint, "LOT")
+		return Hint(err, "%s", env.countHint("LOT"))
 	}
 	if err != nil {
 		return err
 	}
 	err = env.Emit(agreed{Lot: r.Lot, State: becomes}, func(w io.Writer) { fmt.Fprintf(w, "lot %s is %s\n", r.Lot, becomes) })
 	if becomes == perso.LotReleased {
-		env.Advise("next: perso lot status %s --follow", r.Lot)
+		env.Advise("next: %s", env.Command("lot status", "%s --follow", r.Lot))
 	}
 	return err
 }
 
 // countHint is for whoever closes a lot that no person has counted.
-const countHint = "count the bins first: perso lot count %s --in N --good N --reject-blank N --reject-live N --return N"
+func (env *Env) countHint(lot perso.Name) string {
+	return "count the bins first: " + env.Command("lot count", "%s --in N --good N --reject-blank N --reject-live N --return N", lot)
+}
 
 // blocked is the result of "lot draft-close" when the lot cannot be closed.
 type blocked struct {
@@ -127,7 +129,7 @@ func newLotDraftCloseCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "draft-close LOT",
 		Short: "Write the closing of a lot, for officers to read and sign",
-		Long: describe(describe("Writes the closing of a lot with the ledger's balance, once its counts hold: ledger, handler and hand count agree. While they do\n"+
+		Long: Describe(Describe("Writes the closing of a lot with the ledger's balance, once its counts hold: ledger, handler and hand count agree. While they do\n"+
 			"not, it says what is in the way and writes nothing.", drafted{}), blocked{}) + " when the lot cannot close",
 		Example: `  perso lot draft-close L-2027-0001 -o demo.close`,
 		Args:    Takes("LOT"),
@@ -136,7 +138,7 @@ func newLotDraftCloseCmd(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := askLot[bus.StatusReply](ctx, office, bus.OfficeStatus, lot)
+			s, err := askLot[bus.StatusReply](ctx, env, office, bus.OfficeStatus, lot)
 			if err != nil {
 				return err
 			}
@@ -180,7 +182,7 @@ func refuseClose(env *Env, b blocked) error {
 	for _, reason := range b.Blocks {
 		err := fmt.Errorf("lot %s cannot be closed: %s", b.Lot, reason)
 		if reason == bus.BlockNotCounted {
-			err = Hint(err, countHint, b.Lot)
+			err = Hint(err, "%s", env.countHint(b.Lot))
 		}
 		all = append(all, err)
 	}

@@ -51,11 +51,11 @@ func ask[A, Q any](ctx context.Context, office bus.Requester, verb string, q Q) 
 }
 
 // askLot puts a question about one lot.
-func askLot[A any](ctx context.Context, office bus.Requester, verb string, lot perso.Name) (A, error) {
+func askLot[A any](ctx context.Context, env *Env, office bus.Requester, verb string, lot perso.Name) (A, error) {
 	a, err := ask[A](ctx, office, verb, bus.LotRequest{Lot: lot})
 	var fault *bus.Fault
 	if errors.As(err, &fault) && fault.Code == bus.FaultNotFound {
-		err = Hint(err, "'perso lot list' lists them")
+		err = Hint(err, "'%s' lists them", env.Command("lot list", ""))
 	}
 	return a, err
 }

@@ -45,7 +45,7 @@ func newOfficerNewCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "new NAME",
 		Short: "Make an officer's signing key",
-		Long: describe("Makes an Ed25519 key in a new file that only its owner can read: a record that says whose it is, then PKCS #8 in PEM.\n"+
+		Long: Describe("Makes an Ed25519 key in a new file that only its owner can read: a record that says whose it is, then PKCS #8 in PEM.\n"+
 			"Prints the public line, which the officer register takes in.", madeOfficer{}),
 		Example: `  perso officer new prod-1 --person "First Person" --role production -o prod-1.key
   perso officer new sec-1 --person "Second Person" --role security -o sec-1.key`,
@@ -98,7 +98,7 @@ func newOfficerSignCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "sign FILE",
 		Short: "Read a statement and sign it",
-		Long: describe("Shows a statement as it is and asks whether to sign it. FILE is a draft, whose signatures go to FILE"+signedSuffix+", or such a\n"+
+		Long: Describe("Shows a statement as it is and asks whether to sign it. FILE is a draft, whose signatures go to FILE"+signedSuffix+", or such a\n"+
 			"file itself. Other officers' signatures are kept; whether they hold, the ledger and the vault check.", signedFile{}),
 		Example: `  perso officer sign demo.release --key prod-1.key
   perso officer sign demo.release.signed --key sec-1.key
@@ -154,11 +154,11 @@ func (env *Env) adviseAfterSigning(kind, file string, signatures int) {
 	switch {
 	case !ofLot:
 	case signatures < 2:
-		env.Advise("next: another officer, of another role, reads and signs it: perso officer sign %s --key KEYFILE", file)
+		env.Advise("next: another officer, of another role, reads and signs it: perso officer sign %s --key KEYFILE", Quoted(file))
 	case kind == statement.KindDestroy:
-		env.Advise("next: perso lot %s %s -o FILE", command, file)
+		env.Advise("next: %s", env.Command("lot "+command, "%s -o FILE", Quoted(file)))
 	default:
-		env.Advise("next: perso lot %s %s", command, file)
+		env.Advise("next: %s", env.Command("lot "+command, "%s", Quoted(file)))
 	}
 }
 

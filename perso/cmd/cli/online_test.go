@@ -82,8 +82,8 @@ func TestStatus(t *testing.T) {
 	if !regexp.MustCompile(`(?m)^vault +vault-2$`).MatchString(r.out) || !regexp.MustCompile(`(?m)^waits +vault "vault-2" has not answered since`).MatchString(r.out) {
 		t.Errorf("a lot whose vault is away: %s", r.out)
 	}
-	r = run(t, statusOf(statusReply()), nil, "lot", "status", "L2")
-	if want := "perso: error: asking perso.office.status: not-found: lot \"L2\" is not known\nperso: hint: 'perso lot list' lists them\n"; r.code != ExitFailed || r.err != want {
+	r = run(t, statusOf(statusReply()), nil, "lot", "status", "L2", "--site", "elsewhere")
+	if want := "perso: error: asking perso.office.status: not-found: lot \"L2\" is not known\nperso: hint: 'perso lot list --site elsewhere' lists them\n"; r.code != ExitFailed || r.err != want {
 		t.Errorf("an unknown lot: exit %d, %q", r.code, r.err)
 	}
 }
@@ -230,7 +230,14 @@ func TestSubmitWithKi(t *testing.T) {
 func TestCountAndHandOut(t *testing.T) {
 	t.Parallel()
 	var got bus.CountRequest
+	status := statusReply()
 	office := ledger{
+		bus.OfficeStatus: answer(func(q bus.LotRequest) (bus.StatusReply, error) {
+			if q.Lot != status.Lot {
+				return status, bus.Refuse(bus.FaultNotFound, "lot %q is not known", q.Lot)
+			}
+			return status, nil
+		}),
 		bus.OfficeCount: answer(func(q bus.CountRequest) (bus.Empty, error) { got = q; return bus.Empty{}, nil }),
 		bus.OfficeBundle: answer(func(q bus.LotRequest) (bus.PathReply, error) {
 			return bus.PathReply{Paths: []string{"/out/" + string(q.Lot) + ".bundle"}, Units: 20, Hash: [32]byte{1}}, nil
@@ -241,6 +248,17 @@ func TestCountAndHandOut(t *testing.T) {
 	if got != want || r.code != ExitOK || r.out != "the hand count of lot L1 is on record\n" {
 		t.Errorf("sent %+v, want %+v; exit %d, %s%s", got, want, r.code, r.out, r.err)
 	}
+	r = run(t, office, nil, "lot", "bundle", "L1")
+	const open = "perso: lot L1 is not closed, it is complete: nobody has signed its counts\nperso: hint: next: count the bins, then perso lot draft-close L1 -o L1.close\n"
+	if r.out != "/out/L1.bundle\n" || r.err != open || r.code != ExitOK {
+		t.Errorf("bundle of a lot that is not closed: exit %d, %q, %q", r.code, r.out, r.err)
+	}
+	for _, verb := range []string{"bundle", "export"} {
+		if r = run(t, office, nil, "lot", verb, "L-NOPE"); r.code != ExitFailed || !strings.Contains(r.err, "not-found: lot \"L-NOPE\" is not known\nperso: hint: 'perso lot list' lists them\n") {
+			t.Errorf("%s of an unknown lot: exit %d, %s", verb, r.code, r.err)
+		}
+	}
+	status.State = perso.LotClosed
 	r = run(t, office, nil, "lot", "bundle", "L1")
 	if r.out != "/out/L1.bundle\n" || r.err != "" {
 		t.Errorf("bundle: %q, %q", r.out, r.err)
@@ -286,6 +304,8 @@ func TestDraftSignRelease(t *testing.T) {
 	next(must(ExitOK, "officer", "sign", draft, "--key", s, "--yes"), "perso lot release "+draft+".signed")
 	must(ExitFailed, "lot", "close", draft+".signed") // a release closes nothing
 	next(must(ExitOK, "lot", "release", draft+".signed"), "perso lot status L1 --follow")
+	next(must(ExitOK, "lot", "release", "--site", "site", draft+".signed"), "perso lot status L1 --follow") // the same as ./site
+	next(must(ExitOK, "lot", "release", "--site", "/two words/it's", draft+".signed"), `perso lot status --site '/two words/it'\''s' L1 --follow`)
 	signed, err := statement.DecodeSigned(released)
 	if err != nil || !bytes.Equal(signed.Body, body) || joinNames(signers(signed)) != "prod, sec" {
 		t.Errorf("released was %q (%v)", released, err)
@@ -350,7 +370,12 @@ func TestTrace(t *testing.T) {
 // TestTraceOfNoUnit is what a person hears about a chip that waits, and about a key that was mistyped.
 func TestTraceOfNoUnit(t *testing.T) {
 	t.Parallel()
-	office := ledger{bus.OfficeTrace: answer(func(bus.TraceRequest) (bus.TraceReply, error) { return bus.TraceReply{Reel: "R-1"}, nil })}
+	office := ledger{bus.OfficeTrace: answer(func(q bus.TraceRequest) (r bus.TraceReply, err error) {
+		if strings.HasPrefix(q.Key, "8904") {
+			return r, bus.Refuse(bus.FaultNotFound, "nothing is on record")
+		}
+		return bus.TraceReply{Reel: "R-1"}, nil
+	})}
 	for _, c := range []struct {
 		args, out, err string
 		code           int
@@ -358,6 +383,8 @@ func TestTraceOfNoUnit(t *testing.T) {
 		{"trace 479012340001000000a1", "in stock on reel R-1, in no unit yet\n", "", ExitOK},
 		{"trace 479012340001000000a1 --json", `{"unit":0,"reel":"R-1","entries":[]}` + "\n", "", ExitOK},
 		{"trace 8988001010000000007", "", "ICCID \"8988001010000000007\": wrong check digit: check digit is 7, expected 6 (Luhn)", ExitUsage},
+		{"trace 89049099001000000000000000000035", "", "EID \"89049099001000000000000000000035\": wrong check digit", ExitUsage},
+		{"trace 89049099001000000000000000000034", "", "not-found: nothing", ExitFailed},
 		{"trace hello", "", "perso: error: \"hello\" is no EID (32 digits), no ICCID (18 to 20 digits) and no chip id (4 to 20 bytes in hex)\n", ExitUsage},
 	} {
 		r := run(t, office, nil, strings.Fields(c.args)...)

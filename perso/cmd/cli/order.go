@@ -75,7 +75,7 @@ func newOrderCheckCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Find every fault of an order file, without a site",
-		Long: describe("Reads an order file (- is standard input) and holds it against the catalogue of products and partners. Every fault is\n"+
+		Long: Describe("Reads an order file (- is standard input) and holds it against the catalogue of products and partners. Every fault is\n"+
 			"reported with its place, and with --ki every fault of the customer's file of Ki, once the order has none. Whether the\n"+
 			"numbers are still free, only the ledger knows: submit says it. Whether the receive key opens the Ki, only the vault.", checked{}),
 		Example: `  perso order check order.json
@@ -173,7 +173,7 @@ func checkOrder(env *Env, cat order.Catalogue, path, kiPath string) error {
 		}
 	})
 	if result.OK && kiPath == "" && o.KiSource == order.KiCustomer {
-		env.Advise("its Ki come in a file of their own: perso order check %s --ki KIFILE", path)
+		env.Advise("its Ki come in a file of their own: %s", env.Command("order check", "%s --ki KIFILE", Quoted(path)))
 	}
 	return errors.Join(err, complaints(path, result.Faults), complaints(kiPath, result.KiFaults))
 }
@@ -194,7 +194,7 @@ func newOrderSubmitCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "submit FILE",
 		Short: "Hand an order file to the ledger",
-		Long: describe("Hands an order file (- is standard input) to the ledger, which accepts it and reserves its numbers, or refuses it and says why.\n"+
+		Long: Describe("Hands an order file (- is standard input) to the ledger, which accepts it and reserves its numbers, or refuses it and says why.\n"+
 			"The same content again is the same order. Ki that the customer supplies come in a file of their own.", submitted{}),
 		Example: `  perso order submit order.json
   perso order submit order.json --ki order.ki
@@ -240,7 +240,7 @@ func submitOrder(ctx context.Context, env *Env, office bus.Requester, path, kiPa
 		}
 	})
 	if result.Accepted && !r.Duplicate {
-		env.Advise("next: perso order draft %s -o %s.release", r.Order, r.Lot)
+		env.Advise("next: %s", env.Command("order draft", "%s -o %s.release", r.Order, r.Lot))
 	}
 	return errors.Join(err, complaints(path, result.Faults), complaints(kiPath, result.KiFaults))
 }
@@ -259,7 +259,7 @@ func newOrderDraftCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "draft ORDER",
 		Short: "Write the release of an order, for officers to read and sign",
-		Long:  describe("Writes the release of an accepted order: what two officers sign so that the vault makes the lot, and nothing else.", drafted{}),
+		Long:  Describe("Writes the release of an accepted order: what two officers sign so that the vault makes the lot, and nothing else.", drafted{}),
 		Example: `  perso order draft DEMO-2027-0002 -o demo.release
   perso order draft DEMO-2027-0002 | less`,
 		Args: Takes("ORDER"),
@@ -295,7 +295,7 @@ func (env *Env) handOut(kind string, lot perso.Name, body []byte, path string) e
 		fmt.Fprintf(w, "%s of lot %s is in %s\nhash %s\n", kind, lot, path, hash)
 	})
 	if path != "" {
-		env.Advise("next: two officers read and sign it: perso officer sign %s --key KEYFILE", path)
+		env.Advise("next: two officers read and sign it: perso officer sign %s --key KEYFILE", Quoted(path))
 	}
 	return err
 }

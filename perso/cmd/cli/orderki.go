@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -71,7 +70,7 @@ func newOrderKiFileCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "ki-file FILE",
 		Short: "As a customer: draw a Ki for each unit of an order and write the file of them",
-		Long: describe("Does what a customer does who supplies his own Ki: draws one for each unit of his order, encrypts it under the receive key that\n"+
+		Long: Describe("Does what a customer does who supplies his own Ki: draws one for each unit of his order, encrypts it under the receive key that\n"+
 			"he shares with the vault, and writes the file that goes with the order (perso/order/kifile/KIFILE.md). For tests and for customers\n"+
 			"who want to see the form: a real one draws Ki in an HSM of his own. It asks no site, and needs no key but his.", sentKi{}),
 		Example: `  perso order ki-file order.json --receive-key rk-provider-demo --key file:site/partners/rk-provider-demo.hex -o order.ki
@@ -155,7 +154,7 @@ func (env *Env) writeKi(cat order.Catalogue, path string, key sender.Key, out st
 	err = env.Emit(sentKi{Order: o.ID, File: out, ReceiveKey: key.Name, Rows: f.Rows()}, func(w io.Writer) {
 		fmt.Fprintf(w, "%d Ki for order %s are in %s, encrypted under %s\n", f.Rows(), o.ID, out, key.Name)
 	})
-	env.Advise("next: perso order submit %s --ki %s", filepath.Base(path), filepath.Base(out))
+	env.Advise("next: %s", env.Command("order submit", "%s --ki %s", Quoted(path), Quoted(out)))
 	return err
 }
 

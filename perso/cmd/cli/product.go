@@ -43,7 +43,7 @@ func newProductListCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "list",
 		Short: "List the products, and which of them can be made",
-		Long:  describe("Lists the catalogue. A product that cannot be made says why: orders for it are refused with that reason.", productList{}),
+		Long:  Describe("Lists the catalogue. A product that cannot be made says why: orders for it are refused with that reason.", productList{}),
 		Example: `  perso product list
   perso product list --products deploy/products --json`,
 		Args: Takes(),
@@ -137,7 +137,7 @@ func newProductShowCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show SKU",
 		Short: "Show one product: the chip, its factory channel, its script, its proofs",
-		Long: describe("Shows what the catalogue says of a product. The hash is the one that officers release. With --time the script is played to a virtual\n"+
+		Long: Describe("Shows what the catalogue says of a product. The hash is the one that officers release. With --time the script is played to a virtual\n"+
 			"chip, whose timing model says how long a real one takes, and how many units an hour so many heads make then.", productShown{}),
 		Example: `  perso product show m2m-200s-mff2
   perso product show m2m-200s-mff2 --time --heads 32
@@ -262,7 +262,7 @@ func newProductCheckCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FOLDER",
 		Short: "Find every fault of a folder of products and of their scripts",
-		Long:  describe("Reads all product files of a folder and compiles the scripts that they name. The exit code is 3 when one has a fault.", productsChecked{}),
+		Long:  Describe("Reads all product files of a folder and compiles the scripts that they name. The exit code is 3 when one has a fault.", productsChecked{}),
 		Example: `  perso product check deploy/products
   perso product check ./site/catalogue/products --json`,
 		Args: Takes("FOLDER"),

@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -108,7 +111,7 @@ func newProfileCheckCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check FILE",
 		Short: "Find everything wrong with a profile package",
-		Long: describe("Holds a profile package (- is standard input) to the schema of SAIP and to what the schema can't say: order, services, PINs, files,\n"+
+		Long: Describe("Holds a profile package (- is standard input) to the schema of SAIP and to what the schema can't say: order, services, PINs, files,\n"+
 			"templates, keys, places for the values of cards. Every fault is told with its byte, its element and its field. Notes are things\n"+
 			"that a chip bears. Exits 3 if a fault refuses the package.", profileJudged{}),
 		Example: `  perso profile check customer.der
@@ -149,23 +152,25 @@ const designSuffix = ".yaml"
 
 func newProfileBuildCmd(env *Env) *cobra.Command {
 	var out string
+	var force bool
 	c := &cobra.Command{
 		Use:   "build DESIGN",
 		Short: "Make the package of a profile that is described in words",
-		Long: describe("Makes a profile package of a description as deploy/profiles has it, checks it, and writes it. The same description gives the same\n"+
+		Long: Describe("Makes a profile package of a description as deploy/profiles has it, checks it, and writes it. The same description gives the same\n"+
 			"bytes. Whatever is of a card is zeros of its length.", profileBuilt{}),
 		Example: `  perso profile build deploy/profiles/bootstrap.yaml
   perso profile build meter.yaml -o meter.der`,
 		Args: Takes("DESIGN"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			return buildProfile(env, args[0], out)
+			return buildProfile(env, args[0], out, force)
 		},
 	}
-	c.Flags().StringVarP(&out, "out", "o", "", "file to write, in place of what is there (default: beside the description, with .der)")
+	c.Flags().StringVarP(&out, "out", "o", "", "file to write, in place of what is there (default: beside the description, with .der, where another package is not replaced)")
+	c.Flags().BoolVarP(&force, "force", "f", false, "replace another package beside the description")
 	return c
 }
 
-func buildProfile(env *Env, path, out string) error {
+func buildProfile(env *Env, path, out string, replacing bool) error {
 	text, err := env.read(path, design.MaxBytes)
 	if err != nil {
 		return err
@@ -173,7 +178,7 @@ func buildProfile(env *Env, path, out string) error {
 	if out == "" && filepath.Ext(path) != designSuffix {
 		return Usage("--out must be given, as %q doesn't end in %s", path, designSuffix)
 	}
-	if out == "" {
+	if replacing = replacing || out != ""; out == "" {
 		out = strings.TrimSuffix(path, designSuffix) + packageSuffix
 	}
 	d, err := design.Parse(text)
@@ -184,11 +189,24 @@ func buildProfile(env *Env, path, out string) error {
 	if err != nil {
 		return Hint(fmt.Errorf("%q: %w", path, err), "perso/saip/PROFILES.md explains the fields; deploy/profiles has an example")
 	}
-	if err := replace(out, p.Bytes()); err != nil {
+	if err := putPackage(out, p.Bytes(), replacing); err != nil {
 		return err
 	}
 	result := profileBuilt{Profile: d.Profile, File: out, Bytes: p.Len(), SHA256: sha256.Sum256(p.Bytes())}
 	return env.Emit(result, func(w io.Writer) {
 		fmt.Fprintf(w, "profile %q is in %s: %d bytes\nSHA-256 %s\n", result.Profile, out, result.Bytes, result.SHA256)
 	})
+}
+
+// putPackage writes a package. Another one of that name, which somebody may have changed or released, goes only for who says so.
+func putPackage(path string, content []byte, replacing bool) error {
+	if !replacing {
+		switch before, err := os.ReadFile(path); {
+		case err == nil && !bytes.Equal(before, content):
+			return Hint(fmt.Errorf("writing %q: another package has that name", path), "--force replaces it, --out names another file")
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return fmt.Errorf("comparing with the package that is there: %w", err)
+		}
+	}
+	return replace(path, content)
 }

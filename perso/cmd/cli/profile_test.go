@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -41,6 +42,29 @@ func TestProfileBuild(t *testing.T) {
 	}
 	if made, err := os.ReadFile(out); err != nil || !bytes.Equal(made, readShipped(t)) {
 		t.Errorf("the package is not the one that is shipped: %v", err)
+	}
+	// Beside its description, the same package is written again, and another one is left alone unless it is said.
+	text, err := os.ReadFile(shippedProfile + designSuffix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	described := write(t, "mine.yaml", text)
+	beside := strings.TrimSuffix(described, designSuffix) + packageSuffix
+	for i, step := range []struct {
+		before string // content that was put there
+		force  bool
+		code   int
+	}{{"", false, ExitOK}, {"", false, ExitOK}, {"another", false, ExitFailed}, {"another", true, ExitOK}} {
+		if step.before != "" {
+			if err := os.WriteFile(beside, []byte(step.before), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := run(t, nil, nil, "profile", "build", described, "--force="+strconv.FormatBool(step.force))
+		made, err := os.ReadFile(beside)
+		if r.code != step.code || err != nil || bytes.Equal(made, readShipped(t)) != (step.code == ExitOK) || step.code != ExitOK && string(made) != step.before {
+			t.Errorf("step %d: exit %d, %v, %d bytes: %s", i, r.code, err, len(made), r.err)
+		}
 	}
 	for name, c := range map[string]struct {
 		text, want string

@@ -32,7 +32,7 @@ func newProfileImportCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Take in a customer's profile package",
-		Long: describe("Checks a profile package (- is standard input) as 'profile check' does, and keeps it in the folder of profiles under its profile type\n"+
+		Long: Describe("Checks a profile package (- is standard input) as 'profile check' does, and keeps it in the folder of profiles under its profile type\n"+
 			"and hash. Zeros are put where it has secrets: PINs, PUKs, keys. Each card brings its own, and what the customer left there must\n"+
 			"not lie on a disk. The same package again is known already. Says what the package has.", profileImported{}),
 		Example: `  perso profile import customer.der --site site

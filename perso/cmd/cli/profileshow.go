@@ -88,7 +88,7 @@ func newProfileShowCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show FILE",
 		Short: "Show what a chip has after it loaded a profile package",
-		Long: describe("Shows what is in a profile package (- is standard input): header, applications, the tree of files, codes, keys. Values of cards and\n"+
+		Long: Describe("Shows what is in a profile package (- is standard input): header, applications, the tree of files, codes, keys. Values of cards and\n"+
 			"secrets are not shown. Nothing is judged: 'perso profile check' does.", profileShown{}),
 		Example: `  perso profile show deploy/profiles/bootstrap.der
   perso profile show customer.der --points

@@ -112,7 +112,7 @@ func newScriptCheckCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Find everything that is wrong with a script",
-		Long: describe("Finds what keeps a script from compiling, or else what compiles and nobody should want: each with its rule (perso/script/LANGUAGE.md),\n"+
+		Long: Describe("Finds what keeps a script from compiling, or else what compiles and nobody should want: each with its rule (perso/script/LANGUAGE.md),\n"+
 			"line and column. Says also whether the vault would refuse it, and why. The exit code is 3 when a rule is broken.", scriptJudged{}),
 		Example: `  perso script check deploy/products/m2m-200s.script
   perso script check card.script --json`,
@@ -176,7 +176,7 @@ func newScriptFmtCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "fmt FILE",
 		Short: "Lay a script out",
-		Long: describe("Writes the script laid out: commands and statuses in columns, hex in upper case. What it compiles to does not change. FILE may be -\n"+
+		Long: Describe("Writes the script laid out: commands and statuses in columns, hex in upper case. What it compiles to does not change. FILE may be -\n"+
 			"for standard input. With --check nothing is written, and the exit code is 3 when the script is not laid out so.", scriptFormatted{}),
 		Example: `  perso script fmt card.script -w
   perso script fmt --check card.script`,

@@ -41,7 +41,7 @@ func newScriptCompileCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "compile FILE",
 		Short: "Compile a script and say its hash",
-		Long: describe("Compiles a script with all that it includes, and says its hash, by which releases and work orders name it. Lengths of variables are\n"+
+		Long: Describe("Compiles a script with all that it includes, and says its hash, by which releases and work orders name it. Lengths of variables are\n"+
 			"part of it: with --release they are those of the draft or signed release of a lot, and the hash must be the one that it names (exit\n"+
 			"code 3 when it is not). With --out the compiled form is written.", scriptCompiled{}),
 		Example: `  perso script compile deploy/products/m2m-200s.script
@@ -148,7 +148,7 @@ func newScriptImportCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "import FILE.pcom",
 		Short: "Translate a PCOM script",
-		Long: describe("Translates the commands of a PCOM script, and of what it calls from its folder, to lines that a script can include. The subset that is\n"+
+		Long: Describe("Translates the commands of a PCOM script, and of what it calls from its folder, to lines that a script can include. The subset that is\n"+
 			"read is in perso/script/LANGUAGE.md; anything else is refused by line and column. Phases, channel and secrets are the engineer's to add.", scriptImported{}),
 		Example: `  perso script import old/usim.pcom --out usim.inc
   perso script import old/get_response.pcom --first-byte 1`,

@@ -66,7 +66,7 @@ func newScriptTraceCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "trace FILE",
 		Short: "Try a script on a virtual chip",
-		Long: describe("Plays a script on a virtual chip with made-up values under test keys, and shows each command, its answer, and what the status means.\n"+
+		Long: Describe("Plays a script on a virtual chip with made-up values under test keys, and shows each command, its answer, and what the status means.\n"+
 			"No HSM, site or line is needed, and nothing of it is a secret; where a real card's secret goes, its name stands. The product is the\n"+
 			"first one beside the script that is made with it, or that of --product. The exit code is 3 when the chip does not answer as the script expects.", scriptTraced{}),
 		Example: `  perso script trace deploy/products/m2m-200s.script

@@ -33,7 +33,7 @@ func newTraceCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "trace EID|ICCID|CHIP",
 		Short: "Tell the life of one unit or chip",
-		Long:  describe("Tells everything that the log holds about a unit and its chips, found by EID, ICCID or chip id (hex), oldest first.", traced{}),
+		Long:  Describe("Tells everything that the log holds about a unit and its chips, found by EID, ICCID or chip id (hex), oldest first.", traced{}),
 		Example: `  perso trace 89049099002000000000000000000080
   perso trace 8988001020001000004
   perso trace 479012340001000000a1 --json`,
@@ -47,26 +47,50 @@ func newTraceCmd(env *Env) *cobra.Command {
 			key := strings.TrimSpace(args[0])
 			r, err := ask[bus.TraceReply](ctx, office, bus.OfficeTrace, bus.TraceRequest{Key: key})
 			if err != nil {
-				return err
+				return untraced(key, err)
 			}
 			return showTrace(env, r)
 		}),
 	}
 }
 
-// traceable refuses what cannot be meant. Digits that are wrong as an EID or ICCID may still be a chip's id: the ledger
-// knows, and says what is wrong when they are not.
-func traceable(key string) error {
+// untraced is the error about a key. One that the ledger does not know, and that has a wrong check digit, was mistyped.
+func untraced(key string, err error) error {
+	var fault *bus.Fault
+	if errors.As(err, &fault) && fault.Code == bus.FaultNotFound {
+		if wrong := mistyped(key); wrong != nil {
+			return wrong
+		}
+	}
+	return err
+}
+
+// mistyped says which check digit of an EID or ICCID is wrong; nil if none is.
+func mistyped(key string) error {
 	_, asEID := id.ParseEID(key)
 	_, asICCID := id.ParseICCID(key)
-	_, asChip := id.ParseChipID(key)
 	switch {
-	case asEID == nil || asICCID == nil || asChip == nil:
+	case asEID == nil || asICCID == nil:
 		return nil
 	case errors.Is(asEID, id.ErrCheckDigit):
 		return Usage("%w", asEID)
 	case errors.Is(asICCID, id.ErrCheckDigit):
 		return Usage("%w", asICCID)
+	}
+	return nil
+}
+
+// traceable refuses what cannot be meant. Digits that are wrong as an EID or ICCID may still be a chip's id: only the ledger
+// knows.
+func traceable(key string) error {
+	_, asEID := id.ParseEID(key)
+	_, asICCID := id.ParseICCID(key)
+	_, asChip := id.ParseChipID(key)
+	if asEID == nil || asICCID == nil || asChip == nil {
+		return nil
+	}
+	if wrong := mistyped(key); wrong != nil {
+		return wrong
 	}
 	return Usage("%q is no EID (%d digits), no ICCID (18 to 20 digits) and no chip id (%d to %d bytes in hex)", key, id.EIDDigits, id.MinChipIDBytes, id.MaxChipIDBytes)
 }

@@ -34,7 +34,7 @@ func newVersionCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Say which program this is",
-		Long:    describe("Says from which source this program was built.", version{}),
+		Long:    Describe("Says from which source this program was built.", version{}),
 		Example: `  perso version --json`,
 		Args:    Takes(),
 		RunE: func(*cobra.Command, []string) error {

@@ -47,7 +47,7 @@ func TestAcceptance(t *testing.T) {
 		{"Authentication", authentication}, {"Codes", codes},
 		{"Canary", canaries}, {"NoCoreDump", noCoreDump},
 		{"Bundle", bundleVerifies}, {"BundleFlips", bundleFlips}, {"BundleByCommand", bundleByCommand},
-		{"BadOrders", badOrders}, {"Trace", traces},
+		{"BadOrders", badOrders}, {"Trace", traces}, {"UnknownLot", unknownLot},
 	})
 }
 

@@ -2,12 +2,15 @@ package e2e
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/cmd/cli"
 )
 
@@ -97,5 +100,28 @@ func badOrders(t *testing.T, f *factory) {
 	}
 	if s := f.status(t); s.Good != quantity || s.EIDsUsed <= quantity || bytes.ContainsAny([]byte(s.Lot), " ") {
 		t.Errorf("the lot is now %+v", s)
+	}
+}
+
+// unknownLot: a lot that was never released is not found, whatever is asked of it, and no folder of its name is made.
+func unknownLot(t *testing.T, f *factory) {
+	office, err := f.site.Office(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := office.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, verb := range []string{bus.OfficeStatus, bus.OfficeExport, bus.OfficeBundle} {
+		_, err := bus.Call[bus.PathReply](t.Context(), office, bus.OfficeSubject(verb), bus.LotRequest{Lot: "L-NOPE"})
+		var fault *bus.Fault
+		if !errors.As(err, &fault) || fault.Code != bus.FaultNotFound {
+			t.Errorf("%s: %v", verb, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(f.site.OutDir(), "L-NOPE")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a folder for it: %v", err)
 	}
 }

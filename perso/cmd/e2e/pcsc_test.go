@@ -41,20 +41,27 @@ func (f *factory) byEngineer(t *testing.T, c chip) {
 	t.Helper()
 	at := f.examine(t, c)
 	r := f.perso(t, "--json", "readers", "--pcscd", at.Socket)
-	var list []struct{ Name, State, ATR, Protocol string }
-	if err := json.Unmarshal([]byte(r.out), &list); err != nil || r.code != 0 {
+	var listed struct {
+		Readers []struct{ Name, State, ATR, Protocol string }
+	}
+	if err := json.Unmarshal([]byte(r.out), &listed); err != nil || r.code != 0 {
 		t.Fatalf("readers: exit %d, %v: %s%s", r.code, err, r.out, r.err)
 	}
 	found := false
-	for _, l := range list {
+	for _, l := range listed.Readers {
+		if l.Name != at.Reader && (l.State != "empty" || l.ATR != "" || l.Protocol != "") {
+			t.Errorf("a reader whose chips are all in their bins: %+v", l)
+		}
 		found = found || l.Name == at.Reader && l.ATR == at.ATR && l.Protocol == "T=0" && l.State == "chip"
 	}
 	if !found {
-		t.Errorf("reader %+v is not among %+v", at, list)
+		t.Errorf("reader %+v is not among %+v", at, listed)
 	}
 	r = f.perso(t, "--json", "apdu", "--pcscd", at.Socket, "--reader", at.Reader, selectECASD, getEID)
-	var exchanges []struct{ Command, Answer string }
-	if err := json.Unmarshal([]byte(r.out), &exchanges); err != nil || r.code != 0 || len(exchanges) != 2 || exchanges[1].Answer != "5a10"+c.eid+"9000" {
+	var said struct {
+		Exchanges []struct{ Command, Answer string }
+	}
+	if err := json.Unmarshal([]byte(r.out), &said); err != nil || r.code != 0 || len(said.Exchanges) != 2 || said.Exchanges[1].Answer != "5a10"+c.eid+"9000" {
 		t.Errorf("apdu: exit %d, %v: %s%s", r.code, err, r.out, r.err)
 	}
 	if r = f.perso(t, "apdu", "--pcscd", at.Socket, "--reader", "none", getEID); r.code != 1 || !strings.Contains(r.err, "perso readers") {

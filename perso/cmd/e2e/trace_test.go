@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/cmd/cli"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/id"
 )
@@ -102,7 +103,9 @@ func (f *factory) traceInWords(t *testing.T, c entry.Claim) {
 			t.Errorf("exit %d, no %q in\n%s%s", r.code, want, r.out, r.err)
 		}
 	}
-	if r := f.at(t, "trace", "89049099009999999999999999999927"); r.code != 1 || r.err == "" {
-		t.Errorf("an EID that nobody has: exit %d, %s", r.code, r.err)
+	for eid, code := range map[string]int{"89049099009999999999999999999963": cli.ExitFailed, "89049099009999999999999999999927": cli.ExitUsage} { // the second was mistyped
+		if r := f.at(t, "trace", eid); r.code != code || r.err == "" {
+			t.Errorf("EID %s, that nobody has: exit %d, want %d, %s", eid, r.code, code, r.err)
+		}
 	}
 }

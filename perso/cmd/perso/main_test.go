@@ -35,11 +35,14 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	seen := 0
-	for _, found := range regexp.MustCompile("bin/perso ([^\"`#&)\n]*)").FindAllSubmatch(text, -1) {
-		args := strings.Fields(string(found[1]))
-		if strings.HasSuffix(string(found[0]), "verify ") {
-			args = append(args, "BUNDLE") // what another command prints
+	seen, shell := 0, regexp.MustCompile(`\$[a-z]+`)
+	for _, found := range regexp.MustCompile("bin/perso ([^\"`#&|)\n]*)").FindAllSubmatch(text, -1) {
+		args := strings.Fields(shell.ReplaceAllString(string(found[1]), "1")) // what another command printed
+		switch {
+		case strings.HasSuffix(string(found[0]), "verify "):
+			args = append(args, "BUNDLE")
+		case strings.HasSuffix(string(found[0]), "--reader "):
+			args = append(args, "READER", "00A4040000")
 		}
 		env := &cli.Env{}
 		wire.Into(env)

@@ -28,12 +28,24 @@ func (s *Site) exporter(l *ledger.Ledger, db ledger.DB, vault service.Vaults, ca
 	return &exporter{site: s, ledger: l, db: db, vault: vault, cats: cats}
 }
 
+// known refuses a lot that was never released, in the words of "lot status".
+func (e *exporter) known(ctx context.Context, lot perso.Name) error {
+	_, err := e.ledger.Status(ctx, bus.LotRequest{Lot: lot})
+	return err
+}
+
 // Export writes the EIS batch and the output file of a lot. Done again, it gives the same files.
 func (e *exporter) Export(ctx context.Context, lot perso.Name) (bus.PathReply, error) {
+	if err := e.known(ctx, lot); err != nil {
+		return bus.PathReply{}, err
+	}
 	c := export.Config{DB: e.db, Ledger: e.ledger, Vault: e.vault, Site: e.cats.Order.Site, Products: e.cats.Order.Products, Out: e.site.OutDir()}
 	var reply bus.PathReply
 	for _, make := range []func(context.Context, perso.Name) (export.Result, error){c.EIS, c.Output} {
 		r, err := make(ctx, lot)
+		if errors.Is(err, export.ErrNotComplete) {
+			return bus.PathReply{}, bus.Refuse(bus.FaultRefused, "lot %q cannot be exported: %v", lot, err)
+		}
 		if err != nil {
 			return bus.PathReply{}, err
 		}
@@ -45,6 +57,9 @@ func (e *exporter) Export(ctx context.Context, lot perso.Name) (bus.PathReply, e
 // Bundle writes the audit bundle of a lot. Each is named by the size of the log that it holds, so that one made later
 // stands beside it.
 func (e *exporter) Bundle(ctx context.Context, lot perso.Name) (bus.PathReply, error) {
+	if err := e.known(ctx, lot); err != nil { // before there is a folder of that name
+		return bus.PathReply{}, err
+	}
 	t, _, err := e.ledger.Signed(ctx)
 	if err != nil {
 		return bus.PathReply{}, err

@@ -3,9 +3,12 @@ package site
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/persoline/persoline/lineside/cardsim"
@@ -30,7 +33,7 @@ type FarmPlan struct {
 const indexMS = 300
 
 // MakeFarm makes the site's virtual chips, under the chip maker's key of the product, and gives the goods-in files to be
-// received. A line has one farm, made once.
+// received. A line has one farm, made once. What is refused leaves nothing behind.
 func (s *Site) MakeFarm(p FarmPlan) (goodsIn []string, err error) {
 	products, err := product.LoadDir(os.DirFS(s.Catalogue("products")))
 	if err != nil {
@@ -55,18 +58,48 @@ func (s *Site) MakeFarm(p FarmPlan) (goodsIn []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	lists, err := chipfarm.Create(s.FarmDirOf(line.Name), spec)
+	dir := s.FarmDirOf(line.Name)
+	_, before := os.Stat(dir)
+	lists, err := chipfarm.Create(dir, spec)
 	if err != nil {
 		return nil, err
 	}
+	goodsIn, err = s.writeLists(lists)
+	if err != nil && errors.Is(before, fs.ErrNotExist) {
+		err = errors.Join(err, os.RemoveAll(dir)) // chips on no list could never be used, and a line gets one farm
+	}
+	return goodsIn, err
+}
+
+// NextReel is the reel that a line's farm is made of when nobody names one, and the seed of its chips: those of the line's
+// place. Each seed makes other chip ids, and a chip id is in stock once.
+func (s *Site) NextReel(line perso.Name) (reel perso.Name, seed uint64, err error) {
+	l, err := s.lineOf(line)
+	if err != nil {
+		return "", 0, err
+	}
+	place := 1 + slices.IndexFunc(s.Config.Lines, func(other Line) bool { return other.Name == l.Name })
+	return perso.Name(fmt.Sprintf("R-%d", place)), uint64(place), nil
+}
+
+// writeLists writes all goods-in lists, or none.
+func (s *Site) writeLists(lists []chipfarm.GoodsIn) (goodsIn []string, err error) {
+	defer func() {
+		if err != nil {
+			for _, path := range goodsIn {
+				err = errors.Join(err, os.Remove(path))
+			}
+			goodsIn = nil
+		}
+	}()
 	for _, g := range lists {
 		raw, err := json.MarshalIndent(g, "", " ")
 		if err != nil {
-			return nil, fmt.Errorf("writing a goods-in list: %w", err)
+			return goodsIn, fmt.Errorf("writing a goods-in list: %w", err)
 		}
 		path := s.path("goods-in-" + g.Reel + ".json")
 		if err := writeFile(path, append(raw, '\n'), 0o644); err != nil {
-			return nil, err
+			return goodsIn, err
 		}
 		goodsIn = append(goodsIn, path)
 	}

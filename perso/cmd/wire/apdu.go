@@ -17,6 +17,11 @@ import (
 	"github.com/persoline/persoline/perso/id"
 )
 
+// exchanged is the result of "apdu" and "chip apdu".
+type exchanged struct {
+	Exchanges []exchange `json:"exchanges"`
+}
+
 // exchange is one command with its answer, in hex.
 type exchange struct {
 	Command string `json:"command"`
@@ -28,6 +33,7 @@ func newChipAPDUCmd(env *cli.Env) *cobra.Command {
 	var line string
 	c := &cobra.Command{
 		Use: "apdu CHIP APDU...", Short: "Power a virtual chip from its bin in a test reader and send it commands",
+		Long:    cli.Describe("Puts a finished chip of the farm under its own test reader, resets it, and sends it plain commands in hex.", exchanged{}),
 		Example: "  perso chip apdu 4a501234010200000001 00A4040010A0000005591010FFFFFFFF890000020000 80CA005A00", Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if len(args) < 2 {
@@ -65,6 +71,7 @@ func newChipAPDUCmd(env *cli.Env) *cobra.Command {
 func newChipExamineCmd(env *cli.Env) *cobra.Command {
 	return &cobra.Command{
 		Use: "examine CHIP", Short: "Put a virtual chip from its bin into the PC/SC test reader, for any program that talks to readers",
+		Long:    cli.Describe("Puts a finished chip into the reader behind those of the heads, of a site with --transport pcsc, and says which reader that is and which\npcscd has it.", examined{}),
 		Example: "  perso chip examine 4a501234010200000001", Args: cli.Takes("CHIP"),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			s, err := site.Open(env.SiteDir)
@@ -147,7 +154,7 @@ func emitExchanges(env *cli.Env, commands, answers [][]byte) error {
 	for i := range answers {
 		out[i] = exchange{hex.EncodeToString(commands[i]), hex.EncodeToString(answers[i])}
 	}
-	return env.Emit(out, func(w io.Writer) {
+	return env.Emit(exchanged{out}, func(w io.Writer) {
 		for _, e := range out {
 			fmt.Fprintf(w, "> %s\n< %s\n", e.Command, e.Answer)
 		}

@@ -1,8 +1,10 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 
 	"github.com/spf13/cobra"
 
@@ -12,42 +14,64 @@ import (
 	"github.com/persoline/persoline/perso/product"
 )
 
-// newChipMakeCmd makes the virtual chips of a site that has none.
+// farmMade is the result of "chip make".
+type farmMade struct {
+	GoodsIn []string `json:"goods_in"`
+}
+
+// newChipMakeCmd makes the virtual chips of a line that has none.
 func newChipMakeCmd(env *cli.Env) *cobra.Command {
 	var p site.FarmPlan
 	var sku, reel, line string
 	c := &cobra.Command{
-		Use: "make", Short: "Make a farm of virtual chips for a site that has none; the goods-in files are then received",
-		Example: "  perso chip make --site ./site --chips 5000", Args: cli.Takes(),
+		Use: "make", Short: "Make a farm of virtual chips for a line that has none; the goods-in files are then received",
+		Long: cli.Describe("Makes the farm of one line, once, and the chip maker's goods-in list of each of its reels. Reel and seed are by the line's place,\n"+
+			"R-1 and 1 for the first, R-2 and 2 for the second: a chip id is in stock once, and farms of one seed have the same.", farmMade{}),
+		Example: "  perso chip make --site ./site --chips 5000\n  perso chip make --site ./site --line line-2", Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if p.Product, err = product.ParseSKU(sku); err != nil {
 				return cli.Usage("--product: %v", err)
 			}
-			if p.Reel, err = perso.ParseName(reel); err != nil {
-				return cli.Usage("--reel: %v", err)
+			if reel != "" {
+				if p.Reel, err = perso.ParseName(reel); err != nil {
+					return cli.Usage("--reel: %v", err)
+				}
 			}
 			s, err := site.Open(env.SiteDir)
 			if err != nil {
 				return err
 			}
 			p.Line = perso.Name(line)
-			files, err := s.MakeFarm(p)
+			next, place, err := s.NextReel(p.Line)
 			if err != nil {
 				return err
 			}
-			return env.Emit(map[string]any{"goods_in": files}, func(w io.Writer) {
+			if reel == "" {
+				p.Reel = next
+			}
+			if !cmd.Flags().Changed("seed") {
+				p.Seed = place
+			}
+			files, err := s.MakeFarm(p)
+			if errors.Is(err, fs.ErrExist) {
+				return cli.Hint(err, "nothing is made: a line has one farm, and a reel one list; --line names another line, --reel another reel")
+			}
+			if err != nil {
+				return err
+			}
+			return env.Emit(farmMade{files}, func(w io.Writer) {
 				for _, f := range files {
-					fmt.Fprintf(w, "made %d chips; once the site is up: perso chips receive --site %s %s\n", p.Chips, env.SiteDir, f)
+					fmt.Fprintf(w, "made %d chips; once the site is up: %s\n", p.Chips, env.Command("chips receive", "%s", cli.Quoted(f)))
 				}
 			})
 		},
 	}
 	f := c.Flags()
 	f.StringVar(&sku, "product", "m2m-200s-mff2", "product whose blank chips are made")
-	f.StringVar(&reel, "reel", "R-1", "name of the reel")
+	f.StringVar(&reel, "reel", "", "name of the reel (default R- and the line's place)")
 	f.StringVar(&line, "line", "", "the line whose farm it is; the first where none is said")
 	f.Uint32Var(&p.Chips, "chips", 5000, "number of chips")
-	f.Uint64Var(&p.Seed, "seed", 1, "seed of the chips")
+	f.Uint64Var(&p.Seed, "seed", 0, "seed of the chips, and of their ids (default the line's place)")
 	f.Float64Var(&p.Scale, "scale", 0.2, "chip time: 1 is as slow as real chips, 0 takes none")
 	return c
 }

@@ -17,6 +17,11 @@ import (
 	"github.com/persoline/persoline/perso/cmd/cli"
 )
 
+// readersListed is the result of "readers".
+type readersListed struct {
+	Readers []reader `json:"readers"`
+}
+
 // reader is a reader as pcscd sees it, and the protocol that its chip chose.
 type reader struct {
 	Name     string `json:"name"`
@@ -36,8 +41,8 @@ func newReadersCmd(env *cli.Env) *cobra.Command {
 	var follow bool
 	c := &cobra.Command{
 		Use: "readers", Short: "List the PC/SC readers: state, ATR and protocol of the chip in each",
-		Long: "Lists the readers that pcscd has. A reader that another program holds alone shows no protocol. A chip that nobody uses has no\n" +
-			"power after some seconds, and its ATR is the last one. --follow writes the list anew whenever a reader or a chip comes or goes.",
+		Long: cli.Describe("Lists the readers that pcscd has. A reader that another program holds alone shows no protocol. A chip that nobody uses has no\n"+
+			"power after some seconds, and its ATR is the last one. --follow writes the list anew whenever a reader or a chip comes or goes.", readersListed{}),
 		Example: "  perso readers\n  perso readers --pcscd site/readers/pcscd.comm --json\n  perso readers --follow", Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if err := pcsc.UseSocket(socket); err != nil {
@@ -91,12 +96,15 @@ func listReaders(ctx context.Context, env *cli.Env, s *pcsc.Session, follow bool
 func emitReaders(ctx context.Context, env *cli.Env, s *pcsc.Session, states []pcsc.State) error {
 	all := make([]reader, len(states))
 	for i, st := range states {
+		if vacant(st) {
+			st.Flags, st.ATR = pcsc.Empty, nil
+		}
 		all[i] = reader{Name: st.Reader, State: st.Flags.String(), ATR: hex.EncodeToString(st.ATR)}
 		if st.Flags.Has(pcsc.Present) && !st.Flags.Has(pcsc.Exclusive) && !st.Flags.Has(pcsc.Mute) {
 			all[i].Protocol = protocolOf(ctx, s, st.Reader)
 		}
 	}
-	return env.Emit(all, func(w io.Writer) {
+	return env.Emit(readersListed{all}, func(w io.Writer) {
 		if len(all) == 0 {
 			fmt.Fprintln(w, "pcscd has no reader")
 		}
@@ -105,6 +113,9 @@ func emitReaders(ctx context.Context, env *cli.Env, s *pcsc.Session, states []pc
 		}
 	})
 }
+
+// vacant is a virtual reader without a chip: its driver cannot show it as empty.
+func vacant(st pcsc.State) bool { return bytes.Equal(st.ATR, vpcd.NoChip()) }
 
 // protocolOf asks the chip, or says nothing when it cannot be asked: the state says why.
 func protocolOf(ctx context.Context, s *pcsc.Session, name string) string {
@@ -121,9 +132,9 @@ func newAPDUCmd(env *cli.Env) *cobra.Command {
 	var socket, name, port string
 	c := &cobra.Command{
 		Use: "apdu --reader NAME APDU...", Short: "Send plain commands to the chip in a PC/SC reader, or behind a modem",
-		Long: "Resets the chip in a reader, which no other program may hold, or behind a modem on a serial port (AT+CSIM), and sends it commands in\n" +
-			"hex. GET RESPONSE, a wrong Le and the chaining of commands of extended length are done as on the line. It ends at the first command\n" +
-			"that gets no answer.",
+		Long: cli.Describe("Resets the chip in a reader, which no other program may hold, or behind a modem on a serial port (AT+CSIM), and sends it commands in\n"+
+			"hex. GET RESPONSE, a wrong Le and the chaining of commands of extended length are done as on the line. It ends at the first command\n"+
+			"that gets no answer.", exchanged{}),
 		Example: "  perso apdu --reader \"Persoline 0-1 00 00\" --pcscd site/readers/pcscd.comm 00A4040000 80CA9F7F00\n  perso apdu --port /dev/ttyUSB2 00A40004022FE2 00B000000A",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -1,0 +1,62 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/persoline/persoline/hsm/hsmtest"
+)
+
+// TestReadmeByHand runs the README's blocks as they are printed, with the shell.
+func TestReadmeByHand(t *testing.T) {
+	hsmtest.RequireSoftHSM(t)
+	f := newFactory(t)
+	text := readFile(t, filepath.Join(f.repo, "README.md"))
+	blocks := regexp.MustCompile("(?s)\n```\n(\\(set -e\n.*?)```\n").FindAllSubmatch(text, -1)
+	const byHand = 3
+	if len(blocks) != byHand {
+		t.Fatalf("%d blocks in brackets, want %d", len(blocks), byHand)
+	}
+	for _, b := range blocks {
+		block := string(b[1])
+		name, _, _ := strings.Cut(strings.SplitN(block, "\n", 3)[1], " #")
+		t.Run(name, func(t *testing.T) {
+			if strings.Contains(block, "opensc-tool") {
+				requirePCSCD(t)
+				requireTool(t, "opensc-tool")
+			}
+			f.typed(t, block)
+		})
+	}
+}
+
+// typed runs a block in a folder of its own with what the README's reader has in his.
+func (f *factory) typed(t *testing.T, block string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, target := range map[string]string{"deploy": filepath.Join(f.repo, "deploy"), "bin/perso": f.bin} {
+		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const patience, farewell = 2 * time.Minute, 20 * time.Second
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", "-c", block)
+	cmd.Dir, cmd.WaitDelay = dir, farewell
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGTERM) } // the site that it started, too
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
