@@ -393,7 +393,7 @@ func TestWorkerOrders(t *testing.T) {
 func TestOperate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		f := newFactory(t, 10, 100)
+		f := newFactory(t, 60, 100)
 		w, stop := f.start()
 		if err := errors.Join(w.Operate(0, Disable), w.Operate(1, Pause), w.Operate(2, Pause)); err != nil {
 			t.Fatal(err)
@@ -406,13 +406,13 @@ func TestOperate(t *testing.T) {
 		}
 		f.until("the count", f.counted)
 		snap := w.Snapshot()
-		if h := snap.Heads; h[0].Good+h[1].Good+h[2].Good > 3 || h[3].Good < 7 || h[0].State != StateStopped || !h[1].Paused {
+		if h := snap.Heads; h[0].Good+h[1].Good+h[2].Good > 20 || h[3].Good < 40 || h[0].State != StateStopped || !h[1].Paused {
 			t.Errorf("heads %+v", h)
 		}
 		if err := stop(); err != nil {
 			t.Fatal(err)
 		}
-		f.audit(10)
+		f.audit(60)
 	})
 }
 
