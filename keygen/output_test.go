@@ -7,9 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
-	"os"
 	"os/exec"
-	"slices"
 	"strings"
 	"testing"
 
@@ -19,6 +17,7 @@ import (
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/envelope"
 	"github.com/persoline/persoline/perso/order/k4"
+	"github.com/persoline/persoline/perso/reftest"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/secret"
 )
@@ -66,22 +65,11 @@ func openssl(t *testing.T, way, mode string, key, in []byte) []byte {
 	return out
 }
 
-func requireTool(t *testing.T, name string) {
-	t.Helper()
-	if _, err := exec.LookPath(name); err == nil {
-		return
-	}
-	if slices.Contains(strings.Split(os.Getenv("PERSO_TEST_REQUIRE"), ","), name) {
-		t.Fatalf("%s is required by PERSO_TEST_REQUIRE and not installed", name)
-	}
-	t.Skipf("%s is not installed", name)
-}
-
 // In every layout and with every length of key, another program finds Ki, OPc of the chip's own OP, codes that are filled
 // up to a block, and check values of the right kind.
 func TestOutputLayouts(t *testing.T) {
 	t.Parallel()
-	requireTool(t, "openssl")
+	reftest.RequireTool(t, "openssl")
 	key := func(n int) []byte {
 		b := make([]byte, n)
 		for i := range b {

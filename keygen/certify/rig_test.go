@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -100,12 +99,7 @@ func publishedKey(t testing.TB, c cert.Curve, name string) *softKey {
 // openssl runs the program on a file, and skips where it is missing unless PERSO_TEST_REQUIRE names it.
 func openssl(t *testing.T, dir string, args ...string) string {
 	t.Helper()
-	if _, err := exec.LookPath("openssl"); err != nil {
-		if slices.Contains(strings.Split(os.Getenv("PERSO_TEST_REQUIRE"), ","), "openssl") {
-			t.Fatal("openssl is required by PERSO_TEST_REQUIRE and not installed")
-		}
-		t.Skip("SKIP: openssl not installed")
-	}
+	reftest.RequireTool(t, "openssl")
 	cmd := exec.Command("openssl", args...)
 	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()

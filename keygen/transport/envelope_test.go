@@ -125,22 +125,11 @@ func seal(t testing.TB, receiver, maker *rsa.PrivateKey) (envelope.File, []byte)
 	return f, b.Bytes()
 }
 
-func requireTool(t *testing.T, name string) {
-	t.Helper()
-	if _, err := exec.LookPath(name); err == nil {
-		return
-	}
-	if slices.Contains(strings.Split(os.Getenv("PERSO_TEST_REQUIRE"), ","), name) {
-		t.Fatalf("%s is required by PERSO_TEST_REQUIRE and not installed", name)
-	}
-	t.Skipf("%s is not installed", name)
-}
-
 // openssl, which knows nothing of this code, opens the envelope with the receiver's private key, and finds every check in
 // order.
 func TestOpenSSLOpensEnvelope(t *testing.T) {
 	t.Parallel()
-	requireTool(t, "openssl")
+	reftest.RequireTool(t, "openssl")
 	receiver, maker := parties(t)
 	f, _ := seal(t, receiver, maker)
 	dir := t.TempDir()

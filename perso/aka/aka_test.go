@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"slices"
 	"strings"
@@ -256,23 +255,11 @@ func TestNothingPrintsKeys(t *testing.T) {
 	}
 }
 
-// requireTool skips, or fails when PERSO_TEST_REQUIRE names the tool.
-func requireTool(t *testing.T, name string) {
-	t.Helper()
-	if _, err := exec.LookPath(name); err == nil {
-		return
-	}
-	if slices.Contains(strings.Split(os.Getenv("PERSO_TEST_REQUIRE"), ","), name) {
-		t.Fatalf("%s is required by PERSO_TEST_REQUIRE and not installed", name)
-	}
-	t.Skipf("%s is not installed", name)
-}
-
 // An independent implementation agrees on vectors nobody published, and reads our AUTS.
 func TestAgainstOsmoAucGen(t *testing.T) {
 	t.Parallel()
 	const tool = "osmo-auc-gen"
-	requireTool(t, tool)
+	reftest.RequireTool(t, tool)
 	for i := range byte(8) {
 		k, opc, rand := make([]byte, 16), make([]byte, 16), Rand{}
 		for j := range k {

@@ -203,7 +203,7 @@ func FuzzParseEumSignedInfo(f *testing.F) {
 // Both signed elements are what a canonicalizer makes of them, standing alone and taken out of the document.
 func TestXMLLintAgrees(t *testing.T) {
 	t.Parallel()
-	requireTool(t, "xmllint")
+	reftest.RequireTool(t, "xmllint")
 	f := sample(t)
 	signed, err := EumSignedInfo(f.SignedFields)
 	if err != nil {
@@ -244,7 +244,7 @@ func xmllint(t *testing.T, b []byte) []byte {
 // What the vault signs is what OpenSSL verifies.
 func TestOpenSSLVerifies(t *testing.T) {
 	t.Parallel()
-	requireTool(t, "openssl")
+	reftest.RequireTool(t, "openssl")
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -303,16 +303,4 @@ func TestAgreesWithTheReference(t *testing.T) {
 	if got := SignedInfo(sha256.Sum256(signed)); !bytes.Equal(got, read("signed_info.c14n")) {
 		t.Errorf("SignedInfo is\n%s", got)
 	}
-}
-
-// requireTool skips, or fails when PERSO_TEST_REQUIRE names the tool.
-func requireTool(t *testing.T, name string) {
-	t.Helper()
-	if _, err := exec.LookPath(name); err == nil {
-		return
-	}
-	if slices.Contains(strings.Split(os.Getenv("PERSO_TEST_REQUIRE"), ","), name) {
-		t.Fatalf("%s is required by PERSO_TEST_REQUIRE and not installed", name)
-	}
-	t.Skipf("SKIP: %s not installed", name)
 }

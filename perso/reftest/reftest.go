@@ -1,14 +1,19 @@
-// Package reftest gives tests the public reference data that are not in the repository, and hexadecimal texts as bytes.
+// Package reftest gives tests the public reference data that are not in the repository, hexadecimal texts as bytes, and the word
+// on programs that judge our output.
 //
 // The environment variable PERSO_REFERENCE_DATA names the folder; a test that needs it is skipped where it is not set, and says
-// so. Only tests import this package.
+// so. A test that another program judges is skipped where that is not installed, unless the program is required. Only tests import
+// this package.
 package reftest
 
 import (
 	"encoding/hex"
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 )
 
@@ -59,4 +64,16 @@ func Vectors(t testing.TB, name string, into any) {
 	if err := json.Unmarshal(Read(t, "vectors", name), into); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
+}
+
+// RequireTool skips a test whose judge is not installed, or fails it when PERSO_TEST_REQUIRE, a list with commas, names the tool.
+func RequireTool(t testing.TB, name string) {
+	t.Helper()
+	if _, err := exec.LookPath(name); err == nil {
+		return
+	}
+	if slices.Contains(strings.Split(os.Getenv("PERSO_TEST_REQUIRE"), ","), name) {
+		t.Fatalf("%s is required by PERSO_TEST_REQUIRE and not installed", name)
+	}
+	t.Skipf("SKIP: %s is not installed", name)
 }
