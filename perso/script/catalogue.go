@@ -19,7 +19,7 @@ type Catalogue map[string]Var
 // VarStamp is the variable that the one write of the phase open sends.
 const VarStamp = "STAMP"
 
-// StandardCatalogue is the variables of an SGP.02 eUICC with one operational profile. smsrAddrLen is the length of the
+// StandardCatalogue is the variables of an SGP.02 eUICC with one operational profile, and of a SIM. smsrAddrLen is the length of the
 // SM-SR addressing parameters of the lot, certLen that of the value field of the ECASD certificate (without 7F21 and
 // its length).
 func StandardCatalogue(smsrAddrLen, certLen int) Catalogue {
@@ -51,6 +51,15 @@ func StandardCatalogue(smsrAddrLen, certLen int) Catalogue {
 		"AID.LOADFILE": {Len: aid},
 		"AID.MODULE":   {Len: aid},
 		"AID.USIM":     {Len: aid},
+		"AID.ISIM":     {Len: aid},
+
+		"HPLMN":      {Len: 5},              // the home network with its access technologies, an entry of EF.HPLMNwAcT
+		"EHPLMN":     {Len: 3},              // the home network alone, an entry of EF.EHPLMN
+		"IMPI":       {Len: identityBytes},  // EF.IMPI, filled up with FF
+		"IMPU":       {Len: identityBytes},  // a record of EF.IMPU, filled up with FF
+		"IMS.DOMAIN": {Len: imsDomainBytes}, // EF.DOMAIN, filled up with FF
+		"SUCI":       {Len: suciBytes},      // EF.SUCI_Calc_Info with the home network's public keys, or FF
+		"UST.5GS":    {Len: 1},              // services 121 to 128 of EF.UST: 124 and 125 where the lot has SUCI
 
 		"ECASD.KEY": {Len: 32, Secret: true}, // private key on P-256, for a chip that makes none
 
@@ -66,8 +75,19 @@ func StandardCatalogue(smsrAddrLen, certLen int) Catalogue {
 		"PINSET1": {Len: 16, Secret: true}, // PIN1 and PUK1, 8 bytes each
 		"PINSET2": {Len: 16, Secret: true}, // PIN2 and PUK2
 		"ADMSET":  {Len: 16, Secret: true}, // ADM1 and eight FF
+		"PIN1":    {Len: 8, Secret: true},
+		"ADM1":    {Len: 8, Secret: true},
+
+		"ADM.TRANSPORT": {Len: 8, Secret: true}, // the maker's code of a chip without a secure channel
 	}
 }
+
+// Sizes of files that a SIM's file system has for them (deploy/products/basic-sim.yaml).
+const (
+	identityBytes  = 80
+	imsDomainBytes = 64
+	suciBytes      = 96
+)
 
 // For gives the catalogue of a lot with another authentication: the bytes of AKA, of KI, and of OPC.
 func (c Catalogue) For(parameters, ki, opc int) Catalogue {

@@ -6,13 +6,16 @@ import (
 	"github.com/persoline/persoline/perso/apdu"
 )
 
-// Protocol is a secure channel protocol of GlobalPlatform.
+// Protocol is how the commands of a session are kept from others: a secure channel protocol of GlobalPlatform, or none.
 type Protocol string
 
 // The protocols.
 const (
 	SCP02 Protocol = "SCP02" // Card Specification 2.3.1 Annex E
 	SCP03 Protocol = "SCP03" // Amendment D
+	// ADM is no channel at all: the chip obeys whoever verified its administrative code (ETSI TS 102 221 §9.2). Commands go to
+	// it as they are, so "secure" ends at whoever plays them; until then the act is sealed to that one.
+	ADM Protocol = "ADM"
 )
 
 // Channel is one secure channel of a session. Who plays the script opens it; the script says how. The vault plays the
@@ -35,6 +38,9 @@ type Channel struct {
 const maxKVN = 0x7F
 
 func (c *Channel) valid() bool {
+	if c.Protocol == ADM {
+		return c.KVN == 0 && c.Level == 0 && !c.S16
+	}
 	if c.KVN > maxKVN && c.KVN != 0xFF {
 		return false
 	}
@@ -47,11 +53,20 @@ func (c *Channel) valid() bool {
 	return false
 }
 
+// plain says that nothing protects the commands between their player and the chip.
+func (c *Channel) plain() bool { return c.Protocol == ADM }
+
+// hides says whether a secret may go through the channel as it is.
+func (c *Channel) hides() bool { return c.plain() || c.Level == 0x33 }
+
 // encrypts says whether the level encrypts commands, and so pads them.
 func (c *Channel) encrypts() bool { return c.Level&0x02 != 0 }
 
 func (c *Channel) macBytes() int {
-	if c.S16 {
+	switch {
+	case c.plain():
+		return 0
+	case c.S16:
 		return 16
 	}
 	return 8
@@ -103,7 +118,7 @@ func (s *Script) opensAt(act int) bool {
 	return c != nil && c.Act == act
 }
 
-const channelHint = "write .CHANNEL SCP03 LEVEL=33, with KVN=30 for one key set and MODE=S16 for 16-byte MACs"
+const channelHint = "write .CHANNEL SCP03 LEVEL=33, with KVN=30 for one key set and MODE=S16 for 16-byte MACs, or .CHANNEL ADM"
 
 // channelLine reads .CHANNEL. The first stands before the phases; a later one begins an act, for whoever opens the
 // channel has to see what the chip answers.
@@ -117,7 +132,7 @@ func (c *compiler) channelLine(t token, cur *cursor) *Fault {
 		return fault
 	}
 	channel := Channel{Protocol: Protocol(protocol.text)}
-	if channel.Protocol != SCP03 && channel.Protocol != SCP02 {
+	if channel.Protocol != SCP03 && channel.Protocol != SCP02 && channel.Protocol != ADM {
 		return faultAt(protocol.pos, channelHint, "channel %s", protocol)
 	}
 	for cur.peek().kind != kindEnd {
@@ -125,11 +140,11 @@ func (c *compiler) channelLine(t token, cur *cursor) *Fault {
 			return fault
 		}
 	}
-	if channel.Level == 0 {
+	if channel.Level == 0 && channel.Protocol != ADM {
 		return faultAt(cur.peek().pos, channelHint, "no LEVEL")
 	}
 	if !channel.valid() {
-		return faultAt(t.pos, "SCP02 has the levels 01, 03, 11 and 13, and no MODE=S16", "%s at level %02X", channel.Protocol, channel.Level)
+		return faultAt(t.pos, "SCP02 has the levels 01, 03, 11 and 13, and no MODE=S16; ADM has nothing", "%s at level %02X", channel.Protocol, channel.Level)
 	}
 	if !first {
 		c.beginAct(t.pos)
@@ -203,7 +218,7 @@ func (r *rules) channelEnd() {
 		at = act
 		switch {
 		case st.Kind == KindPower && act == 0: // is refused there by itself
-		case !st.Secure && st.endsChannel() && ended == "":
+		case !st.Secure && st.endsChannel() && ended == "" && (st.Kind == KindPower || !r.plain(act)): // codes stay verified whatever is selected
 			ended = st.Label
 		case st.Secure && ended != "" && !told:
 			told = true

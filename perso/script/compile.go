@@ -233,8 +233,8 @@ func (p Phase) orNothing() string {
 const sectionHint = "write .SECTION name REDO=safe|delete-first|never [WHEN=name] [DONE=label[data]]"
 
 func (c *compiler) sectionLine(t token, cur *cursor) *Fault {
-	if c.phase != PhaseWrite && c.phase != PhaseOpen {
-		return faultAt(t.pos, "sections belong to the phase write, and one to the end of the phase open", ".SECTION in phase %q", c.phase).of(RulePhase)
+	if c.phase != PhaseWrite && c.phase != PhaseOpen && c.phase != PhaseClose {
+		return faultAt(t.pos, "sections belong to the phase write, one to the end of the phase open, and what the vault decides to the phase close", ".SECTION in phase %q", c.phase).of(RulePhase)
 	}
 	name, fault := cur.expect(kindWord, sectionHint)
 	if fault != nil {

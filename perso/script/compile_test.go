@@ -253,6 +253,7 @@ func TestLevels(t *testing.T) {
 		{"SCP03 LEVEL=03 MODE=S16", 223, 256},
 		{"SCP02 LEVEL=01", 247, 256},
 		{"SCP02 LEVEL=13 KVN=FF", 239, 248},
+		{"ADM", 255, 256},
 	} {
 		s := mustCompile(t, with(2, ".CHANNEL "+c.channel), smallCatalogue())
 		if ch := s.Channel(0); ch.MaxData() != c.data || ch.MaxAnswer() != c.answer {
@@ -264,6 +265,41 @@ func TestLevels(t *testing.T) {
 	_, err := Compile([]byte(strings.Replace(raw, "LEVEL=33", "LEVEL=13", 1)), smallCatalogue())
 	if err == nil || !strings.Contains(err.Error(), "{secret:KEY} at level 13") {
 		t.Errorf("raw secret at level 13: %v", err)
+	}
+}
+
+// TestADM: without a secure channel secrets go as they are and not under a key that nobody has; codes stay verified whatever is
+// selected, but not when the power goes.
+func TestADM(t *testing.T) {
+	t.Parallel()
+	const head, body = ".SCRIPT sim 1\n.CHANNEL ADM\n.PHASE identify\n80CA9F7F 00 (9000) => chip\n.PHASE open\n0020000A <{secret:KEY}> (9000)\n" +
+		"p: 00A40004 <3F00> 00 (9000) => probe\n.SECTION stamp REDO=safe WHEN=stamp\n00DADF20 <{STAMP}> (9000)\n.PHASE write\n",
+		".SECTION one REDO=safe DONE=p[8A 01 05]\n00DA8F20 <{secret:KEY} {kcv:KEY}> (9000)\n"
+	const end = ".PHASE verify\nv: 80CADF26 00 [{kcv:KEY}] (9000)\n.PHASE close\n00A40404 <3F00 3F00 3F> (9000)\n80CADF20 00 (9000)\n" +
+		".SECTION pin REDO=safe WHEN=pin1\n00260001 <{secret:KEY}> (9000|6985)\n"
+	vars := smallCatalogue()
+	vars[VarStamp] = Var{Len: 32}
+	s := mustCompile(t, head+body+end, vars)
+	if i, ok := s.StampSection(); !ok || s.Acts[0][i].Name != "stamp" {
+		t.Error("PUT DATA of the stamp is not found")
+	}
+	for name, c := range map[string]struct{ src, want string }{
+		"no key":        {head + strings.Replace(body, "{secret:KEY}", "{dek:KEY}", 1) + end, "without a secure channel"},
+		"level":         {strings.Replace(head, "ADM", "ADM LEVEL=33", 1) + body + end, "ADM at level 33"},
+		"power":         {head + body + ".POWER\n" + end, "ended the channel"},
+		"secret read":   {head + body + strings.Replace(end, "{kcv:KEY}", "{secret:KEY}", 1), "a chip gives no secret back"},
+		"plain secret":  {head + body + strings.Replace(end, ".PHASE close", ".PHASE close\n.PLAIN", 1), "outside the channel"},
+		"close decides": {head + body + strings.Replace(end, " WHEN=pin1", "", 1), "decides nothing"},
+		"verify":        {head + body + strings.Replace(end, ".PHASE verify", ".PHASE verify\n.SECTION v REDO=safe WHEN=x", 1), "sections belong to"},
+	} {
+		if _, err := Compile([]byte(c.src), vars); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// In a secure channel a file may be selected, an application of GlobalPlatform not.
+	mustCompile(t, with(9, "00A4080C <7F10> (9000)\n80E62000 <0000 <{AID}> 000000> 00 (9000)"), smallCatalogue())
+	if _, err := Compile([]byte(with(9, "00A40400 <{AID}> 00 (9000)\n80E62000 <0000 <{AID}> 000000> 00 (9000)")), smallCatalogue()); err == nil {
+		t.Error("a secure SELECT of an application compiles")
 	}
 }
 

@@ -104,13 +104,13 @@ func pinCommand(ins byte) bool {
 
 // reads says whether the step is there for its answer, and not to choose what comes next.
 func (st *Step) reads() bool {
-	return st.Kind == KindCommand && st.ReadOnly() && st.Header[1] != insSelect && st.Header[1] != insInstall
+	return st.Kind == KindCommand && st.ReadOnly() && st.Header[1] != insSelect && st.Header[1] != insInstall && st.Header[1] != insVerify
 }
 
-// stores says whether the step puts data on the chip that can be read again: STORE DATA, UPDATE BINARY, UPDATE RECORD.
+// stores says whether the step puts data on the chip that can be read again: STORE DATA, PUT DATA, UPDATE BINARY, UPDATE RECORD.
 func (st *Step) stores() bool {
 	switch st.Header[1] {
-	case insStoreData, 0xD6, 0xDC:
+	case insStoreData, insPutData, 0xD6, 0xDC:
 		return !st.ReadOnly()
 	}
 	return false

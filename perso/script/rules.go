@@ -125,7 +125,7 @@ func (r *rules) step(act int, sec *Section, st *Step) {
 	limit, answer := apdu.MaxDataBytes, apdu.MaxLe
 	if c := r.script.Channel(act); st.Secure && c != nil {
 		limit, answer = c.MaxData(), c.MaxAnswer()
-		r.secureHeader(st)
+		r.secureHeader(st, c)
 	}
 	if st.Secure && phase == PhaseIdentify {
 		r.bad(RuleSecret, st.pos, "the channel opens after identify", "a secure command in phase identify")
@@ -174,6 +174,12 @@ func (r *rules) power(st *Step, phase Phase) {
 	}
 }
 
+// hides says whether the channel that is open in an act takes a secret as it is.
+func (r *rules) hides(act int) bool {
+	c := r.script.Channel(act)
+	return c != nil && c.hides()
+}
+
 // level is that of the channel that is open in an act.
 func (r *rules) level(act int) byte {
 	if c := r.script.Channel(act); c != nil {
@@ -182,10 +188,17 @@ func (r *rules) level(act int) byte {
 	return 0
 }
 
-func (r *rules) secureHeader(st *Step) {
+// plain says whether what is open in an act is no channel (ADM).
+func (r *rules) plain(act int) bool {
+	c := r.script.Channel(act)
+	return c != nil && c.plain()
+}
+
+func (r *rules) secureHeader(st *Step, c *Channel) {
 	switch cla, ins := st.Header[0], st.Header[1]; {
 	case cla != 0x00 && cla != 0x80:
 		r.bad(RuleClass, st.pos, "write the plain class 00 or 80, without the secure messaging bit", "class %02X inside the channel", cla)
+	case ins == insSelect && (c.plain() || st.selectsFile()): // another file is no other application
 	case ins == insSelect || ins == insInitUpdate:
 		r.bad(RuleClass, st.pos, "put .PLAIN before it, and nothing secure after it", "%X inside the channel ends the channel", st.Header)
 	}
@@ -209,8 +222,10 @@ func (r *rules) segments(act int, st *Step, segments []Segment, phase Phase, exp
 			r.bad(RuleChipID, pos, "write the bytes: the line knows no variables", "variable %s in phase identify", v)
 		case v.Form != Public && !st.Secure:
 			r.bad(RuleSecret, pos, "send it inside the channel (.SECURE)", "%s outside the channel", v)
-		case v.Form == Secret && r.level(act) != 0x33:
+		case v.Form == Secret && !r.hides(act):
 			r.bad(RuleSecret, pos, "set LEVEL=33, or send it as {dek:…}", "%s at level %02X", v, r.level(act))
+		case v.Form == DEK && r.plain(act):
+			r.bad(RuleSecret, pos, "write {secret:…}: without a channel there is no key to send it under", "%s without a secure channel", v)
 		case expected && (v.Form == Secret || v.Form == DEK):
 			r.bad(RuleSecret, pos, "expect {kcv:…}: a chip gives no secret back", "%s in expected data", v)
 		case v.Form == Answer:

@@ -21,8 +21,8 @@ func (r *rules) section(act int, sec *Section) {
 }
 
 func (r *rules) named(act int, sec *Section) {
-	if sec.Phase != PhaseWrite && sec.Phase != PhaseOpen || !name(labelForm, sec.Name) {
-		r.bad(RuleName, sec.pos, "sections belong to the phase write; names are a-z, 0-9, dot and hyphen", "section %q in phase %q", sec.Name, sec.Phase)
+	if sec.Phase.order() < PhaseOpen.order() || sec.Phase == PhaseVerify || !name(labelForm, sec.Name) {
+		r.bad(RuleName, sec.pos, "sections belong to the phases write and close; names are a-z, 0-9, dot and hyphen", "section %q in phase %q", sec.Name, sec.Phase)
 	}
 	if sec.When != "" && !name(labelForm, sec.When) {
 		r.bad(RuleName, sec.pos, "names are a-z, 0-9, dot and hyphen", "condition %q", sec.When)
@@ -30,6 +30,9 @@ func (r *rules) named(act int, sec *Section) {
 	if sec.Phase == PhaseOpen {
 		r.openSection(sec)
 		return
+	}
+	if sec.Phase == PhaseClose && sec.When == "" {
+		r.bad(RulePhase, sec.pos, "give it WHEN=, or leave the .SECTION out", "section %q in the phase close decides nothing", sec.Name)
 	}
 	switch sec.Redo {
 	case RedoSafe:
@@ -58,7 +61,7 @@ func (r *rules) named(act int, sec *Section) {
 }
 
 // openSection checks the one write of act 0: at its end, behind all probes, so that they show the chip as it came; in one
-// STORE DATA that sends the stamp and no secret, so that a chip that is not the one has learned nothing.
+// STORE DATA or PUT DATA that sends the stamp and no secret, so that a chip that is not the one has learned nothing.
 func (r *rules) openSection(sec *Section) {
 	if act := r.script.Acts[0]; sec != &act[len(act)-1] {
 		r.bad(RuleStamp, sec.pos, "put the stamp, and nothing else, at the end of the phase open", "section %q in phase open is not the only one and the last", sec.Name)
@@ -76,7 +79,7 @@ func (r *rules) openSection(sec *Section) {
 			continue
 		}
 		if writes++; writes > 1 || !st.stamps() {
-			r.bad(RuleStamp, st.pos, "the phase open writes one thing: a STORE DATA inside the channel with {STAMP} and (9000)",
+			r.bad(RuleStamp, st.pos, "the phase open writes one thing: a STORE DATA (PUT DATA without a channel) inside the channel with {STAMP} and (9000)",
 				"%X changes the chip in phase %q", st.Header, PhaseOpen)
 		}
 	}
@@ -95,7 +98,7 @@ func (st *Step) stamps() bool {
 		}
 		sent = sent || g.Var != nil && g.Var.Name == VarStamp
 	}
-	return sent && st.Secure && st.Header[1] == insStoreData && st.SW == apdu.ExactMask(apdu.SWOK)
+	return sent && st.Secure && (st.Header[1] == insStoreData || st.Header[1] == insPutData) && st.SW == apdu.ExactMask(apdu.SWOK)
 }
 
 // StampSection finds the section of act 0 that puts the stamp on the chip.

@@ -195,7 +195,15 @@ type Pos struct {
 // top is the place of a fault of the script as a whole.
 func top() Pos { return Pos{Line: 1, Col: 1} }
 
-// ReadOnly says whether the command changes nothing on the chip but what is selected. STORE DATA counts when it asks for
+// selectsFile says whether a SELECT is one of the UICC's file system (ETSI TS 102 221 §11.1.1: P2 asks for control parameters or
+// for nothing), which leaves a secure channel as it is. GlobalPlatform's, of an application, ends it.
+func (st *Step) selectsFile() bool {
+	const wants, fcp, nothing = 0x1C, 0x04, 0x0C
+	p2 := st.Header[3] & wants
+	return p2 == fcp || p2 == nothing
+}
+
+// ReadOnly says whether the command changes nothing on the chip but what is selected and who was verified. STORE DATA counts when it asks for
 // an answer (P1 b1), which is how a script reads a security domain, and GENERATE when it makes no pair but shows the one
 // that is there (ISO/IEC 7816-8 §5.1, P1 = 81).
 func (st *Step) ReadOnly() bool {
@@ -203,7 +211,7 @@ func (st *Step) ReadOnly() bool {
 		return true
 	}
 	switch ins, p1 := st.Header[1], st.Header[2]; ins {
-	case insSelect, 0xB0, 0xB2, 0xC0, 0xCA, 0xCB, 0xF2:
+	case insSelect, insVerify, 0xB0, 0xB2, 0xC0, 0xCA, 0xCB, 0xF2:
 		return true
 	case insInstall:
 		return p1 == installPerso
@@ -217,10 +225,12 @@ func (st *Step) ReadOnly() bool {
 
 // Instructions that the rules know (GlobalPlatform Card Specification 2.3.1 §11, ISO/IEC 7816-4 §5.4.2).
 const (
+	insVerify     = 0x20
 	insGenerate   = 0x46
 	insInitUpdate = 0x50
 	insSelect     = 0xA4
 	insStoreData  = 0xE2
+	insPutData    = 0xDA
 	insDelete     = 0xE4
 	insInstall    = 0xE6
 	insLoad       = 0xE8
