@@ -21,7 +21,7 @@ func newProfileCmd(env *Env) *cobra.Command {
 	return Group("profile", "Build, take in and judge profile packages", `  perso profile check customer.der
   perso profile import customer.der
   perso profile show deploy/profiles/bootstrap.der`,
-		newProfileBuildCmd(env), newProfileImportCmd(env), newProfileShowCmd(env), newProfileCheckCmd(env))
+		newProfileBuildCmd(env), newProfileCommandsCmd(env), newProfileImportCmd(env), newProfileShowCmd(env), newProfileCheckCmd(env))
 }
 
 // profileFault is one thing wrong with a package.
@@ -181,13 +181,9 @@ func buildProfile(env *Env, path, out string, replacing bool) error {
 	if replacing = replacing || out != ""; out == "" {
 		out = strings.TrimSuffix(path, designSuffix) + packageSuffix
 	}
-	d, err := design.Parse(text)
+	d, p, err := builtProfile(path, text)
 	if err != nil {
-		return Hint(fmt.Errorf("%q: %w", path, err), "perso/saip/PROFILES.md explains the fields; deploy/profiles has an example")
-	}
-	p, err := saip.Build(d)
-	if err != nil {
-		return Hint(fmt.Errorf("%q: %w", path, err), "perso/saip/PROFILES.md explains the fields; deploy/profiles has an example")
+		return err
 	}
 	if err := putPackage(out, p.Bytes(), replacing); err != nil {
 		return err
@@ -196,6 +192,20 @@ func buildProfile(env *Env, path, out string, replacing bool) error {
 	return env.Emit(result, func(w io.Writer) {
 		fmt.Fprintf(w, "profile %q is in %s: %d bytes\nSHA-256 %s\n", result.Profile, out, result.Bytes, result.SHA256)
 	})
+}
+
+// builtProfile makes the package of a description.
+func builtProfile(path string, text []byte) (saip.Design, *saip.Package, error) {
+	const hint = "perso/saip/PROFILES.md explains the fields; deploy/profiles has an example"
+	d, err := design.Parse(text)
+	if err != nil {
+		return d, nil, Hint(fmt.Errorf("%q: %w", path, err), hint)
+	}
+	p, err := saip.Build(d)
+	if err != nil {
+		return d, nil, Hint(fmt.Errorf("%q: %w", path, err), hint)
+	}
+	return d, p, nil
 }
 
 // putPackage writes a package. Another one of that name, which somebody may have changed or released, goes only for who says so.
