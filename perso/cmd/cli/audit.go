@@ -23,6 +23,7 @@ import (
 	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/checkpoint"
+	"github.com/persoline/persoline/perso/cmd/console"
 )
 
 func newAuditCmd(env *Env) *cobra.Command {
@@ -176,7 +177,7 @@ func notOpened(path string, err error) error {
 	_, missing := os.Stat(filepath.Join(path, filepath.FromSlash(layout.Checkpoint)))
 	switch within := bundlesIn(path); {
 	case missing == nil && !errors.Is(err, fs.ErrPermission):
-		return &failure{code: ExitRefuted, err: err, hint: "the beginning of this audit bundle is damaged"}
+		return console.Fail(ExitRefuted, err, "the beginning of this audit bundle is damaged")
 	case missing == nil:
 		return err
 	case len(within) > 0:

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/persoline/persoline/hsm/hsmtest"
+	"github.com/persoline/persoline/perso/cmd/console"
 )
 
 // lostLimit is how often SoftHSM may lose its token before the ceremony that is killed is left out.
@@ -205,7 +206,7 @@ func TestSecretSources(t *testing.T) {
 		"one place for two": {"a=file:" + good, "b=file:" + good}, "one file with two names": {"a=file:" + good, "b=file:" + dir + "/link"},
 		"one person twice": {"a=fd:3", "a=fd:4"}, "a value": {"a=1234"}, "a URI": {"a=http:x"}, "the command's own input": {"a=fd:0"}, "a path as a credential": {"a=credential:../x"},
 	} {
-		if _, err := parseSources("--from", pairs); exitCode(err) != ExitUsage {
+		if _, err := parseSources("--from", pairs); console.ExitCode(err) != ExitUsage {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/persoline/persoline/perso/cert"
+	"github.com/persoline/persoline/perso/cmd/console"
 )
 
 // certJudged is the result of "cert check".
@@ -68,7 +69,7 @@ func checkChain(env *Env, f chainFiles) error {
 	}
 	chain, m2m, err := f.read(env)
 	if errors.Is(err, cert.ErrForm) && !errors.Is(err, errNoCertificate) {
-		return &failure{code: ExitRefuted, err: err, hint: hintFor(err)}
+		return console.Fail(ExitRefuted, err, console.HintFor(err))
 	}
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"github.com/persoline/persoline/keygen/ceremony/plan"
 	"github.com/persoline/persoline/keygen/ceremony/share"
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/cmd/console"
 	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/statement/transcript"
 )
@@ -280,9 +281,9 @@ func ceremonyError(err error) error {
 	var fault *transcript.Fault
 	switch {
 	case errors.As(err, &fault):
-		return &failure{code: ExitRefuted, err: err, hint: "the inventory was changed: take it from its last copy, and find out by whom"}
+		return console.Fail(ExitRefuted, err, "the inventory was changed: take it from its last copy, and find out by whom")
 	case errors.Is(err, conduct.ErrToken):
-		return &failure{code: ExitRefuted, err: err, hint: "'perso key list' shows the whole comparison; hold no ceremony on this token"}
+		return console.Fail(ExitRefuted, err, "'perso key list' shows the whole comparison; hold no ceremony on this token")
 	case errors.Is(err, share.ErrKCV), errors.Is(err, share.ErrComponent):
 		return Hint(err, "nothing of this key is left on the token or on disk; run the plan again")
 	case errors.Is(err, hsm.ErrSessionLost), errors.Is(err, hsm.ErrTokenGone), errors.Is(err, hsm.ErrBusy):

@@ -13,6 +13,7 @@ import (
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/cmd/console"
 	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/statement"
@@ -46,7 +47,7 @@ func (f fault) complaint(file string) error {
 	if f.Field != "" {
 		place += " " + f.Field + ":"
 	}
-	return &failure{code: ExitFailed, err: fmt.Errorf("%s %s", place, f.Reason), hint: f.Hint}
+	return console.Fail(ExitFailed, fmt.Errorf("%s %s", place, f.Reason), f.Hint)
 }
 
 func complaints(file string, faults []fault) error {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/persoline/persoline/perso/cmd/console"
 	"github.com/persoline/persoline/perso/saip"
 	"github.com/persoline/persoline/perso/saip/design"
 )
@@ -93,7 +94,7 @@ func (env *Env) notes(faults saip.Faults) {
 func refusal(path string, faults saip.Faults, code int) error {
 	var all []error
 	for _, f := range faults.Refusing() {
-		all = append(all, &failure{code: code, err: fmt.Errorf("%s: %w", path, f)})
+		all = append(all, console.Fail(code, fmt.Errorf("%s: %w", path, f), ""))
 	}
 	return errors.Join(all...)
 }
