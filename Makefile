@@ -10,7 +10,7 @@ RACY = ./hsm/... ./keygen/... ./ledger/... ./lineside/... ./perso/bus/...
 given = $(if $(filter command,$(firstword $(origin $(1)))),--$(2) "$($(1))")
 
 .DEFAULT_GOAL := help
-.PHONY: help build setup demo ceremony-demo test race bench lint sim soak clean
+.PHONY: help build audit-tool setup demo ceremony-demo test race bench lint sim soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ setup: ## install what is missing on Debian: SoftHSM, pcscd with virtual readers
 # Erasing costs a vault four times the CPU time of a card; its HSM seldom lets it notice.
 build: ## build bin/perso [ERASE=1] that erases what the vault's work leaves in memory
 	$(if $(ERASE),GOEXPERIMENT=runtimesecret )$(GO) build -trimpath -o bin/perso ./perso/cmd/perso
+
+audit-tool: ## build bin/persoaudit, the auditor's part alone: static, without database, bus and HSM
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/persoaudit ./perso/cmd/persoaudit
 
 demo: setup build ## make one order from file to delivery [ORDER=file|PRODUCT=sku] [HEADS=n] [DIR=folder] [TRANSPORT=pcsc]
 	bin/perso demo $(call given,ORDER,order) $(call given,PRODUCT,product) $(call given,HEADS,heads) $(call given,DIR,dir) $(call given,TRANSPORT,transport)

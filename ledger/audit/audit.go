@@ -7,6 +7,7 @@
 //	log.go       the entries are the log that was signed (merkle.go: its hash tree)
 //	officers.go  each statement was signed by two officers who could sign it then
 //	replay.go    the entries, replayed in order, break no rule: lot.go, unit.go, session.go, line.go
+//	held.go      it continues every checkpoint that was kept outside
 //	receipts.go  what the vault says that it served is what the log says that it was asked
 //
 // Every refusal is a Finding with the place where it was found and the invariant that it breaks (architecture, section 2).
@@ -25,6 +26,7 @@ import (
 	"io/fs"
 
 	"github.com/persoline/persoline/ledger/bundle/layout"
+	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/entry"
 )
 
@@ -33,6 +35,10 @@ type Options struct {
 	RegisterPin  [32]byte          // hash of the officer register's genesis
 	LogKey       ed25519.PublicKey // signs checkpoints
 	StatementKey ed25519.PublicKey // signs receipt heads and bundle seals
+
+	Held      []Held               // checkpoints that were kept outside the site
+	Witnesses []checkpoint.Witness // who may have cosigned them
+	Quorum    int                  // how many of the witnesses must have cosigned the bundle's checkpoint
 }
 
 // auditor is one verification under way.
@@ -42,6 +48,10 @@ type auditor struct {
 	report  Report
 	genesis entry.Genesis
 	seal    layout.SealBody
+
+	waiting  []held // for the log to reach their size
+	heldSame uint64
+	words    []word
 	history
 }
 

@@ -29,6 +29,8 @@ func (a *auditor) checkLog() {
 		return
 	}
 	a.report.Size, a.report.Root = c.Size, c.Root
+	a.readHeld(c)
+	a.checkWitnesses(c)
 	var tree merkle
 	count := (c.Size + tilepath.Width - 1) / tilepath.Width
 	for from := int64(0); from < count; from += tilesAtOnce {
@@ -38,8 +40,10 @@ func (a *auditor) checkLog() {
 				return
 			}
 			for j, body := range t.entries {
+				seq := (from+int64(i))*tilepath.Width + int64(j)
 				tree.add(t.leaves[j], a.compareTile)
-				a.replay((from+int64(i))*tilepath.Width+int64(j), body)
+				a.compareHeld(seq+1, tree.root)
+				a.replay(seq, body)
 			}
 		}
 	}

@@ -164,5 +164,6 @@ func (a *auditor) summarize() {
 		{"acts of lots whose receipts are not in this bundle", a.elsewhere.count}, {"receipts", a.receipts},
 		{"receipts of acts that were answered again", a.repeats}, {"receipts newer than the checkpoint", a.newer},
 		{"chips in bins", a.bins}, {"exports", a.exports}, {"alarms", a.alarms},
+		{"checkpoints held outside that this log continues", a.heldSame},
 	}
 }

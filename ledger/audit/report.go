@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/persoline/persoline/perso"
 )
@@ -49,6 +50,10 @@ type Report struct {
 	Keys   []Key
 	Facts  []Fact
 	Notes  []string // what could not be checked, and why
+	Quorum string   // which witnesses were asked for, when they are there
+
+	Witnessed []Witnessed // who cosigned this checkpoint or an earlier one
+
 	Broken []string // what was broken off and led nowhere, as in every honest factory, and why it is no finding
 
 	Findings []Finding
@@ -81,6 +86,12 @@ func (r Report) Write(w io.Writer) error {
 	}
 	for _, f := range r.Facts {
 		fmt.Fprintf(&b, "%10d %s\n", f.Count, f.Name)
+	}
+	for _, x := range r.Witnessed {
+		fmt.Fprintf(&b, "cosigned by %s at %s, when the log had %d entries\n", x.Witness, x.At.Format(time.RFC3339), x.Size)
+	}
+	if r.Quorum != "" {
+		fmt.Fprintf(&b, "%s\n", r.Quorum)
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note: %s\n", n)

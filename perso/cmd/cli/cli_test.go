@@ -47,7 +47,17 @@ func TestScripts(t *testing.T) {
 			e.Setenv("PARTNERS", "--partners="+absolute+"/partners")
 			e.Setenv("DEPLOY", absolute)
 			e.Setenv("SAMPLES", absolute+"/samples")
-			return writeBundles(e.WorkDir)
+			if err := writeBundles(e.WorkDir); err != nil {
+				return err
+			}
+			for name, file := range map[string]string{"VKEY": "vkey", "FIRST": "first.vkey"} {
+				text, err := os.ReadFile(filepath.Join(e.WorkDir, file))
+				if err != nil {
+					return err
+				}
+				e.Setenv(name, string(text))
+			}
+			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
 	})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/cmd/console"
 )
 
@@ -53,6 +54,7 @@ func needs(cmd *cobra.Command, flags ...string) error    { return console.Needs(
 func clock(t time.Time) string                           { return console.Clock(t) }
 func create(path string, content []byte) error           { return console.Create(path, content) }
 func replace(path string, content []byte) error          { return console.Replace(path, content) }
+func joinNames(names []perso.Name) string                { return console.Names(names) }
 func fill(f *os.File, content []byte) error              { return console.Fill(f, content) }
 func (env *Env) read(path string, n int) ([]byte, error) { return env.Read(path, n) }
 func (env *Env) head(path string, n int) ([]byte, error) { return env.Head(path, n) }

@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/keygen/ceremony/census"
 	"github.com/persoline/persoline/keygen/ceremony/conduct"
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/cmd/console"
 	"github.com/persoline/persoline/perso/statement/transcript"
 )
 
@@ -129,7 +130,7 @@ func (r *ceremonyRoom) history(head string) (*transcript.Chain, error) {
 	if head == "" {
 		return chain, nil
 	}
-	b, err := pinned("--head", head)
+	b, err := console.Pin("--head", head)
 	if err == nil && [32]byte(b) != chain.Head {
 		err = Refuted("the last ceremony of the inventory ended with %x, --head is %x: it was put back to an older state", chain.Head, b)
 	}
@@ -178,7 +179,7 @@ func (l listedKeys) write(w io.Writer) {
 		if v := census.Verdict(k.Verdict); v != census.OK && v != census.Gone {
 			verdict = "ALARM " + verdict + ": " + k.What
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d of %d\t%s\t%s\n", k.Key, k.State, k.Owner, k.Until, k.Backup, left, len(k.Copies), short(k.Check), verdict)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d of %d\t%s\t%s\n", k.Key, k.State, k.Owner, k.Until, k.Backup, left, len(k.Copies), console.Short(k.Check), verdict)
 	}
 	_ = t.Flush() // into memory
 }

@@ -282,14 +282,3 @@ func signers(s statement.Signed) []perso.Name {
 	}
 	return names
 }
-
-func joinNames(names []perso.Name) string {
-	if len(names) == 0 {
-		return "nobody"
-	}
-	texts := make([]string, len(names))
-	for i, n := range names {
-		texts[i] = string(n)
-	}
-	return strings.Join(texts, ", ")
-}

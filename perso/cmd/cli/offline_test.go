@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -14,16 +15,24 @@ import (
 	"github.com/persoline/persoline/ledger/audit/audittest"
 	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/perso/checkpoint"
+	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/statement"
 )
 
-// writeBundles puts audit bundles into a folder: good; spoilt, with one byte changed; silent, sealed anew without a log tile;
-// and pins, the flags that belong to them.
+// writeBundles puts audit bundles into a folder: good; earlier, of the same log when it was shorter, and forked, of another one that
+// begins like it; spoilt, with one byte changed; silent, sealed anew without a log tile;
+// a witness's key; and pins, the flags that belong to them.
 func writeBundles(dir string) error {
 	s := audittest.New()
 	lot := s.Release("L1", 0, 3, 2)
+	earlier := s.Bundle("L1")
+	fork := *s
+	fork.Entries = slices.Clone(s.Entries)
 	lot.Finish()
 	bundle := s.Bundle("L1")
+	for len(fork.Entries) < len(s.Entries)+1 {
+		fork.Append(entry.Order{Commit: audittest.Hash("another"), Good: 1, At: fork.Tick()})
+	}
 	spoilt := fstest.MapFS{}
 	for name, f := range bundle {
 		data := append([]byte(nil), f.Data...)
@@ -32,7 +41,7 @@ func writeBundles(dir string) error {
 		}
 		spoilt[name] = &fstest.MapFile{Data: data}
 	}
-	for name, content := range map[string]fstest.MapFS{"good": bundle, "spoilt": spoilt, "broken": {layout.Checkpoint: {Data: []byte("no note\n")}}} {
+	for name, content := range map[string]fstest.MapFS{"good": bundle, "earlier": earlier, "forked": fork.Bundle("L1"), "spoilt": spoilt, "broken": {layout.Checkpoint: {Data: []byte("no note\n")}}} {
 		if err := os.CopyFS(filepath.Join(dir, name), content); err != nil {
 			return err
 		}
@@ -42,7 +51,8 @@ func writeBundles(dir string) error {
 	if err != nil {
 		return err
 	}
-	for name, text := range map[string]string{"pin": fmt.Sprintf("%x", pin), "vkey": vkey, "stmt": fmt.Sprintf("%x", audittest.Public(s.StmtKey))} {
+	witness := audittest.Must(checkpoint.NewWitnessKey("auditor.example/first", bytes.Repeat([]byte{5}, 32)))
+	for name, text := range map[string]string{"first.witness": string(witness.Text()), "first.vkey": witness.Witness.VerifierKey(), "pin": fmt.Sprintf("%x", pin), "vkey": vkey, "stmt": fmt.Sprintf("%x", audittest.Public(s.StmtKey))} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			return err
 		}

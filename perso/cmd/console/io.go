@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/persoline/persoline/perso"
 )
 
 // ClockForm is how people read a time here: UTC, because every stamp of the factory is.
@@ -22,6 +24,39 @@ const ClockForm = "2006-01-02 15:04:05.000Z"
 
 // Clock spells a time so.
 func Clock(t time.Time) string { return t.UTC().Format(ClockForm) }
+
+// Names lists people; nobody, if there is none.
+func Names(names []perso.Name) string {
+	if len(names) == 0 {
+		return "nobody"
+	}
+	texts := make([]string, len(names))
+	for i, n := range names {
+		texts[i] = string(n)
+	}
+	return strings.Join(texts, ", ")
+}
+
+// Short is as much of a key's check value as fits into a table.
+func Short(check string) string {
+	const most = 24
+	if len(check) > most {
+		return check[:most] + "…"
+	}
+	return check
+}
+
+// Pin reads 32 bytes in hex that the user knows from elsewhere: a hash or a key.
+func Pin(flag, text string) ([]byte, error) {
+	b, err := hex.DecodeString(text)
+	if err != nil || len(b) != 32 {
+		return nil, Usage("%s is not 32 bytes in hex", flag)
+	}
+	if [32]byte(b) == [32]byte{} {
+		return nil, Usage("%s is all zeros, which is no hash and no key: it would pin nothing", flag)
+	}
+	return b, nil
+}
 
 // Digest is a SHA-256 that is written in hex.
 type Digest [32]byte

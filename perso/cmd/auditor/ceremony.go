@@ -1,4 +1,4 @@
-package cli
+package auditor
 
 import (
 	"errors"
@@ -14,6 +14,7 @@ import (
 
 	"github.com/persoline/persoline/ledger/audit"
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/cmd/console"
 	"github.com/persoline/persoline/perso/statement/transcript"
 )
 
@@ -22,22 +23,22 @@ type auditedCeremonies struct {
 	OK          bool              `json:"ok"`
 	Environment perso.Env         `json:"environment"`
 	Site        perso.Name        `json:"site"`
-	RegisterPin digest            `json:"register_pin"`
+	RegisterPin console.Digest    `json:"register_pin"`
 	Pinned      bool              `json:"pinned"`
 	Partial     bool              `json:"partial"`
-	Head        digest            `json:"head"`
+	Head        console.Digest    `json:"head"`
 	Ceremonies  []auditedCeremony `json:"ceremonies"`
 	Keys        []auditedKey      `json:"keys"`
 }
 
 type auditedCeremony struct {
-	Number   uint64       `json:"number"`
-	Ceremony perso.Name   `json:"ceremony"`
-	Ended    string       `json:"ended"`
-	Outcome  string       `json:"outcome"`
-	Steps    uint64       `json:"steps"`
-	SignedBy []perso.Name `json:"signed_by"`
-	Hash     digest       `json:"hash"`
+	Number   uint64         `json:"number"`
+	Ceremony perso.Name     `json:"ceremony"`
+	Ended    string         `json:"ended"`
+	Outcome  string         `json:"outcome"`
+	Steps    uint64         `json:"steps"`
+	SignedBy []perso.Name   `json:"signed_by"`
+	Hash     console.Digest `json:"hash"`
 }
 
 type auditedKey struct {
@@ -47,18 +48,18 @@ type auditedKey struct {
 	Copies int              `json:"copies_left"`
 }
 
-func newAuditCeremonyCmd(env *Env) *cobra.Command {
+func newCeremonyCmd(env *console.Console) *cobra.Command {
 	var pin, head string
 	c := &cobra.Command{
 		Use:   "ceremony FILE",
 		Short: "Verify the transcripts of key ceremonies with public keys alone",
-		Long: Describe("Verifies a transcript, or a folder of them from the first ceremony on: the officer register from its genesis, the officers'\n"+
+		Long: console.Describe("Verifies a transcript, or a folder of them from the first ceremony on: the officer register from its genesis, the officers'\n"+
 			"signatures on order and end, the hash chain of the steps, that they are what was ordered, and the life of every key.\n"+
 			"The two pins come from paper: the register's genesis, and the hash of the last ceremony. The exit code is 3 when anything does\n"+
 			"not hold; the error names file and place.", auditedCeremonies{}),
 		Example: `  perso audit ceremony ./inventory --register-pin "$PIN" --head "$HEAD"
   perso audit ceremony ./inventory/0002.transcript`,
-		Args: Takes("FILE"),
+		Args: console.Takes("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error { return auditCeremonies(env, args[0], pin, head) },
 	}
 	c.Flags().StringVar(&pin, "register-pin", "", "hash of the officer register's genesis, in hex")
@@ -66,7 +67,7 @@ func newAuditCeremonyCmd(env *Env) *cobra.Command {
 	return c
 }
 
-func auditCeremonies(env *Env, path, pinText, headText string) error {
+func auditCeremonies(env *console.Console, path, pinText, headText string) error {
 	var pin, head [32]byte
 	for _, f := range []struct {
 		flag, text string
@@ -75,7 +76,7 @@ func auditCeremonies(env *Env, path, pinText, headText string) error {
 		if f.text == "" {
 			continue
 		}
-		b, err := pinned(f.flag, f.text)
+		b, err := console.Pin(f.flag, f.text)
 		if err != nil {
 			return err
 		}
@@ -86,7 +87,7 @@ func auditCeremonies(env *Env, path, pinText, headText string) error {
 		return err
 	}
 	if head != [32]byte{} && c.Chain.Head != head {
-		return Refuted("the last ceremony ended with %x, --head is %x: transcripts are missing, or this is an older state", c.Chain.Head, head)
+		return console.Refuted("the last ceremony ended with %x, --head is %x: transcripts are missing, or this is an older state", c.Chain.Head, head)
 	}
 	a := auditedCeremoniesOf(c, pin != [32]byte{})
 	if err := env.Emit(a, a.write); err != nil {
@@ -113,12 +114,12 @@ func verifyCeremonies(path string, pin [32]byte) (audit.Ceremonies, error) {
 		fsys, names = os.DirFS(filepath.Dir(path)), []string{filepath.Base(path)}
 	}
 	if found, err := fs.Glob(fsys, "*"+audit.TranscriptSuffix); info.IsDir() && err == nil && len(found) == 0 {
-		return audit.Ceremonies{}, Hint(fmt.Errorf("there is no file *%s in %q", audit.TranscriptSuffix, path), "name the inventory's folder of the ceremonies' plan, or one transcript in it")
+		return audit.Ceremonies{}, console.Hint(fmt.Errorf("there is no file *%s in %q", audit.TranscriptSuffix, path), "name the inventory's folder of the ceremonies' plan, or one transcript in it")
 	}
 	c, err := audit.VerifyCeremonies(fsys, pin, names...)
 	var fault *transcript.Fault
 	if errors.As(err, &fault) {
-		return c, Refuted("the transcript does not hold: %s: %s", fault.Place, fault.What)
+		return c, console.Refuted("the transcript does not hold: %s: %s", fault.Place, fault.What)
 	}
 	return c, err
 }
@@ -127,7 +128,7 @@ func auditedCeremoniesOf(c audit.Ceremonies, pinned bool) auditedCeremonies {
 	a := auditedCeremonies{OK: true, Environment: c.Chain.Env, Site: c.Chain.Site, RegisterPin: c.Chain.Register.Pin, Pinned: pinned, Partial: c.Chain.Partial(),
 		Head: c.Chain.Head, Keys: []auditedKey{}}
 	for _, t := range c.Told {
-		a.Ceremonies = append(a.Ceremonies, auditedCeremony{Number: t.Order.Number, Ceremony: t.Order.Ceremony, Ended: clock(t.End.At), Outcome: string(t.End.Outcome),
+		a.Ceremonies = append(a.Ceremonies, auditedCeremony{Number: t.Order.Number, Ceremony: t.Order.Ceremony, Ended: console.Clock(t.End.At), Outcome: string(t.End.Outcome),
 			Steps: t.End.Steps, SignedBy: t.By, Hash: t.Hash})
 	}
 	for _, e := range c.Chain.Inventory.Keys() {
@@ -145,12 +146,12 @@ func (a auditedCeremonies) write(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "\nCEREMONY\tNAME\tENDED\tOUTCOME\tSTEPS\tSIGNED BY")
 	for _, c := range a.Ceremonies {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%d\t%s\n", c.Number, c.Ceremony, c.Ended, c.Outcome, c.Steps, joinNames(c.SignedBy))
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%d\t%s\n", c.Number, c.Ceremony, c.Ended, c.Outcome, c.Steps, console.Names(c.SignedBy))
 	}
 	if !a.Partial {
 		fmt.Fprintln(t, "\nKEY\tSTATE\tKNOWN BY\tCOPIES LEFT")
 		for _, k := range a.Keys {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%d\n", k.Key, k.State, short(k.Check), k.Copies)
+			fmt.Fprintf(t, "%s\t%s\t%s\t%d\n", k.Key, k.State, console.Short(k.Check), k.Copies)
 		}
 	}
 	_ = t.Flush() // into memory
@@ -158,13 +159,4 @@ func (a auditedCeremonies) write(w io.Writer) {
 		fmt.Fprintln(w, "\nOne transcript by itself: what came before it, and so the states of keys, was not checked.")
 	}
 	fmt.Fprintf(w, "\nhead %s\nVERIFIED\n", a.Head)
-}
-
-// short cuts a hash to what people compare over the telephone.
-func short(check string) string {
-	const most = 24
-	if len(check) > most {
-		return check[:most] + "…"
-	}
-	return check
 }

@@ -1,4 +1,4 @@
-package cli
+package auditor
 
 import (
 	"cmp"
@@ -26,11 +26,6 @@ import (
 	"github.com/persoline/persoline/perso/cmd/console"
 )
 
-func newAuditCmd(env *Env) *cobra.Command {
-	return Group("audit", "Verify what was made, offline", `  perso audit verify ./L-2027-0001.bundle
-  perso audit ceremony ./inventory`, newAuditVerifyCmd(env), newAuditCeremonyCmd(env))
-}
-
 // audited is the result of "audit verify".
 type audited struct {
 	OK          bool           `json:"ok"`
@@ -40,9 +35,10 @@ type audited struct {
 	Lot         perso.Name     `json:"lot"`
 	LogOrigin   string         `json:"log_origin"`
 	LogSize     int64          `json:"log_size"`
-	LogRoot     digest         `json:"log_root"`
+	LogRoot     console.Digest `json:"log_root"`
 	Keys        []auditKey     `json:"keys"`
 	Facts       []auditFact    `json:"facts"`
+	Witnessed   []auditWitness `json:"witnessed"`
 	Notes       []string       `json:"notes"`
 	BrokenOff   []string       `json:"broken_off"`
 	Findings    []auditFinding `json:"findings"`
@@ -53,6 +49,12 @@ type auditKey struct {
 	Name        string `json:"name"`
 	Fingerprint string `json:"fingerprint"`
 	Pinned      bool   `json:"pinned"`
+}
+
+type auditWitness struct {
+	Witness string    `json:"witness"`
+	At      time.Time `json:"at"`
+	Size    int64     `json:"log_size"`
 }
 
 type auditFact struct {
@@ -66,65 +68,99 @@ type auditFinding struct {
 	Invariant string `json:"invariant,omitempty"`
 }
 
-// pins are what the auditor knows from the key ceremony, as he typed it.
-type pins struct{ register, logKey, statementKey string }
+// pins are what the auditor knows from elsewhere, as he typed it: from the key ceremony, from earlier visits, of witnesses.
+type pins struct {
+	register, logKey, statementKey string
 
-func newAuditVerifyCmd(env *Env) *cobra.Command {
+	held, witnesses []string
+	quorum          int
+}
+
+// maxHeld bounds the checkpoints that one verification is given.
+const maxHeld = 1_000
+
+func newVerifyCmd(env *console.Console) *cobra.Command {
 	var p pins
 	c := &cobra.Command{
 		Use:   "verify BUNDLE",
 		Short: "Verify the audit bundle of a lot with public keys alone",
-		Long: Describe("Verifies a bundle (a folder) without any site: the signed log, the officers' statements, every claim and outcome, the vault's receipts,\n"+
+		Long: console.Describe("Verifies a bundle (a folder) without any site: the signed log, the officers' statements, every claim and outcome, the vault's receipts,\n"+
 			"and that the counts close. The three pins come from the key ceremony's record; without them the keys are the bundle's own, and\n"+
-			"its report shows them for comparison. The exit code is 3 when anything is found.", audited{}),
+			"its report shows them for comparison.\n\n"+
+			"--held takes checkpoints of this log that were kept outside the site: log/checkpoint of an earlier bundle, or what a witness\n"+
+			"cosigned. The log must continue each of them; one is enough to find a log that was rolled back or forked. With --witnesses, so\n"+
+			"many of the --witness keys must have cosigned the bundle's own checkpoint, in files given with --held.\n\n"+
+			"The exit code is 3 when anything is found.", audited{}),
 		Example: `  perso audit verify ./L-2027-0001.bundle
-  perso audit verify ./L-2027-0001.bundle --register-pin "$PIN" --log-key "$VKEY" --statement-key "$KEY"`,
-		Args: Takes("BUNDLE"),
+  perso audit verify ./L-2027-0001.bundle --register-pin "$PIN" --log-key "$VKEY" --statement-key "$KEY"
+  perso audit verify ./L-2027-0001.bundle --log-key "$VKEY" --held last-year.checkpoint --held now.cosigned --witness "$AUDITOR" --witnesses 1`,
+		Args: console.Takes("BUNDLE"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			o, origin, err := p.options()
+			o, origin, err := p.options(env)
 			if err != nil {
 				return err
 			}
 			return verifyBundle(env, args[0], o, origin)
 		},
 	}
-	c.Flags().StringVar(&p.register, "register-pin", "", "hash of the officer register's genesis, in hex")
-	c.Flags().StringVar(&p.logKey, "log-key", "", "verifier key of the log (name+hash+key)")
-	c.Flags().StringVar(&p.statementKey, "statement-key", "", "public key of the vault's statements, in hex")
+	p.flags(c)
 	return c
 }
 
+func (p *pins) flags(c *cobra.Command) {
+	c.Flags().StringVar(&p.register, "register-pin", "", "hash of the officer register's genesis, in hex")
+	c.Flags().StringVar(&p.logKey, "log-key", "", "verifier key of the log (name+hash+key)")
+	c.Flags().StringVar(&p.statementKey, "statement-key", "", "public key of the vault's statements, in hex")
+	c.Flags().StringArrayVar(&p.held, "held", nil, "file with a checkpoint that was kept outside the site")
+	c.Flags().StringArrayVar(&p.witnesses, "witness", nil, "verifier key of a witness (name+hash+key)")
+	c.Flags().IntVar(&p.quorum, "witnesses", 0, "how many of the witnesses must have cosigned the bundle's checkpoint")
+}
+
 // options reads the pins; origin is the log's name that stands in its verifier key.
-func (p pins) options() (o audit.Options, origin string, err error) {
+func (p *pins) options(env *console.Console) (o audit.Options, origin string, err error) {
 	if p.register != "" {
-		b, err := pinned("--register-pin", p.register)
+		b, err := console.Pin("--register-pin", p.register)
 		if err != nil {
 			return o, "", err
 		}
 		o.RegisterPin = [32]byte(b)
 	}
 	if p.statementKey != "" {
-		if o.StatementKey, err = pinned("--statement-key", p.statementKey); err != nil {
+		if o.StatementKey, err = console.Pin("--statement-key", p.statementKey); err != nil {
 			return o, "", err
 		}
 	}
 	if p.logKey != "" {
 		if origin, o.LogKey, err = parseVerifierKey(p.logKey); err != nil {
-			return o, "", Usage("--log-key: %w", err)
+			return o, "", console.Usage("--log-key: %w", err)
 		}
 	}
-	return o, origin, nil
+	return o, origin, p.outside(env, &o)
 }
 
-func pinned(flag, text string) ([]byte, error) {
-	b, err := hex.DecodeString(text)
-	if err != nil || len(b) != 32 {
-		return nil, Usage("%s is not 32 bytes in hex", flag)
+// outside reads what was kept outside the site.
+func (p *pins) outside(env *console.Console, o *audit.Options) error {
+	if len(p.held) > maxHeld {
+		return console.Usage("%d checkpoints with --held, at most %d", len(p.held), maxHeld)
 	}
-	if [32]byte(b) == [32]byte{} {
-		return nil, Usage("%s is all zeros, which is no hash and no key: it would pin nothing", flag)
+	for _, text := range p.witnesses {
+		w, err := checkpoint.ParseWitness(text)
+		if err != nil {
+			return console.Usage("--witness: %w", err)
+		}
+		o.Witnesses = append(o.Witnesses, w)
 	}
-	return b, nil
+	if o.Quorum = p.quorum; p.quorum < 0 || p.quorum > len(o.Witnesses) {
+		return console.Usage("--witnesses %d: %d are named with --witness", p.quorum, len(o.Witnesses))
+	}
+	for _, path := range p.held {
+		note, err := env.Read(path, checkpoint.MaxNoteBytes)
+		if err != nil {
+			return console.Hint(fmt.Errorf("reading a held checkpoint: %w", err), "this is the file log/checkpoint of an earlier bundle, or what 'perso audit witness cosign' wrote")
+		}
+		o.Held = append(o.Held, audit.Held{Name: filepath.Base(path), Note: note})
+	}
+	return nil
 }
 
 // parseVerifierKey reads a C2SP verifier key of an Ed25519 log: name+hash+base64, as checkpoint.VerifierKey writes it.
@@ -144,9 +180,9 @@ func parseVerifierKey(text string) (origin string, key ed25519.PublicKey, err er
 	return f[0], key, nil
 }
 
-func verifyBundle(env *Env, path string, o audit.Options, origin string) error {
+func verifyBundle(env *console.Console, path string, o audit.Options, origin string) error {
 	if info, err := os.Stat(path); err != nil || !info.IsDir() {
-		return Hint(fmt.Errorf("opening the bundle: %q is no folder", path), "'perso lot bundle' says where it wrote one")
+		return console.Hint(fmt.Errorf("opening the bundle: %q is no folder", path), "'perso lot bundle' says where it wrote one")
 	}
 	begin := env.Now()
 	watch := &watchedFS{FS: os.DirFS(path), env: env}
@@ -163,7 +199,7 @@ func verifyBundle(env *Env, path string, o audit.Options, origin string) error {
 	}
 	fmt.Fprintf(env.Err, "perso: read %d files in %s\n", watch.files, env.Now().Sub(begin).Round(time.Millisecond))
 	if !r.OK() {
-		return Refuted("the bundle %q does not hold: %d findings", path, uint64(len(r.Findings))+r.Dropped)
+		return console.Refuted("the bundle %q does not hold: %d findings", path, uint64(len(r.Findings))+r.Dropped)
 	}
 	if !r.Pinned() {
 		env.Advise("not every key was pinned: compare those of the report with the key ceremony's record")
@@ -177,13 +213,13 @@ func notOpened(path string, err error) error {
 	_, missing := os.Stat(filepath.Join(path, filepath.FromSlash(layout.Checkpoint)))
 	switch within := bundlesIn(path); {
 	case missing == nil && !errors.Is(err, fs.ErrPermission):
-		return console.Fail(ExitRefuted, err, "the beginning of this audit bundle is damaged")
+		return console.Fail(console.ExitRefuted, err, "the beginning of this audit bundle is damaged")
 	case missing == nil:
 		return err
 	case len(within) > 0:
-		return Hint(err, "the bundle is the folder in it: perso audit verify %s", within[len(within)-1])
+		return console.Hint(err, "the bundle is the folder in it: perso audit verify %s", within[len(within)-1])
 	}
-	return Hint(err, "this is no audit bundle; 'perso lot bundle' says where it wrote one")
+	return console.Hint(err, "this is no audit bundle; 'perso lot bundle' says where it wrote one")
 }
 
 // bundlesIn are the bundles in a lot's folder, as the ledger names them: audit-SIZE, by the size of the log, smallest first.
@@ -207,10 +243,13 @@ func bundlesIn(path string) []string {
 func auditedOf(r audit.Report) audited {
 	a := audited{
 		OK: r.OK(), Pinned: r.Pinned(), Environment: r.Env, Site: r.Site, Lot: r.Lot, LogOrigin: r.Origin, LogSize: r.Size, LogRoot: r.Root,
-		Keys: []auditKey{}, Facts: []auditFact{}, Notes: append([]string{}, r.Notes...), BrokenOff: append([]string{}, r.Broken...), Findings: []auditFinding{}, Dropped: r.Dropped,
+		Keys: []auditKey{}, Witnessed: []auditWitness{}, Facts: []auditFact{}, Notes: append([]string{}, r.Notes...), BrokenOff: append([]string{}, r.Broken...), Findings: []auditFinding{}, Dropped: r.Dropped,
 	}
 	for _, k := range r.Keys {
 		a.Keys = append(a.Keys, auditKey{Name: k.Name, Fingerprint: hex.EncodeToString(k.Fingerprint), Pinned: k.Pinned})
+	}
+	for _, w := range r.Witnessed {
+		a.Witnessed = append(a.Witnessed, auditWitness(w))
 	}
 	for _, f := range r.Facts {
 		a.Facts = append(a.Facts, auditFact(f))
@@ -224,7 +263,7 @@ func auditedOf(r audit.Report) audited {
 // watchedFS shows on a terminal which file is being read. The auditor reads several at once.
 type watchedFS struct {
 	fs.FS
-	env *Env
+	env *console.Console
 
 	mu    sync.Mutex
 	files uint64
