@@ -29,6 +29,8 @@ const (
 var (
 	hexByte    = regexp.MustCompile(`^[0-9A-Fa-f]{2}$`)
 	scriptName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,39}\.script$`)
+	// descriptionName is of a file system in words.
+	descriptionName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,39}\.yaml$`)
 )
 
 // Parse reads one product file. A file with faults gives every one of them, as a *form.FaultList.
@@ -87,7 +89,7 @@ func parseIdentity(top *form.Object, p *Product) {
 func parseMaking(top *form.Object, p *Product) {
 	p.ATR = form.Field(top, "atr", ParseATR)
 	p.ChipID = form.Field(top, "chip_id", form.OneOf(ChipIDKDD, ChipIDCPLC, ChipIDOSCommand, ChipIDNone))
-	p.Proof = form.List(top, "proof", form.OneOf(ProofReopen, ProofReadback, ProofAuthenticate, ProofSignature))
+	p.Proof = form.List(top, "proof", form.OneOf(ProofReopen, ProofReadback, ProofAuthenticate, ProofSignature, ProofTrustsLine))
 	p.Algorithms = []auth.Name{auth.Milenage}
 	if top.Has("algorithms") {
 		p.Algorithms = form.List(top, "algorithms", form.OneOf(auth.Milenage, auth.TUAK))
@@ -95,18 +97,16 @@ func parseMaking(top *form.Object, p *Product) {
 	p.AuthProof = form.Field(top, "auth_proof", form.OneOf(AuthAUTS, AuthRES, AuthNone))
 	p.KeyOrigin = form.FieldOr(top, "key_origin", KeyCard, form.OneOf(KeyCard, KeyHSM))
 	p.Script = form.Field(top, "script", parseScriptName)
-	p.ISDKVN = form.Field(top, "isd_kvn", parseHexByte)
 
 	f := top.Object("factory")
-	p.Factory = Factory{
-		KVN: form.Field(f, "kvn", parseHexByte),
-		SCP: form.Field(f, "scp", form.OneOf("02", "03")),
-		I:   form.Field(f, "i", parseHexByte),
-		KMC: form.Field(f, "kmc", perso.ParseName),
+	p.Factory = Factory{SCP: form.Field(f, "scp", form.OneOf(SCP02, SCP03, SCPNone)), KMC: form.Field(f, "kmc", perso.ParseName)}
+	if p.Factory.SCP != SCPNone {
+		p.Factory.KVN, p.Factory.I = form.Field(f, "kvn", parseHexByte), form.Field(f, "i", parseHexByte)
+		p.ISDKVN = form.Field(top, "isd_kvn", parseHexByte)
 	}
 	f.Close()
 
-	p.AIDs = parseAIDs(top.Object("aids"), p.Family)
+	p.AIDs = parseAIDs(top.Object("aids"), p.Family, p.Factory.SCP != SCPNone)
 
 	if p.Family == Crypto {
 		return // no network application, no profile
@@ -117,11 +117,19 @@ func parseMaking(top *form.Object, p *Product) {
 		Type:            form.FieldOr(profile, "profile_type", "", form.Label(maxPlatformTypeChars)),
 		adHead:          form.FieldOr(profile, "ad_hex", [3]byte{}, parseADHead),
 	}
+	if p.Family == Basic {
+		p.Profile.FileSystem = form.Field(profile, "file_system", parseDescriptionName)
+	}
 	profile.Close()
 }
 
-func parseAIDs(o *form.Object, family Family) AIDs {
-	a := AIDs{ISD: form.Field(o, "isd", ParseAID)}
+func parseAIDs(o *form.Object, family Family, domain bool) (a AIDs) {
+	if domain {
+		a.ISD = form.Field(o, "isd", ParseAID)
+	}
+	if family == Basic {
+		a.ISIM = form.Field(o, "isim", ParseAID)
+	}
 	if family != Crypto {
 		a.USIM = form.Field(o, "usim", ParseAID)
 	}
@@ -163,17 +171,22 @@ func parseEIS(o *form.Object) EIS {
 // checkMaking finds fields that are right alone and wrong together.
 func checkMaking(top *form.Object, p Product) {
 	const maxOwnKVN = 0x7F // GlobalPlatform: 00 asks for any keyset, 80 and above belong to the chip's maker
-	if (p.ISDKVN == 0 || p.ISDKVN > maxOwnKVN) && !top.Faulty("isd_kvn") {
+	if p.Factory.SCP == SCPNone {
+		checkPlain(top, p)
+	} else if (p.ISDKVN == 0 || p.ISDKVN > maxOwnKVN) && !top.Faulty("isd_kvn") {
 		top.Fault("isd_kvn", fmt.Sprintf("is %02X, expected 01 to %02X", p.ISDKVN, maxOwnKVN), "SCP03 keysets usually have 30 to 3F")
 	}
-	if p.ISDKVN == p.Factory.KVN && !top.Faulty("isd_kvn") && !top.Faulty("factory") {
+	if p.Factory.SCP != SCPNone && p.ISDKVN == p.Factory.KVN && !top.Faulty("isd_kvn") && !top.Faulty("factory") {
 		top.Fault("isd_kvn", fmt.Sprintf("is %02X like the factory keyset: the vault could not tell old keys from new", p.ISDKVN), "")
 	}
-	if p.Factory.SCP == "03" {
+	if p.Factory.SCP == SCP03 {
 		checkSCP03(top, p)
 	}
 	if p.Proves(ProofAuthenticate) != (p.AuthProof != AuthNone) && !top.Faulty("proof") && !top.Faulty("auth_proof") {
 		top.Fault("auth_proof", fmt.Sprintf("is %q, which does not fit the list of proofs", p.AuthProof), "auts or res with the proof authenticate, none without")
+	}
+	if p.Proves(ProofTrustsLine) && p.Factory.SCP != SCPNone && !top.Faulty("factory") {
+		top.Fault("proof", fmt.Sprintf("%q is for chips without a secure channel", ProofTrustsLine), "")
 	}
 	if p.Proves(ProofSignature) && !p.Family.EUICC() && !top.Faulty("family") {
 		top.Fault("proof", fmt.Sprintf("a %s product has no eUICC key to sign with", p.Family), "")
@@ -183,6 +196,22 @@ func checkMaking(top *form.Object, p Product) {
 	}
 	if p.Family.EUICC() && p.ChipID == ChipIDNone {
 		top.Fault("chip_id", "an eUICC must say which chip it is: its EID is bound to it", "")
+	}
+}
+
+// checkPlain is for a chip without a secure channel: what it says is no more true than the line, and the product says so.
+func checkPlain(top *form.Object, p Product) {
+	if top.Faulty("factory") || top.Faulty("proof") {
+		return
+	}
+	if p.Family != Basic && !top.Faulty("family") {
+		top.Fault("factory.scp", fmt.Sprintf("is %q, but only a SIM is written under a transport code", SCPNone), "")
+	}
+	if p.Proves(ProofReopen) || p.Proves(ProofReadback) {
+		top.Fault("proof", "a chip without a secure channel cannot prove itself by one", "authenticate can be had")
+	}
+	if !p.Proves(ProofTrustsLine) {
+		top.Fault("proof", fmt.Sprintf("without a secure channel, %q must say that the line is trusted", ProofTrustsLine), "")
 	}
 }
 
@@ -222,6 +251,13 @@ func parseHexByte(s string) (byte, error) {
 		return 0, fmt.Errorf("parsing hex byte %q: %w", s, err)
 	}
 	return b[0], nil
+}
+
+func parseDescriptionName(s string) (string, error) {
+	if !descriptionName.MatchString(s) {
+		return "", form.Refuse("a file in the same folder, for example basic-sim.yaml", "%.60q is not the name of a description", s)
+	}
+	return s, nil
 }
 
 func parseADHead(s string) (head [3]byte, err error) {

@@ -106,6 +106,9 @@ const (
 	ProofReadback     Proof = "rmac-readback"   // contents read under R-MAC
 	ProofAuthenticate Proof = "authenticate"    // AUTHENTICATE with the new Ki
 	ProofSignature    Proof = "euicc-signature" // signature by the chip's new private key
+	// ProofTrustsLine says that nothing else keeps the line from making the chip's answers up: it plays every secret itself. A
+	// product without a secure channel has it, so that every report says so.
+	ProofTrustsLine Proof = "trusts-the-line"
 )
 
 // AuthProof is which answer of AUTHENTICATE is the proof.
@@ -159,10 +162,17 @@ type Product struct {
 	hash [32]byte
 }
 
-// Factory is the secure channel that the chip's maker left.
+// What the chip's maker left to write it with.
+const (
+	SCP02   = "02"
+	SCP03   = "03"
+	SCPNone = "none" // no secure channel: a transport code, diversified as the keys of one would be (scp.StaticKeys.TransportCode)
+)
+
+// Factory is the secure channel that the chip's maker left, or his transport code.
 type Factory struct {
-	KVN byte       // key version number of the maker's keyset, often FF
-	SCP string     // protocol, two hex digits: "03"
+	KVN byte       // key version number of the maker's keyset, often FF; 00 without a secure channel
+	SCP string     // protocol: SCP02, SCP03, SCPNone
 	I   byte       // its options, parameter i (GlobalPlatform Amendment D)
 	KMC perso.Name // the maker's master key in the vault
 }
@@ -185,13 +195,14 @@ type EIS struct {
 // AIDs are the names of what is on the chip. LoadFile, Module and ISDP are those of the issuer security domain of the
 // bootstrap profile.
 type AIDs struct {
-	ISD, ISDR, ECASD, LoadFile, Module, ISDP, USIM AID
+	ISD, ISDR, ECASD, LoadFile, Module, ISDP, USIM, ISIM AID
 }
 
-// Profile describes the bootstrap profile.
+// Profile describes the bootstrap profile, or the only one of a SIM.
 type Profile struct {
 	AllocatedMemory uint32 // bytes
 	Type            string // ProfileType of the EIS; may be empty
+	FileSystem      string // description of a SIM's file system, in the catalogue's folder; empty for other families
 	adHead          [3]byte
 }
 
