@@ -49,7 +49,7 @@ func (a *auditor) claim(e entry.Claim) {
 		a.bad("I1", "chip %s was claimed before", e.Chip)
 	}
 	a.generation(l, e)
-	c := &claim{lot: l, gen: e.Gen, eid: e.EID, chip: e.Chip, hash: entry.Hash(a.body)}
+	c := &claim{lot: l, gen: e.Gen, eid: e.EID, chip: e.Chip, hash: a.hash}
 	a.eids[e.EID], a.chips[e.Chip], l.units[e.Unit] = c, c, c
 	l.claims, l.open = l.claims+1, l.open+1
 }
