@@ -26,8 +26,10 @@ func (r *rig) enlarge(units uint64) {
 		}
 	}
 	r.release.Good, r.release.Spares = units, 0
-	r.release.EIDs, err = id.NewEIDRange(r.release.EIDs.First(), units)
-	must(err)
+	if r.release.EUICC() {
+		r.release.EIDs, err = id.NewEIDRange(r.release.EIDs.First(), units)
+		must(err)
+	}
 	r.release.ICCIDs, err = id.NewICCIDRange(r.release.ICCIDs.First(), units)
 	must(err)
 	r.release.IMSIs, err = id.NewIMSIRange(r.release.IMSIs.First(), units)
@@ -95,15 +97,6 @@ func BenchmarkCard(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// isMade says whether a result is the end of a card that is as it must be.
-func (r *rig) isMade(result bus.ServeResult) bool {
-	if !r.plain {
-		return result.Good
-	}
-	f := result.Failed
-	return f != nil && f.Reason == perso.ReasonPossession && f.Step == "certificate"
-}
-
 // makeBatch takes units to their good verdict, act by act.
 func (r *rig) makeBatch(at *membus.Bus, units []*unit, total *cost) {
 	items := make([]bus.ServeItem, len(units))
@@ -130,7 +123,7 @@ func (r *rig) makeBatch(at *membus.Bus, units []*unit, total *cost) {
 		for i, u := range units {
 			result := reply.Results[i]
 			if len(result.Window) == 0 {
-				if !u.isMade(result) {
+				if !result.Good {
 					r.t.Fatalf("ended with %+v %+v", result, result.Failed)
 				}
 				ended++

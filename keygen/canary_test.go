@@ -27,7 +27,7 @@ func noSecretLeaves(t *testing.T, r *rig) {
 	r.cfg.Log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	r.reopenVault()
 	r.openLot()
-	c := newCard(t, testKMC, 1)
+	c := r.newCard(1)
 	u := r.claimUnit(c, 0, 0)
 	factory := c.keys[0xFF]
 	if got := u.session(); !got.Good {

@@ -163,6 +163,9 @@ func (x *variables) outputKeys(ctx context.Context, keys *cardKeys) (bus.ExportR
 	}
 	values := []transport.Value{keyValue("KI", keys.KI), keyValue(x.l.auth.Column(), x.opc),
 		code("PIN1", keys.PIN1), code("PUK1", keys.PUK1), code("PIN2", keys.PIN2), code("PUK2", keys.PUK2), code("ADM1", keys.ADM1)}
+	if !x.l.release.EUICC() { // an eUICC's go to its SM-SR
+		values = append(values, keyValue("OTA.KIC", keys.OTAKic[:]), keyValue("OTA.KID", keys.OTAKid[:]), keyValue("OTA.KIK", keys.OTAKik[:]))
+	}
 	if !x.l.customerKi() || x.l.release.Customer.Output != string(order.KiOmitted) {
 		return x.v.wrapped(ctx, x.l.out, x.l.layout, values...)
 	}

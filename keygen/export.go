@@ -68,6 +68,9 @@ func (l *lot) receiver(kind bus.ExportKind, to perso.Name) error {
 	want := l.release.SMSR
 	switch kind {
 	case bus.ExportEIS, bus.ExportSign:
+		if !l.release.EUICC() {
+			return bus.Refuse(bus.FaultRefused, "lot %q has no eUICC, and so no EIS", l.release.Lot)
+		}
 	case bus.ExportOutput:
 		want = l.release.Delivery
 	default:

@@ -7,7 +7,6 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/scp"
-	"github.com/persoline/persoline/perso/script"
 )
 
 // SeedInput is what the lot key is asked for a card's seed: for a test that looks for seeds.
@@ -24,18 +23,4 @@ func StateBody(h *scp.Host, s perso.Session, claim [32]byte, sealed []byte) ([]b
 	mac, body := sealed[:sha256.Size], bytes.Clone(sealed[sha256.Size:])
 	key.crypt(mac, body)
 	return body, nil
-}
-
-// PlayUnreleased has an open lot play a script that no release may have, since it makes no chip good: for a benchmark.
-func PlayUnreleased(v *Vault, name perso.Name, s *script.Script) error {
-	l, err := v.take(name)
-	if err != nil {
-		return err
-	}
-	defer l.mu.Unlock()
-	if err := bindable(s, l.constants); err != nil {
-		return err
-	}
-	l.script, l.plan = s, planOf(s)
-	return nil
 }

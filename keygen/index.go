@@ -21,7 +21,7 @@ const MaxRememberedSessions = 65_536
 type rendered struct {
 	Receipt []byte `cbor:"1,keyasint"`
 	Serial  uint64 `cbor:"2,keyasint"`
-	Index   uint32 `cbor:"3,keyasint"`           // EID index of the claim
+	Index   uint32 `cbor:"3,keyasint"`           // EID index of the claim, or its place among the chips of a lot without EIDs
 	Secrets bool   `cbor:"4,keyasint,omitempty"` // the window held a secret of the card
 	Cert    []byte `cbor:"5,keyasint,omitempty"` // signed in this act, or what its verdict was proven with
 	Key     []byte `cbor:"6,keyasint,omitempty"`
@@ -168,11 +168,8 @@ func (x *index) add(r rendered) error {
 	return x.units.set(uint64(r.Index), of)
 }
 
-// placeOf gives the place of a session.
-func (x *index) placeOf(serial uint64) uint64 { return serial % x.sessions.len }
-
 func (x *index) addSession(r rendered) error {
-	place, tag := x.placeOf(r.Serial), x.tag(tagSession, r.receipt.Session)
+	place, tag := r.Serial%x.sessions.len, x.tag(tagSession, r.receipt.Session)
 	s, err := x.sessions.get(place)
 	if err != nil {
 		return err
@@ -204,7 +201,7 @@ func (x *index) addUnit(r rendered) error {
 	}
 	if e.Result == resultGood && u.is&unitGood == 0 {
 		u.is |= unitGood
-		u.cert = x.tag(tagCert, sha256.Sum256(r.Cert))
+		u.cert = x.tag(tagCert, certHash(r.Cert))
 		if err := x.addKi(e.Unit, r.Ki); err != nil {
 			return err
 		}
@@ -213,9 +210,17 @@ func (x *index) addUnit(r rendered) error {
 	return x.units.set(uint64(e.Unit), u)
 }
 
+// certHash is how log entries name a certificate: zero for a chip that has none.
+func certHash(cert []byte) (h [32]byte) {
+	if len(cert) > 0 {
+		h = sha256.Sum256(cert)
+	}
+	return h
+}
+
 // act gives the number of an act's last receipt.
 func (x *index) act(s perso.Session, serial uint64, n uint8) (seq uint64, known bool, err error) {
-	seen, err := x.sessions.get(x.placeOf(serial))
+	seen, err := x.sessions.get(serial % x.sessions.len)
 	if err != nil || !seen.used || seen.serial != serial || int(n) >= len(seen.acts) || seen.acts[n] == 0 || seen.tag != x.tag(tagSession, s) {
 		return 0, false, err
 	}
@@ -224,7 +229,7 @@ func (x *index) act(s perso.Session, serial uint64, n uint8) (seq uint64, known 
 
 // admitSession refuses a challenge that was used by another session, or that is too old to know.
 func (x *index) admitSession(s perso.Session, serial uint64) error {
-	switch seen, err := x.sessions.get(x.placeOf(serial)); {
+	switch seen, err := x.sessions.get(serial % x.sessions.len); {
 	case err != nil:
 		return err
 	case !seen.used || seen.serial < serial:

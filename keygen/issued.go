@@ -15,7 +15,7 @@ type Issued struct {
 	Register   [32]byte
 	Statements uint64
 
-	EIDs   id.EIDRange
+	EIDs   id.EIDRange // empty of a lot of SIMs
 	ICCIDs id.ICCIDRange
 	IMSIs  id.IMSIRange
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/persoline/persoline/perso/aka"
 	"github.com/persoline/persoline/perso/apdu"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 )
@@ -187,17 +188,35 @@ func (r *run) reopening(st *script.Step, data []byte) error {
 	return nil
 }
 
-// verdict demands every proof, and the certificate that is on record. That no more are good than were released is seen to when
-// the receipt is made (I7).
+// unproven names a proof of the release that the session has not brought; none when all are there. Read-back is not among
+// them: a step that was not answered as it must ended the session.
+func (r *run) unproven() product.Proof {
+	switch t := r.l.terms; {
+	case t.proofs.Has(product.ProofAuthenticate) && !r.state.AUTS:
+		return product.ProofAuthenticate
+	case t.proofs.Has(product.ProofReopen) && !r.state.Reopened:
+		return product.ProofReopen
+	case (t.proofs.Has(product.ProofSignature) || r.l.injectsKey()) && !r.state.Held:
+		return product.ProofSignature
+	}
+	return ""
+}
+
+// verdict demands every proof, of an eUICC the certificate that is on record, and that no more are good than were released (I7).
 func (r *run) verdict() error {
-	if !r.state.AUTS || !r.state.Reopened || r.l.injectsKey() && !r.state.Held {
+	if r.unproven() != "" {
 		return failure{Reason: perso.ReasonProof, Step: "verdict"}
 	}
-	if _, err := r.certificate(); err != nil {
-		return r.unbound(err)
+	if r.l.release.EUICC() {
+		if _, err := r.certificate(); err != nil {
+			return r.unbound(err)
+		}
 	}
 	if r.stored != nil {
 		return refuse("certificate of the chip's key is not on record")
+	}
+	if !r.past.good && r.l.seen.goods >= r.l.release.Good {
+		return refuse("%d units are good, no more were released", r.l.seen.goods)
 	}
 	r.proven = true
 	return nil

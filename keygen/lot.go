@@ -14,6 +14,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/secret"
@@ -27,6 +28,7 @@ type lot struct {
 	script  *script.Script
 	unfit   error // why the script makes no more chips: it is from before a rule of today
 	plan    plan
+	terms   terms
 	choices
 
 	key, kmc  hsm.Key
@@ -92,6 +94,9 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 		return bus.OpenLotReply{Lot: release.Lot}, nil
 	}
 	l := &lot{release: release, hash: hash, script: compiled, unfit: unfit, plan: planOf(compiled), constants: constantsOf(release)}
+	if l.terms, err = termsOf(release); err != nil {
+		return bus.OpenLotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
+	}
 	if l.choices, err = choicesOf(release); err != nil {
 		return bus.OpenLotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
@@ -172,17 +177,22 @@ func (v *Vault) makeable(r statement.Release) error {
 		return fmt.Errorf("it is for environment %q, this vault is %q", r.Env, v.cfg.Env)
 	case r.Site != v.cfg.Site:
 		return fmt.Errorf("it is for site %q", r.Site)
-	case r.KeyOrigin != string(order.KeyCard) && r.KeyOrigin != string(order.KeyHSM):
+	case r.EUICC() && v.eum == nil:
+		return errors.New("it is for eUICCs, and this vault has no EUM certificate: it makes SIMs only")
+	case r.EUICC() && r.KeyOrigin != string(order.KeyCard) && r.KeyOrigin != string(order.KeyHSM):
 		return fmt.Errorf("key origin %q", r.KeyOrigin)
 	case r.AuthProof != "auts":
 		return fmt.Errorf("authentication proof %q", r.AuthProof)
 	case r.ChipID != "kdd" && r.ChipID != "cplc":
 		return fmt.Errorf("chip id %q", r.ChipID)
+	case r.Channel != string(product.ChannelSCP03):
+		return fmt.Errorf("channel %q", r.Channel)
 	case r.FactoryKVN == r.CardKVN || r.CardKVN == 0:
 		return fmt.Errorf("factory key version %02X and card key version %02X", r.FactoryKVN, r.CardKVN)
 	}
 	_, err := choicesOf(r)
-	return errors.Join(madeKi(r), err)
+	_, bad := termsOf(r)
+	return errors.Join(madeKi(r), err, bad)
 }
 
 // releasedScript decodes the script whose hash was released, and says whether it is fit: it has the proofs that make a unit good.
@@ -193,7 +203,11 @@ func releasedScript(r statement.Release, encoded []byte) (s *script.Script, unfi
 	if s, err = script.Decode(encoded); err != nil {
 		return nil, nil, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
-	if err := errors.Join(provable(s, order.KeyOrigin(r.KeyOrigin)), bindable(s, constantsOf(r)), writesAlgorithm(s, r)); err != nil {
+	t, err := termsOf(r)
+	if err != nil {
+		return nil, nil, bus.Refuse(bus.FaultRefused, "%v", err)
+	}
+	if err := errors.Join(provable(s, t), bindable(s, constantsOf(r)), writesAlgorithm(s, r), asksPIN1(s, r)); err != nil {
 		unfit = bus.Refuse(bus.FaultRefused, "script %q: %v", s.Name, err)
 	}
 	return s, unfit, nil
@@ -270,6 +284,9 @@ func (l *lot) nameKeys(env perso.Env) (err error) {
 		{hsm.ClassLot, l.release.Lot, &l.key}, {hsm.ClassKMC, l.release.KMC, &l.kmc},
 		{hsm.ClassSMSR, l.release.WrapKey, &l.wrap}, {l.transportClass(), l.transportID(), &l.out},
 	} {
+		if k.class == hsm.ClassSMSR && !l.release.EUICC() {
+			continue
+		}
 		if *k.to, err = hsm.NewKey(string(env), k.class, string(k.id)); err != nil {
 			return fmt.Errorf("naming keys of lot %q: %w", l.release.Lot, err)
 		}

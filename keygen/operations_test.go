@@ -27,12 +27,18 @@ var kinds = []struct {
 	{"derived", "hsm", []uint64{3, 2, 2}}, // with pair and certificate
 	{"random", "hsm", []uint64{6, 2, 2}},
 	{"customer", "hsm", []uint64{4, 2, 2}},
+	{"derived", "sim", []uint64{1, 2, 2}},
+	{"random", "sim", []uint64{4, 2, 2}},
+	{"customer", "sim", []uint64{2, 2, 2}},
 }
 
 // of makes the rig's lot one of a combination.
 func (r *rig) of(source, origin string) *rig {
-	if origin == "hsm" {
+	switch origin {
+	case "hsm":
 		r.injecting()
+	case "sim":
+		r.sims()
 	}
 	switch source {
 	case "random":
@@ -74,7 +80,7 @@ func TestOperationsOnSoftHSM(t *testing.T) {
 
 func testOperations(t *testing.T, r *rig, want []uint64) {
 	r.openLot()
-	u := r.claimUnit(newCard(t, testKMC, 1), 0, 0)
+	u := r.claimUnit(r.newCard(1), 0, 0)
 	if got := u.session(); !got.Good || !reflect.DeepEqual(u.ops, want) {
 		t.Errorf("%+v with %v HSM operations per act, want %v", got.Good, u.ops, want)
 	}
@@ -99,7 +105,7 @@ func TestCarriedKiIsForVaults(t *testing.T) {
 	for _, source := range []string{"random", "customer"} {
 		r := newRig(t).of(source, "card")
 		r.openLot()
-		u := r.claimUnit(newCard(t, testKMC, 1), 0, 0)
+		u := r.claimUnit(r.newCard(1), 0, 0)
 		factory := u.card.keys[0xFF]
 		if got := u.session(); !got.Good {
 			t.Fatalf("%+v", got)

@@ -121,7 +121,7 @@ func (v *Vault) exportUnit(ctx context.Context, l *lot, kind bus.ExportKind, c e
 	return x.outputKeys(ctx, keys)
 }
 
-// inEnvelope seals the unit's keys and codes; in the file it stands under its EID.
+// inEnvelope seals the unit's keys and codes, and a SIM's OTA keys; in the file it stands under its EID, a SIM under its ICCID.
 func (x *variables) inEnvelope(session *transport.SessionKeys, keys *cardKeys) (r bus.ExportResult, err error) {
 	s := transport.Subscription{Name: x.claim.EID.String()}
 	if s.ICCID, err = x.l.release.ICCIDs.At(uint64(x.claim.Unit)); err != nil {
@@ -129,6 +129,9 @@ func (x *variables) inEnvelope(session *transport.SessionKeys, keys *cardKeys) (
 	}
 	if s.IMSI, err = x.l.release.IMSIs.At(uint64(x.claim.Unit)); err != nil {
 		return r, err
+	}
+	if !x.l.release.EUICC() {
+		s.Name = s.ICCID.String()
 	}
 	credentials, err := session.SealKeys(s, keys.KI, x.opc)
 	if err != nil {
@@ -141,5 +144,12 @@ func (x *variables) inEnvelope(session *transport.SessionKeys, keys *cardKeys) (
 		return r, err
 	}
 	r.Keys = []bus.WrappedKey{{Name: "CREDENTIALS", Value: credentials}, {Name: "CODES", Value: sealed}}
+	if x.l.release.EUICC() {
+		return r, nil
+	}
+	if sealed, err = session.SealOTA(s, keys.OTAKic[:], keys.OTAKid[:], keys.OTAKik[:]); err != nil {
+		return bus.ExportResult{}, err
+	}
+	r.Keys = append(r.Keys, bus.WrappedKey{Name: "OTA", Value: sealed})
 	return r, nil
 }

@@ -1,12 +1,15 @@
 package keygen
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/order/auth"
+	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/statement"
@@ -54,6 +57,8 @@ const (
 	whenECKA = "ecka"
 	// whenStamp: must the chip be stamped? Not when its claim was written for already (stamp.go). Asked in act 0 only.
 	whenStamp = "stamp"
+	// whenPIN1: must a device ask for PIN1 of the new SIM?
+	whenPIN1 = "pin1"
 	// whenInject: must the chip be given a key pair? Only where the order says that the HSM makes it (pair.go).
 	whenInject = "inject"
 )
@@ -71,29 +76,115 @@ func writesAlgorithm(s *script.Script, r statement.Release) error {
 	return nil
 }
 
-// Playable says why the vault would refuse a release with the script, for whoever writes one; nil when nothing in the script
-// itself keeps it from being played, for an order of one of the two origins of the chip's key.
-func Playable(s *script.Script) error {
-	card := provable(s, order.KeyCard)
-	if card == nil || provable(s, order.KeyHSM) == nil {
+// terms are what a release says of how its units are written and what makes them good.
+type terms struct {
+	channel product.Channel
+	proofs  product.Proofs
+	origin  order.KeyOrigin // order.KeyNone: no eUICC, no certificate
+}
+
+// termsOf reads them, and refuses a list of proofs that this vault takes for too little: over a secure channel a chip proves all
+// that it can.
+func termsOf(r statement.Release) (t terms, err error) {
+	t.origin = order.KeyOrigin(r.KeyOrigin)
+	if t.channel, err = product.ParseChannel(r.Channel); err != nil {
+		return t, err
+	}
+	if t.proofs, err = product.ParseProofs(r.Proof); err != nil {
+		return t, err
+	}
+	for _, want := range []product.Proof{product.ProofReopen, product.ProofReadback, product.ProofAuthenticate} {
+		if !t.proofs.Has(want) {
+			return t, fmt.Errorf("its proofs %q lack %q", t.proofs, want)
+		}
+	}
+	return t, nil
+}
+
+// proves are the answers of a chip that the vault looks for.
+func (t terms) proves() (out []script.Purpose) {
+	for _, one := range []struct {
+		proof   product.Proof
+		purpose script.Purpose
+	}{
+		{product.ProofReopen, script.PurposeReopen}, {product.ProofReadback, script.PurposeReadback}, {product.ProofAuthenticate, script.PurposeAUTS},
+	} {
+		if t.proofs.Has(one.proof) {
+			out = append(out, one.purpose)
+		}
+	}
+	if t.origin != order.KeyNone || t.proofs.Has(product.ProofSignature) {
+		out = append(out, script.PurposeECKA)
+	}
+	return out
+}
+
+// asksPIN1 demands a script that has devices ask for PIN1 where the order wants that.
+func asksPIN1(s *script.Script, r statement.Release) error {
+	if r.PIN1 == "" {
 		return nil
 	}
-	return card
+	for _, act := range s.Acts {
+		for i := range act {
+			if act[i].When == whenPIN1 {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("no section WHEN=%s, and the order wants PIN1 asked for", whenPIN1)
+}
+
+// Playable says why the vault would refuse a release with the script, for whoever writes one; nil when nothing in the script
+// itself keeps it from being played, for an order of one of the two origins of the chip's key, or for SIMs.
+func Playable(s *script.Script) error {
+	all, err := product.ParseProofs(fmt.Sprintf("%s, %s, %s", product.ProofReopen, product.ProofReadback, product.ProofAuthenticate))
+	if err != nil {
+		return err
+	}
+	ways := []order.KeyOrigin{order.KeyNone}
+	if certifies(s) {
+		ways = []order.KeyOrigin{order.KeyCard, order.KeyHSM}
+	}
+	var first error
+	for _, origin := range ways {
+		err := provable(s, terms{channel: product.ChannelSCP03, proofs: all, origin: origin})
+		if err == nil {
+			return nil
+		}
+		first = cmp.Or(first, err)
+	}
+	return first
+}
+
+// certifies says whether a script makes an eUICC: it writes an EID or a certificate.
+func certifies(s *script.Script) bool {
+	return slices.ContainsFunc(s.Variables(), func(u script.Use) bool { return euiccVariable(u.Name) })
+}
+
+// euiccVariable says that only an eUICC has the variable.
+func euiccVariable(name string) bool {
+	switch name {
+	case "EID", "EID.IIN", "CIN", "CERT", "POP.CHALLENGE", varPairKey, varPairPoint:
+		return true
+	}
+	return false
 }
 
 // provable demands what makes a unit good: answers bound to the chip, the card cryptogram under the new keys, the
-// authentication answer under the new Ki, and a proof of possession for the key to be certified; and the stamp in act 0,
-// so that no chip gets a secret that cannot be told from another one of its id.
-func provable(s *script.Script, origin order.KeyOrigin) error {
-	p := planOf(s)
+// authentication answer under the new Ki, and of an eUICC a proof of possession for the key to be certified; and the stamp in
+// act 0, so that no chip gets a secret that cannot be told from another one of its id.
+func provable(s *script.Script, t terms) error {
+	p, origin := planOf(s), t.origin
 	if err := openable(s); err != nil {
 		return err
 	}
 	switch {
 	case len(s.Acts) >= perso.MaxActs:
 		return fmt.Errorf("%d acts, at most %d before the verdict", len(s.Acts), perso.MaxActs-1)
+	case origin == order.KeyNone && certifies(s):
+		return errors.New("it writes what only an eUICC has, and the product is none")
 	}
-	for _, want := range []script.Purpose{script.PurposeReopen, script.PurposeAUTS, script.PurposeECKA} {
+	for _, want := range t.proves() {
 		if !p.proof[want] {
 			return fmt.Errorf("no command gives the proof %q", want)
 		}
@@ -118,6 +209,8 @@ func decided(when string, n int, origin order.KeyOrigin) bool {
 		return true
 	case whenStamp:
 		return n == 0
+	case whenPIN1:
+		return n > 0 && origin == order.KeyNone
 	case whenECKA:
 		return origin == order.KeyCard
 	case whenInject:

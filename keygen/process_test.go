@@ -53,16 +53,17 @@ func BenchmarkCardOnSoftHSM(b *testing.B) {
 	}{{"plain-sim", (*rig).source, true}, {"m2m-certificate", (*rig).source, false}, {"m2m-certificate-12KiB", (*rig).largeSource, false}} {
 		b.Run(c.name, func(b *testing.B) {
 			r := newRigOn(b, hsmtest.SoftHSM(b), "S1")
-			var err error
-			if r.script, err = script.Compile([]byte(c.source(r)), script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes)); err != nil {
-				b.Fatal(err)
+			if c.plain {
+				r.sims()
+			} else {
+				var err error
+				if r.script, err = script.Compile([]byte(c.source(r)), script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes)); err != nil {
+					b.Fatal(err)
+				}
+				r.release.ScriptHash = r.script.Hash()
 			}
-			r.release.ScriptHash = r.script.Hash()
 			cards := (b.N + benchBatch - 1) / benchBatch * benchBatch
 			w := newWorker(b, r, uint64(cards))
-			if c.plain {
-				r.playPlain()
-			}
 			b.ResetTimer()
 			total := w.work(cards)
 			b.ReportMetric(float64(total.cpu.Nanoseconds())/float64(cards)/1e6, "cpu-ms/card")
@@ -71,39 +72,6 @@ func BenchmarkCardOnSoftHSM(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
 		})
 	}
-}
-
-// playPlain has the open lot make plain SIM cards. No release could say so, because nothing is good without a certificate: each
-// card goes all the way, and the vault says at the verdict that this is what it lacks, after all other proofs.
-func (r *rig) playPlain() {
-	r.t.Helper()
-	src, err := os.ReadFile("testdata/plain-sim.script")
-	if err == nil {
-		r.script, err = script.Compile(src, script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes))
-	}
-	if err == nil {
-		err = keygen.PlayUnreleased(r.vault, r.lot, r.script)
-	}
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.plain = true
-}
-
-// A plain SIM has all its keys in the end, and what the benchmark counts as done is the missing certificate and nothing else.
-func TestPlaysAPlainSIM(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	r.openLot()
-	r.playPlain()
-	u := r.claimUnit(r.newBenchCard(1), 0, 0)
-	if got := u.session(); !u.isMade(got) || got.Good || len(u.results) != 3 {
-		t.Fatalf("%+v %+v after %d acts", got, got.Failed, len(u.results))
-	}
-	if c := u.card; c.ki == nil || c.opc == nil || c.pins == nil || c.isdr != 3 || len(c.keys[0x30].ENC) == 0 || c.life[string(aidISD)] != 0x0F || c.pair != nil {
-		t.Errorf("the card has Ki %v, OPc %v, PINs %v, %d OTA keys, key sets %v, life cycle %X", c.ki != nil, c.opc != nil, c.pins != nil, c.isdr, len(c.keys), c.life)
-	}
-	u.checkOps("plain")
 }
 
 // worker makes cards of one lot.
@@ -128,11 +96,7 @@ func newWorker(b *testing.B, r *rig, units uint64) *worker {
 // newBenchCard is a card of the lot that is made.
 func (r *rig) newBenchCard(n int) *card {
 	c := newCardAs(r.t, testKMC, [10]byte{0x47, 0x90, 0x6D, 0x20, 0, 1, 0x0A, byte(n >> 16), byte(n >> 8), byte(n)})
-	if r.plain { // the application itself takes what the script stores
-		c.tags[string(aidUSIM)] = map[uint32][]byte{}
-		delete(c.tags, string(aidECASD))
-		delete(c.tags, string(aidISDR))
-	}
+	r.fit(c)
 	return c
 }
 

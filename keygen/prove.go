@@ -31,6 +31,12 @@ func (l *lot) proveClaim(cp checkpoint.Checkpoint, p bus.Proven) (entry.Claim, e
 	case c.Gen > perso.MaxGeneration:
 		return c, refuse("generation %d, at most %d", c.Gen, perso.MaxGeneration)
 	}
+	if !l.release.EUICC() {
+		if !c.EID.IsZero() {
+			return c, refuse("EID %s, and the lot's chips have none", c.EID)
+		}
+		return c, nil
+	}
 	if eid, err := l.release.EIDs.At(uint64(c.Index)); err != nil || eid != c.EID {
 		return c, refuse("EID %s is not number %d of the released range", c.EID, c.Index)
 	}
@@ -62,7 +68,7 @@ func (l *lot) proveLoss(cp checkpoint.Checkpoint, c entry.Claim, claimSeq int64,
 		return refuse("unit %d generation %d: the loss shown is of another", c.Unit, c.Gen)
 	case !o.Verdict.Final() || o.Verdict == perso.VerdictGood:
 		return refuse("unit %d generation %d ended %q", c.Unit, o.Gen, o.Verdict)
-	case o.EID == c.EID || o.Chip == c.Chip:
+	case l.release.EUICC() && o.EID == c.EID || o.Chip == c.Chip:
 		return refuse("unit %d generation %d: the EID or the chip of the one before", c.Unit, c.Gen)
 	}
 	return nil

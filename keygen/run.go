@@ -35,7 +35,6 @@ type run struct {
 	v        *Vault
 	l        *lot
 	item     *bus.ServeItem
-	place    int // of the item in its request
 	claim    entry.Claim
 	act      entry.Act
 	previous *rendered // what was served for this act before, if anything
@@ -53,9 +52,6 @@ type run struct {
 	ki     []byte // on record or drawn, sealed; of a lot with random Ki
 	window []bus.Play
 	stored *bus.Stored
-
-	end    error  // a failure, a refusal, or why nothing was decided
-	sealed []byte // the state
 }
 
 // play decides the act. Its error is a failure, a refusal, or means that nothing was decided.
@@ -258,7 +254,7 @@ func (r *run) decide(n int) ([]bool, error) {
 		}
 	}
 	r.vars.captures = r.state.Captures
-	skip, err := r.l.script.Skip(n, r.state.Captures, map[string]bool{whenECKA: r.needsKey(), whenStamp: r.stampsHere(), whenInject: r.injects()}, r.vars)
+	skip, err := r.l.script.Skip(n, r.state.Captures, map[string]bool{whenECKA: r.needsKey(), whenStamp: r.stampsHere(), whenInject: r.injects(), whenPIN1: r.l.release.PIN1 != ""}, r.vars)
 	if err != nil {
 		return nil, r.unbound(err)
 	}

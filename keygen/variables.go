@@ -8,6 +8,7 @@ import (
 	"github.com/persoline/persoline/perso/aka"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/order/auth"
+	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/secret"
@@ -171,6 +172,10 @@ func (x *variables) secret(room *[maxSecretBytes]byte, k *cardKeys, name string)
 		value = k.OTAKid[:]
 	case "OTA.KIK":
 		value = k.OTAKik[:]
+	case "PIN1":
+		value = k.PIN1[:]
+	case "ADM1":
+		value = k.ADM1[:]
 	case "PINSET1", "PINSET2", "ADMSET":
 		sets := k.pinSets()
 		defer clear(sets[:])
@@ -182,7 +187,7 @@ func (x *variables) secret(room *[maxSecretBytes]byte, k *cardKeys, name string)
 // ownVariable says that the vault gives the variable itself, whatever the release's constants say.
 func ownVariable(name string) bool {
 	switch name {
-	case "EID", "EID.IIN", "CIN", "ICCID", "IMSI", "ACC", script.VarStamp, "CERT",
+	case "EID", "EID.IIN", "CIN", "ICCID", "IMSI", "ACC", "IMPI", "IMPU", script.VarStamp, "CERT",
 		"CHALLENGE2", "POP.CHALLENGE", "AUTH.RAND", "AUTH.AUTN", "PINCHECK", "AKA", varPairKey, varPairPoint:
 		return true
 	}
@@ -199,7 +204,7 @@ func (x *variables) public(dst []byte, name string) ([]byte, error) {
 			return append(dst, eid[:4]...), nil
 		}
 		return append(dst, eid[:]...), nil
-	case "ICCID", "IMSI", "ACC":
+	case "ICCID", "IMSI", "ACC", "IMPI", "IMPU":
 		return x.subscription(dst, name)
 	case script.VarStamp:
 		return append(dst, x.stamp[:]...), nil
@@ -239,9 +244,20 @@ func (x *variables) subscription(dst []byte, name string) ([]byte, error) {
 		return append(dst, ef[:]...), err
 	}
 	imsi, err := x.l.release.IMSIs.At(uint64(x.claim.Unit))
-	if name == "ACC" {
+	if err != nil {
+		return dst, err
+	}
+	var file []byte
+	switch name {
+	case "ACC":
 		acc := imsi.ACC()
-		return append(dst, acc[:]...), err
+		return append(dst, acc[:]...), nil
+	case "IMPI":
+		file, err = product.EFIdentity(imsi.IMPI())
+		return append(dst, file...), err
+	case "IMPU":
+		file, err = product.EFIdentity(imsi.IMPU())
+		return append(dst, file...), err
 	}
 	ef := imsi.EFBytes()
 	return append(dst, ef[:]...), err

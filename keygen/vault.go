@@ -58,16 +58,13 @@ type Config struct {
 
 	// RegisterPin is the hash of the officer register's genesis, written down in the ceremony. Zero is refused.
 	RegisterPin [32]byte
-	EUMCert     []byte        // DER, of Keys.EUM
-	EISCert     []byte        // DER, of Keys.EIS
-	CertMargin  time.Duration // both must outlive a release by this; 0 means DefaultCertMargin
-	CAID        [CAIDBytes]byte
+	// EUMCert and EISCert are DER, of Keys.EUM and Keys.EIS. A vault that makes no eUICC has neither, nor their keys.
+	EUMCert    []byte
+	EISCert    []byte
+	CertMargin time.Duration // both must outlive a release of eUICCs by this; 0 means DefaultCertMargin
+	CAID       [CAIDBytes]byte
 
 	ActsPerSecond int // of one lot; 0 means DefaultActsPerSecond
-
-	// Side runs do for 0 to n-1, as many side by side as the token has sessions for, and returns when all are done; nil: one
-	// after the other.
-	Side func(n int, do func(i int))
 
 	Now func() time.Time
 	Log *slog.Logger
@@ -117,11 +114,13 @@ func New(ctx context.Context, cfg Config) (*Vault, error) {
 	if v.stmt, err = v.ed25519Key(ctx, cfg.Keys.Statement); err != nil {
 		return nil, err
 	}
-	if v.eum, v.eumSKI, err = v.ownCertificate(ctx, cfg.Keys.EUM, cfg.EUMCert); err != nil {
-		return nil, err
-	}
-	if _, _, err = v.ownCertificate(ctx, cfg.Keys.EIS, cfg.EISCert); err != nil {
-		return nil, err
+	if cfg.certifies() {
+		if v.eum, v.eumSKI, err = v.ownCertificate(ctx, cfg.Keys.EUM, cfg.EUMCert); err != nil {
+			return nil, err
+		}
+		if _, _, err = v.ownCertificate(ctx, cfg.Keys.EIS, cfg.EISCert); err != nil {
+			return nil, err
+		}
 	}
 	if v.memory, err = cfg.Memory.Recall(); err != nil {
 		return nil, fmt.Errorf("recalling what vault %q signed: %w", cfg.Name, err)
@@ -136,6 +135,9 @@ func New(ctx context.Context, cfg Config) (*Vault, error) {
 	}
 	return v, nil
 }
+
+// certifies says whether the vault makes eUICCs: it has both certificates, or neither.
+func (c Config) certifies() bool { return len(c.EUMCert) > 0 || len(c.EISCert) > 0 }
 
 func (c Config) check() error {
 	if _, err := perso.ParseEnv(string(c.Env)); err != nil {
@@ -158,7 +160,11 @@ func (c Config) check() error {
 	case c.CertMargin < 0:
 		return fmt.Errorf("certificate margin %v is negative", c.CertMargin)
 	}
-	for _, k := range []hsm.Key{c.Keys.Log, c.Keys.Statement, c.Keys.Receipt, c.Keys.EUM, c.Keys.EIS, c.Keys.Seal} {
+	keys := []hsm.Key{c.Keys.Log, c.Keys.Statement, c.Keys.Receipt, c.Keys.Seal}
+	if c.certifies() {
+		keys = append(keys, c.Keys.EUM, c.Keys.EIS)
+	}
+	for _, k := range keys {
 		if k.Env() != string(c.Env) {
 			return fmt.Errorf("key %q is not of environment %q", k, c.Env)
 		}

@@ -152,8 +152,10 @@ func (a *act) bind(ctx context.Context, b *Batch, n counts) error {
 	if !left {
 		return a.noIdentity(ctx, b, n)
 	}
-	if e.EID, err = a.lot.release.EIDs.At(n.nextEID); err != nil {
-		return err
+	if a.lot.release.EUICC() {
+		if e.EID, err = a.lot.release.EIDs.At(n.nextEID); err != nil {
+			return err
+		}
 	}
 	if err := a.insertClaim(ctx, b, n, e); err != nil {
 		return err
@@ -212,9 +214,12 @@ func (a *act) insertClaim(ctx context.Context, b *Batch, n counts, e entry.Claim
 	if err != nil {
 		return err
 	}
-	eid := e.EID.Bytes()
+	var eid []byte
+	if b := e.EID.Bytes(); !e.EID.IsZero() {
+		eid = b[:]
+	}
 	p := a.q.Present
-	_, err = b.Exec(ctx, sqlAddClaim, string(e.Lot), int64(e.Unit), int64(e.Gen), int64(e.Index), eid[:], e.Chip.Bytes(), seq, int64(e.Loss),
+	_, err = b.Exec(ctx, sqlAddClaim, string(e.Lot), int64(e.Unit), int64(e.Gen), int64(e.Index), eid, e.Chip.Bytes(), seq, int64(e.Loss),
 		string(p.Line), int64(p.Head), int64(p.Number))
 	if err != nil {
 		return fmt.Errorf("claiming unit %d of lot %s: %w", e.Unit, e.Lot, err)

@@ -5,6 +5,8 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
@@ -184,7 +186,7 @@ func (l *Ledger) orderDestruction(ctx context.Context, b *Batch, lt *lot, signed
 	case b.At.Before(d.Retained):
 		return bus.Refuse(bus.FaultRefused, "retention ends %s", d.Retained.Format("2006-01-02 15:04:05Z")), nil
 	}
-	for _, what := range []string{"eis", "output"} {
+	for _, what := range slices.Sorted(maps.Keys(lt.release.Receivers())) {
 		err := b.QueryRow(ctx, sqlExport, string(d.Lot), what).Scan(new([]byte))
 		if errors.Is(err, sqldb.ErrNoRows) {
 			return bus.Refuse(bus.FaultRefused, "the lot was not delivered: there is no %s export, and without the key there never will be", what), nil

@@ -38,8 +38,12 @@ func (l *Ledger) resolve(ctx context.Context, tx sqldb.Tx, o order.Order) (order
 		return o, nil, fmt.Errorf("bootstrap provider %q: %w", o.Provider, ErrNotFound)
 	}
 	var faults order.FaultList
+	if !o.NoEID {
+		if err := settleRange(ctx, tx, kindEID, o.EID, o.Total(), site.EUM.EIDPool, &a.EID, &faults); err != nil {
+			return o, nil, err
+		}
+	}
 	for _, err := range []error{
-		settleRange(ctx, tx, kindEID, o.EID, o.Total(), site.EUM.EIDPool, &a.EID, &faults),
 		settleRange(ctx, tx, kindICCID, o.ICCID, o.Total(), provider.ICCIDPool, &a.ICCID, &faults),
 		settleRange(ctx, tx, kindIMSI, o.IMSI, o.Total(), provider.IMSIPool, &a.IMSI, &faults),
 	} {
@@ -144,7 +148,7 @@ func behind[T id.Number[T]](pool id.Range[T], from uint64, end []byte) (uint64, 
 	return lo, nil
 }
 
-// reserve writes the three ranges down as issued, for ever.
+// reserve writes the ranges down as issued, for ever.
 func reserve(ctx context.Context, b *Batch, o order.Order) error {
 	type bounds struct {
 		kind   string
@@ -156,6 +160,9 @@ func reserve(ctx context.Context, b *Batch, o order.Order) error {
 	all[1].lo, all[1].hi = o.ICCID.Bounds()
 	all[2].lo, all[2].hi = o.IMSI.Bounds()
 	for _, r := range all {
+		if r.kind == kindEID && o.NoEID {
+			continue
+		}
 		if _, err := b.Exec(ctx, sqlAddRange, r.kind, r.lo[:], r.hi[:], string(o.ID)); err != nil {
 			return fmt.Errorf("reserving %s numbers of order %q: %w", r.kind, o.ID, err)
 		}

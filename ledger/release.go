@@ -9,6 +9,7 @@ import (
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/aka/suci"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/order"
@@ -66,7 +67,7 @@ func (l *Ledger) terms(row orderRow) (statement.Release, error) {
 		return statement.Release{}, unknown("no product %q in the catalogue", o.Product)
 	}
 	smsr, ok := l.cat.Order.Site.SMSR(o.SMSR)
-	if !ok {
+	if !ok && o.SMSR != "" {
 		return statement.Release{}, unknown("no SM-SR %q among the partners", o.SMSR)
 	}
 	provider, ok := l.cat.Order.Site.Provider(o.Provider)
@@ -85,26 +86,69 @@ func (l *Ledger) terms(row orderRow) (statement.Release, error) {
 	if err != nil {
 		return statement.Release{}, err
 	}
+	constants, err := constants(p, smsr, provider, o)
+	if err != nil {
+		return statement.Release{}, err
+	}
 	return statement.Release{
 		Env: l.site.env, Site: l.site.name, Lot: lotName(o.ID), Order: string(o.ID),
 		OrderHash: row.hash, Product: string(p.SKU), ProductHash: p.Hash(), ScriptHash: compiled.Hash(),
 		Good: o.Quantity, Spares: o.Spares, EIDs: o.EID, ICCIDs: o.ICCID, IMSIs: o.IMSI,
-		Remake: string(o.Remake), KiSource: string(o.KiSource), Customer: row.ki.terms, KeyOrigin: string(o.KeyOrigin), Algorithm: o.Algorithm.String(), Codes: o.Codes.String(),
-		ChipID: string(p.ChipID), FactoryKVN: p.Factory.KVN, CardKVN: p.ISDKVN, AuthProof: string(p.AuthProof),
+		Remake: string(o.Remake), KiSource: string(o.KiSource), Customer: row.ki.terms, KeyOrigin: string(o.KeyOrigin), Algorithm: o.Algorithm.String(), Codes: o.Codes.String(), PIN1: pin1Of(o),
+		ChipID: string(p.ChipID), Channel: string(p.Channel()), FactoryKVN: p.Factory.KVN, CardKVN: p.ISDKVN, Proof: p.Proofs().String(), AuthProof: string(p.AuthProof),
 		KMC: p.Factory.KMC, OP: o.OPKey, TransportKey: o.TransportKey.Name, TransportMode: string(o.TransportKey.Layout), ReceiverKey: receiver, WrapKey: smsr.WrapKey, SMSR: o.SMSR, Delivery: o.Delivery,
-		Constants: constants(p, smsr, provider),
+		Constants: constants,
 	}, nil
 }
 
 // constants are the script's public variables that are equal on every card of the lot.
-func constants(p product.Product, smsr order.SMSR, provider order.Provider) []statement.Constant {
+func constants(p product.Product, smsr order.SMSR, provider order.Provider, o order.Order) ([]statement.Constant, error) {
 	ad, spn := p.Profile.AD(provider.MNCDigits()), provider.EFSPN()
-	return []statement.Constant{
-		{Name: "AD", Value: ad[:]}, {Name: "SPN", Value: spn[:]}, {Name: "SMSR.ADDR", Value: smsr.Addressing},
-		{Name: "AID.ISD", Value: p.AIDs.ISD.Bytes()}, {Name: "AID.ISDR", Value: p.AIDs.ISDR.Bytes()}, {Name: "AID.ECASD", Value: p.AIDs.ECASD.Bytes()},
+	common := []statement.Constant{{Name: "AD", Value: ad[:]}, {Name: "SPN", Value: spn[:]}, {Name: "AID.ISD", Value: p.AIDs.ISD.Bytes()}}
+	if !p.Family.EUICC() {
+		return simConstants(common, p, o)
+	}
+	return append(common, []statement.Constant{
+		{Name: "SMSR.ADDR", Value: smsr.Addressing}, {Name: "AID.ISDR", Value: p.AIDs.ISDR.Bytes()}, {Name: "AID.ECASD", Value: p.AIDs.ECASD.Bytes()},
 		{Name: "AID.ISDP", Value: p.AIDs.ISDP.Bytes()}, {Name: "AID.LOADFILE", Value: p.AIDs.LoadFile.Bytes()},
 		{Name: "AID.MODULE", Value: p.AIDs.Module.Bytes()}, {Name: "AID.USIM", Value: p.AIDs.USIM.Bytes()},
+	}...), nil
+}
+
+// simConstants adds what a SIM has of its network (perso/product): equal on every card, since all IMSIs are of one network.
+func simConstants(common []statement.Constant, p product.Product, o order.Order) ([]statement.Constant, error) {
+	var keys suci.Info
+	var err error
+	if o.SUCI != "" {
+		if keys, err = suci.ParseInfo(o.SUCI); err != nil {
+			return nil, err
+		}
 	}
+	home := o.IMSI.First()
+	domain, err := product.EFDomain(home)
+	if err != nil {
+		return nil, err
+	}
+	calculation, err := product.EFSUCI(keys)
+	if err != nil {
+		return nil, err
+	}
+	plmn := home.PLMN()
+	if !p.AIDs.ISIM.IsZero() {
+		common = append(common, statement.Constant{Name: "AID.ISIM", Value: p.AIDs.ISIM.Bytes()})
+	}
+	return append(common, []statement.Constant{
+		{Name: "AID.USIM", Value: p.AIDs.USIM.Bytes()}, {Name: "HPLMN", Value: product.EFHPLMN(home)}, {Name: "EHPLMN", Value: plmn[:]},
+		{Name: "IMS.DOMAIN", Value: domain}, {Name: "SUCI", Value: calculation}, {Name: "UST.5GS", Value: []byte{product.UST5GS(keys)}},
+	}...), nil
+}
+
+// pin1Of is how a release spells the order's word about PIN1.
+func pin1Of(o order.Order) string {
+	if o.PIN1 == order.PIN1Asked {
+		return string(o.PIN1)
+	}
+	return ""
 }
 
 // compile reads and compiles a product's script; lengths that differ by lot are those of the SM-SR's addressing and of the

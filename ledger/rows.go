@@ -18,7 +18,7 @@ type claimRow struct {
 	unit     perso.Unit
 	gen      perso.Generation
 	index    perso.EIDIndex
-	eid      id.EID
+	eid      id.EID // zero where the product has none
 	chip     id.ChipID
 	state    perso.UnitState
 	seq      int64
@@ -38,8 +38,10 @@ func scanClaim(row sqldb.Row) (c claimRow, err error) {
 	if err != nil {
 		return c, err
 	}
-	if c.eid, err = id.EIDFromBytes(eid); err != nil {
-		return c, fmt.Errorf("reading a claim's EID: %w", err)
+	if len(eid) > 0 {
+		if c.eid, err = id.EIDFromBytes(eid); err != nil {
+			return c, fmt.Errorf("reading a claim's EID: %w", err)
+		}
 	}
 	if c.chip, err = id.ChipIDFromBytes(chip); err != nil {
 		return c, fmt.Errorf("reading a claim's chip: %w", err)

@@ -25,7 +25,7 @@ func (l *Ledger) statusOf(ctx context.Context, name perso.Name, told int) (bus.S
 	if err != nil {
 		return bus.StatusReply{}, err
 	}
-	r := bus.StatusReply{Env: l.site.env, Lot: lt.name, Order: lt.order, Now: l.now().UTC(), LogSize: l.head.get().Size()}
+	r := bus.StatusReply{Env: l.site.env, Lot: lt.name, Order: lt.order, Proof: lt.release.Proof, Now: l.now().UTC(), LogSize: l.head.get().Size()}
 	r.Troubles, r.MoreTroubles = l.troubles.of(lt.name, r.Now, told)
 	err = l.db.View(ctx, func(tx sqldb.Tx) (err error) {
 		if r.Vault, err = readAssigned(ctx, tx, lt.name); err != nil {

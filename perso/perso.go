@@ -66,7 +66,8 @@ type Generation uint8
 // MaxGeneration bounds re-makes of one unit: more losses than this are an incident, not production.
 const MaxGeneration Generation = 15
 
-// EIDIndex is the index of an EID in the lot's EID range, from 0. An EID is used by one chip or retired, never re-made (I1).
+// EIDIndex is the index of an EID in the lot's EID range, from 0. An EID is used by one chip or retired, never re-made (I1). Where
+// the product has no EID it counts the chips that were begun.
 type EIDIndex uint32
 
 // Session identifies one secure channel: SHA-256 over the whole INITIALIZE UPDATE command and answer.

@@ -127,10 +127,12 @@ func readIssued(r *record.Reader) (i keygen.Issued) {
 	if i.Statements == 0 {
 		r.Check(errors.New("no register has no statement"))
 	}
-	eid, err := id.ParseEID(r.Raw("eid_first"))
-	r.Check(err)
-	i.EIDs, err = id.NewEIDRange(eid, r.Uint("eid_count", 32))
-	r.Check(err)
+	if first, count := r.Str("eid_first"), r.Uint("eid_count", 32); first != "" || count > 0 { // SIMs have none
+		eid, err := id.ParseEID(first)
+		r.Check(err)
+		i.EIDs, err = id.NewEIDRange(eid, count)
+		r.Check(err)
+	}
 	iccid, err := id.ParseICCID(r.Raw("iccid_first"))
 	r.Check(err)
 	i.ICCIDs, err = id.NewICCIDRange(iccid, r.Uint("iccid_count", 32))

@@ -125,6 +125,11 @@ func (k *SessionKeys) SealCodes(s Subscription, codes *[5][8]byte) ([]byte, erro
 	return k.seal(s, ":codes", codes[0][:], codes[1][:], codes[2][:], codes[3][:], codes[4][:])
 }
 
+// SealOTA encrypts "1:ICCID:IMSI:KIC:KID:KIK", the keys of the one SCP80 key set.
+func (k *SessionKeys) SealOTA(s Subscription, kic, kid, kik []byte) ([]byte, error) {
+	return k.seal(s, ":ota", kic, kid, kik)
+}
+
 // seal gives MAC ‖ IV ‖ ciphertext. The IV follows from the IV key, name, ICCID, IMSI and what is sealed: no two are alike.
 func (k *SessionKeys) seal(s Subscription, what string, values ...[]byte) ([]byte, error) {
 	if s.Name == "" || strings.Contains(s.Name, ":") || s.ICCID.IsZero() || s.IMSI.IsZero() {

@@ -16,7 +16,7 @@ func (a *auditor) destroy(e entry.Statement) {
 		return
 	}
 	l.ending = e.Hash
-	if !l.exported["eis"] || !l.exported["output"] {
+	if !l.delivered() {
 		a.bad("I7", "the key of lot %s was ordered to be destroyed before the lot was delivered", e.Lot)
 	}
 	body, found := a.opening(e)

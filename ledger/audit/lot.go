@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"fmt"
+
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/id"
@@ -14,7 +16,8 @@ type lot struct {
 	vault   perso.Name         // that it was assigned to; empty when it was not
 	hash    [32]byte
 	units   map[perso.Unit]*claim // the latest generation of each
-	serials map[uint64]bool       // host challenges used
+	indexes map[perso.EIDIndex]bool
+	serials map[uint64]bool // host challenges used
 
 	claims, good, lost, open uint64
 	bins                     map[perso.Verdict]uint64
@@ -33,7 +36,7 @@ func (a *auditor) release(e entry.Statement) {
 		a.bad("I7", "lot %q is released already, or is none", e.Lot)
 		return
 	}
-	l := &lot{hash: e.Hash, units: map[perso.Unit]*claim{}, serials: map[uint64]bool{}, bins: map[perso.Verdict]uint64{},
+	l := &lot{hash: e.Hash, units: map[perso.Unit]*claim{}, indexes: map[perso.EIDIndex]bool{}, serials: map[uint64]bool{}, bins: map[perso.Verdict]uint64{},
 		counts: map[string]entry.Count{}, exported: map[string]bool{}}
 	a.lots[e.Lot] = l
 	body, found := a.opening(e)
@@ -58,12 +61,15 @@ func (a *auditor) release(e entry.Statement) {
 			a.bad("I1", "lot %s was released with identities that are also lot %s's", e.Lot, name)
 		}
 	}
+	if r.TrustsLine() {
+		a.report.Trusts = append(a.report.Trusts, fmt.Sprintf("lot %s is good by %s: a line that lies could have said it, or written a second chip alike", e.Lot, r.Proof))
+	}
 	l.release = &r
 }
 
 // shareIdentities looks at the first Q+S of each range: no more may be made of them.
 func shareIdentities(a, b *statement.Release) bool {
-	return share(a.EIDs, b.EIDs, a.Units(), b.Units(), id.NewEIDRange) || share(a.ICCIDs, b.ICCIDs, a.Units(), b.Units(), id.NewICCIDRange) ||
+	return a.EUICC() && b.EUICC() && share(a.EIDs, b.EIDs, a.Units(), b.Units(), id.NewEIDRange) || share(a.ICCIDs, b.ICCIDs, a.Units(), b.Units(), id.NewICCIDRange) ||
 		share(a.IMSIs, b.IMSIs, a.Units(), b.Units(), id.NewIMSIRange)
 }
 
@@ -76,6 +82,19 @@ func share[T any, R span[T, R]](a, b R, na, nb uint64, make func(T, uint64) (R, 
 	first, err1 := make(a.First(), na)
 	second, err2 := make(b.First(), nb)
 	return err1 != nil || err2 != nil || first.Overlaps(second)
+}
+
+// delivered says whether every export of the lot is on record; of a lot whose release was deleted, whether any is.
+func (l *lot) delivered() bool {
+	if l.release == nil {
+		return l.exported["output"]
+	}
+	for what := range l.release.Receivers() {
+		if !l.exported[what] {
+			return false
+		}
+	}
+	return true
 }
 
 // lotOf finds the lot of the entry at hand, which must be released and not closed.
@@ -111,7 +130,7 @@ func (a *auditor) export(e entry.Export) {
 	if l.release == nil {
 		return
 	}
-	receiver, known := map[string]perso.Name{"eis": l.release.SMSR, "output": l.release.Delivery}[e.What]
+	receiver, known := l.release.Receivers()[e.What]
 	if !known || e.Receiver != receiver {
 		a.bad("I7", "receiver %s of a %s export was not released", e.Receiver, e.What)
 	}

@@ -50,6 +50,7 @@ type Report struct {
 	Keys   []Key
 	Facts  []Fact
 	Notes  []string // what could not be checked, and why
+	Trusts []string // lots whose "good" rests on the line's word
 	Quorum string   // which witnesses were asked for, when they are there
 
 	Witnessed []Witnessed // who cosigned this checkpoint or an earlier one
@@ -95,6 +96,9 @@ func (r Report) Write(w io.Writer) error {
 	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note: %s\n", n)
+	}
+	for _, x := range r.Trusts {
+		fmt.Fprintf(&b, "trusts the line: %s\n", x)
 	}
 	for _, x := range r.Broken {
 		fmt.Fprintf(&b, "broken off: %s\n", x)

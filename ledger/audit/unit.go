@@ -4,6 +4,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // claim is one unit in one generation on one chip.
@@ -35,23 +36,39 @@ func (a *auditor) claim(e entry.Claim) {
 	if r := l.release; r != nil {
 		if uint64(e.Unit) >= r.Units() || uint64(e.Index) >= r.Units() {
 			a.bad("I7", "unit %d and EID index %d: %d were released", e.Unit, e.Index, r.Units())
-		} else if eid, err := r.EIDs.At(uint64(e.Index)); err != nil || eid != e.EID {
+		} else if !releasedEID(r, e) {
 			a.bad("I1", "EID %s is not number %d of the released range", e.EID, e.Index)
+		}
+		if l.indexes[e.Index] {
+			a.bad("I7", "a chip was begun as number %d before", e.Index)
 		}
 		if e.Gen > 0 && r.Remake != "same-identity" {
 			a.bad("I1", "the order forbids to make a unit again")
 		}
 	}
-	if a.eids[e.EID] != nil {
+	l.indexes[e.Index] = true
+	if !e.EID.IsZero() && a.eids[e.EID] != nil {
 		a.bad("I1", "EID %s was claimed before", e.EID)
 	}
 	if a.chips[e.Chip] != nil {
 		a.bad("I1", "chip %s was claimed before", e.Chip)
 	}
 	a.generation(l, e)
-	c := &claim{lot: l, gen: e.Gen, eid: e.EID, chip: e.Chip, hash: a.hash}
-	a.eids[e.EID], a.chips[e.Chip], l.units[e.Unit] = c, c, c
+	c := &claim{lot: l, gen: e.Gen, eid: e.EID, chip: e.Chip, hash: entry.Hash(a.body)}
+	if !e.EID.IsZero() {
+		a.eids[e.EID] = c
+	}
+	a.chips[e.Chip], l.units[e.Unit] = c, c
 	l.claims, l.open = l.claims+1, l.open+1
+}
+
+// releasedEID says whether a claim has the EID of its place in the released range, and none where the product has none.
+func releasedEID(r *statement.Release, e entry.Claim) bool {
+	if !r.EUICC() {
+		return e.EID.IsZero()
+	}
+	eid, err := r.EIDs.At(uint64(e.Index))
+	return err == nil && eid == e.EID
 }
 
 // generation checks that a re-make follows a loss that is accounted for, and nothing else.
@@ -92,6 +109,8 @@ func (a *auditor) certificate(e entry.Certificate) {
 	switch {
 	case c == nil:
 		return
+	case c.lot.release != nil && !c.lot.release.EUICC():
+		a.bad("I5", "a certificate for a chip that is no eUICC")
 	case c.ended != 0:
 		a.bad("I1", "the claim ended with entry %d", c.ended)
 	case e.EID != c.eid:

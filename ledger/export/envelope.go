@@ -13,13 +13,23 @@ import (
 	"github.com/persoline/persoline/perso/envelope"
 )
 
-// What the vault seals of a unit, and the file that it goes to: keys in the form that the receiver's system reads, codes in
-// a file of their own, since that form has no place for them.
-var envelopeFiles = []struct{ key, suffix string }{{"CREDENTIALS", ".json"}, {"CODES", ".codes.json"}}
+// envelopeFile is what the vault seals of a unit, and the end of the name of the file that it goes to.
+type envelopeFile struct{ key, suffix string }
 
-// envelopeWriter writes both files as units come.
+// envelopeFiles are keys in the form that the receiver's system reads, codes in a file of their own, since that form has no place
+// for them, and of SIMs the OTA keys in another.
+func envelopeFiles(euicc bool) []envelopeFile {
+	files := []envelopeFile{{"CREDENTIALS", ".json"}, {"CODES", ".codes.json"}}
+	if !euicc {
+		files = append(files, envelopeFile{"OTA", ".ota.json"})
+	}
+	return files
+}
+
+// envelopeWriter writes the files as units come.
 type envelopeWriter struct {
 	*job
+	kinds []envelopeFile
 	files []*folder.File
 	texts []*bufio.Writer
 	head  *bus.EnvelopeHead // once the files have begun
@@ -27,8 +37,8 @@ type envelopeWriter struct {
 }
 
 func newEnvelopeWriter(_ context.Context, j *job) (writer, error) {
-	w := &envelopeWriter{job: j}
-	for _, e := range envelopeFiles {
+	w := &envelopeWriter{job: j, kinds: envelopeFiles(j.lot.release.EUICC())}
+	for _, e := range w.kinds {
 		f, err := j.dir.Create(string(j.lot.release.Lot) + e.suffix)
 		if err != nil {
 			return nil, err
@@ -58,7 +68,7 @@ func (w *envelopeWriter) page(ctx context.Context, units []unit) error {
 	return nil
 }
 
-// begin writes the head of both files; on every page it must be the same, since all units are under its keys.
+// begin writes the head of the files; on every page it must be the same, since all units are under its keys.
 func (w *envelopeWriter) begin(h *bus.EnvelopeHead) error {
 	switch {
 	case h == nil:
@@ -80,14 +90,14 @@ func (w *envelopeWriter) begin(h *bus.EnvelopeHead) error {
 }
 
 func (w *envelopeWriter) row(u unit, r bus.ExportResult) error {
-	if len(r.Keys) != len(envelopeFiles) {
-		return fmt.Errorf("the vault sealed %d values, want %d", len(r.Keys), len(envelopeFiles))
+	if len(r.Keys) != len(w.kinds) {
+		return fmt.Errorf("the vault sealed %d values, want %d", len(r.Keys), len(w.kinds))
 	}
 	for i, k := range r.Keys {
-		if n := len(k.Value) - envelope.MACBytes - envelope.IVBytes; k.Name != envelopeFiles[i].key || n <= 0 || n%aes.BlockSize != 0 {
-			return fmt.Errorf("the vault sealed %q of %d bytes, want %q", k.Name, len(k.Value), envelopeFiles[i].key)
+		if n := len(k.Value) - envelope.MACBytes - envelope.IVBytes; k.Name != w.kinds[i].key || n <= 0 || n%aes.BlockSize != 0 {
+			return fmt.Errorf("the vault sealed %q of %d bytes, want %q", k.Name, len(k.Value), w.kinds[i].key)
 		}
-		if err := w.out[i].Add(envelope.NewSIM(u.claim.EID.String(), u.iccid.String(), u.imsi.String(), k.Value)); err != nil {
+		if err := w.out[i].Add(envelope.NewSIM(u.name(), u.iccid.String(), u.imsi.String(), k.Value)); err != nil {
 			return err
 		}
 	}

@@ -1,5 +1,5 @@
-// Package export makes what leaves the house for a finished lot: the EIS batch for the subscription manager that the
-// officers released, and the output file for the operator.
+// Package export makes what leaves the house for a finished lot: the output file for the operator, and beside it for eUICCs the
+// EIS batch for the subscription manager that the officers released, for SIMs the list of cards for whoever puts them into devices.
 //
 // An export is a function of the ledger (I8): of good claims, their outcomes and their certificates, in unit order, of
 // the release, the order, and the site's partner and product files. Its times are the ledger's. Made again it has the same
@@ -38,6 +38,7 @@ import (
 const (
 	WhatEIS    = "eis"
 	WhatOutput = "output"
+	WhatCards  = "cards"
 )
 
 // Ledger is the core: the signed log, the vault's door, and the record of what was handed out.
@@ -63,6 +64,26 @@ type Config struct {
 	Site     order.Site
 	Products product.Catalogue
 	Out      string // folder that holds a folder per lot
+}
+
+// All makes every export that a lot of its product has, in the order in which they are handed out.
+func (c Config) All(ctx context.Context, lot perso.Name) (made []Result, err error) {
+	f, err := c.readLot(ctx, lot)
+	if err != nil {
+		return nil, fmt.Errorf("exporting lot %q: %w", lot, err)
+	}
+	kinds := []func(context.Context, perso.Name) (Result, error){c.EIS, c.Output}
+	if !f.release.EUICC() {
+		kinds = []func(context.Context, perso.Name) (Result, error){c.Output, c.Cards}
+	}
+	for _, make := range kinds {
+		r, err := make(ctx, lot)
+		if err != nil {
+			return made, err
+		}
+		made = append(made, r)
+	}
+	return made, nil
 }
 
 // Result is an export that lies ready and is on record.

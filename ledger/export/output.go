@@ -17,9 +17,25 @@ import (
 	"github.com/persoline/persoline/perso/order/k4"
 )
 
-// Columns of the output file, in order; OPC is TOPC with TUAK. Those of codes and keys are whole blocks under the transport
-// key. The column EKI is missing for an operator who wants no copy of his own Ki.
-const outputColumns = "ICCID/IMSI/EID/PIN1/PUK1/PIN2/PUK2/ADM1%[2]s/KI_KCV/E%[1]s/%[1]s_KCV"
+// columns of the output file, in order; OPC is TOPC with TUAK. Those of codes and keys are whole blocks under the transport
+// key. The column EKI is missing for an operator who wants no copy of his own Ki. SIMs have no EID, and bring their OTA keys:
+// there is no SM-SR that would get them.
+func (w *outputWriter) columns() string {
+	opc, euicc := w.lot.auth.Column(), w.lot.release.EUICC()
+	c := []string{"ICCID", "IMSI"}
+	if euicc {
+		c = append(c, "EID")
+	}
+	c = append(c, "PIN1", "PUK1", "PIN2", "PUK2", "ADM1")
+	if !w.omitsKi() {
+		c = append(c, "EKI")
+	}
+	c = append(c, "KI_KCV", "E"+opc, opc+"_KCV")
+	if !euicc {
+		c = append(c, "EKIC", "KIC_KCV", "EKID", "KID_KCV", "EKIK", "KIK_KCV")
+	}
+	return strings.Join(c, "/")
+}
 
 // Output makes the operator's output file of a complete lot: output/<lot>.out, or two envelopes, and a manifest.
 func (c Config) Output(ctx context.Context, lot perso.Name) (Result, error) {
@@ -60,18 +76,14 @@ func (w *outputWriter) header() {
 	for _, l := range [][2]string{
 		{"Format", "persoline-output/1"}, {"Environment", string(r.Env)}, {"Customer", o.Customer}, {"Order", r.Order}, {"Lot", string(r.Lot)},
 		{"Product", r.Product}, {"Completed", second(w.lot.completed).Format("2006-01-02T15:04:05Z")}, {"Quantity", fmt.Sprint(w.lot.good)},
-		{"Algorithm", r.Algorithm}, {"OP_key", string(r.OP)}, {"Transport_key", string(r.TransportKey)}, {"Transport_mode", string(w.layout)}, {"Transport_KCV", upper(w.kcv)},
+		{"Proof", r.Proof}, {"Algorithm", r.Algorithm}, {"OP_key", string(r.OP)}, {"Transport_key", string(r.TransportKey)}, {"Transport_mode", string(w.layout)}, {"Transport_KCV", upper(w.kcv)},
 	} {
 		if l[1] == "" {
 			continue // a lot without a good unit asks the vault for nothing
 		}
 		fmt.Fprintf(w.text, "%-16s: %s\n", l[0], l[1])
 	}
-	eki := "/EKI"
-	if w.omitsKi() {
-		eki = ""
-	}
-	fmt.Fprintf(w.text, "%[3]s\n*OUTPUT VARIABLES DESCRIPTION\n%[3]s\nvar_out: "+outputColumns+"\n", w.lot.auth.Column(), eki, rule)
+	fmt.Fprintf(w.text, "%[1]s\n*OUTPUT VARIABLES DESCRIPTION\n%[1]s\nvar_out: %[2]s\n", rule, w.columns())
 }
 
 // omitsKi says whether the operator wants no copy of his own Ki.
@@ -109,22 +121,36 @@ func (w *outputWriter) row(u unit, r bus.ExportResult) error {
 	if w.omitsKi() {
 		kiBytes = 0
 	}
-	k, err := keysOf(r, wanted{"KI", kiBytes}, wanted{w.lot.auth.Column(), w.lot.auth.OPBytes()}, wanted{"PIN1", code}, wanted{"PUK1", code}, wanted{"PIN2", code}, wanted{"PUK2", code}, wanted{"ADM1", code})
+	want := []wanted{{"KI", kiBytes}, {w.lot.auth.Column(), w.lot.auth.OPBytes()}, {"PIN1", code}, {"PUK1", code}, {"PIN2", code}, {"PUK2", code}, {"ADM1", code}}
+	euicc := w.lot.release.EUICC()
+	if !euicc {
+		want = append(want, wanted{"OTA.KIC", keyBytes}, wanted{"OTA.KID", keyBytes}, wanted{"OTA.KIK", keyBytes})
+	}
+	k, err := keysOf(r, want...)
 	if err != nil {
 		return err
 	}
-	ki, opc, codes := k[0], k[1], k[2:]
-	if len(ki.KCV) != kcvBytes || len(opc.KCV) != kcvBytes {
-		return errors.New("the vault gave no check value with Ki or OPc")
+	ki, opc, codes, ota := k[0], k[1], k[2:7], k[7:]
+	for _, key := range append([]bus.WrappedKey{ki, opc}, ota...) {
+		if len(key.KCV) != kcvBytes {
+			return fmt.Errorf("the vault gave no check value with %s", key.Name)
+		}
 	}
-	fmt.Fprintf(w.text, "%s %s %s", u.iccid, u.imsi, u.claim.EID)
+	fmt.Fprintf(w.text, "%s %s", u.iccid, u.imsi)
+	if euicc {
+		fmt.Fprintf(w.text, " %s", u.claim.EID)
+	}
 	for _, c := range codes {
 		fmt.Fprintf(w.text, " %s", upper(c.Value))
 	}
 	if kiBytes > 0 {
 		fmt.Fprintf(w.text, " %s", upper(ki.Value))
 	}
-	_, err = fmt.Fprintf(w.text, " %s %s %s\n", upper(ki.KCV), upper(opc.Value), upper(opc.KCV))
+	fmt.Fprintf(w.text, " %s %s %s", upper(ki.KCV), upper(opc.Value), upper(opc.KCV))
+	for _, key := range ota {
+		fmt.Fprintf(w.text, " %s %s", upper(key.Value), upper(key.KCV))
+	}
+	_, err = fmt.Fprintln(w.text)
 	return err
 }
 

@@ -87,7 +87,7 @@ func (c Config) partners(f *lotFacts) error {
 	if f.product, ok = c.Products.Get(product.SKU(r.Product)); !ok || f.product.Hash() != r.ProductHash {
 		return fmt.Errorf("product %q on this host is not the one that was released", r.Product)
 	}
-	if f.smsr, ok = c.Site.SMSR(r.SMSR); !ok {
+	if f.smsr, ok = c.Site.SMSR(r.SMSR); !ok && r.EUICC() {
 		return fmt.Errorf("SM-SR %q is not among the partners", r.SMSR)
 	}
 	if f.provider, ok = c.Site.Provider(f.order.Provider); !ok {
@@ -111,6 +111,14 @@ type unit struct {
 	imsi    id.IMSI
 	cert    []byte
 	sig     []byte // the EUM's signature, nil before it was made
+}
+
+// name is what a unit goes by: an eUICC by its EID, a SIM by its ICCID.
+func (u unit) name() string {
+	if u.claim.EID.IsZero() {
+		return u.iccid.String()
+	}
+	return u.claim.EID.String()
 }
 
 // goodUnits reads the next page, each unit with the proofs that the vault wants.

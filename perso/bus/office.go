@@ -130,7 +130,7 @@ type StatusReply struct {
 	Good      uint64                   `cbor:"7,keyasint" json:"good"`
 	Open      uint64                   `cbor:"8,keyasint" json:"in_work"`
 	Lost      uint64                   `cbor:"9,keyasint" json:"lost"`
-	EIDsUsed  uint64                   `cbor:"10,keyasint" json:"eids_used"`
+	EIDsUsed  uint64                   `cbor:"10,keyasint" json:"eids_used"` // of SIMs, which have none: chips begun
 	Reasons   []ReasonCount            `cbor:"11,keyasint" json:"reasons"`
 	Bins      map[perso.Verdict]uint64 `cbor:"12,keyasint" json:"bins"`
 	Released  time.Time                `cbor:"13,keyasint" json:"released"`
@@ -144,6 +144,8 @@ type StatusReply struct {
 	Waits     string                   `cbor:"21,keyasint,omitempty" json:"waits,omitempty"` // what the lot waits for, and since when
 	// MoreTroubles counts what Troubles has no room for, all of it younger.
 	MoreTroubles uint64 `cbor:"22,keyasint,omitempty" json:"more_troubles,omitempty"`
+	// Proof is what makes a unit of the lot good, and says when that trusts the line.
+	Proof string `cbor:"23,keyasint" json:"proof"`
 }
 
 // Trouble is an act that the vault does not serve now: its head waits and asks again.

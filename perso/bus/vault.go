@@ -177,7 +177,7 @@ type ExportKind string
 const (
 	ExportEIS    ExportKind = "eis"    // ISD-R keys under the SM-SR's wrap key
 	ExportSign   ExportKind = "sign"   // EumSignature over each EumSignedInfo
-	ExportOutput ExportKind = "output" // Ki, OPc and codes under the transport key K4
+	ExportOutput ExportKind = "output" // Ki, OPc and codes, of SIMs also OTA keys, under the transport key K4
 )
 
 // ExportItem is one good unit with the proof that it is good.
@@ -202,7 +202,7 @@ type ExportRequest struct {
 
 // WrappedKey is one key under the receiver's key, with its check value.
 type WrappedKey struct {
-	Name  string `cbor:"1,keyasint"` // KI, OPC, PIN1, …, OTA.KIC …; of an envelope CREDENTIALS and CODES
+	Name  string `cbor:"1,keyasint"` // KI, OPC, PIN1, …, OTA.KIC …; of an envelope CREDENTIALS and CODES, of SIMs also OTA
 	Value []byte `cbor:"2,keyasint"`
 	KCV   []byte `cbor:"3,keyasint,omitempty"`
 }

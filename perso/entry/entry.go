@@ -219,6 +219,16 @@ func eid(r *record.Reader, key string) id.EID {
 	return e
 }
 
+// optionalEID reads an EID; "-" is the zero value (the product is no eUICC).
+func optionalEID(r *record.Reader, key string) (e id.EID) {
+	if v := r.Str(key); v != "" {
+		var err error
+		e, err = id.ParseEID(v)
+		r.Check(err)
+	}
+	return e
+}
+
 // chip reads a chip id; "-" is the zero value (nothing readable lay there).
 func chip(r *record.Reader, key string) (c id.ChipID) {
 	if v := r.Str(key); v != "" {

@@ -8,14 +8,15 @@ import (
 	"github.com/persoline/persoline/perso/record"
 )
 
-// Claim binds one unit, in one generation, and one EID to one chip, before the first secret byte (I1).
+// Claim binds one unit, in one generation, and one EID to one chip, before the first secret byte (I1). A chip that is no eUICC
+// has no EID; Index counts the chips of the lot all the same, so that no more are begun than identities were released (I7).
 // The chip carries the first 24 bytes of the SHA-256 of the encoded claim, in its stamp.
 type Claim struct {
 	Lot     perso.Name
 	Unit    perso.Unit
 	Gen     perso.Generation
 	Index   perso.EIDIndex
-	EID     id.EID
+	EID     id.EID // zero where the product has none
 	Chip    id.ChipID
 	Release [32]byte // hash of the release that allows it
 	Loss    uint64   // log number of the outcome that ended the generation before; 0 for generation 0
@@ -40,7 +41,7 @@ func ParseClaim(b []byte) (Claim, error) {
 	}
 	var e Claim
 	readUnit(r, &e.Lot, &e.Unit, &e.Gen)
-	e.Index, e.EID, e.Chip = perso.EIDIndex(r.Uint("index", 32)), eid(r, "eid"), chip(r, "chip")
+	e.Index, e.EID, e.Chip = perso.EIDIndex(r.Uint("index", 32)), optionalEID(r, "eid"), chip(r, "chip")
 	e.Release, e.Loss = r.Hash("release"), r.Uint("loss", 63)
 	e.Present, e.At = readPresent(r), r.Time("at")
 	return e, done(r, KindClaim)
@@ -118,7 +119,7 @@ type Outcome struct {
 	Lot     perso.Name
 	Unit    perso.Unit
 	Gen     perso.Generation
-	EID     id.EID
+	EID     id.EID // zero where the product has none
 	Chip    id.ChipID
 	Verdict perso.Verdict
 	Reason  perso.Reason
@@ -149,7 +150,7 @@ func ParseOutcome(b []byte) (Outcome, error) {
 	}
 	var e Outcome
 	readUnit(r, &e.Lot, &e.Unit, &e.Gen)
-	e.EID, e.Chip = eid(r, "eid"), chip(r, "chip")
+	e.EID, e.Chip = optionalEID(r, "eid"), chip(r, "chip")
 	e.Verdict, err = perso.ParseVerdict(r.Raw("verdict"))
 	r.Check(err)
 	e.Reason, e.Step, e.SW = perso.Reason(r.Raw("reason")), r.Str("step"), uint16(r.Uint("sw", 16))

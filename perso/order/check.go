@@ -58,12 +58,47 @@ func (c *checker) product() {
 		c.fault("product", hint, "the product %q is not in the catalogue", sku)
 	case !p.Makeable:
 		c.fault("product", "", "the product %q cannot be made: %s", sku, p.Reason)
-	case c.order.KeyOrigin != "" && c.order.KeyOrigin != KeyOrigin(p.KeyOrigin):
+	case !p.Family.EUICC():
+		c.sim(p)
+	case c.order.NoEID:
+		c.fault("eid", `give a range, or "allocate"`, "the field is missing, and each chip of product %q has an EID", sku)
+	case c.order.KeyOrigin != KeyNone && c.order.KeyOrigin != KeyOrigin(p.KeyOrigin):
 		c.fault("key_origin", fmt.Sprintf("order %q, or another product", p.KeyOrigin), "is %q, but chips of product %q have keys of origin %q", c.order.KeyOrigin, sku, p.KeyOrigin)
 	case !c.order.Algorithm.IsZero() && !slices.Contains(p.Algorithms, c.order.Algorithm.Name):
 		c.fault("auth.algorithm", "", "the product %q authenticates by %v, not by %s", sku, p.Algorithms, c.order.Algorithm.Name)
 	case p.Family != product.EUICCM2M:
-		c.fault("product", "", "the product %q is of family %s; version %d of the order form orders %s only", sku, p.Family, fileVersion, product.EUICCM2M)
+		c.fault("product", "", "the product %q is of family %s; version %d of the order form orders %s and %s only", sku, p.Family, fileVersion, product.EUICCM2M, product.Basic)
+	}
+	for _, f := range []struct {
+		field string
+		given bool
+	}{{"suci", c.order.SUCI != ""}, {"pin1", c.order.PIN1 == PIN1Asked}} {
+		if known && p.Makeable && p.Family.EUICC() && f.given {
+			c.fault(f.field, "leave it out", "the product %q is an eUICC, whose bootstrap profile has none", sku)
+		}
+	}
+	if known && p.Makeable && p.Family.EUICC() && c.order.SMSR == "" {
+		c.fault("sm_sr", "name the one that manages these eUICCs", "the field is missing, and each eUICC is registered with an SM-SR")
+	}
+}
+
+// sim refuses what belongs to an eUICC.
+func (c *checker) sim(p product.Product) {
+	o := c.order
+	if p.Family != product.Basic {
+		c.fault("product", "", "the product %q is of family %s; version %d of the order form orders %s and %s only", p.SKU, p.Family, fileVersion, product.EUICCM2M, product.Basic)
+		return
+	}
+	for _, f := range []struct {
+		field string
+		given bool
+	}{{"eid", !o.NoEID}, {"sm_sr", o.SMSR != ""}, {"key_origin", o.KeyOrigin != KeyNone && o.NoEID}} {
+		if f.given {
+			c.fault(f.field, "leave it out", "the product %q is of family %s, a SIM without EID, certificate and SM-SR", p.SKU, p.Family)
+		}
+	}
+	if !o.Algorithm.IsZero() && !slices.Contains(p.Algorithms, o.Algorithm.Name) {
+		c.fault("auth.algorithm", "", "the product %q authenticates by %v, not by %s", p.SKU, p.Algorithms, o.Algorithm.Name)
 	}
 }
 
@@ -130,7 +165,9 @@ func (c *checker) receivers() {
 	if eid := o.EID.First(); !eid.IsZero() && eid.IIN() != site.EUM.IIN {
 		c.fault("eid.first", "", "EID %q begins with %s, expected %s: another maker's number", eid, eid.IIN(), site.EUM.IIN)
 	}
-	c.pool("eid", o.EID.Count(), site.EUM.EIDPool.Count())
+	if !o.NoEID {
+		c.pool("eid", o.EID.Count(), site.EUM.EIDPool.Count())
+	}
 }
 
 // ranges refuses ranges that have fewer numbers than the order has units.

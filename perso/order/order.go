@@ -81,6 +81,15 @@ const (
 	KiOmitted KiOutput = "omitted" // only their check values: the customer's AuC has them
 )
 
+// PIN1State says whether a device has to ask for PIN1 of a new SIM.
+type PIN1State string
+
+// The states.
+const (
+	PIN1Off   PIN1State = "off" // not before the subscriber wants it
+	PIN1Asked PIN1State = "asked"
+)
+
 // KeyOrigin says who makes the eUICC's certificate key pair.
 type KeyOrigin string
 
@@ -88,6 +97,7 @@ type KeyOrigin string
 const (
 	KeyCard KeyOrigin = "card" // the chip, which proves possession
 	KeyHSM  KeyOrigin = "hsm"  // the vault, which injects it
+	KeyNone KeyOrigin = ""     // nobody: the product is no eUICC
 )
 
 // Remake says what a unit gets when its chip was lost. The EID is a fresh one in any case (I1).
@@ -109,6 +119,7 @@ type Order struct {
 
 	// The identities. An empty range asks the ledger to allocate one from the pools of the site.
 	EID   id.EIDRange
+	NoEID bool // the order names no EID, as one for a SIM does not: none is allocated
 	ICCID id.ICCIDRange
 	IMSI  id.IMSIRange
 
@@ -116,8 +127,10 @@ type Order struct {
 	OPKey        perso.Name // sealed operator key of the vault: OP, OPc, TOP or TOPc
 	TransportKey k4.Key     // key that wraps Ki and OPc for the provider's AuC, and the layout that the AuC reads
 	Codes        codes.Policy
-	SMSR         perso.Name // receiver of the EIS
-	Provider     perso.Name // provider of the bootstrap subscription
+	PIN1         PIN1State
+	SUCI         string     // public keys of the home network, as suci.ParseInfo reads them; empty for none
+	SMSR         perso.Name // receiver of the EIS; empty in an order for a SIM
+	Provider     perso.Name // whose subscription it is: of the bootstrap profile, or of the SIM
 	Delivery     perso.Name // receiver of the output files
 
 	KiSource  KiSource
@@ -134,7 +147,8 @@ func (o Order) Total() uint64 { return o.Quantity + o.Spares }
 func (o Order) Hash() [32]byte { return sha256.Sum256(o.Canonical()) }
 
 // Canonical is the content as an order file in the form of RFC 8785, with every default written out. Parse reads it back
-// as the same order. What has no value in most orders is left out (codes of the default policy, Ki wrapped, no expiry). Two files with the same content, whatever their layout, have the same canonical form.
+// as the same order. What has no value in most orders, or none for the product, is left out (codes of the default policy, PIN1 off,
+// no SUCI, Ki wrapped, no expiry; of a SIM EID, SM-SR and key origin). Two files with the same content, whatever their layout, have the same canonical form.
 func (o Order) Canonical() []byte {
 	content := map[string]any{
 		"version":            fileVersion,
@@ -143,20 +157,32 @@ func (o Order) Canonical() []byte {
 		"product":            o.Product,
 		"quantity":           o.Quantity,
 		"spares":             o.Spares,
-		"eid":                writeNumbers(o.EID, nil),
 		"iccid":              writeNumbers(o.ICCID, nil),
 		"imsi":               writeNumbers(o.IMSI, map[string]any{"mnc_digits": o.IMSI.First().MNCDigits()}),
 		"auth":               map[string]any{"algorithm": o.Algorithm.String(), "op_key": o.OPKey},
 		"transport_key":      o.TransportKey.String(),
-		"sm_sr":              o.SMSR,
 		"bootstrap_provider": o.Provider,
 		"delivery":           map[string]any{"target": o.Delivery},
 		"ki_source":          o.KiSource,
-		"key_origin":         o.KeyOrigin,
 		"remake":             o.Remake,
+	}
+	if !o.NoEID {
+		content["eid"] = writeNumbers(o.EID, nil)
+	}
+	if o.SMSR != "" {
+		content["sm_sr"] = o.SMSR
+	}
+	if o.KeyOrigin != KeyNone {
+		content["key_origin"] = o.KeyOrigin
 	}
 	if o.Codes != codes.Default() && o.Codes != (codes.Policy{}) {
 		content["codes"] = o.Codes.String()
+	}
+	if o.PIN1 == PIN1Asked {
+		content["pin1"] = o.PIN1
+	}
+	if o.SUCI != "" {
+		content["suci"] = o.SUCI
 	}
 	if o.KiOutput == KiOmitted {
 		content["ki_output"] = o.KiOutput

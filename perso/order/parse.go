@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/aka/suci"
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/codes"
@@ -26,7 +27,7 @@ const (
 )
 
 // Parse reads an order file of at most MaxFileBytes. A file with faults gives every one of them, as a *FaultList. It knows
-// the form alone; Check knows what can be made.
+// the form alone; Check knows what can be made, and which fields belong to which product.
 func Parse(r io.Reader) (Order, error) {
 	o, doc, err := read(r)
 	if err != nil {
@@ -79,7 +80,9 @@ func read(r io.Reader) (Order, *form.Doc, error) {
 	if top.Faulty("quantity") || top.Faulty("spares") {
 		total = 0
 	}
-	o.EID = readRange(top, "eid", total, readEID, id.NewEIDRange)
+	if o.NoEID = !top.Has("eid"); !o.NoEID {
+		o.EID = readRange(top, "eid", total, readEID, id.NewEIDRange)
+	}
 	o.ICCID = readRange(top, "iccid", total, readICCID, id.NewICCIDRange)
 	o.IMSI = readRange(top, "imsi", total, readIMSI, id.NewIMSIRange)
 	readRoles(top, &o)
@@ -100,7 +103,9 @@ func readRoles(top *form.Object, o *Order) {
 	network.Close()
 	o.TransportKey = form.Field(top, "transport_key", k4.ParseKey)
 	o.Codes = form.FieldOr(top, "codes", codes.Default(), codes.ParsePolicy)
-	o.SMSR = form.Field(top, "sm_sr", perso.ParseName)
+	o.PIN1 = form.FieldOr(top, "pin1", PIN1Off, form.OneOf(PIN1Off, PIN1Asked))
+	o.SUCI = form.FieldOr(top, "suci", "", parseSUCI)
+	o.SMSR = form.FieldOr(top, "sm_sr", "", perso.ParseName)
 	o.Provider = form.Field(top, "bootstrap_provider", perso.ParseName)
 	delivery := top.Object("delivery")
 	o.Delivery = form.Field(delivery, "target", perso.ParseName)
@@ -110,7 +115,11 @@ func readRoles(top *form.Object, o *Order) {
 	if o.KiOutput == KiOmitted && o.KiSource != KiCustomer && !top.Faulty("ki_source") {
 		top.Fault("ki_output", fmt.Sprintf("only Ki of source %q may be left out", KiCustomer), "nobody else would have them")
 	}
-	o.KeyOrigin = form.FieldOr(top, "key_origin", KeyCard, form.OneOf(KeyCard, KeyHSM))
+	origin := KeyCard
+	if o.NoEID {
+		origin = KeyNone
+	}
+	o.KeyOrigin = form.FieldOr(top, "key_origin", origin, form.OneOf(KeyCard, KeyHSM))
 	o.Remake = form.FieldOr(top, "remake", SameIdentity, form.OneOf(SameIdentity, FreshIdentity))
 	o.Expires = form.FieldOr(top, "expires", time.Time{}, parseExpiry)
 }
@@ -122,6 +131,18 @@ func parseAlgorithm(s string) (auth.Algorithm, error) {
 		return auth.Algorithm{}, err
 	}
 	return auth.Parse(s)
+}
+
+// parseSUCI refuses a key that is no point of its curve, and more keys than the card's file has room for.
+func parseSUCI(s string) (string, error) {
+	keys, err := suci.ParseInfo(s)
+	if err == nil {
+		_, err = product.EFSUCI(keys)
+	}
+	if err != nil {
+		return "", form.Refuse(`for example "B:27:0272DA71…", as the network's operator gives it`, "%v", err)
+	}
+	return keys.String(), nil
 }
 
 // readRange reads {"first", "count"} or "allocate", which is the empty range. total is the count by default; 0 means that

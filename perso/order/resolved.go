@@ -7,7 +7,7 @@ import (
 	"github.com/persoline/persoline/perso/id"
 )
 
-// Allocation is the ranges that the ledger reserved for an order: one for each "allocate", and no other.
+// Allocation is the ranges that the ledger reserved for an order: one for each "allocate", and no other; no EID for a SIM.
 type Allocation struct {
 	EID   id.EIDRange
 	ICCID id.ICCIDRange
@@ -33,13 +33,14 @@ func Resolve(o Order, a Allocation) (Resolved, error) {
 		{"imsi", o.IMSI.Count(), a.IMSI.Count()},
 	} {
 		switch {
-		case r.asked > 0 && r.reserved > 0:
-			return Resolved{}, fmt.Errorf("resolving order %q: an allocation for %s, which the order gives itself", o.ID, r.field)
+		case r.field == "eid" && o.NoEID && r.reserved == 0:
+		case r.asked > 0 && r.reserved > 0, r.field == "eid" && o.NoEID:
+			return Resolved{}, fmt.Errorf("resolving order %q: an allocation for %s, which the order gives itself or does not have", o.ID, r.field)
 		case r.asked+r.reserved < o.Total():
 			return Resolved{}, fmt.Errorf("resolving order %q: %d numbers for %s, expected at least %d", o.ID, r.asked+r.reserved, r.field, o.Total())
 		}
 	}
-	if o.EID.Count() == 0 {
+	if o.EID.Count() == 0 && !o.NoEID {
 		full.EID = a.EID
 	}
 	if o.ICCID.Count() == 0 {

@@ -2,6 +2,7 @@ package statement
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/persoline/persoline/perso"
@@ -33,20 +34,23 @@ type Release struct {
 
 	Good   uint64
 	Spares uint64
-	EIDs   id.EIDRange
+	EIDs   id.EIDRange // empty where the product is no eUICC
 	ICCIDs id.ICCIDRange
 	IMSIs  id.IMSIRange
 	Remake string // "same-identity" or "fresh-identity"
 
 	KiSource  string
 	Customer  CustomerKi // with the Ki source "customer" only
-	KeyOrigin string
+	KeyOrigin string     // empty where the product is no eUICC
 	Algorithm string
 	Codes     string // policy of PIN, PUK and ADM (perso/order/codes); empty for the default one
+	PIN1      string // "asked" when a device must ask for it; empty when not before the subscriber wants it
 
 	ChipID     string // product's chip_id
-	FactoryKVN byte
+	Channel    string // how secrets get onto the chip: "scp03", "scp02", or "adm" without a secure channel
+	FactoryKVN byte   // 0 with "adm", as is CardKVN
 	CardKVN    byte
+	Proof      string // what makes a unit good, and whether that trusts the line (perso/product)
 	AuthProof  string
 
 	KMC           perso.Name // chip maker's key
@@ -54,8 +58,8 @@ type Release struct {
 	TransportKey  perso.Name // K4
 	TransportMode string     // layout of what is under it (perso/order/k4); empty for AES-ECB
 	ReceiverKey   string     // of an envelope: number and fingerprint of the receiver's public key (perso/order/k4)
-	WrapKey       perso.Name // SM-SR wrap key
-	SMSR          perso.Name // receiver of the EIS batch
+	WrapKey       perso.Name // SM-SR wrap key; empty where the product is no eUICC
+	SMSR          perso.Name // receiver of the EIS batch; empty where the product is no eUICC
 	Delivery      perso.Name // receiver of the output file
 
 	// Constants of the lot: values of the script's public variables that are equal on every card, by variable name.
@@ -86,6 +90,24 @@ const MaxConstants = 64
 // Units is Q+S.
 func (r Release) Units() uint64 { return r.Good + r.Spares }
 
+// EUICC says whether the lot's chips have EIDs and certificates.
+func (r Release) EUICC() bool { return r.EIDs.Count() > 0 }
+
+// The channel of a chip that has no secure one, and how its list of proofs ends (perso/product).
+const channelADM, trustsLine = "adm", "(trusts the line)"
+
+// TrustsLine says that "good" rests on the word of a line that reads the chip's secrets while it writes them.
+func (r Release) TrustsLine() bool { return r.Channel == channelADM }
+
+// Receivers says who gets which export of the lot, by the export's kind: the operator his output file; the subscription manager
+// the EIS of eUICCs; of SIMs a list of cards goes where the output file goes.
+func (r Release) Receivers() map[string]perso.Name {
+	if r.EUICC() {
+		return map[string]perso.Name{"eis": r.SMSR, "output": r.Delivery}
+	}
+	return map[string]perso.Name{"output": r.Delivery, "cards": r.Delivery}
+}
+
 // Encode gives the body to sign.
 func (r Release) Encode() ([]byte, error) {
 	w := record.New(KindRelease).Str("env", string(r.Env)).Str("site", string(r.Site)).Str("lot", string(r.Lot)).Str("order", r.Order).
@@ -99,8 +121,9 @@ func (r Release) Encode() ([]byte, error) {
 	if k := r.Customer; r.KiSource == kiCustomer {
 		w.Hex("ki_root", k.Root[:]).Uint("ki_rows", k.Rows).Str("receive_key", string(k.ReceiveKey)).Str("receive_mode", k.Mode).Str("ki_output", k.Output)
 	}
-	w.Str("key_origin", r.KeyOrigin).Str("algorithm", r.Algorithm).Str("codes", r.Codes).
-		Str("chip_id", r.ChipID).Uint("factory_kvn", uint64(r.FactoryKVN)).Uint("card_kvn", uint64(r.CardKVN)).Str("auth_proof", r.AuthProof).
+	w.Str("key_origin", r.KeyOrigin).Str("algorithm", r.Algorithm).Str("codes", r.Codes).Str("pin1", r.PIN1).
+		Str("chip_id", r.ChipID).Str("channel", r.Channel).Uint("factory_kvn", uint64(r.FactoryKVN)).Uint("card_kvn", uint64(r.CardKVN)).
+		Str("proof", r.Proof).Str("auth_proof", r.AuthProof).
 		Str("kmc", string(r.KMC)).Str("op", string(r.OP)).Str("transport_key", string(r.TransportKey)).Str("transport_mode", r.TransportMode).Str("receiver_key", r.ReceiverKey).Str("wrap_key", string(r.WrapKey)).
 		Str("smsr", string(r.SMSR)).Str("delivery", string(r.Delivery))
 	for _, c := range r.Constants {
@@ -130,15 +153,16 @@ func ParseRelease(body []byte) (Release, error) {
 		name(d, "receive_key", &k.ReceiveKey)
 		k.Mode, k.Output = d.Raw("receive_mode"), d.Raw("ki_output")
 	}
-	r.KeyOrigin, r.Algorithm = d.Raw("key_origin"), d.Raw("algorithm")
-	r.Codes = d.Str("codes")
-	r.ChipID, r.FactoryKVN, r.CardKVN, r.AuthProof = d.Raw("chip_id"), byte(d.Uint("factory_kvn", 8)), byte(d.Uint("card_kvn", 8)), d.Raw("auth_proof")
+	r.KeyOrigin, r.Algorithm = d.Str("key_origin"), d.Raw("algorithm")
+	r.Codes, r.PIN1 = d.Str("codes"), d.Str("pin1")
+	r.ChipID, r.Channel, r.FactoryKVN, r.CardKVN = d.Raw("chip_id"), d.Raw("channel"), byte(d.Uint("factory_kvn", 8)), byte(d.Uint("card_kvn", 8))
+	r.Proof, r.AuthProof = d.Raw("proof"), d.Raw("auth_proof")
 	name(d, "kmc", &r.KMC)
 	name(d, "op", &r.OP)
 	name(d, "transport_key", &r.TransportKey)
 	r.TransportMode, r.ReceiverKey = d.Str("transport_mode"), d.Str("receiver_key")
-	name(d, "wrap_key", &r.WrapKey)
-	name(d, "smsr", &r.SMSR)
+	optionalName(d, "wrap_key", &r.WrapKey)
+	optionalName(d, "smsr", &r.SMSR)
 	name(d, "delivery", &r.Delivery)
 	for d.More() && len(r.Constants) < MaxConstants {
 		r.Constants = append(r.Constants, Constant{Name: d.Raw("constant"), Value: d.Hex("value")})
@@ -155,10 +179,28 @@ func name(d *record.Reader, key string, to *perso.Name) {
 	*to = n
 }
 
-func (r *Release) readRanges(d *record.Reader) {
-	eid, err := id.ParseEID(d.Raw("eid_first"))
+func optionalName(d *record.Reader, key string, to *perso.Name) {
+	if v := d.Str(key); v != "" {
+		n, err := perso.ParseName(v)
+		d.Check(err)
+		*to = n
+	}
+}
+
+// readEIDs reads the range, which a product that is no eUICC does not have.
+func (r *Release) readEIDs(d *record.Reader) {
+	first, count := d.Str("eid_first"), d.Uint("eid_count", 32)
+	if first == "" && count == 0 {
+		return
+	}
+	eid, err := id.ParseEID(first)
 	d.Check(err)
-	eids := d.Uint("eid_count", 32)
+	r.EIDs, err = id.NewEIDRange(eid, count)
+	d.Check(err)
+}
+
+func (r *Release) readRanges(d *record.Reader) {
+	r.readEIDs(d)
 	iccid, err := id.ParseICCID(d.Raw("iccid_first"))
 	d.Check(err)
 	iccids := d.Uint("iccid_count", 32)
@@ -166,8 +208,6 @@ func (r *Release) readRanges(d *record.Reader) {
 	imsi, err := id.ParseIMSI(digits, int(d.Uint("imsi_mnc_digits", 8)))
 	d.Check(err)
 	imsis := d.Uint("imsi_count", 32)
-	r.EIDs, err = id.NewEIDRange(eid, eids)
-	d.Check(err)
 	r.ICCIDs, err = id.NewICCIDRange(iccid, iccids)
 	d.Check(err)
 	r.IMSIs, err = id.NewIMSIRange(imsi, imsis)
@@ -178,12 +218,20 @@ func (r Release) sense() error {
 	switch units := r.Units(); {
 	case r.Good == 0 || units > MaxLotUnits:
 		return fmt.Errorf("parsing release: %d good and %d spares are not within 1 to %d units", r.Good, r.Spares, MaxLotUnits)
-	case r.EIDs.Count() < units || r.ICCIDs.Count() < units || r.IMSIs.Count() < units:
+	case r.EUICC() && r.EIDs.Count() < units || r.ICCIDs.Count() < units || r.IMSIs.Count() < units:
 		return fmt.Errorf("parsing release: a range holds fewer than %d identities", units)
 	case !r.Expires.After(r.At):
 		return fmt.Errorf("parsing release: it expires before it begins")
 	case r.KiSource == kiCustomer && r.Customer.Rows != units:
 		return fmt.Errorf("parsing release: %d Ki of the customer for %d units", r.Customer.Rows, units)
+	case r.PIN1 != "" && r.PIN1 != "asked":
+		return fmt.Errorf("parsing release: unknown state %q of PIN1", r.PIN1)
+	case r.Channel != channelADM && r.Channel != "scp03" && r.Channel != "scp02":
+		return fmt.Errorf("parsing release: unknown channel %q", r.Channel)
+	case r.TrustsLine() != strings.HasSuffix(r.Proof, " "+trustsLine):
+		return fmt.Errorf("parsing release: channel %q with the proof %q", r.Channel, r.Proof)
+	case r.EUICC() != (r.KeyOrigin != "") || r.EUICC() != (r.SMSR != "") || r.EUICC() != (r.WrapKey != ""):
+		return fmt.Errorf("parsing release: EIDs, key origin, wrap key and SM-SR belong to an eUICC, and to nothing else")
 	case r.Remake != "same-identity" && r.Remake != "fresh-identity":
 		return fmt.Errorf("parsing release: unknown re-make rule %q", r.Remake)
 	}

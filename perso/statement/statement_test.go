@@ -71,7 +71,8 @@ func release() Release {
 		EIDs:   must(id.NewEIDRange(must(id.ParseEID("89049099001000000000000000000034")), units)),
 		ICCIDs: must(id.NewICCIDRange(must(id.ParseICCID("8988001010000000006")), units)),
 		IMSIs:  must(id.NewIMSIRange(must(id.ParseIMSI("001010100000000", 2)), units)),
-		Remake: "same-identity", KiSource: "derived", KeyOrigin: "card", Algorithm: "milenage", Codes: "PIN1=fixed:1234", TransportMode: "AES-CBC-0", ChipID: "kdd", FactoryKVN: 0xFF, CardKVN: 0x30,
+		Remake: "same-identity", KiSource: "derived", KeyOrigin: "card", Algorithm: "milenage", Codes: "PIN1=fixed:1234", TransportMode: "AES-CBC-0", ChipID: "kdd", Channel: "scp03", FactoryKVN: 0xFF, CardKVN: 0x30,
+		Proof:     "scp-reopen, rmac-readback, authenticate",
 		AuthProof: "auts", KMC: "kmc", OP: "op", TransportKey: "tk", WrapKey: "wk", SMSR: "smsr", Delivery: "auc",
 		Constants: []Constant{{Name: "EF.SPN", Value: []byte{1, 2}}, {Name: "EMPTY"}},
 	}

@@ -26,7 +26,7 @@ type Unit struct {
 // Claim binds a unit to a chip with the lot's next EID.
 func (l *Lot) Claim(u perso.Unit, gen perso.Generation, loss int64, chip id.ChipID) *Unit {
 	eid, err := l.Release.EIDs.At(l.index)
-	if err != nil {
+	if err != nil && l.Release.EUICC() {
 		eid = l.Release.EIDs.Last() // a fraud: more claims than identities
 	}
 	l.Site.number++
@@ -91,8 +91,10 @@ func (c *Unit) Certify(name string) {
 // Run takes the unit from its first act to good.
 func (c *Unit) Run() {
 	c.Act("identify")
-	c.Act("public key")
-	c.Certify("first")
+	if c.Lot.Release.EUICC() {
+		c.Act("public key")
+		c.Certify("first")
+	}
 	c.Serve(c.Ask("proof"), "good")
 	c.End(perso.VerdictGood, perso.ReasonNone)
 }

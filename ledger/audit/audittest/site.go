@@ -152,9 +152,20 @@ func (s *Site) NewRelease(lot perso.Name, ord, good, spares uint64) statement.Re
 		EIDs:   Must(id.NewEIDRange(Must(eids.At(apart*ord)), span)),
 		ICCIDs: Must(id.NewICCIDRange(Must(iccids.At(apart*ord)), span)),
 		IMSIs:  Must(id.NewIMSIRange(Must(imsis.At(apart*ord)), span)),
-		Remake: "same-identity", KiSource: "derived", KeyOrigin: "card", Algorithm: "milenage", ChipID: "kdd", FactoryKVN: 0xFF, CardKVN: 0x30,
+		Remake: "same-identity", KiSource: "derived", KeyOrigin: "card", Algorithm: "milenage", ChipID: "kdd", Channel: "scp03", FactoryKVN: 0xFF, CardKVN: 0x30,
+		Proof:     "scp-reopen, rmac-readback, authenticate",
 		AuthProof: "auts", KMC: "kmc", OP: "op", TransportKey: "tk", WrapKey: "wk", SMSR: "smsr", Delivery: "auc",
 	}
+}
+
+// NewSIMs is a release of SIMs, without EID, certificate and SM-SR: over a secure channel, or without one.
+func (s *Site) NewSIMs(lot perso.Name, ord, good, spares uint64, channel bool) statement.Release {
+	r := s.NewRelease(lot, ord, good, spares)
+	r.Product, r.EIDs, r.KeyOrigin, r.WrapKey, r.SMSR = "basic-100m-mff2", id.EIDRange{}, "", "", ""
+	if !channel {
+		r.Product, r.ChipID, r.Channel, r.FactoryKVN, r.CardKVN, r.Proof = "basic-100s-2ff", "cplc", "adm", 0, 0, "authenticate (trusts the line)"
+	}
+	return r
 }
 
 // Release has two officers sign a release and logs it.
@@ -222,7 +233,11 @@ func (l *Lot) Finish() {
 	l.Count(entry.SourceHandler)
 	l.Count(entry.SourceHand)
 	l.Close()
-	l.Export("eis", "smsr", fmt.Appendf(nil, "%x 3 eis/one.xml\n", Hash("one.xml")))
+	if l.Release.EUICC() {
+		l.Export("eis", "smsr", fmt.Appendf(nil, "%x 3 eis/one.xml\n", Hash("one.xml")))
+	} else {
+		l.Export("cards", "auc", fmt.Appendf(nil, "%x 3 cards/one.csv\n", Hash("one.csv")))
+	}
 	l.Export("output", "auc", nil)
 	s.Tick()
 }

@@ -274,6 +274,39 @@ func (i Info) Bytes() []byte {
 	return tlv.Append(out, tagKeys, keys)
 }
 
+// nullWord is how the null scheme is spelt in a list of keys.
+const nullWord = "null"
+
+// ParseInfo reads keys with one blank between, in the order of preference, and behind them "null" where a terminal may send
+// the identity in clear when nothing else works: for example "A:30:5A8D… null".
+func ParseInfo(s string) (Info, error) {
+	words := strings.Split(s, " ")
+	null := words[len(words)-1] == nullWord
+	if null {
+		words = words[:len(words)-1]
+	}
+	keys := make([]Key, len(words))
+	for n, word := range words {
+		var err error
+		if keys[n], err = Parse(word); err != nil {
+			return Info{}, err
+		}
+	}
+	return NewInfo(keys, null)
+}
+
+// String is the spelling that ParseInfo reads.
+func (i Info) String() string {
+	var words []string
+	for _, k := range i.keys {
+		words = append(words, k.String())
+	}
+	if slices.Contains(i.schemes, Scheme{}) {
+		words = append(words, nullWord)
+	}
+	return strings.Join(words, " ")
+}
+
 // Decode reads the content of the file, without filling behind it.
 func Decode(b []byte) (Info, error) {
 	top, err := tlv.ParseAll(b)

@@ -40,6 +40,7 @@ type audited struct {
 	Facts       []auditFact    `json:"facts"`
 	Witnessed   []auditWitness `json:"witnessed"`
 	Notes       []string       `json:"notes"`
+	Trusts      []string       `json:"trusts_the_line"`
 	BrokenOff   []string       `json:"broken_off"`
 	Findings    []auditFinding `json:"findings"`
 	Dropped     uint64         `json:"findings_dropped"`
@@ -243,7 +244,7 @@ func bundlesIn(path string) []string {
 func auditedOf(r audit.Report) audited {
 	a := audited{
 		OK: r.OK(), Pinned: r.Pinned(), Environment: r.Env, Site: r.Site, Lot: r.Lot, LogOrigin: r.Origin, LogSize: r.Size, LogRoot: r.Root,
-		Keys: []auditKey{}, Witnessed: []auditWitness{}, Facts: []auditFact{}, Notes: append([]string{}, r.Notes...), BrokenOff: append([]string{}, r.Broken...), Findings: []auditFinding{}, Dropped: r.Dropped,
+		Keys: []auditKey{}, Witnessed: []auditWitness{}, Facts: []auditFact{}, Notes: append([]string{}, r.Notes...), Trusts: append([]string{}, r.Trusts...), BrokenOff: append([]string{}, r.Broken...), Findings: []auditFinding{}, Dropped: r.Dropped,
 	}
 	for _, k := range r.Keys {
 		a.Keys = append(a.Keys, auditKey{Name: k.Name, Fingerprint: hex.EncodeToString(k.Fingerprint), Pinned: k.Pinned})

@@ -139,7 +139,8 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 	}
 	row("good", "%d of %d (%s)", s.Good, s.Ordered, progress.Percent(s.Good, s.Ordered))
 	row("in work", "%d, %d lost", s.Open, s.Lost)
-	row("EIDs", "%d of %d used", s.EIDsUsed, s.Ordered+s.Spares)
+	row("proof", "%s", s.Proof)
+	row("identities", "%d of %d used", s.EIDsUsed, s.Ordered+s.Spares)
 	row("yield", "%s, first pass %s", yield, first)
 	if r := progress.Rejects(s); r != "" {
 		row("rejects", "%s", r)

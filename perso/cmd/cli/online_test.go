@@ -38,7 +38,7 @@ func answer[Q, A any](f func(Q) (A, error)) bus.Handler {
 
 func statusReply() bus.StatusReply {
 	return bus.StatusReply{
-		Env: perso.EnvTest, Lot: "L1", Order: "DEMO-1", State: perso.LotComplete, Ordered: 20, Spares: 4, Good: 20, Lost: 1, EIDsUsed: 21,
+		Env: perso.EnvTest, Lot: "L1", Order: "DEMO-1", State: perso.LotComplete, Ordered: 20, Spares: 4, Good: 20, Lost: 1, EIDsUsed: 21, Proof: "scp-reopen, rmac-readback, authenticate",
 		Reasons: []bus.ReasonCount{
 			{Verdict: perso.VerdictGood, Reason: perso.ReasonNone, Count: 20}, {Verdict: perso.VerdictRejectLive, Reason: perso.ReasonStatus, Count: 1},
 			{Verdict: perso.VerdictRecontact, Reason: perso.ReasonContact, Count: 2},

@@ -164,6 +164,9 @@ func telling[T any](e bus.TraceEntry, parse func([]byte) (T, error), tell func(T
 
 func tellClaim(c entry.Claim) string {
 	s := fmt.Sprintf("chip %s takes EID %s at %s", c.Chip, c.EID, c.Present)
+	if c.EID.IsZero() {
+		s = fmt.Sprintf("chip %s takes the unit at %s", c.Chip, c.Present)
+	}
 	if c.Gen > 0 {
 		s += fmt.Sprintf(", as generation %d after the loss at %d", c.Gen, c.Loss)
 	}
@@ -187,6 +190,9 @@ func tellCertificate(c entry.Certificate) string {
 
 func tellOutcome(o entry.Outcome) string {
 	s := fmt.Sprintf("chip %s with EID %s is %s%s", o.Chip, o.EID, o.Verdict, because(o.Reason))
+	if o.EID.IsZero() {
+		s = fmt.Sprintf("chip %s is %s%s", o.Chip, o.Verdict, because(o.Reason))
+	}
 	if o.Step != "" {
 		s += " in step " + o.Step
 	}

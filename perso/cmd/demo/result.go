@@ -48,6 +48,9 @@ func (d *demo) verify(_ context.Context) error {
 		return fmt.Errorf("the audit has %d findings, the first at %s: %s", len(r.Findings), f.Place, f.What)
 	}
 	d.say("audit    OK: %d log entries and every receipt, statement and count agree; %.1f s, with nothing but public keys", r.Size, d.made.audited.Seconds())
+	for _, t := range r.Trusts {
+		d.say("         %s", t)
+	}
 	return nil
 }
 
@@ -58,7 +61,8 @@ func (d *demo) table() {
 	d.say("")
 	d.say("Made in environment TEST, %s", d.chipTime())
 	d.say("  lot            %s of order %s", s.Lot, s.Order)
-	d.say("  good           %d of %d ordered, %d EIDs used of %d released", s.Good, s.Ordered, s.EIDsUsed, s.Ordered+s.Spares)
+	d.say("  good           %d of %d ordered, %d identities used of %d released", s.Good, s.Ordered, s.EIDsUsed, s.Ordered+s.Spares)
+	d.say("  proof          %s", s.Proof)
 	sort.Slice(s.Reasons, func(i, j int) bool { return s.Reasons[i].Count > s.Reasons[j].Count })
 	for _, r := range s.Reasons {
 		if r.Verdict != perso.VerdictGood {

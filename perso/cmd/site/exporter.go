@@ -34,21 +34,21 @@ func (e *exporter) known(ctx context.Context, lot perso.Name) error {
 	return err
 }
 
-// Export writes the EIS batch and the output file of a lot. Done again, it gives the same files.
+// Export writes what a lot's receivers get. Done again, it gives the same files.
 func (e *exporter) Export(ctx context.Context, lot perso.Name) (bus.PathReply, error) {
 	if err := e.known(ctx, lot); err != nil {
 		return bus.PathReply{}, err
 	}
 	c := export.Config{DB: e.db, Ledger: e.ledger, Vault: e.vault, Site: e.cats.Order.Site, Products: e.cats.Order.Products, Out: e.site.OutDir()}
 	var reply bus.PathReply
-	for _, make := range []func(context.Context, perso.Name) (export.Result, error){c.EIS, c.Output} {
-		r, err := make(ctx, lot)
-		if errors.Is(err, export.ErrNotComplete) {
-			return bus.PathReply{}, bus.Refuse(bus.FaultRefused, "lot %q cannot be exported: %v", lot, err)
-		}
-		if err != nil {
-			return bus.PathReply{}, err
-		}
+	made, err := c.All(ctx, lot)
+	if errors.Is(err, export.ErrNotComplete) {
+		return bus.PathReply{}, bus.Refuse(bus.FaultRefused, "lot %q cannot be exported: %v", lot, err)
+	}
+	if err != nil {
+		return bus.PathReply{}, err
+	}
+	for _, r := range made {
 		reply.Paths, reply.Units, reply.Hash = append(reply.Paths, r.Dir), r.Units, r.Hash
 	}
 	return reply, nil

@@ -1,13 +1,13 @@
 -- One chip's way: claim, sessions, acts.
 
--- A claim is a unit in one generation on one chip. An EID and a chip appear once for ever (I1). pair is the private key of
+-- A claim is a unit in one generation on one chip. An EID and a chip appear once for ever (I1); a SIM has no EID. pair is the private key of
 -- cert_key where the HSM made it, sealed for one session; no verdict leaves it there.
 CREATE TABLE IF NOT EXISTS claim (
   lot          TEXT   NOT NULL,
   unit         BIGINT NOT NULL CHECK (unit >= 0),
   gen          BIGINT NOT NULL CHECK (gen >= 0 AND gen <= 15),
   eid_index    BIGINT NOT NULL CHECK (eid_index >= 0),
-  eid          BYTEA  NOT NULL UNIQUE,
+  eid          BYTEA  UNIQUE,
   chip         BYTEA  NOT NULL UNIQUE,
   state        TEXT   NOT NULL CHECK (state IN ('open', 'good', 'lost')),
   seq          BIGINT NOT NULL,
