@@ -35,6 +35,7 @@ ceremony-demo: setup build ## hold two key ceremonies on SoftHSM, and show an ol
 # A package that needs more than eight minutes hangs. Two packages at a time: some of them start processes of their own.
 test: setup ## run all tests
 	$(GO) test -timeout 8m -p 2 ./...
+	PERSO_TEST_DB=postgres $(GO) test -timeout 8m ./ledger
 	GOEXPERIMENT=runtimesecret $(GO) test -timeout 5m -run '^TestMemoryAfter' ./keygen
 
 race: setup ## run the tests of concurrent packages under the race detector

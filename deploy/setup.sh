@@ -15,6 +15,7 @@ needs=(
   "library:pcsc/drivers/serial/libifdvpcd.so  vsmartcard-vpcd  virtual readers, in which tests and demonstrations put virtual chips"
   "command:opensc-tool          opensc             tests have it read finished chips"
   "file:/usr/include/PCSC/winscard.h  libpcsclite-dev  tests compare the binding with its header; the build does not need it"
+  "any:/usr/lib/postgresql/*/bin/initdb  postgresql  tests run the ledger on PostgreSQL, in a cluster of their own"
   "command:gcc                  gcc                PKCS#11 modules are loaded through cgo"
   "file:/usr/include/stdlib.h   libc6-dev          headers for cgo"
   "file:/etc/ssl/certs/ca-certificates.crt  ca-certificates  fetching Go modules over TLS"
@@ -39,6 +40,7 @@ is_there() {
   case $1 in
     command:*) command -v "${1#command:}" >/dev/null || [[ -x /usr/sbin/${1#command:} ]] ;;
     file:*) [[ -e ${1#file:} ]] ;;
+    any:*) compgen -G "${1#any:}" >/dev/null ;;
     library:*) compgen -G "/usr/lib*/${1#library:}" >/dev/null || compgen -G "/usr/lib/*/${1#library:}" >/dev/null ;;
   esac
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/persoline/persoline/ledger/ledgertest"
+	"github.com/persoline/persoline/ledger/ledgertest/pgtest"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/apdu"
 	"github.com/persoline/persoline/perso/bus"
@@ -78,14 +79,25 @@ var catalogues = sync.OnceValues(func() (Catalogues, error) {
 	return Catalogues{Order: order.Catalogue{Products: products, Site: partners}, Scripts: scripts, CertBytes: 200}, err
 })
 
-// newSite makes a site without a lot.
-func newSite(t testing.TB) *bench {
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+// emptyDB is where a test's ledger lives. The whole suite runs on PostgreSQL where PERSO_TEST_DB says so (make test does both).
+func emptyDB(t testing.TB) DB {
 	t.Helper()
+	if os.Getenv("PERSO_TEST_DB") == "postgres" {
+		return pgtest.Open(t, pgtest.URL(t))
+	}
 	db, err := ledgertest.Memory(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newSiteOn(t, db)
+	return db
+}
+
+// newSite makes a site without a lot.
+func newSite(t testing.TB) *bench {
+	t.Helper()
+	return newSiteOn(t, emptyDB(t))
 }
 
 func newSiteOn(t testing.TB, db DB) *bench {

@@ -61,7 +61,7 @@ var doubles = []string{
 
 // offline must not be reachable from the audit: it trusts nothing but public keys.
 var offline = []string{
-	"database/sql", "github.com/mattn", "github.com/nats-io", "net/http", module + "/perso/bus", module + "/ledger/internal/sqldb",
+	"database/sql", "github.com/mattn", "github.com/jackc", "github.com/cockroachdb", "github.com/nats-io", "net/http", module + "/perso/bus", module + "/ledger/internal/sqldb",
 }
 
 // notForAuditors is what the auditor's own program has no need of: it holds no secret, and needs no C.
@@ -107,6 +107,8 @@ var importRules = []importRule{
 	only("database/sql", "ledger/internal/sqldb"),
 	only("github.com/mattn", "ledger/internal/sqldb"),
 	only("github.com/cockroachdb", "ledger/internal/sqldb"),
+	only("github.com/jackc", "ledger/internal/sqldb", "ledger/ledgertest/pgtest"),
+	only("github.com/ory", "ledger/ledgertest/pgtest"),
 	{"perso/saip stands on identifiers, secrets and TLV", func(e edge) bool {
 		return e.from == "perso/saip" && !e.test && !standard(e.to) && !in(e.to, "perso/id", "perso/secret", "perso/tlv")
 	}, edge{from: "perso/saip", to: "go.yaml.in/yaml/v3"}},

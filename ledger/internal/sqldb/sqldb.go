@@ -7,7 +7,8 @@
 //
 // The contract is the strictest of the three, so that code which works on one works on all:
 //
-//   - f may be run more than once before Update returns; it must have no effect outside its Tx.
+//   - f may be run more than once before Update or View returns: it must set its results anew each time, and have no other
+//     effect outside its Tx.
 //   - A statement that fails ends its transaction: every later one fails, and Update fails whatever f returns.
 //     A missing row (ErrNoRows) is not a failure.
 //   - One statement at a time: scan functions of Each run no statement, and a QueryRow is scanned before the next one.
@@ -46,8 +47,11 @@ type DB interface {
 	Update(ctx context.Context, f func(Tx) error) error
 	// View runs f against one snapshot, taken at its first statement. Nothing can be written.
 	View(ctx context.Context, f func(Tx) error) error
-	// Erase carries deletions through to the files: when it returns nil, nothing that was deleted before it began is in any
-	// file of the database any more. It waits for running transactions until ctx ends, and lets none begin meanwhile.
+	// Erase carries deletions through to the files as far as the database lets its client. Of SQLite, when it returns nil,
+	// nothing that was deleted before it began is in any file any more; it waits for running transactions until ctx ends, and
+	// lets none begin meanwhile. PostgreSQL takes dead rows out of its tables and keeps them in its write-ahead log until
+	// that is reused; CockroachDB keeps them until their time is up (gc.ttlseconds). What the site has to do there is in
+	// deploy/database/README.md.
 	Erase(ctx context.Context) error
 	// Close waits for running transactions.
 	Close() error
@@ -66,6 +70,14 @@ var (
 	ErrFenced = errors.New("database must be closed and opened again")
 	// ErrMissing: there is no ledger at the path; making one is an explicit act.
 	ErrMissing = errors.New("no ledger file")
+	// ErrNoTable: a statement names a table that the database does not have.
+	ErrNoTable = errors.New("no such table")
+	// ErrUnavailable: the database can't be reached, or takes no connections. Nothing was changed; ask again later.
+	ErrUnavailable = errors.New("database is not available")
+	// ErrUnsafe: the server is set up, or is of a version, such that commits may be lost.
+	ErrUnsafe = errors.New("database is not one to trust with a ledger")
+	// ErrContended: the transaction lost against others as often as it was tried. Nothing was changed.
+	ErrContended = errors.New("transaction lost against others too often")
 	// ErrClosed: the database was closed.
 	ErrClosed = errors.New("database is closed")
 )

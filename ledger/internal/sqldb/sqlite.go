@@ -144,7 +144,7 @@ func (d *sqliteDB) Update(ctx context.Context, f func(Tx) error) error {
 			d.rollback(c)
 		}
 	}()
-	if err := inTx(c, f); err != nil {
+	if err, _ := inTx(c, f); err != nil {
 		return err
 	}
 	if err := ctx.Err(); err != nil {
@@ -180,7 +180,8 @@ func (d *sqliteDB) View(ctx context.Context, f func(Tx) error) error {
 		return fmt.Errorf("beginning view: %w", err)
 	}
 	defer d.rollback(c)
-	return inTx(c, f)
+	err, _ = inTx(c, f)
+	return err
 }
 
 // Erase empties the write-ahead log, in which a deleted row stands until its pages are written over: secure_delete
@@ -202,7 +203,7 @@ func (d *sqliteDB) Erase(ctx context.Context) error {
 		}
 		defer func() { d.readers <- r }()
 	}
-	row, err := c.first("PRAGMA wal_checkpoint(TRUNCATE)", nil)
+	row, err := c.first(ctx, "PRAGMA wal_checkpoint(TRUNCATE)", nil)
 	if err != nil {
 		return fmt.Errorf("erasing what was deleted: %w", err)
 	}

@@ -5,7 +5,6 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 
@@ -86,12 +85,12 @@ func (c *sqliteConn) pragma(name string) (value string, err error) {
 
 // run executes BEGIN, COMMIT or ROLLBACK, which must not be cut short.
 func (c *sqliteConn) run(query string) error {
-	_, err := c.exec(query, nil)
+	_, err := c.exec(context.Background(), query, nil)
 	return err
 }
 
 // exec runs a statement to its end: it is short, and one that can be cut short would cost the driver a goroutine.
-func (c *sqliteConn) exec(query string, args []any) (int64, error) {
+func (c *sqliteConn) exec(_ context.Context, query string, args []any) (int64, error) {
 	s, err := c.ready(query, args)
 	if err != nil {
 		return 0, err
@@ -104,7 +103,7 @@ func (c *sqliteConn) exec(query string, args []any) (int64, error) {
 }
 
 // query runs a statement to its first row.
-func (c *sqliteConn) query(query string, args []any) (driver.Rows, error) {
+func (c *sqliteConn) query(_ context.Context, query string, args []any) (driver.Rows, error) {
 	s, err := c.ready(query, args)
 	if err != nil {
 		return nil, err
@@ -113,8 +112,8 @@ func (c *sqliteConn) query(query string, args []any) (driver.Rows, error) {
 }
 
 // first gives a statement's first row, or io.EOF.
-func (c *sqliteConn) first(query string, args []any) ([]driver.Value, error) {
-	rows, err := c.query(query, args)
+func (c *sqliteConn) first(ctx context.Context, query string, args []any) ([]driver.Value, error) {
+	rows, err := c.query(ctx, query, args)
 	if err != nil {
 		return nil, err
 	}
@@ -163,85 +162,17 @@ func (c *sqliteConn) close() error {
 	return errors.Join(err, c.conn.Close())
 }
 
-// classify names the one refusal that callers act on.
-func classify(err error) error {
+// classify names the refusals that callers act on.
+func (c *sqliteConn) classify(err error) error {
 	var e sqlite3.Error
-	if errors.As(err, &e) && (e.ExtendedCode == sqlite3.ErrConstraintUnique || e.ExtendedCode == sqlite3.ErrConstraintPrimaryKey) {
+	if !errors.As(err, &e) {
+		return err
+	}
+	switch {
+	case e.ExtendedCode == sqlite3.ErrConstraintUnique || e.ExtendedCode == sqlite3.ErrConstraintPrimaryKey:
 		return fmt.Errorf("%w: %w", ErrConflict, err)
+	case e.Code == sqlite3.ErrError && strings.HasPrefix(e.Error(), "no such table"): // it has no code of its own
+		return fmt.Errorf("%w: %w", ErrNoTable, err)
 	}
 	return err
 }
-
-// fill copies a row's values to where they are wanted.
-func fill(dest []any, row []driver.Value) error {
-	if len(dest) != len(row) {
-		return fmt.Errorf("row has %d columns, not %d", len(row), len(dest))
-	}
-	for i, v := range row {
-		if err := assign(dest[i], v); err != nil {
-			return fmt.Errorf("column %d: %w", i+1, err)
-		}
-	}
-	return nil
-}
-
-// assign takes what the portable subset can hold. A narrower integer must have room for the value.
-func assign(dest any, v driver.Value) error {
-	switch v := v.(type) {
-	case int64:
-		return assignInt(dest, v)
-	case string:
-		if d, ok := dest.(*string); ok {
-			*d = v
-			return nil
-		}
-	case []byte:
-		if d, ok := dest.(*[]byte); ok {
-			*d = v
-			return nil
-		}
-	case bool:
-		if d, ok := dest.(*bool); ok {
-			*d = v
-			return nil
-		}
-	case nil:
-		if d, ok := dest.(*[]byte); ok {
-			*d = nil
-			return nil
-		}
-	}
-	return fmt.Errorf("a %T does not fit %T", v, dest)
-}
-
-func assignInt(dest any, v int64) error {
-	switch d := dest.(type) {
-	case *int64:
-		*d = v
-		return nil
-	case *int:
-		return narrow(d, v)
-	case *uint8:
-		return narrow(d, v)
-	case *uint16:
-		return narrow(d, v)
-	case *uint32:
-		return narrow(d, v)
-	case *uint64:
-		return narrow(d, v)
-	case *bool: // an expression has no declared type
-		*d = v != 0
-		return nil
-	}
-	return fmt.Errorf("an integer does not fit %T", dest)
-}
-
-func narrow[T int | uint8 | uint16 | uint32 | uint64](d *T, v int64) error {
-	if *d = T(v); int64(*d) != v || v < 0 && *d > 0 {
-		return fmt.Errorf("%d does not fit %T", v, *d)
-	}
-	return nil
-}
-
-// none says that a statement had no row.
-func none(err error) bool { return errors.Is(err, io.EOF) }

@@ -6,10 +6,19 @@ import (
 	"errors"
 )
 
-// sqliteTx adds to SQLite the strictness of the others: the first failure is final, statements do not overlap, and a Tx
+// statements runs the statements of one transaction, one at a time. Of a question without a row, first and Next give io.EOF.
+type statements interface {
+	exec(ctx context.Context, query string, args []any) (rowsAffected int64, err error)
+	first(ctx context.Context, query string, args []any) ([]driver.Value, error)
+	query(ctx context.Context, query string, args []any) (driver.Rows, error)
+	// classify names the failures that callers act on.
+	classify(err error) error
+}
+
+// strictTx holds each database to the strictness of all: the first failure is final, statements do not overlap, and a Tx
 // that outlives its function is refused.
-type sqliteTx struct {
-	conn    *sqliteConn
+type strictTx struct {
+	on      statements
 	err     error // set by the first failure
 	pending bool  // a QueryRow waits for its Scan
 	looping bool  // Each is running
@@ -20,23 +29,24 @@ var (
 	errOver    = errors.New("transaction is over")
 )
 
-// inTx runs f and lets a failed statement win over f's own opinion.
-func inTx(c *sqliteConn, f func(Tx) error) error {
-	tx := &sqliteTx{conn: c}
-	err := f(tx)
-	failed := tx.err
+// inTx runs f. It gives what f itself says, else what a statement failed of; and apart from that the first failed statement,
+// which f may have kept to itself.
+func inTx(on statements, f func(Tx) error) (outcome, failed error) {
+	tx := &strictTx{on: on}
+	outcome = f(tx)
+	failed = tx.err
 	if tx.pending && failed == nil {
 		failed = errOverlap
 	}
 	tx.err = errOver
-	if err != nil {
-		return err
+	if outcome == nil {
+		outcome = failed
 	}
-	return failed
+	return outcome, failed
 }
 
 // ready is asked before each statement.
-func (t *sqliteTx) ready(ctx context.Context) error {
+func (t *strictTx) ready(ctx context.Context) error {
 	switch {
 	case t.err != nil:
 		return t.err
@@ -49,39 +59,39 @@ func (t *sqliteTx) ready(ctx context.Context) error {
 	return nil
 }
 
-func (t *sqliteTx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
+func (t *strictTx) Exec(ctx context.Context, query string, args ...any) (int64, error) {
 	if err := t.ready(ctx); err != nil {
 		return 0, err
 	}
-	n, err := t.conn.exec(query, args)
+	n, err := t.on.exec(ctx, query, args)
 	if err != nil {
-		return 0, t.fail(classify(err))
+		return 0, t.fail(t.on.classify(err))
 	}
 	return n, nil
 }
 
-func (t *sqliteTx) QueryRow(ctx context.Context, query string, args ...any) Row {
+func (t *strictTx) QueryRow(ctx context.Context, query string, args ...any) Row {
 	if err := t.ready(ctx); err != nil {
-		return &sqliteRow{tx: t, err: err}
+		return &strictRow{tx: t, err: err}
 	}
 	t.pending = true
-	row, err := t.conn.first(query, args)
-	return &sqliteRow{tx: t, row: row, err: err, fresh: true}
+	row, err := t.on.first(ctx, query, args)
+	return &strictRow{tx: t, row: row, err: err, fresh: true}
 }
 
-func (t *sqliteTx) Each(ctx context.Context, scan func(Row) error, query string, args ...any) (err error) {
+func (t *strictTx) Each(ctx context.Context, scan func(Row) error, query string, args ...any) (err error) {
 	if err := t.ready(ctx); err != nil {
 		return err
 	}
-	rows, err := t.conn.query(query, args)
+	rows, err := t.on.query(ctx, query, args)
 	if err != nil {
-		return t.fail(classify(err))
+		return t.fail(t.on.classify(err))
 	}
 	t.looping = true
 	defer func() {
 		t.looping = false
 		if cerr := rows.Close(); err == nil && cerr != nil {
-			err = t.fail(classify(cerr))
+			err = t.fail(t.on.classify(cerr))
 		}
 	}()
 	row := make([]driver.Value, len(rows.Columns()))
@@ -91,7 +101,7 @@ func (t *sqliteTx) Each(ctx context.Context, scan func(Row) error, query string,
 		case none(err):
 			return nil
 		case err != nil:
-			return t.fail(classify(err))
+			return t.fail(t.on.classify(err))
 		}
 		if err := ctx.Err(); err != nil {
 			return t.fail(err)
@@ -103,22 +113,22 @@ func (t *sqliteTx) Each(ctx context.Context, scan func(Row) error, query string,
 }
 
 // fail keeps the first failure.
-func (t *sqliteTx) fail(err error) error {
+func (t *strictTx) fail(err error) error {
 	if t.err == nil {
 		t.err = err
 	}
 	return err
 }
 
-// sqliteRow is the answer to a QueryRow.
-type sqliteRow struct {
-	tx    *sqliteTx
+// strictRow is the answer to a QueryRow.
+type strictRow struct {
+	tx    *strictTx
 	row   []driver.Value
 	err   error
 	fresh bool // the transaction waits for Scan
 }
 
-func (r *sqliteRow) Scan(dest ...any) error {
+func (r *strictRow) Scan(dest ...any) error {
 	if r.tx.err != nil {
 		return r.tx.err
 	}
@@ -130,7 +140,7 @@ func (r *sqliteRow) Scan(dest ...any) error {
 	case none(r.err):
 		return ErrNoRows
 	case r.err != nil:
-		return r.tx.fail(classify(r.err))
+		return r.tx.fail(r.tx.on.classify(r.err))
 	}
 	if err := fill(dest, r.row); err != nil {
 		return r.tx.fail(err)
@@ -139,7 +149,7 @@ func (r *sqliteRow) Scan(dest ...any) error {
 }
 
 type eachRow struct {
-	tx  *sqliteTx
+	tx  *strictTx
 	row []driver.Value
 }
 
