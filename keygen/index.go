@@ -168,8 +168,11 @@ func (x *index) add(r rendered) error {
 	return x.units.set(uint64(r.Index), of)
 }
 
+// placeOf gives the place of a session.
+func (x *index) placeOf(serial uint64) uint64 { return serial % x.sessions.len }
+
 func (x *index) addSession(r rendered) error {
-	place, tag := r.Serial%x.sessions.len, x.tag(tagSession, r.receipt.Session)
+	place, tag := x.placeOf(r.Serial), x.tag(tagSession, r.receipt.Session)
 	s, err := x.sessions.get(place)
 	if err != nil {
 		return err
@@ -220,7 +223,7 @@ func certHash(cert []byte) (h [32]byte) {
 
 // act gives the number of an act's last receipt.
 func (x *index) act(s perso.Session, serial uint64, n uint8) (seq uint64, known bool, err error) {
-	seen, err := x.sessions.get(serial % x.sessions.len)
+	seen, err := x.sessions.get(x.placeOf(serial))
 	if err != nil || !seen.used || seen.serial != serial || int(n) >= len(seen.acts) || seen.acts[n] == 0 || seen.tag != x.tag(tagSession, s) {
 		return 0, false, err
 	}
@@ -229,7 +232,7 @@ func (x *index) act(s perso.Session, serial uint64, n uint8) (seq uint64, known 
 
 // admitSession refuses a challenge that was used by another session, or that is too old to know.
 func (x *index) admitSession(s perso.Session, serial uint64) error {
-	switch seen, err := x.sessions.get(serial % x.sessions.len); {
+	switch seen, err := x.sessions.get(x.placeOf(serial)); {
 	case err != nil:
 		return err
 	case !seen.used || seen.serial < serial:

@@ -91,9 +91,6 @@ func (r *run) takeKi() error {
 	var err error
 	switch {
 	case len(rest.bytes()) > 0:
-		if err := r.provenKi(rest); err != nil {
-			return err
-		}
 	case r.previous != nil && len(r.previous.Ki) > 0:
 		rest.sealed = r.previous.Ki
 		r.keep().Ki = rest.sealed
@@ -127,15 +124,15 @@ func (r *run) resumeKi() error {
 		return refuse("the Ki on record is not the one of session %s", r.act.Session)
 	}
 	r.ki = rest.sealed
-	return r.provenKi(rest)
+	return nil
 }
 
 // provenKi holds a good unit to the sealed Ki that it proved itself with.
-func (r *run) provenKi(k atRest) error {
-	if !r.past.good {
-		return nil
+func (r *run) provenKi() error {
+	if sealed := r.item.Stored.Ki; r.past.good && len(sealed) > 0 {
+		return r.l.proveKi(r.claim, sealed)
 	}
-	return r.l.proveKi(r.claim, k.sealed)
+	return nil
 }
 
 // keep is what this act has for the claim.

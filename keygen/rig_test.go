@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	mrand "math/rand/v2"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -140,7 +141,16 @@ func (r *rig) config(site perso.Name) keygen.Config {
 	return keygen.Config{Env: perso.EnvTest, Site: site, Name: "V1", Origin: "factory.example/test", Token: r.token, Keys: r.made.Keys,
 		Journal: r.journal, Memory: memory, OPs: journal.OPFolder(r.made.OPDir), RegisterPin: r.made.RegisterPin,
 		EUMCert: r.made.EUMCert, EISCert: r.made.EISCert, CAID: r.made.CAID,
-		Now: func() time.Time { return r.now }, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+		Now: func() time.Time { return r.now }, Side: sideBySide, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
+}
+
+// sideBySide is a goroutine for each call.
+func sideBySide(n int, do func(i int)) {
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { do(i) })
+	}
+	wg.Wait()
 }
 
 // reopenVault starts the vault process anew.

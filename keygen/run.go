@@ -35,6 +35,7 @@ type run struct {
 	v        *Vault
 	l        *lot
 	item     *bus.ServeItem
+	place    int // of the item in its request
 	claim    entry.Claim
 	act      entry.Act
 	previous *rendered // what was served for this act before, if anything
@@ -52,6 +53,9 @@ type run struct {
 	ki     []byte // on record or drawn, sealed; of a lot with random Ki
 	window []bus.Play
 	stored *bus.Stored
+
+	end    error  // a failure, a refusal, or why nothing was decided
+	sealed []byte // the state
 }
 
 // play decides the act. Its error is a failure, a refusal, or means that nothing was decided.

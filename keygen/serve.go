@@ -3,14 +3,12 @@ package keygen
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/entry"
-	"github.com/persoline/persoline/perso/secret"
 )
 
 // batch is one Serve request at work on a locked lot.
@@ -20,6 +18,9 @@ type batch struct {
 	cp    checkpoint.Checkpoint
 	base  uint64     // number of the first receipt of this batch
 	fresh []rendered // receipts that are not durable yet
+	wave  []*run     // admitted, to be played next (wave.go)
+
+	results []bus.ServeResult // of the request's items
 }
 
 // Serve answers acts. Receipts of the whole batch are durable before any answer leaves; a batch is answered as a whole or
@@ -43,23 +44,27 @@ func (v *Vault) Serve(ctx context.Context, q bus.ServeRequest) (bus.ServeReply, 
 	if err := v.keepPace(l, len(q.Items)); err != nil {
 		return bus.ServeReply{}, err
 	}
-	b := &batch{v: v, l: l, cp: cp, base: l.next}
-	reply := bus.ServeReply{Results: make([]bus.ServeResult, len(q.Items))}
-	for i := range q.Items {
-		if reply.Results[i], err = b.serve(ctx, &q.Items[i]); err != nil {
-			break
-		}
-	}
-	if err == nil {
-		err = b.commit()
-	}
-	if err != nil {
+	b := &batch{v: v, l: l, cp: cp, base: l.next, results: make([]bus.ServeResult, len(q.Items))}
+	if err := b.serve(ctx, q.Items); err != nil {
 		if len(b.fresh) > 0 {
 			l.close() // its index counts receipts that may not be stored
 		}
 		return bus.ServeReply{}, fmt.Errorf("serving lot %q: %w", q.Lot, err)
 	}
-	return reply, nil
+	return bus.ServeReply{Results: b.results}, nil
+}
+
+// serve answers all items and stores their receipts. An error concerns the whole batch.
+func (b *batch) serve(ctx context.Context, items []bus.ServeItem) error {
+	for i := range items {
+		if err := b.admit(ctx, i, &items[i]); err != nil {
+			return err
+		}
+	}
+	if err := b.playWave(); err != nil {
+		return err
+	}
+	return b.commit()
 }
 
 // commit stores the batch's receipts.
@@ -75,82 +80,6 @@ func (b *batch) commit() error {
 		}
 	}
 	return b.v.cfg.Journal.Append(b.l.release.Lot, b.base, records)
-}
-
-// serve answers one item. An error concerns the whole batch. What the work leaves on the stack and the heap is erased where the
-// runtime can do that: the buffers that we know of are wiped in any case.
-func (b *batch) serve(ctx context.Context, item *bus.ServeItem) (result bus.ServeResult, err error) {
-	secret.Do(func() { result, err = b.answer(ctx, item) })
-	return result, err
-}
-
-func (b *batch) answer(ctx context.Context, item *bus.ServeItem) (bus.ServeResult, error) {
-	r, err := b.admit(ctx, item)
-	if err == nil {
-		err = r.play()
-	}
-	if r != nil {
-		defer r.wipe()
-	}
-	var no refusal
-	var failed failure
-	switch {
-	case errors.As(err, &no):
-		b.v.cfg.Log.Warn("act refused", "lot", b.l.release.Lot, "err", no)
-		return bus.ServeResult{Refused: string(no)}, nil
-	case errors.As(err, &failed):
-		failed.Secrets = r.past.secrets || r.onCard || r.state.Secrets
-		out := bus.Failed(failed)
-		return b.receipted(r, bus.ServeResult{Failed: &out}, string(failed.Reason))
-	case err != nil:
-		return bus.ServeResult{}, err
-	case r.proven:
-		return b.receipted(r, bus.ServeResult{Good: true}, resultGood)
-	}
-	sealed, err := r.state.seal(r.binding)
-	if err != nil {
-		return bus.ServeResult{}, err
-	}
-	return b.receipted(r, bus.ServeResult{Window: r.window, State: sealed, Stored: r.stored, Final: int(r.state.Act)+1 == len(r.l.script.Acts)}, resultScript)
-}
-
-// admit proves an item and finds what is known of its act. With a failure it gives the run all the same.
-func (b *batch) admit(ctx context.Context, item *bus.ServeItem) (*run, error) {
-	claim, err := b.l.proveClaim(b.cp, item.Claim)
-	if err != nil {
-		return nil, err
-	}
-	if err := b.l.proveLoss(b.cp, claim, item.Claim.Seq, item.Loss); err != nil {
-		return nil, err
-	}
-	act, err := proveAct(b.cp, claim, item)
-	if err != nil {
-		return nil, err
-	}
-	if err := b.l.proveRow(claim.Unit, item.Customer); err != nil {
-		return nil, err
-	}
-	hash, seen := entry.Hash(item.Claim.Entry), b.l.seen
-	if err := seen.admitClaim(claim, hash); err != nil {
-		return nil, err
-	}
-	if err := seen.admitSession(act.Session, act.Serial); err != nil {
-		return nil, err
-	}
-	r := &run{ctx: ctx, v: b.v, l: b.l, item: item, claim: claim, act: act}
-	if r.previous, err = b.servedBefore(act); err != nil {
-		return nil, err
-	}
-	if r.past, err = seen.history(claim, hash); err != nil {
-		return nil, err
-	}
-	if r.previous == nil {
-		err = b.v.proveTime(b.l, act)
-	}
-	r.vars = &variables{ctx: ctx, v: b.v, l: b.l, claim: claim, hash: hash, serial: act.Serial,
-		carried: map[string][]byte{}, cert: r.certificate, ki: r.carriedKi, pair: r.pairKey,
-		point: func() []byte { return r.state.Key }}
-	return r, err
 }
 
 // servedBefore finds what this vault answered to the act; other answers of the chip under the same number are a replay.
@@ -207,14 +136,4 @@ func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.Serv
 	b.l.next, b.l.head = b.l.next+1, entry.Hash(made)
 	result.Receipt = made
 	return result, nil
-}
-
-// wipe clears what was derived for the act.
-func (r *run) wipe() {
-	if r.vars != nil {
-		r.vars.wipe()
-	}
-	if r.host != nil {
-		r.host.Wipe()
-	}
 }

@@ -66,6 +66,10 @@ type Config struct {
 
 	ActsPerSecond int // of one lot; 0 means DefaultActsPerSecond
 
+	// Side runs do for 0 to n-1, as many side by side as the token has sessions for, and returns when all are done; nil: one
+	// after the other.
+	Side func(n int, do func(i int))
+
 	Now func() time.Time
 	Log *slog.Logger
 }

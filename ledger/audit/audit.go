@@ -38,7 +38,10 @@ type Options struct {
 
 	Held      []Held               // checkpoints that were kept outside the site
 	Witnesses []checkpoint.Witness // who may have cosigned them
-	Quorum    int                  // how many of the witnesses must have cosigned the bundle's checkpoint
+	// Watch is told each entry in order, as the log has it, after it was judged; nil for nobody. The bytes are only lent.
+	Watch func(seq int64, kind string, body []byte)
+
+	Quorum int // how many of the witnesses must have cosigned the bundle's checkpoint
 }
 
 // auditor is one verification under way.

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -33,11 +35,15 @@ func (f *files) read(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	b, err := io.ReadAll(io.LimitReader(r, MaxFileBytes+1))
-	if err == nil && len(b) > MaxFileBytes {
+	var in bytes.Buffer
+	if info, err := r.Stat(); err == nil && info.Size() < MaxFileBytes {
+		in.Grow(int(info.Size()) + bytes.MinRead) // what is there, and room to see that nothing follows
+	}
+	n, err := in.ReadFrom(io.LimitReader(r, MaxFileBytes+1))
+	if err == nil && n > MaxFileBytes {
 		err = fmt.Errorf("file is longer than %d bytes", MaxFileBytes)
 	}
-	return b, errors.Join(err, r.Close())
+	return in.Bytes(), errors.Join(err, r.Close())
 }
 
 // has reports whether the manifest lists a path.
@@ -159,10 +165,14 @@ func (a *auditor) readSeal() error {
 func (a *auditor) hashFiles() {
 	faults := make([]string, len(a.files.listed))
 	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i, f := range a.files.listed {
+	var next atomic.Int64
+	const bufferBytes = 256 << 10 // more than a tile of common entries
+	for range runtime.GOMAXPROCS(0) {
 		g.Go(func() error {
-			faults[i] = compareFile(a.files.fsys, f)
+			buf := make([]byte, bufferBytes)
+			for i := next.Add(1) - 1; i < int64(len(faults)); i = next.Add(1) - 1 {
+				faults[i] = compareFile(a.files.fsys, a.files.listed[i], buf)
+			}
 			return nil
 		})
 	}
@@ -174,13 +184,13 @@ func (a *auditor) hashFiles() {
 	}
 }
 
-func compareFile(fsys fs.FS, want layout.File) string {
+func compareFile(fsys fs.FS, want layout.File, buf []byte) string {
 	f, err := fsys.Open(want.Path)
 	if err != nil {
 		return err.Error()
 	}
 	h := sha256.New()
-	n, err := io.Copy(h, f)
+	n, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{f}, buf)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err.Error()
 	}

@@ -187,17 +187,3 @@ func TestTiles(t *testing.T) {
 		}
 	}
 }
-
-// BenchmarkVerify measures a finished lot of ten thousand units; a hundred thousand are ten times that.
-func BenchmarkVerify(b *testing.B) {
-	s := New()
-	s.Release("L1", 0, 10_000, 10).Finish()
-	bundle, opt := s.Bundle("L1"), pins(s)
-	b.ReportAllocs()
-	for b.Loop() {
-		if r, err := audit.Verify(bundle, opt); err != nil || !r.OK() {
-			b.Fatal(err, r.Findings)
-		}
-	}
-	b.ReportMetric(float64(len(s.Entries)), "entries")
-}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io/fs"
 	"runtime"
 
 	"golang.org/x/sync/errgroup"
@@ -32,20 +33,19 @@ func (a *auditor) checkLog() {
 	a.readHeld(c)
 	a.checkWitnesses(c)
 	var tree merkle
-	count := (c.Size + tilepath.Width - 1) / tilepath.Width
-	for from := int64(0); from < count; from += tilesAtOnce {
-		for i, t := range a.readEntries(from, min(count, from+tilesAtOnce), c.Size) {
-			if t.err != nil {
-				a.find(layout.LogPrefix+t.name.Path(), "I5", "%v", t.err)
-				return
-			}
-			for j, body := range t.entries {
-				seq := (from+int64(i))*tilepath.Width + int64(j)
-				tree.add(t.leaves[j], a.compareTile)
-				a.compareHeld(seq+1, tree.root)
-				a.replay(seq, body)
+	ok := a.eachTile(c.Size, func(t *entryTile) {
+		for j := range t.entries {
+			seq := t.name.N*tilepath.Width + int64(j)
+			tree.add(t.leaves[j], a.compareTile)
+			a.compareHeld(seq+1, tree.root)
+			a.replay(seq, t.parsed[j])
+			if a.opt.Watch != nil {
+				a.opt.Watch(seq, t.parsed[j].kind, t.entries[j])
 			}
 		}
+	})
+	if !ok {
+		return
 	}
 	tree.rest(a.compareTile)
 	if root := tree.root(); root != c.Root {
@@ -53,29 +53,68 @@ func (a *auditor) checkLog() {
 	}
 }
 
+// eachTile gives every tile of entries in order. The next ones are read while these are looked at. It stops at one that can't be
+// read, which is a finding.
+func (a *auditor) eachTile(size int64, each func(*entryTile)) (whole bool) {
+	count := (size + tilepath.Width - 1) / tilepath.Width
+	ahead := make(chan []entryTile, 1)
+	stop := make(chan struct{})
+	defer close(stop)
+	fsys := a.files.fsys
+	go func() {
+		defer close(ahead)
+		for from := int64(0); from < count; from += tilesAtOnce {
+			select {
+			case ahead <- readEntries(fsys, from, min(count, from+tilesAtOnce), size):
+			case <-stop:
+				return
+			}
+		}
+	}()
+	for tiles := range ahead {
+		for i := range tiles {
+			t := &tiles[i]
+			path := layout.LogPrefix + t.name.Path()
+			a.files.used[path] = true
+			if t.err != nil {
+				a.find(path, "I5", "%v", t.err)
+				return false
+			}
+			each(t)
+		}
+	}
+	return true
+}
+
 // entryTile is one file of entries, with the leaf hash of each.
 type entryTile struct {
 	name    tilepath.Tile
 	entries [][]byte
 	leaves  []checkpoint.Hash
+	parsed  []parsed
 	err     error
 }
 
-// readEntries reads and hashes tiles [from, to) side by side.
-func (a *auditor) readEntries(from, to, size int64) []entryTile {
+// readEntries reads, hashes and parses tiles [from, to) side by side.
+func readEntries(fsys fs.FS, from, to, size int64) []entryTile {
 	tiles := make([]entryTile, to-from)
-	data := make([][]byte, len(tiles))
-	for i := range tiles {
-		n := from + int64(i)
-		tiles[i].name = tilepath.Tile{Level: tilepath.Entries, N: n, Width: int(min(size-n*tilepath.Width, tilepath.Width))}
-		data[i], tiles[i].err = a.files.read(layout.LogPrefix + tiles[i].name.Path())
-	}
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range tiles {
+		n := from + int64(i)
+		t := &tiles[i]
+		t.name = tilepath.Tile{Level: tilepath.Entries, N: n, Width: int(min(size-n*tilepath.Width, tilepath.Width))}
 		g.Go(func() error {
-			if t := &tiles[i]; t.err == nil {
-				t.hash(data[i])
+			f := files{fsys: fsys}
+			data, err := f.read(layout.LogPrefix + t.name.Path())
+			if err != nil {
+				t.err = err
+				return nil
+			}
+			t.hash(data)
+			t.parsed = make([]parsed, len(t.entries))
+			for i, body := range t.entries {
+				t.parsed[i] = parseEntry(body)
 			}
 			return nil
 		})
@@ -86,8 +125,9 @@ func (a *auditor) readEntries(from, to, size int64) []entryTile {
 
 func (t *entryTile) hash(data []byte) {
 	t.entries, t.err = splitEntries(data, t.name.Width)
-	for _, body := range t.entries {
-		t.leaves = append(t.leaves, checkpoint.Leaf(body))
+	t.leaves = make([]checkpoint.Hash, len(t.entries))
+	for i, body := range t.entries {
+		t.leaves[i] = checkpoint.Leaf(body)
 	}
 }
 

@@ -1,10 +1,14 @@
 package audit
 
 import (
+	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/perso"
@@ -99,6 +103,7 @@ type chain struct {
 	vault, lot perso.Name
 	count      uint64
 	head       [32]byte
+	gathered   [][]byte
 }
 
 func (c *chain) place() string { return fmt.Sprintf("%s receipt %d", c.path, c.count) }
@@ -119,7 +124,11 @@ func (c *chain) read() error {
 	if l := c.a.lots[c.lot]; l != nil {
 		l.chained = true // also by a chain without a link
 	}
-	if err = layout.ReadRecords(f, c.receipt); err == nil && (c.count != want.Count || c.head != want.Head) {
+	err = layout.ReadRecords(f, c.gather)
+	if err == nil {
+		err = c.flush()
+	}
+	if err == nil && (c.count != want.Count || c.head != want.Head) {
 		err = fmt.Errorf("the chain ends with %x, the signed head says %d receipts and %x", c.head, want.Count, want.Head)
 	}
 	return errors.Join(err, f.Close())
@@ -148,27 +157,75 @@ func (c *chain) signedHead() (entry.ReceiptHead, error) {
 	return h, err
 }
 
+// receiptsAtOnce is how many receipts are parsed side by side: about 2 MB of them.
+const receiptsAtOnce = 4_096
+
+// receipt is one link, parsed.
+type receipt struct {
+	entry.Receipt
+	hash [32]byte
+	key  actKey
+	err  error
+}
+
+// gather keeps a link until there are many.
+func (c *chain) gather(b []byte) error {
+	c.gathered = append(c.gathered, bytes.Clone(b))
+	if len(c.gathered) < receiptsAtOnce {
+		return nil
+	}
+	return c.flush()
+}
+
+// flush parses what was gathered, and takes it in order.
+func (c *chain) flush() error {
+	links := make([]receipt, len(c.gathered))
+	var g errgroup.Group
+	g.SetLimit(runtime.GOMAXPROCS(0))
+	const share = 256
+	for from := 0; from < len(links); from += share {
+		g.Go(func() error {
+			for i := from; i < min(from+share, len(links)); i++ {
+				links[i].parse(c.gathered[i])
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // the functions return no error
+	c.gathered = c.gathered[:0]
+	for i := range links {
+		if err := c.receipt(&links[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *receipt) parse(b []byte) {
+	if r.Receipt, r.err = entry.ParseReceipt(b); r.err == nil {
+		r.hash, r.key = entry.Hash(b), keyOf(r.Session, r.N, r.Responses, r.Claim, r.At)
+	}
+}
+
 // receipt takes the chain's next link. An error ends the walk: what follows hangs on nothing.
-func (c *chain) receipt(b []byte) error {
-	e, err := entry.ParseReceipt(b)
-	if err != nil {
-		return err
+func (c *chain) receipt(e *receipt) error {
+	if e.err != nil {
+		return e.err
 	}
 	if e.Vault != c.vault || e.Lot != c.lot || e.Seq != c.count || e.Prev != c.head {
 		return fmt.Errorf("number %d of vault %s, lot %s does not continue the chain", e.Seq, e.Vault, e.Lot)
 	}
-	c.match(e, entry.Hash(b))
-	c.head, c.count = entry.Hash(b), c.count+1
+	c.match(e)
+	c.head, c.count = e.hash, c.count+1
 	return nil
 }
 
 // match finds the act that a receipt is for.
-func (c *chain) match(e entry.Receipt, hash [32]byte) {
+func (c *chain) match(e *receipt) {
 	a := c.a
 	a.receipts++
 	l := a.lots[e.Lot]
-	key := keyOf(e.Session, e.N, e.Responses, e.Claim, e.At)
-	info, logged := a.acts[key]
+	info, logged := a.acts[e.key]
 	if !logged || info.lot != l {
 		c.unlogged(l, e)
 		return
@@ -178,23 +235,23 @@ func (c *chain) match(e entry.Receipt, hash [32]byte) {
 	}
 	info.receipts++
 	info.script = info.script || e.Result == "script"
-	a.acts[key] = info
+	a.acts[e.key] = info
 	if u := l.units[e.Unit]; u == nil || u.gen < e.Gen {
 		a.find(c.place(), "I5", "unit %d generation %d was never claimed", e.Unit, e.Gen)
 	}
 	if r := l.release; r != nil && e.N == 0 && !e.At.Before(r.Expires) {
 		a.find(c.place(), "I7", "session %s began after the release had expired", e.Session)
 	}
-	if g, named := a.goods[hash]; named {
+	if g, named := a.goods[e.hash]; named {
 		if e.Result != "good" || e.Session != g.session || e.N != g.n {
 			a.find(c.place(), "I4", "log entry %d calls session %s good, the vault said %q for act %d of session %s", g.seq, g.session, e.Result, e.N, e.Session)
 		}
-		delete(a.goods, hash)
+		delete(a.goods, e.hash)
 	}
 }
 
 // unlogged is a receipt without an act. It is none to worry about only if the act can be younger than the checkpoint.
-func (c *chain) unlogged(l *lot, e entry.Receipt) {
+func (c *chain) unlogged(l *lot, e *receipt) {
 	s := c.a.sessions[e.Session]
 	younger := !e.At.Before(c.a.last) && (s == nil || e.N > s.n)
 	if younger && (l == nil || !l.closed) {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"time"
 
 	"github.com/persoline/persoline/perso"
@@ -15,7 +16,7 @@ import (
 type history struct {
 	seq  int64 // of the entry at hand
 	kind string
-	body []byte
+	hash [32]byte  // of a claim at hand
 	last time.Time // of the entry before
 
 	chain    []statement.Signed // officer register as bundled
@@ -53,64 +54,56 @@ func (a *auditor) bad(invariant, format string, args ...any) {
 }
 
 // replay takes one entry: it must be canonical, not earlier than the one before, and a step that the rules allow.
-func (a *auditor) replay(seq int64, body []byte) {
-	var err error
-	a.seq, a.body = seq, body
-	if a.kind, err = record.Kind(body); err != nil {
-		a.kind = "unreadable"
-		a.bad("I5", "%v", err)
-		return
-	}
+func (a *auditor) replay(seq int64, p parsed) {
+	a.seq, a.kind, a.hash = seq, p.kind, p.hash
 	if (seq == 0) != (a.kind == entry.KindGenesis) {
 		a.bad("I5", "the genesis is entry 0, and no other entry is")
 	}
-	switch a.kind {
-	case entry.KindGenesis:
-		step(a, entry.ParseGenesis, func(e entry.Genesis) time.Time { return e.At })
-	case entry.KindOrder:
-		step(a, entry.ParseOrder, func(e entry.Order) time.Time { a.orders++; return e.At })
-	case entry.KindRefused:
-		step(a, entry.ParseRefused, func(e entry.Refused) time.Time { a.refused++; return e.At })
-	case entry.KindStatement:
-		step(a, entry.ParseStatement, func(e entry.Statement) time.Time { a.statement(e); return e.At })
-	case entry.KindStock:
-		step(a, entry.ParseStock, func(e entry.Stock) time.Time { a.goodsIn(e); return e.At })
-	case entry.KindClaim:
-		step(a, entry.ParseClaim, func(e entry.Claim) time.Time { a.claim(e); return e.At })
-	case entry.KindAct:
-		step(a, entry.ParseAct, func(e entry.Act) time.Time { a.act(e); return e.At })
-	case entry.KindCertificate:
-		step(a, entry.ParseCertificate, func(e entry.Certificate) time.Time { a.certificate(e); return e.At })
-	case entry.KindOutcome:
-		step(a, entry.ParseOutcome, func(e entry.Outcome) time.Time { a.outcome(e); return e.At })
-	case entry.KindPresent:
-		step(a, entry.ParsePresent, func(e entry.Present) time.Time { a.present(e); return e.At })
-	case entry.KindBin:
-		step(a, entry.ParseBin, func(e entry.Bin) time.Time { a.bin(e); return e.At })
-	case entry.KindCount:
-		step(a, entry.ParseCount, func(e entry.Count) time.Time { a.count(e); return e.At })
-	case entry.KindExport:
-		step(a, entry.ParseExport, func(e entry.Export) time.Time { a.export(e); return e.At })
-	case entry.KindAlarm:
-		step(a, entry.ParseAlarm, func(e entry.Alarm) time.Time { a.alarms++; return e.At })
-	default:
-		a.bad("I5", "entries of this kind are not known")
+	if p.err != nil {
+		a.bad("I5", "%v", p.err)
+		return
 	}
+	a.apply(p.entry)
+	if p.at.Before(a.last) {
+		a.bad("I5", "time goes back from %s to %s", a.last.Format(record.TimeForm), p.at.Format(record.TimeForm))
+		return
+	}
+	a.last = p.at
 }
 
-// step parses the entry, applies it, and holds its time against the last.
-func step[E any](a *auditor, parse func([]byte) (E, error), apply func(E) time.Time) {
-	e, err := parse(a.body)
-	if err != nil {
-		a.bad("I5", "%v", err)
-		return
+// apply makes an entry true.
+func (a *auditor) apply(e any) {
+	switch e := e.(type) {
+	case entry.Genesis: // read before everything else
+	case entry.Order:
+		a.orders++
+	case entry.Refused:
+		a.refused++
+	case entry.Statement:
+		a.statement(e)
+	case entry.Stock:
+		a.goodsIn(e)
+	case entry.Claim:
+		a.claim(e)
+	case entry.Act:
+		a.act(e)
+	case entry.Certificate:
+		a.certificate(e)
+	case entry.Outcome:
+		a.outcome(e)
+	case entry.Present:
+		a.present(e)
+	case entry.Bin:
+		a.bin(e)
+	case entry.Count:
+		a.count(e)
+	case entry.Export:
+		a.export(e)
+	case entry.Alarm:
+		a.alarms++
+	default:
+		a.bad("I5", "entries of this kind are parsed, and nobody applies them")
 	}
-	at := apply(e)
-	if at.Before(a.last) {
-		a.bad("I5", "time goes back from %s to %s", a.last.Format(record.TimeForm), at.Format(record.TimeForm))
-		return
-	}
-	a.last = at
 }
 
 // goodsIn counts the chips that came in; each reel and list comes once.
@@ -138,15 +131,15 @@ func (a *auditor) checkEnds() {
 // actKey stands for an act with all that a receipt must repeat of it.
 type actKey [16]byte
 
-func keyOf(s perso.Session, n uint8, responses, claim [32]byte, at time.Time) (k actKey) {
-	h := sha256.New()
-	h.Write(s[:])
-	h.Write([]byte{n})
-	h.Write(responses[:])
-	h.Write(claim[:])
-	h.Write([]byte(at.UTC().Format(record.TimeForm)))
-	copy(k[:], h.Sum(nil))
-	return k
+func keyOf(s perso.Session, n uint8, responses, claim [32]byte, at time.Time) actKey {
+	var b [3*32 + 1 + 8]byte
+	copy(b[:], s[:])
+	copy(b[32:], responses[:])
+	copy(b[64:], claim[:])
+	b[96] = n
+	binary.BigEndian.PutUint64(b[97:], uint64(at.UnixMicro()))
+	sum := sha256.Sum256(b[:])
+	return actKey(sum[:16])
 }
 
 // summarize writes the facts.

@@ -54,7 +54,7 @@ func (a *auditor) claim(e entry.Claim) {
 		a.bad("I1", "chip %s was claimed before", e.Chip)
 	}
 	a.generation(l, e)
-	c := &claim{lot: l, gen: e.Gen, eid: e.EID, chip: e.Chip, hash: entry.Hash(a.body)}
+	c := &claim{lot: l, gen: e.Gen, eid: e.EID, chip: e.Chip, hash: a.hash}
 	if !e.EID.IsZero() {
 		a.eids[e.EID] = c
 	}

@@ -123,14 +123,14 @@ func (c *Chip) externalAuthenticate(cmd apdu.Command) apdu.SW {
 // keySet finds a key set of a domain; 00 takes the lowest version, which prefers own ones to the maker's FF.
 func (c *Chip) keySet(d domain, kvn byte) (byte, scp.StaticKeys, bool) {
 	if kvn == 0 {
-		all := c.mem.span(cellOf(d, kindKey, 0), cellOf(d, kindKey+1, 0))
+		all := c.mem.span(cellOf(d, kindKey, (highestOTA+1)<<8), cellOf(d, kindKey+1, 0))
 		if len(all) == 0 {
 			return 0, scp.StaticKeys{}, false
 		}
 		kvn = byte(all[0].at.number() >> 8)
 	}
 	set := c.keysOf(d, kvn)
-	if len(set) != keysOfSet {
+	if len(set) != keysOfSet || kvn <= highestOTA {
 		return 0, scp.StaticKeys{}, false
 	}
 	return kvn, scp.StaticKeys{ENC: set[0].value[1:], MAC: set[1].value[1:], DEK: set[2].value[1:]}, true
@@ -186,7 +186,7 @@ func (c *Chip) putKey(cmd apdu.Command) ([]byte, apdu.SW) {
 	case err != nil, len(keys) != keysOfSet, kvn < lowest, kvn > highest,
 		len(keys[0]) != len(keys[1]), len(keys[0]) != len(keys[2]):
 		return nil, apdu.SWWrongData
-	case cmd.P1 != 0 && len(c.keysOf(domISD, cmd.P1)) == 0:
+	case cmd.P1 != 0 && (cmd.P1 <= highestOTA || len(c.keysOf(domISD, cmd.P1)) == 0):
 		return nil, apdu.SWRefDataNotFound
 	case cmd.P1 != kvn && len(c.keysOf(domISD, kvn)) != 0:
 		return nil, apdu.SWConditions

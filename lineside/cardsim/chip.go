@@ -1,6 +1,7 @@
 package cardsim
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,7 @@ type volatile struct {
 	pending  []byte        // blocks of a STORE DATA sequence
 	load     *loading      // nil: no package on its way
 	tele     *telecom      // read when it is asked for
+	writes   bool          // the command in work came in a channel that may write
 }
 
 type application byte
@@ -122,6 +124,25 @@ func (c *Chip) Process(apdu []byte) (resp []byte, cost Cost) {
 		resp[bit/8] ^= 0x80 >> (bit % 8)
 	}
 	return resp, cost
+}
+
+// Digest names what the memory holds: life cycles, keys, codes, files. Counters are not in it, nor a key pair that the chip made
+// itself and what was certified of it: two chips that were given the same have the same digest, however often they were
+// contacted meanwhile.
+func (c *Chip) Digest() [sha256.Size]byte {
+	var all changes
+	for _, e := range c.mem.cells {
+		switch e.at.kind() {
+		case kindBench, kindSeq, kindSQN, kindPair:
+		default:
+			if e.at != cellOf(domECASD, kindData, tagCertificate) {
+				all.put(e.at, e.value...)
+			}
+		}
+	}
+	record := encodeRecord(all)
+	defer clear(record)
+	return sha256.Sum256(record)
 }
 
 // Format keeps the keys out of every fmt verb.

@@ -40,7 +40,7 @@ func (c *Chip) createProfile(cmd apdu.Command) ([]byte, apdu.SW) {
 	switch {
 	case string(loadFile) != aidLoadFile, string(module) != aidModule:
 		return nil, apdu.SWRefDataNotFound
-	case !profileAID(instance), string(privileges) != privilegesISDP, string(params) != profileParams:
+	case c.p.Options.SIM || !profileAID(instance), string(privileges) != privilegesISDP, string(params) != profileParams:
 		return nil, apdu.SWWrongData
 	case c.domainOf(instance) != domNone:
 		return nil, apdu.SWConditions

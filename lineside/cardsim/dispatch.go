@@ -23,6 +23,7 @@ const (
 	insExtAuth    = 0x82
 	insAuth       = 0x88
 	insSelect     = 0xA4
+	insPutData    = 0xDA
 	insReadBinary = 0xB0
 	insGetData    = 0xCA
 	insPutKey     = 0xD8
@@ -72,7 +73,9 @@ func (c *Chip) secured(cmd apdu.Command) []byte {
 		c.endChannel()
 		return apdu.SWSecurity.Append(nil)
 	}
+	c.v.writes = c.p.Options.mayWrite(ch.Level())
 	data, sw := c.run(plain, ch.Level(), true)
+	c.v.writes = false
 	if len(data) > c.p.Options.room(ch.Level()) {
 		data, sw = nil, apdu.SWWrongData // only reads of more than fits come here, and they change nothing
 	}
@@ -93,7 +96,7 @@ func (c *Chip) run(cmd apdu.Command, level scp.Level, inChannel bool) ([]byte, a
 		return c.runGP(cmd, level, inChannel)
 	case claISO:
 		if inChannel {
-			return nil, apdu.SWUnknownCLA
+			return c.filesInChannel(cmd)
 		}
 		return c.runISO(cmd)
 	}
@@ -118,6 +121,9 @@ func (c *Chip) alive(cmd apdu.Command) bool {
 // runGP does a command of a security domain. What changes the chip needs the whole of the channel's protection.
 func (c *Chip) runGP(cmd apdu.Command, level scp.Level, inChannel bool) ([]byte, apdu.SW) {
 	if c.v.app != appSD {
+		if c.p.Options.NoDomain && cmd.INS == insGetData {
+			return c.simData(cmd)
+		}
 		if t := c.telecom(); t != nil && !inChannel && fileClass(cmd.INS) == claGP {
 			return c.runFiles(t, cmd)
 		}
@@ -167,6 +173,14 @@ func (c *Chip) runISO(cmd apdu.Command) ([]byte, apdu.SW) {
 		return c.selectAny(cmd)
 	case insManage:
 		return c.manageChannel(cmd)
+	}
+	if c.p.Options.NoDomain {
+		switch cmd.INS {
+		case insGetData:
+			return c.simData(cmd)
+		case insPutData:
+			return nil, c.putData(cmd)
+		}
 	}
 	if c.v.app == appSD {
 		return nil, apdu.SWUnknownINS

@@ -9,7 +9,8 @@ const (
 	domISD   domain = 0
 	domISDR  domain = 1
 	domECASD domain = 2
-	domISDP  domain = 3 // the first of maxProfiles
+	domISDP  domain = 3       // the first of maxProfiles
+	domSIM   domain = domISDP // where the one profile of a SIM is kept; it has no AID, so nobody finds it
 	domNone  domain = 0xFF
 
 	// maxProfiles bounds the ISD-Ps: a factory makes one, and a test may want a few.
@@ -50,7 +51,7 @@ const (
 	privilegesISDP  = "\x80\xC0\x00"
 )
 
-// fixedAIDs are the domains that every chip has from its maker.
+// fixedAIDs are the domains that every chip has from its maker; a SIM has the first alone.
 func fixedAIDs() map[domain]string {
 	return map[domain]string{domISD: aidISD, domISDR: aidISDR, domECASD: aidECASD}
 }
@@ -88,8 +89,11 @@ func (c *Chip) state(d domain) byte {
 	return 0
 }
 
-// profile is the ISD-P whose files and USIM are reached: the first that is not disabled.
+// profile is the ISD-P whose files and USIM are reached: the first that is not disabled. A SIM has one profile, without a domain.
 func (c *Chip) profile() domain {
+	if c.p.Options.SIM {
+		return domSIM
+	}
 	for d := domISDP; d < domEnd; d++ {
 		if c.exists(d) && c.state(d) != stateDisabled {
 			return d

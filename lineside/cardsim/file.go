@@ -27,8 +27,12 @@ const (
 // there is no answer data. A SELECT that fails leaves the selection as it was, but a secure channel is over in any case.
 func (c *Chip) selectAny(cmd apdu.Command) ([]byte, apdu.SW) {
 	isDomain := cmd.P1 == selectByAID && (len(cmd.Data) == 0 || c.domainOf(cmd.Data) != domNone)
-	if t := c.telecom(); t != nil && !isDomain {
+	switch t := c.telecom(); {
+	case isDomain && !c.p.Options.NoDomain:
+	case t != nil:
 		return c.selectInFiles(t, cmd)
+	case c.p.Options.SIM:
+		return nil, apdu.SWFileNotFound // not even an MF
 	}
 	if cmd.P2 != answerFCI && cmd.P2 != answerFCP && cmd.P2 != answerNo {
 		return nil, apdu.SWWrongP1P2

@@ -71,6 +71,7 @@ type cell uint32
 func cellOf(d domain, k kind, number uint16) cell { return cell(d)<<24 | cell(k)<<16 | cell(number) }
 
 func (c cell) number() uint16 { return uint16(c) }
+func (c cell) kind() kind     { return kind(c >> 16) }
 
 // kind says what a cell holds. The numbers are in journals: they never change.
 type kind byte
@@ -98,7 +99,7 @@ const (
 
 // takes says whether a value of n bytes can be in the cell.
 func (c cell) takes(n int) bool {
-	switch kind(c >> 16) {
+	switch c.kind() {
 	case kindBench:
 		return c.number() == noteDead && n == 1 || c.number() == noteContacts && n == 4
 	case kindState:

@@ -95,6 +95,8 @@ func (c *Chip) object(d domain, tag uint32) ([]byte, bool) {
 		return pair[scalarBytes:], true
 	case d.isProfile():
 		return c.profileObject(d, tag)
+	case c.p.Options.SIM && (tag == tagKeyChecks || tag == tagPINCheck):
+		return c.profileObject(domSIM, tag)
 	}
 	return c.mem.get(cellOf(d, kindData, uint16(tag)))
 }
@@ -145,9 +147,14 @@ func (c *Chip) keyGrouping(all *changes, d domain, template, encrypted []byte) a
 	return apdu.SWOK
 }
 
-// versionFits says which key sets a domain takes: the ISD-R those of SCP80, an ISD-P those of SCP03.
+// Versions of SCP80 key sets, which open no secure channel.
+const (
+	lowestOTA  = 0x01
+	highestOTA = 0x0F
+)
+
+// versionFits says which key sets a domain takes: the ISD-R, and the ISD of a SIM, those of SCP80, an ISD-P those of SCP03.
 func versionFits(d domain, kvn byte) bool {
-	const lowestOTA, highestOTA = 0x01, 0x0F
 	if d.isProfile() {
 		return kvn >= lowestKVN && kvn <= highestKVN
 	}
@@ -170,7 +177,7 @@ func usageFits(kid, usage byte) bool {
 
 // openKey decrypts a key of 16 or 32 bytes and compares its check value.
 func (c *Chip) openKey(encrypted, kcv []byte) ([]byte, apdu.SW) {
-	key, err := c.v.channel.DecryptDEK(encrypted)
+	key, err := c.decrypted(encrypted)
 	if err != nil || len(key) != aesKeyBytes && len(key) != 2*aesKeyBytes {
 		return nil, apdu.SWWrongData
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/scp/scp02"
 	"github.com/persoline/persoline/perso/scp/tdes"
@@ -27,14 +28,19 @@ type Options struct {
 	Write Levels `json:"write,omitzero"`
 	// Channels are the logical channels beside the basic one, 0 to 3.
 	Channels int `json:"channels,omitempty"`
+	// SIM makes the chip a SIM of one profile instead of an eUICC: of the security domains it has the ISD alone.
+	SIM bool `json:"sim,omitempty"`
+	// NoDomain leaves out even that: such a SIM is written under its maker's transport code.
+	NoDomain bool `json:"no_domain,omitempty"`
 }
 
-// OptionsOf are the options of a chip that a product's factory parameters describe: the protocol in two hex digits, and i of
+// OptionsOf are the options of a product's chips, as its family and its factory parameters describe them: the protocol, and i of
 // SCP03 (GlobalPlatform Amendment D table 5-1). A chip of another i than this operating system can have is an error.
-func OptionsOf(protocol string, i byte) (Options, error) {
-	o := Options{SCP02: protocol == "02"}
-	if o.SCP02 {
-		return o, nil
+func OptionsOf(p product.Product) (Options, error) {
+	protocol, i := p.Factory.SCP, p.Factory.I
+	o := Options{SIM: p.Family == product.Basic, NoDomain: protocol == product.SCPNone, SCP02: protocol == product.SCP02}
+	if o.SCP02 || o.NoDomain {
+		return o, o.Validate()
 	}
 	o.S16, o.Random = i&scp.OptS16 != 0, i&scp.OptPseudo == 0
 	if o.i() != i {
@@ -125,6 +131,9 @@ func (o Options) Validate() error {
 	var errs []error
 	if o.SCP02 && (o.S16 || o.Random || (o.Levels|o.Write)&^LevelsOf(scp.LevelCMAC, scp.LevelCMACCENC) != 0) {
 		errs = append(errs, errors.New("SCP02 has levels 01 and 03, 8-byte MACs and a pseudo-random challenge"))
+	}
+	if o.NoDomain && (!o.SIM || o.SCP02 || o.S16 || o.Random || o.Levels|o.Write != 0) {
+		errs = append(errs, errors.New("only a SIM has no security domain, and then no secure channel"))
 	}
 	if o.Channels < 0 || o.Channels > maxChannels {
 		errs = append(errs, fmt.Errorf("%d logical channels beside the basic one, limit %d", o.Channels, maxChannels))

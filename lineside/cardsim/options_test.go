@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/scp/scp02"
 	"github.com/persoline/persoline/perso/scp/tdes"
@@ -252,16 +253,20 @@ func TestOptionsRefuse(t *testing.T) {
 
 func TestOptionsOfAProduct(t *testing.T) {
 	t.Parallel()
+	const m2m, sim = product.EUICCM2M, product.Basic
 	for _, c := range []struct {
+		family   product.Family
 		protocol string
 		i        byte
 		want     Options
 		ok       bool
 	}{
-		{"03", 0x70, Options{}, true}, {"03", 0x71, Options{S16: true}, true}, {"03", 0x60, Options{Random: true}, true},
-		{"03", 0x10, Options{}, false}, {"03", 0xF0, Options{}, false}, {"02", 0x55, Options{SCP02: true}, true},
+		{m2m, "03", 0x70, Options{}, true}, {m2m, "03", 0x71, Options{S16: true}, true}, {m2m, "03", 0x60, Options{Random: true}, true},
+		{m2m, "03", 0x10, Options{}, false}, {m2m, "03", 0xF0, Options{}, false}, {m2m, "02", 0x55, Options{SCP02: true}, true},
+		{sim, "03", 0x70, Options{SIM: true}, true}, {sim, "02", 0x55, Options{SIM: true, SCP02: true}, true},
+		{sim, "none", 0, Options{SIM: true, NoDomain: true}, true}, {m2m, "none", 0, Options{}, false},
 	} {
-		if got, err := OptionsOf(c.protocol, c.i); (err == nil) != c.ok || c.ok && got != c.want {
+		if got, err := OptionsOf(product.Product{Family: c.family, Factory: product.Factory{SCP: c.protocol, I: c.i}}); (err == nil) != c.ok || c.ok && got != c.want {
 			t.Errorf("SCP%s, i = %02X: %+v, %v", c.protocol, c.i, got, err)
 		}
 	}

@@ -14,7 +14,8 @@ const CPLCBytes = 42
 type Personality struct {
 	ATR  []byte
 	CPLC [CPLCBytes]byte
-	// KVN and Keys are the maker's key set: AES-128, KVN FF. With SCP02 they are Triple DES keys.
+	// KVN and Keys are the maker's key set: AES-128, KVN FF. With SCP02 they are Triple DES keys. A chip without a security domain
+	// has the transport code of them, and no KVN.
 	KVN  byte
 	Keys scp.StaticKeys
 	// Seq is the sequence counter of that key set at goods-in.
@@ -48,8 +49,14 @@ func (Personality) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "[virt
 
 // image is the memory of a chip that was never written.
 func (p *Personality) image() (c changes) {
+	if p.Options.NoDomain {
+		return p.simImage()
+	}
 	c.put(cellOf(domISD, kindState, 0), stateOPReady)
 	for d, aid := range fixedAIDs() {
+		if d != domISD && p.Options.SIM {
+			continue
+		}
 		c.put(cellOf(d, kindAID, 0), []byte(aid)...)
 		if d != domISD {
 			c.put(cellOf(d, kindState, 0), stateSelectable)
@@ -63,6 +70,9 @@ func (p *Personality) image() (c changes) {
 	putKeySet(&c, p.Options.keyType(), f.KVN, [][]byte{f.Keys.ENC, f.Keys.MAC, f.Keys.DEK}, f.Seq)
 	c.put(cellOf(domISD, kindState, 0), stateSecured)
 	c.put(cellOf(domISD, kindData, tagStamp), f.Stamp[:]...)
+	if p.Options.SIM {
+		return c
+	}
 	c.put(cellOf(domECASD, kindData, tagEID), f.EID[:]...)
 	c.put(cellOf(domECASD, kindState, 0), statePersonalized)
 	return c

@@ -10,7 +10,7 @@ const (
 	refPIN1 = 0x01
 	refPIN2 = 0x81
 	refADM1 = 0x0A
-	pinRefs = 3
+	pinRefs = 4
 
 	pinBytes     = 8
 	minPINDigits = 4
@@ -39,6 +39,8 @@ func refIndex(ref byte) (int, bool) {
 		return 1, true
 	case refADM1:
 		return 2, true
+	case refTransport:
+		return 3, true
 	}
 	return 0, false
 }
@@ -138,9 +140,10 @@ func (c *Chip) pin(ref byte) (*pin, bool) {
 	if !ok || !hasTries {
 		return nil, false
 	}
+	enabled := t[4] != 0 && (ref != refTransport || !c.finished())
 	return &pin{
 		chip: c, ref: ref, index: index, block: append([]byte(nil), block...),
-		tries: tries{pin: t[0], pinMost: t[1], puk: t[2], pukMost: t[3], enabled: t[4] != 0},
+		tries: tries{pin: t[0], pinMost: t[1], puk: t[2], pukMost: t[3], enabled: enabled},
 	}, true
 }
 

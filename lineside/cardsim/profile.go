@@ -72,7 +72,7 @@ func (c *Chip) profileGrouping(all *changes, d domain, g tlv.DGI) apdu.SW {
 	}
 	for _, f := range profileFiles() {
 		if uint16(f.id) == g.ID && f.size == len(g.Value) {
-			if c.hasFiles(d) {
+			if c.hasFiles(d) || c.p.Options.SIM {
 				return apdu.SWConditions // what the profile has of files is in its file system
 			}
 			all.put(cellOf(d, kindData, g.ID), g.Value...)
@@ -125,7 +125,7 @@ func (c *Chip) pinGrouping(all *changes, d domain, value []byte) apdu.SW {
 		return apdu.SWWrongData
 	}
 	ref, pinTries, pukTries := value[0], value[1+pinSetBytes], value[2+pinSetBytes]
-	block, err := c.v.channel.DecryptDEK(value[1:][:pinSetBytes])
+	block, err := c.decrypted(value[1:][:pinSetBytes])
 	if err != nil {
 		return apdu.SWWrongData
 	}
@@ -146,7 +146,7 @@ func (c *Chip) admGrouping(all *changes, d domain, value []byte) apdu.SW {
 	if len(value) != pinSetBytes {
 		return apdu.SWWrongData
 	}
-	block, err := c.v.channel.DecryptDEK(value)
+	block, err := c.decrypted(value)
 	if err != nil {
 		return apdu.SWWrongData
 	}

@@ -92,11 +92,13 @@ func (c *Chip) groupings(d domain, groups []tlv.DGI) (all changes, sw apdu.SW) {
 	for i := 0; i < len(groups); i++ {
 		g := groups[i]
 		switch {
-		case (d == domISDR || d.isProfile()) && g.ID == dgiKeyTemplate && i+1 < len(groups) && groups[i+1].ID == dgiKeyValue:
+		case (d == domISDR || d.isProfile() || c.p.Options.SIM) && g.ID == dgiKeyTemplate && i+1 < len(groups) && groups[i+1].ID == dgiKeyValue:
 			i++
 			sw = c.keyGrouping(&all, d, g.Value, groups[i].Value)
 		case d.isProfile():
 			sw = c.profileGrouping(&all, d, g)
+		case c.p.Options.SIM && g.ID != dgiObjects:
+			sw = c.profileGrouping(&all, domSIM, g)
 		case g.ID == dgiObjects:
 			sw = c.objectGrouping(&all, d, g.Value)
 		case d == domECASD && g.ID == dgiPair:

@@ -182,8 +182,11 @@ func (c *Chip) selectInFiles(t *telecom, cmd apdu.Command) ([]byte, apdu.SW) {
 // may begin as long as the card is not SECURED; then there are rules.
 func (c *Chip) createMF(cmd apdu.Command) ([]byte, apdu.SW) {
 	d := c.profile()
-	if d == domNone || c.state(domISD) >= stateSecured || c.hasGroupedFile(d) {
+	switch {
+	case d == domNone || c.state(domISD) >= stateSecured || c.hasGroupedFile(d):
 		return nil, apdu.SWConditions
+	case !c.mayCreate():
+		return nil, apdu.SWSecurity
 	}
 	t := &telecom{d: d, sys: filesys.New(), verified: map[uint16]bool{}}
 	_, _, all, sw := t.do(cmd, codes{c})
@@ -212,10 +215,13 @@ func (c *Chip) hasGroupedFile(d domain) bool {
 // codes answers the file system for the PINs of the profile in force.
 type codes struct{ c *Chip }
 
-// Satisfied says that a code was verified, or is not asked for.
+// Creator says whether who gives commands now may make files.
+func (k codes) Creator() bool { return k.c.mayCreate() }
+
+// Satisfied says that a code was verified, or is not asked for. The transport code is no one's right.
 func (k codes) Satisfied(dir int, ref byte) bool {
 	p, ok := k.c.pinAt(dir, ref)
-	return ok && (!p.tries.enabled || p.verified())
+	return ok && ref != refTransport && (!p.tries.enabled || p.verified())
 }
 
 // Enabled says that a code is asked for.

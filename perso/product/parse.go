@@ -29,6 +29,8 @@ const (
 var (
 	hexByte    = regexp.MustCompile(`^[0-9A-Fa-f]{2}$`)
 	scriptName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,39}\.script$`)
+	// descriptionName is of a file system in words.
+	descriptionName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,39}\.yaml$`)
 )
 
 // Parse reads one product file. A file with faults gives every one of them, as a *form.FaultList.
@@ -87,7 +89,7 @@ func parseIdentity(top *form.Object, p *Product) {
 func parseMaking(top *form.Object, p *Product) {
 	p.ATR = form.Field(top, "atr", ParseATR)
 	p.ChipID = form.Field(top, "chip_id", form.OneOf(ChipIDKDD, ChipIDCPLC, ChipIDOSCommand, ChipIDNone))
-	p.Proof = form.List(top, "proof", form.OneOf(ProofReopen, ProofReadback, ProofAuthenticate, ProofSignature))
+	p.Proof = form.List(top, "proof", form.OneOf(ProofReopen, ProofReadback, ProofAuthenticate, ProofSignature, ProofTrustsLine))
 	p.Algorithms = []auth.Name{auth.Milenage}
 	if top.Has("algorithms") {
 		p.Algorithms = form.List(top, "algorithms", form.OneOf(auth.Milenage, auth.TUAK))
@@ -97,45 +99,41 @@ func parseMaking(top *form.Object, p *Product) {
 		p.KeyOrigin = form.FieldOr(top, "key_origin", KeyCard, form.OneOf(KeyCard, KeyHSM))
 	}
 	p.Script = form.Field(top, "script", parseScriptName)
-	p.Factory = parseFactory(top.Object("factory"))
-	if p.Channel() != ChannelADM {
+
+	f := top.Object("factory")
+	p.Factory = Factory{SCP: form.Field(f, "scp", form.OneOf(SCP02, SCP03, SCPNone)), KMC: form.Field(f, "kmc", perso.ParseName)}
+	if p.Factory.SCP != SCPNone {
+		p.Factory.KVN, p.Factory.I = form.Field(f, "kvn", parseHexByte), form.Field(f, "i", parseHexByte)
 		p.ISDKVN = form.Field(top, "isd_kvn", parseHexByte)
 	}
+	f.Close()
 
-	p.AIDs = parseAIDs(top.Object("aids"), p.Family)
+	p.AIDs = parseAIDs(top.Object("aids"), p.Family, p.Factory.SCP != SCPNone)
 
 	if p.Family == Crypto {
 		return // no network application, no profile
 	}
-	if p.Family == Basic && !top.Has("profile") {
-		return
-	}
 	profile := top.Object("profile")
-	p.Profile = Profile{adHead: form.FieldOr(profile, "ad_hex", [3]byte{}, parseADHead)}
-	if p.Family.EUICC() {
-		p.Profile.AllocatedMemory = uint32(profile.Int("allocated_memory", 1, math.MaxUint32))
-		p.Profile.Type = form.FieldOr(profile, "profile_type", "", form.Label(maxPlatformTypeChars))
+	p.Profile = Profile{
+		AllocatedMemory: uint32(profile.Int("allocated_memory", 1, math.MaxUint32)),
+		Type:            form.FieldOr(profile, "profile_type", "", form.Label(maxPlatformTypeChars)),
+		adHead:          form.FieldOr(profile, "ad_hex", [3]byte{}, parseADHead),
+	}
+	if p.Family == Basic {
+		p.Profile.FileSystem = form.Field(profile, "file_system", parseDescriptionName)
 	}
 	profile.Close()
 }
 
-// parseFactory reads the way in: a chip without a secure channel has no key version and no options.
-func parseFactory(f *form.Object) Factory {
-	a := Factory{SCP: form.Field(f, "scp", form.OneOf("02", "03", scpNone)), KMC: form.Field(f, "kmc", perso.ParseName)}
-	if a.SCP != scpNone {
-		a.KVN, a.I = form.Field(f, "kvn", parseHexByte), form.Field(f, "i", parseHexByte)
-	}
-	f.Close()
-	return a
-}
-
-func parseAIDs(o *form.Object, family Family) AIDs {
-	a := AIDs{ISD: form.Field(o, "isd", ParseAID)}
-	if family != Crypto {
-		a.USIM = form.Field(o, "usim", ParseAID)
+func parseAIDs(o *form.Object, family Family, domain bool) (a AIDs) {
+	if domain {
+		a.ISD = form.Field(o, "isd", ParseAID)
 	}
 	if family == Basic {
-		a.ISIM = form.FieldOr(o, "isim", AID{}, ParseAID)
+		a.ISIM = form.Field(o, "isim", ParseAID)
+	}
+	if family != Crypto {
+		a.USIM = form.Field(o, "usim", ParseAID)
 	}
 	if family.EUICC() {
 		a.ISDR = form.Field(o, "isdr", ParseAID)
@@ -174,16 +172,23 @@ func parseEIS(o *form.Object) EIS {
 
 // checkMaking finds fields that are right alone and wrong together.
 func checkMaking(top *form.Object, p Product) {
-	if p.Channel() == ChannelADM {
-		checkADM(top, p)
-	} else {
-		checkKeyVersions(top, p)
+	const maxOwnKVN = 0x7F // GlobalPlatform: 00 asks for any keyset, 80 and above belong to the chip's maker
+	if p.Factory.SCP == SCPNone {
+		checkPlain(top, p)
+	} else if (p.ISDKVN == 0 || p.ISDKVN > maxOwnKVN) && !top.Faulty("isd_kvn") {
+		top.Fault("isd_kvn", fmt.Sprintf("is %02X, expected 01 to %02X", p.ISDKVN, maxOwnKVN), "SCP03 keysets usually have 30 to 3F")
 	}
-	if p.Factory.SCP == "03" {
+	if p.Factory.SCP != SCPNone && p.ISDKVN == p.Factory.KVN && !top.Faulty("isd_kvn") && !top.Faulty("factory") {
+		top.Fault("isd_kvn", fmt.Sprintf("is %02X like the factory keyset: the vault could not tell old keys from new", p.ISDKVN), "")
+	}
+	if p.Factory.SCP == SCP03 {
 		checkSCP03(top, p)
 	}
 	if p.Proves(ProofAuthenticate) != (p.AuthProof != AuthNone) && !top.Faulty("proof") && !top.Faulty("auth_proof") {
 		top.Fault("auth_proof", fmt.Sprintf("is %q, which does not fit the list of proofs", p.AuthProof), "auts or res with the proof authenticate, none without")
+	}
+	if p.Proves(ProofTrustsLine) && p.Factory.SCP != SCPNone && !top.Faulty("factory") {
+		top.Fault("proof", fmt.Sprintf("%q is for chips without a secure channel", ProofTrustsLine), "")
 	}
 	if p.Proves(ProofSignature) && !p.Family.EUICC() && !top.Faulty("family") {
 		top.Fault("proof", fmt.Sprintf("a %s product has no eUICC key to sign with", p.Family), "")
@@ -196,26 +201,22 @@ func checkMaking(top *form.Object, p Product) {
 	}
 }
 
-func checkKeyVersions(top *form.Object, p Product) {
-	const maxOwnKVN = 0x7F // GlobalPlatform: 00 asks for any keyset, 80 and above belong to the chip's maker
-	if (p.ISDKVN == 0 || p.ISDKVN > maxOwnKVN) && !top.Faulty("isd_kvn") {
-		top.Fault("isd_kvn", fmt.Sprintf("is %02X, expected 01 to %02X", p.ISDKVN, maxOwnKVN), "SCP03 keysets usually have 30 to 3F")
+// checkPlain is for a chip without a secure channel: what it says is no more true than the line, and the product says so.
+func checkPlain(top *form.Object, p Product) {
+	if top.Faulty("factory") || top.Faulty("proof") {
+		return
 	}
-	if p.ISDKVN == p.Factory.KVN && !top.Faulty("isd_kvn") && !top.Faulty("factory") {
-		top.Fault("isd_kvn", fmt.Sprintf("is %02X like the factory keyset: the vault could not tell old keys from new", p.ISDKVN), "")
-	}
-}
-
-// checkADM refuses what a chip without a secure channel cannot be or prove.
-func checkADM(top *form.Object, p Product) {
 	if p.Family != Basic && !top.Faulty("family") {
-		top.Fault("factory.scp", fmt.Sprintf("a %s product needs a secure channel", p.Family), "")
+		top.Fault("factory.scp", fmt.Sprintf("is %q, but only a SIM is written under a transport code", SCPNone), "")
 	}
-	if (p.Proves(ProofReopen) || p.Proves(ProofReadback)) && !top.Faulty("proof") {
-		top.Fault("proof", "without a secure channel nothing can be opened again, and no answer is bound to the chip", fmt.Sprintf("write %q alone; reports will say that it trusts the line", ProofAuthenticate))
+	if p.Proves(ProofReopen) || p.Proves(ProofReadback) {
+		top.Fault("proof", "a chip without a secure channel cannot prove itself by one", "authenticate can be had")
 	}
 	if p.ChipID != ChipIDCPLC && !top.Faulty("chip_id") {
 		top.Fault("chip_id", fmt.Sprintf("is %q, but without a secure channel a chip's id can only be read", p.ChipID), fmt.Sprintf("write %q", ChipIDCPLC))
+	}
+	if !p.Proves(ProofTrustsLine) {
+		top.Fault("proof", fmt.Sprintf("without a secure channel, %q must say that the line is trusted", ProofTrustsLine), "")
 	}
 }
 
@@ -255,6 +256,13 @@ func parseHexByte(s string) (byte, error) {
 		return 0, fmt.Errorf("parsing hex byte %q: %w", s, err)
 	}
 	return b[0], nil
+}
+
+func parseDescriptionName(s string) (string, error) {
+	if !descriptionName.MatchString(s) {
+		return "", form.Refuse("a file in the same folder, for example basic-sim.yaml", "%.60q is not the name of a description", s)
+	}
+	return s, nil
 }
 
 func parseADHead(s string) (head [3]byte, err error) {

@@ -106,6 +106,9 @@ const (
 	ProofReadback     Proof = "rmac-readback"   // contents read under R-MAC
 	ProofAuthenticate Proof = "authenticate"    // AUTHENTICATE with the new Ki
 	ProofSignature    Proof = "euicc-signature" // signature by the chip's new private key
+	// ProofTrustsLine says that nothing else keeps the line from making the chip's answers up: it plays every secret itself. A
+	// product without a secure channel has it, so that every report says so.
+	ProofTrustsLine Proof = "trusts-the-line"
 )
 
 // AuthProof is which answer of AUTHENTICATE is the proof.
@@ -149,7 +152,7 @@ type Product struct {
 	Algorithms []auth.Name
 	Script     string // file in the catalogue's folder
 	Factory    Factory
-	ISDKVN     byte // key version number of the ISD's own keyset, 01 to 7F; 0 without a secure channel
+	ISDKVN     byte // key version number of the ISD's own keyset, 01 to 7F
 	EIS        EIS
 	AIDs       AIDs
 	Profile    Profile
@@ -160,16 +163,20 @@ type Product struct {
 	hash [32]byte
 }
 
-// Factory is the way in that the chip's maker left: a secure channel, or an ADM code of the chip's own.
-type Factory struct {
-	KVN byte       // key version number of the maker's keyset, often FF; 0 without a channel
-	SCP string     // protocol, two hex digits: "03"; "none" without a channel
-	I   byte       // its options, parameter i (GlobalPlatform Amendment D)
-	KMC perso.Name // the maker's master key in the vault; each chip's keys, or its ADM code, are derived from it
-}
+// What the chip's maker left to write it with.
+const (
+	SCP02   = "02"
+	SCP03   = "03"
+	SCPNone = "none" // no secure channel: a transport code, diversified as the keys of one would be (scp.StaticKeys.TransportCode)
+)
 
-// scpNone is the protocol of a chip without a secure channel.
-const scpNone = "none"
+// Factory is the secure channel that the chip's maker left, or his transport code.
+type Factory struct {
+	KVN byte       // key version number of the maker's keyset, often FF; 00 without a secure channel
+	SCP string     // protocol: SCP02, SCP03, SCPNone
+	I   byte       // its options, parameter i (GlobalPlatform Amendment D)
+	KMC perso.Name // the maker's master key in the vault
+}
 
 // EIS is what every eUICC information set of the product says alike (SGP.02). Amounts are bytes.
 type EIS struct {
@@ -189,14 +196,14 @@ type EIS struct {
 // AIDs are the names of what is on the chip. LoadFile, Module and ISDP are those of the issuer security domain of the
 // bootstrap profile.
 type AIDs struct {
-	ISD, ISDR, ECASD, LoadFile, Module, ISDP, USIM AID
-	ISIM                                           AID // of a SIM
+	ISD, ISDR, ECASD, LoadFile, Module, ISDP, USIM, ISIM AID
 }
 
-// Profile describes the bootstrap profile, or the one subscription of a SIM.
+// Profile describes the bootstrap profile, or the only one of a SIM.
 type Profile struct {
-	AllocatedMemory uint32 // bytes; of an eUICC
+	AllocatedMemory uint32 // bytes
 	Type            string // ProfileType of the EIS; may be empty
+	FileSystem      string // description of a SIM's file system, in the catalogue's folder; empty for other families
 	adHead          [3]byte
 }
 

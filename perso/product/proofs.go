@@ -29,9 +29,9 @@ func ParseChannel(s string) (Channel, error) {
 // Channel is the product's.
 func (p Product) Channel() Channel {
 	switch p.Factory.SCP {
-	case "02":
+	case SCP02:
 		return ChannelSCP02
-	case scpNone:
+	case SCPNone:
 		return ChannelADM
 	}
 	return ChannelSCP03
@@ -44,14 +44,16 @@ const TrustsLine = "(trusts the line)"
 // Proofs is a list of proofs as a release, a report and a delivery quote it. It is comparable; the zero value is none.
 type Proofs struct{ text string }
 
-// Proofs is the product's list in the order of its file.
+// Proofs is the product's list in the order of its file, with TrustsLine for ProofTrustsLine.
 func (p Product) Proofs() Proofs {
-	names := make([]string, len(p.Proof))
-	for i, one := range p.Proof {
-		names[i] = string(one)
+	var names []string
+	for _, one := range p.Proof {
+		if one != ProofTrustsLine { // it is no proof
+			names = append(names, string(one))
+		}
 	}
 	text := strings.Join(names, ", ")
-	if p.Channel() == ChannelADM {
+	if p.Proves(ProofTrustsLine) {
 		text += " " + TrustsLine
 	}
 	return Proofs{text: text}

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"strings"
 	"time"
@@ -115,6 +116,9 @@ func (w *Writer) Bytes() ([]byte, error) {
 }
 
 func checkValue(v string) error {
+	if plain(v) { // nearly all are
+		return nil
+	}
 	if len(v) > MaxValueBytes {
 		return fmt.Errorf("value of %d bytes exceeds %d", len(v), MaxValueBytes)
 	}
@@ -132,14 +136,33 @@ func checkValue(v string) error {
 	return nil
 }
 
+// plain reports whether a value is printable ASCII without a blank at either end.
+func plain[T string | []byte](v T) bool {
+	if len(v) == 0 || len(v) > MaxValueBytes || v[0] == ' ' || v[len(v)-1] == ' ' {
+		return false
+	}
+	for i := range len(v) {
+		if v[i]-' ' > '~'-' ' {
+			return false
+		}
+	}
+	return true
+}
+
 // Kind reads a record's kind without reading its fields.
 func Kind(b []byte) (string, error) {
-	line, _, ok := bytes.Cut(b, []byte{'\n'})
-	kind, magic := strings.CutPrefix(string(line), Magic)
-	if !ok || !magic || kind == "" {
-		return "", fmt.Errorf("%w: first line is not %q and a kind", ErrForm, strings.TrimSpace(Magic))
+	kind, _, err := cutKind(b)
+	return string(kind), err
+}
+
+// cutKind takes a record's first line off.
+func cutKind(b []byte) (kind, rest []byte, err error) {
+	line, rest, ok := bytes.Cut(b, []byte{'\n'})
+	kind, magic := bytes.CutPrefix(line, []byte(Magic))
+	if !ok || !magic || len(kind) == 0 {
+		return nil, nil, fmt.Errorf("%w: first line is not %q and a kind", ErrForm, strings.TrimSpace(Magic))
 	}
-	return kind, nil
+	return kind, rest, nil
 }
 
 // Reader takes fields in their prescribed order. The first fault sticks and is returned by Done.
@@ -154,14 +177,13 @@ func Parse(b []byte, kind string) (*Reader, error) {
 	if len(b) > MaxRecordBytes {
 		return nil, fmt.Errorf("%w: %d bytes exceed %d", ErrForm, len(b), MaxRecordBytes)
 	}
-	got, err := Kind(b)
+	got, rest, err := cutKind(b)
 	if err != nil {
 		return nil, err
 	}
-	if got != kind {
+	if string(got) != kind {
 		return nil, fmt.Errorf("%w: kind is %q, want %q", ErrForm, got, kind)
 	}
-	_, rest, _ := bytes.Cut(b, []byte{'\n'})
 	return &Reader{rest: rest, line: 1}, nil
 }
 
@@ -171,64 +193,112 @@ func (r *Reader) fail(format string, a ...any) {
 	}
 }
 
-// Raw takes the next field as it is spelt.
-func (r *Reader) Raw(key string) string {
+// value takes the next field as it is spelt: a part of the record, nil after a fault. An auditor reads fields by the hundred
+// million, so none is copied before it has its type.
+func (r *Reader) value(key string) []byte {
 	if r.err != nil {
-		return ""
+		return nil
 	}
 	r.line++
-	line, rest, ok := bytes.Cut(r.rest, []byte{'\n'})
-	if !ok {
+	end := bytes.IndexByte(r.rest, '\n')
+	if end < 0 {
 		r.fail("field %q is missing", key)
-		return ""
+		return nil
 	}
-	k, v, ok := strings.Cut(string(line), " ")
-	if !ok || k != key {
+	line := r.rest[:end]
+	if len(line) <= len(key) || line[len(key)] != ' ' || string(line[:len(key)]) != key {
+		k, _, _ := bytes.Cut(line, []byte{' '})
 		r.fail("field is %q, want %q", k, key)
-		return ""
+		return nil
 	}
-	if err := checkValue(v); err != nil {
-		r.fail("field %q: %v", key, err)
-		return ""
+	v := line[len(key)+1:]
+	if !plain(v) {
+		if err := checkValue(string(v)); err != nil {
+			r.fail("field %q: %v", key, err)
+			return nil
+		}
 	}
-	r.rest = rest
+	r.rest = r.rest[end+1:]
 	return v
 }
 
+// Raw takes the next field as it is spelt.
+func (r *Reader) Raw(key string) string { return string(r.value(key)) }
+
 // Str takes a text field; "-" reads as empty.
 func (r *Reader) Str(key string) string {
-	v := r.Raw(key)
-	if v == None {
+	v := r.value(key)
+	if string(v) == None {
 		return ""
 	}
-	return v
+	return string(v)
 }
 
 // Uint takes a decimal number of at most bits bits without leading zeros.
 func (r *Reader) Uint(key string, bits int) uint64 {
-	v := r.Raw(key)
+	v := r.value(key)
 	if r.err != nil {
 		return 0
 	}
-	n, err := strconv.ParseUint(v, 10, bits)
-	if err != nil || strconv.FormatUint(n, 10) != v {
+	n, ok := decimal(v)
+	if !ok || bits < 64 && n>>bits != 0 {
 		r.fail("field %q is not a plain number of %d bits", key, bits)
+		return 0
 	}
 	return n
 }
 
+// decimal reads digits in their only spelling.
+func decimal(v []byte) (n uint64, ok bool) {
+	const digits = 20 // of 2^64
+	if len(v) == 0 || len(v) > digits || v[0] == '0' && len(v) > 1 {
+		return 0, false
+	}
+	for _, c := range v {
+		d := uint64(c - '0')
+		high, low := bits.Mul64(n, 10)
+		if d > 9 || high != 0 || low+d < low {
+			return 0, false
+		}
+		n = low + d
+	}
+	return n, true
+}
+
 // Hex takes bytes in lower-case hex; "-" reads as nil.
 func (r *Reader) Hex(key string) []byte {
-	v := r.Raw(key)
-	if r.err != nil || v == None {
+	v := r.value(key)
+	if r.err != nil || string(v) == None {
 		return nil
 	}
-	b, err := hex.DecodeString(v)
-	if err != nil || hex.EncodeToString(b) != v {
+	b := make([]byte, len(v)/2)
+	if len(v)%2 != 0 || !unhex(b, v) {
 		r.fail("field %q is not lower-case hex", key)
 		return nil
 	}
 	return b
+}
+
+// nibbles are the values of lower-case hex digits; 0xFF for what is none.
+var nibbles = func() (t [256]byte) {
+	for i := range t {
+		t[i] = 0xFF
+	}
+	for i, c := range []byte("0123456789abcdef") {
+		t[c] = byte(i)
+	}
+	return t
+}()
+
+// unhex fills to from twice as many digits.
+func unhex(to, digits []byte) bool {
+	var wrong byte
+	for i := range to {
+		high, low := nibbles[digits[2*i]], nibbles[digits[2*i+1]]
+		wrong |= high | low
+		to[i] = high<<4 | low&0x0F
+	}
+	return wrong <= 0x0F
 }
 
 // Hash takes exactly 32 bytes of hex that are not all zero.
@@ -242,28 +312,56 @@ func (r *Reader) Hash(key string) (h [32]byte) {
 
 // OptHash takes 32 bytes of hex, or "-" for the zero value, whose only spelling that is.
 func (r *Reader) OptHash(key string) (h [32]byte) {
-	b := r.Hex(key)
-	if r.err != nil || b == nil {
+	v := r.value(key)
+	if r.err != nil || string(v) == None {
 		return h
 	}
-	if len(b) != len(h) || [32]byte(b) == h {
-		r.fail("field %q is not %d bytes that differ from zero", key, len(h))
-		return h
+	if len(v) != 2*len(h) || !unhex(h[:], v) || h == [32]byte{} {
+		r.fail("field %q is not %d bytes of lower-case hex that differ from zero", key, len(h))
+		return [32]byte{}
 	}
-	return [32]byte(b)
+	return h
 }
 
 // Time takes a time in TimeForm.
 func (r *Reader) Time(key string) time.Time {
-	v := r.Raw(key)
+	v := r.value(key)
 	if r.err != nil {
 		return time.Time{}
 	}
-	t, err := time.Parse(TimeForm, v)
-	if err != nil || t.UTC().Format(TimeForm) != v {
+	t, ok := parseTime(v)
+	if !ok {
 		r.fail("field %q is not a time like %s", key, TimeForm)
+		return time.Time{}
 	}
-	return t.UTC()
+	return t
+}
+
+// parseTime reads TimeForm, whose only spelling has digits where the form has some, and a day and a time that there are.
+func parseTime(v []byte) (time.Time, bool) {
+	if len(v) != len(TimeForm) {
+		return time.Time{}, false
+	}
+	var n [7]int // year, month, day, hour, minute, second, microsecond
+	field := 0
+	for i, c := range v {
+		form := TimeForm[i]
+		switch {
+		case form >= '0' && form <= '9':
+			if c < '0' || c > '9' {
+				return time.Time{}, false
+			}
+			n[field] = 10*n[field] + int(c-'0')
+		case c != form:
+			return time.Time{}, false
+		default:
+			field++
+		}
+	}
+	t := time.Date(n[0], time.Month(n[1]), n[2], n[3], n[4], n[5], n[6]*1000, time.UTC)
+	y, m, d := t.Date() // what is out of range has moved on
+	hour, minute, second := t.Clock()
+	return t, y == n[0] && int(m) == n[1] && d == n[2] && hour == n[3] && minute == n[4] && second == n[5]
 }
 
 // Check records a caller's own refusal of the field just read.

@@ -33,6 +33,18 @@ func (k StaticKeys) Wipe() {
 	clear(k.DEK)
 }
 
+// TransportCodeBytes is the length of a code (ETSI TS 102 221 §9.5.1).
+const TransportCodeBytes = 8
+
+// TransportCode is the administrative code with which a chip without a secure channel leaves its maker, diversified as the
+// maker's keys are: the first 8 bytes of CMAC under Key-DEK over "TRANSPORT". There is no public norm for it; makers who send a
+// list instead need a product that says so.
+func (k StaticKeys) TransportCode() (code [TransportCodeBytes]byte) {
+	mac := CMAC(k.DEK, []byte("TRANSPORT"))
+	copy(code[:], mac[:])
+	return code
+}
+
 // Format keeps the keys out of every fmt verb.
 func (StaticKeys) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 

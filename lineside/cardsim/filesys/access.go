@@ -15,6 +15,8 @@ type Keys interface {
 	Satisfied(dir int, ref byte) bool
 	// Enabled says whether a key reference exists and is asked for.
 	Enabled(dir int, ref byte) bool
+	// Creator says whether the files may be made and filled now: their rules do not hold until they are operational.
+	Creator() bool
 }
 
 // rule is the security attributes of a file: a reference to a record of an EF.ARR, or the rules themselves.
@@ -171,12 +173,13 @@ func (c condition) met(dir int, keys Keys) bool {
 	return slices.ContainsFunc(c.kids, func(k condition) bool { return k.met(dir, keys) })
 }
 
-// allows says whether a file may be accessed so. Until a file is operational, whoever creates it may do anything that is no
-// secret: its rules hold from then on (TS 102 222 §6.1). Without a rule for an access there is none.
+// allows says whether a file may be accessed so. Until a file is operational, whoever creates it may do anything with it: its
+// rules hold from then on (TS 102 222 §6.1), those of all files from the MF's being operational on. Without a rule for an access
+// there is none.
 func (s *System) allows(n int, want access, keys Keys) bool {
 	f := s.files[n]
-	if f.state == Creation || f.state == Initialization {
-		return true
+	if f.state == Creation || f.state == Initialization || !s.Operational() {
+		return keys.Creator()
 	}
 	rules, err := parseRules(s.rulesOf(n))
 	if err != nil {

@@ -35,6 +35,9 @@ func (s *System) CreateFile(at Selection, cmd apdu.Command, keys Keys) (next Sel
 	if s.Empty() {
 		return s.createMF(template.Value)
 	}
+	if id, _, _ := tlv.Find(template.Value, tagFID); slices.Equal(id, []byte{byte(MF >> 8), byte(MF & 0xFF)}) {
+		return at, nil, apdu.SWFileExists
+	}
 	f, err := parseFCP(template.Value)
 	if err != nil {
 		return at, nil, apdu.SWWrongData

@@ -12,9 +12,13 @@ import (
 )
 
 // keyring is a chip's PINs: those that are enabled, and those that were verified.
-type keyring struct{ enabled, verified map[byte]bool }
+type keyring struct {
+	enabled, verified map[byte]bool
+	stranger          bool // who may not make files
+}
 
 func (k keyring) Satisfied(_ int, ref byte) bool { return k.verified[ref] }
+func (k keyring) Creator() bool                  { return !k.stranger }
 func (k keyring) Enabled(_ int, ref byte) bool   { return k.enabled[ref] }
 
 const (

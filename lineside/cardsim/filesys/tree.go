@@ -22,6 +22,12 @@ func New() *System { return &System{files: map[int]*file{}} }
 // Empty says whether there is not even an MF.
 func (s *System) Empty() bool { return len(s.files) == 0 }
 
+// Operational says whether there is an MF that has left its creation behind.
+func (s *System) Operational() bool {
+	mf := s.files[0]
+	return mf != nil && mf.state != Creation && mf.state != Initialization
+}
+
 // child finds the file with an identifier that lies directly in a DF.
 func (s *System) child(df int, id FID) (int, bool) {
 	best, found := 0, false

@@ -111,6 +111,7 @@ type productShown struct {
 	Factory       string          `json:"factory_channel,omitempty"`
 	KMC           string          `json:"kmc,omitempty"`
 	Script        string          `json:"script,omitempty"`
+	FileSystem    string          `json:"file_system,omitempty"`
 	AIDs          []productAID    `json:"aids,omitempty"`
 	Hash          digest          `json:"hash"`
 	Time          *productTime    `json:"time,omitempty"`
@@ -176,8 +177,8 @@ func newProductShowCmd(env *Env) *cobra.Command {
 // measure plays the product's script once. A head makes a chip in its contact time and the handler's.
 func (t *productTime) measure(p product.Product, folder string) error {
 	switch {
-	case !p.Makeable:
-		return Hint(fmt.Errorf("the product %q cannot be made: %s", p.SKU, p.Reason), "leave out --time")
+	case p.Script == "":
+		return Hint(fmt.Errorf("the product %q cannot be made: %s", p.SKU, p.Reason), "leave out --time: there is no script to play")
 	case t.Heads < 1 || t.Index < 0:
 		return Usage("--heads is at least 1, and --index at least 0")
 	}
@@ -202,16 +203,20 @@ func (t *productTime) measure(p product.Product, folder string) error {
 
 func shownProduct(p product.Product) productShown {
 	s := productShown{productLine: lineOf(p), Title: p.Title, Certification: p.Certification, ChipOS: p.ChipOS, Hash: p.Hash()}
-	if !p.Makeable {
+	if p.Script == "" {
 		return s
 	}
 	s.ATR, s.ChipID, s.Proof, s.AuthProof = p.ATR.String(), string(p.ChipID), p.Proof, string(p.AuthProof)
 	s.Factory = fmt.Sprintf("SCP%s i=%02X under KVN %02X, then KVN %02X", p.Factory.SCP, p.Factory.I, p.Factory.KVN, p.ISDKVN)
+	if p.Factory.SCP == product.SCPNone {
+		s.Factory = "none: written under the maker's transport code, by a line that is trusted"
+	}
+	s.FileSystem = p.Profile.FileSystem
 	s.KMC, s.Script = string(p.Factory.KMC), p.Script
 	for _, a := range []struct {
 		of  string
 		aid product.AID
-	}{{"ISD", p.AIDs.ISD}, {"ISD-R", p.AIDs.ISDR}, {"ECASD", p.AIDs.ECASD}, {"load file", p.AIDs.LoadFile}, {"module", p.AIDs.Module}, {"ISD-P", p.AIDs.ISDP}, {"USIM", p.AIDs.USIM}} {
+	}{{"ISD", p.AIDs.ISD}, {"ISD-R", p.AIDs.ISDR}, {"ECASD", p.AIDs.ECASD}, {"load file", p.AIDs.LoadFile}, {"module", p.AIDs.Module}, {"ISD-P", p.AIDs.ISDP}, {"USIM", p.AIDs.USIM}, {"ISIM", p.AIDs.ISIM}} {
 		if text := a.aid.String(); text != "" {
 			s.AIDs = append(s.AIDs, productAID{a.of, text})
 		}
@@ -234,7 +239,7 @@ func (s productShown) write(w io.Writer) {
 		{"product", string(s.SKU)}, {"title", s.Title}, {"orders", orders}, {"family", string(s.Family)}, {"package", string(s.Package)},
 		{"interface", string(s.Interface)}, {"grade", string(s.Grade)}, {"certification", s.Certification}, {"chip OS", s.ChipOS},
 		{"memory", fmt.Sprintf("%d bytes", s.Memory)}, {"ATR", s.ATR}, {"chip id by", s.ChipID}, {"secure channel", s.Factory}, {"maker's key", s.KMC},
-		{"script", s.Script}, {"proofs", strings.Join(proofs, ", ")},
+		{"script", s.Script}, {"file system", s.FileSystem}, {"proofs", strings.Join(proofs, ", ")},
 	}
 	for _, a := range s.AIDs {
 		lines = append(lines, [2]string{"AID of " + a.Of, a.AID})
@@ -295,7 +300,7 @@ func newProductCheckCmd(env *Env) *cobra.Command {
 const addressBytes = 7
 
 func compiles(p product.Product, folder string) error {
-	if !p.Makeable {
+	if p.Script == "" {
 		return nil
 	}
 	_, err := compiled(p, folder)

@@ -264,7 +264,7 @@ func (s *scriptSource) productOf(env *Env, path string) (product.Product, error)
 		}
 		p, err := product.Parse(f)
 		_ = f.Close() // only read
-		if err == nil && p.Makeable && p.Script == s.name() {
+		if err == nil && p.Script == s.name() {
 			return p, nil
 		}
 	}

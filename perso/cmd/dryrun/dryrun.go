@@ -81,22 +81,30 @@ func master() []byte { return bytes.Repeat([]byte{0x42}, 16) }
 // Chip is a fresh virtual chip of a product, as its maker delivers it: the same one each time, its key pair included. It
 // misbehaves as the faults say.
 func Chip(p product.Product, faults ...cardsim.Fault) (*cardsim.Chip, error) {
-	const scp03, options = "03", scp.OptPseudo | scp.OptRMAC | scp.OptRENC
-	if p.Factory.SCP != scp03 || p.Factory.I != options {
-		return nil, fmt.Errorf("making a chip with SCP%s i=%02X: the virtual chip has SCP03 i=%02X: %w", p.Factory.SCP, p.Factory.I, options, ErrCannot)
-	}
-	atr, err := hex.DecodeString(strings.ReplaceAll(p.ATR.String(), "X", "0"))
+	like, err := personality(p)
 	if err != nil {
-		return nil, fmt.Errorf("making a chip: %w", err)
+		return nil, err
 	}
-	like := cardsim.Personality{ATR: atr, KVN: p.Factory.KVN, Faults: faults}
+	like.Faults = faults
+	return cardsim.New(like, &cardsim.Memory{}, rand.NewChaCha8([32]byte{1}))
+}
+
+// personality is what the maker made of the chip.
+func personality(p product.Product) (like cardsim.Personality, err error) {
+	if like.Options, err = cardsim.OptionsOf(p); err != nil {
+		return like, fmt.Errorf("%w: %w", err, ErrCannot)
+	}
+	if like.ATR, err = hex.DecodeString(strings.ReplaceAll(p.ATR.String(), "X", "0")); err != nil {
+		return like, fmt.Errorf("making a chip: %w", err)
+	}
+	like.KVN = p.Factory.KVN
 	for i := range like.CPLC {
 		like.CPLC[i] = byte(i + 1)
 	}
 	if like.Keys, err = scp.DiversifyKDF3(master(), like.ChipID()); err != nil {
-		return nil, fmt.Errorf("making a chip: %w", err)
+		return like, fmt.Errorf("making a chip: %w", err)
 	}
-	return cardsim.New(like, &cardsim.Memory{}, rand.NewChaCha8([32]byte{1}))
+	return like, nil
 }
 
 // Run tries a script. The error says that it could not be tried.
@@ -112,18 +120,18 @@ func Run(s *script.Script, c Config) (Trace, error) {
 	return p.ended(err)
 }
 
-func newPlayer(s *script.Script, c Config, faults ...cardsim.Fault) (*player, error) {
-	for _, channel := range s.Channels {
-		if channel.Protocol != script.SCP03 || channel.S16 {
-			return nil, fmt.Errorf("opening a channel of %s, 16-byte MACs %v: the virtual chip has SCP03 with 8-byte MACs: %w", channel.Protocol, channel.S16, ErrCannot)
+func newPlayer(s *script.Script, config Config, faults ...cardsim.Fault) (*player, error) {
+	for _, c := range s.Channels {
+		if s16 := c.Protocol == script.SCP03 && config.Product.Factory.I&scp.OptS16 != 0; c.Protocol != protocolOf(config.Product) || c.S16 != s16 {
+			return nil, fmt.Errorf("opening a channel of %s, 16-byte MACs %v: the product's chips have %s, %v: %w", c.Protocol, c.S16, protocolOf(config.Product), s16, ErrCannot)
 		}
 	}
-	chip, err := Chip(c.Product, faults...)
+	chip, err := Chip(config.Product, faults...)
 	if err != nil {
 		return nil, err
 	}
-	values, err := newValues(s, c)
-	return &player{config: c, script: s, chip: chip, values: values}, err
+	values, err := newValues(s, config)
+	return &player{config: config, script: s, chip: chip, values: values}, err
 }
 
 // ended tells what the chip answered wrongly from what kept the script from being tried.
@@ -145,7 +153,15 @@ type Interruption struct {
 
 // Interrupt loses contact at each command in turn, before and after the chip carried it out, and presents the chip again:
 // whether DONE and REDO are right is seen there only. It expects a script that goes through undisturbed.
+//
+// A chip that ends well must hold what one holds that was not interrupted (cardsim.Chip.Digest).
 func Interrupt(s *script.Script, c Config) (all []Interruption, err error) {
+	whole, err := newPlayer(s, c)
+	if err != nil {
+		return nil, err
+	}
+	_ = whole.present() // one that fails does so below as well
+	want := whole.chip.Digest()
 	for at := uint32(1); ; at++ {
 		for _, kind := range []cardsim.FaultKind{cardsim.FaultTearBefore, cardsim.FaultTearAfter} {
 			p, err := newPlayer(s, c, cardsim.Fault{Kind: kind, APDU: at})
@@ -161,7 +177,11 @@ func Interrupt(s *script.Script, c Config) (all []Interruption, err error) {
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, Interruption{Command: int(at), Label: torn.Label, Executed: kind == cardsim.FaultTearAfter, Failed: trace.Failed})
+			one := Interruption{Command: int(at), Label: torn.Label, Executed: kind == cardsim.FaultTearAfter, Failed: trace.Failed}
+			if one.Failed == nil && p.chip.Digest() != want {
+				one.Failed = wrong("the chip holds something else than one that was not interrupted")
+			}
+			all = append(all, one)
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/persoline/persoline/lineside/cardsim"
 	"github.com/persoline/persoline/perso/aka"
 	"github.com/persoline/persoline/perso/apdu"
-	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/tlv"
 )
@@ -32,7 +31,7 @@ type player struct {
 	script  *script.Script
 	chip    *cardsim.Chip
 	values  *values
-	host    *scp.Host
+	channel channel
 	atr     []byte
 	contact int
 	wrote   bool // something after the stamp was sent to the chip
@@ -43,7 +42,7 @@ type player struct {
 // present contacts the chip and plays all that it needs.
 func (p *player) present() error {
 	p.contact++
-	p.values.answers = map[string][]byte{}
+	p.values.answers, p.values.channel = map[string][]byte{}, func() channel { return p.channel }
 	p.power(Entry{Act: -1, Label: "contact", Expect: "ATR"})
 	for i := range p.script.Identify {
 		st := &p.script.Identify[i]
@@ -87,42 +86,6 @@ func (p *player) send(e Entry) ([]byte, *Entry, error) {
 		return nil, nil, wrong("step %q: %w", e.Label, errMute)
 	}
 	return answer, &p.trace.Entries[len(p.trace.Entries)-1], nil
-}
-
-// open opens the channel of an act. The key set is the one that the chip says it used.
-func (p *player) open(act int, c *script.Channel) error {
-	challenge := made("host challenge", 8)
-	update := scp.InitUpdateCommand(c.KVN, challenge)
-	_, e, err := p.send(Entry{Act: act, Label: "initialize-update", Command: shown(update, nil), Expect: "9000", Raw: update.Bytes()})
-	if err != nil {
-		return err
-	}
-	iu, err := scp.ParseInitUpdate(e.Answer)
-	if err != nil {
-		return wrong("step %q: status %v: %w", e.Label, apdu.SW(e.SW), err)
-	}
-	keys := p.values.isd()
-	if p.makers = iu.KVN == p.config.Product.Factory.KVN; p.makers {
-		if keys, err = scp.DiversifyKDF3(master(), iu.KDD); err != nil {
-			return fmt.Errorf("diversifying the maker's key: %w", err)
-		}
-	}
-	if p.host, err = scp.OpenHost(keys, challenge, iu); err != nil {
-		return wrong("step %q: %w", e.Label, err)
-	}
-	p.values.host = p.host
-	authenticate, err := p.host.ExternalAuthenticate(scp.Level(c.Level))
-	if err != nil {
-		return wrong("step %q: %w", "external-authenticate", err)
-	}
-	_, e, err = p.send(Entry{Act: act, Label: "external-authenticate", Command: fmt.Sprintf("%X <host cryptogram, MAC>", authenticate[:4]), Expect: "9000", Raw: authenticate})
-	if err != nil {
-		return err
-	}
-	if sw := apdu.SW(e.SW); !sw.OK() {
-		return wrong("step %q: status %v, %s", e.Label, sw, sw.Meaning())
-	}
-	return nil
 }
 
 // act decides what the chip needs of an act, and plays it.
@@ -204,10 +167,10 @@ func (p *player) step(c script.Command, e Entry) error {
 	}
 	p.wrote = p.wrote || e.Act > 0 && !st.ReadOnly()
 	e.Command, e.Raw = shown(c.APDU, st.Body), c.APDU.Bytes()
-	var mark scp.Mark
+	var read func([]byte) ([]byte, apdu.SW, error)
 	if st.Secure {
 		var err error
-		if e.Raw, mark, err = p.host.Wrap(c.APDU); err != nil {
+		if e.Raw, read, err = p.channel.wrap(c.APDU); err != nil {
 			return fmt.Errorf("wrapping step %q: %w", st.Label, err)
 		}
 	}
@@ -217,12 +180,8 @@ func (p *player) step(c script.Command, e Entry) error {
 	}
 	data, sw := sent.Answer, apdu.SW(sent.SW)
 	if st.Secure {
-		data, sw, err = p.host.UnwrapAt(mark, raw)
-		sent.Answer = data
-		if errors.Is(err, scp.ErrUnprotected) && st.SW.Match(sw) {
-			err = nil
-		}
-		if err != nil && !errors.Is(err, scp.ErrUnprotected) {
+		data, sw, err = read(raw)
+		if sent.Answer = data; err != nil {
 			return wrong("step %q: %w", st.Label, err)
 		}
 	}
@@ -258,11 +217,7 @@ func (p *player) take(st *script.Step, data []byte, sw apdu.SW) error {
 	case script.PurposeAUTS:
 		return p.auts(st, data)
 	case script.PurposeReopen:
-		iu, err := scp.ParseInitUpdate(data)
-		if err == nil {
-			err = scp.VerifyCard(p.values.isd(), p.values.byName["CHALLENGE2"], iu)
-		}
-		if err != nil {
+		if err := p.reopened(data); err != nil {
 			return wrong("step %q: %w", st.Label, err)
 		}
 	}

@@ -6,10 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/persoline/persoline/perso/aka"
 	"github.com/persoline/persoline/perso/order/auth"
+	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/scp"
+	"github.com/persoline/persoline/perso/scp/tdes"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/tlv"
 )
@@ -18,24 +21,28 @@ import (
 type values struct {
 	byName  map[string][]byte
 	answers map[string][]byte // of probes
-	host    *scp.Host         // of the channel that is open
+	channel func() channel    // that is open
+	tdes    bool              // the ISD's keys are Triple DES keys
 	point   []byte            // that the certificate is for
 }
 
 // newValues makes up what the script needs. What follows from other values is made from them, so that the chip's own
 // checks hold.
 func newValues(s *script.Script, c Config) (*values, error) {
-	v := &values{byName: map[string][]byte{}}
+	v := &values{byName: map[string][]byte{}, tdes: protocolOf(c.Product) == script.SCP02}
 	for name, size := range sizes(s) {
 		v.byName[name] = made(name, size)
 	}
 	v.pins()
+	if err := v.transport(c.Product); err != nil {
+		return nil, err
+	}
 	if err := errors.Join(v.pair(), v.set("AKA", auth.Default().Parameters())); err != nil {
 		return nil, err
 	}
 	a := c.Product.AIDs
 	for name, aid := range map[string][]byte{"ISD": a.ISD.Bytes(), "ISDR": a.ISDR.Bytes(), "ECASD": a.ECASD.Bytes(), "LOADFILE": a.LoadFile.Bytes(),
-		"MODULE": a.Module.Bytes(), "ISDP": a.ISDP.Bytes(), "USIM": a.USIM.Bytes()} {
+		"MODULE": a.Module.Bytes(), "ISDP": a.ISDP.Bytes(), "USIM": a.USIM.Bytes(), "ISIM": a.ISIM.Bytes()} {
 		if err := v.set("AID."+name, aid); err != nil {
 			return nil, err
 		}
@@ -109,11 +116,26 @@ func made(name string, size int) []byte {
 
 // pins have a form that chips check (TS 102 221 §9.5.1): digits, filled with FF.
 func (v *values) pins() {
-	for name, value := range map[string]string{"PINSET1": "0000\xFF\xFF\xFF\xFF12345678", "PINSET2": "1111\xFF\xFF\xFF\xFF87654321", "ADMSET": "abcdefgh\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF"} {
+	for name, value := range map[string]string{"PINSET1": "0000\xFF\xFF\xFF\xFF12345678", "PINSET2": "1111\xFF\xFF\xFF\xFF87654321", "ADMSET": "abcdefgh\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF",
+		"PIN1": "0000\xFF\xFF\xFF\xFF", "ADM1": "abcdefgh"} {
 		if len(v.byName[name]) == len(value) {
 			v.byName[name] = []byte(value)
 		}
 	}
+}
+
+// transport is the maker's code of the one chip of a dry run.
+func (v *values) transport(p product.Product) error {
+	const name = "ADM.TRANSPORT"
+	if p.Factory.SCP != product.SCPNone || v.byName[name] == nil {
+		return nil
+	}
+	like, err := personality(p)
+	if err != nil {
+		return err
+	}
+	code := like.Keys.TransportCode()
+	return v.set(name, code[:])
 }
 
 // pair makes the public key that belongs to a private key that the script gives to the chip, and a certificate for it.
@@ -176,11 +198,19 @@ func (v *values) Bind(dst []byte, form script.Form, name string) ([]byte, error)
 	}
 	switch value := v.byName[name]; form {
 	case script.DEK:
-		enc, err := v.host.EncryptDEK(value)
+		enc, err := v.channel().dek(value)
 		return append(dst, enc...), err
 	case script.KCV:
 		if n := len(value); n != 16 && n != 24 && n != 32 {
 			return dst, fmt.Errorf("making the check value of %s: %d bytes are no AES key: %w", name, n, ErrCannot)
+		}
+		if v.tdes && strings.HasPrefix(name, "ISD.") {
+			key, err := tdes.New(value)
+			if err != nil {
+				return dst, fmt.Errorf("making the check value of %s: %w", name, err)
+			}
+			kcv := key.KCV()
+			return append(dst, kcv[:]...), nil
 		}
 		kcv := scp.KCV(value)
 		return append(dst, kcv[:]...), nil

@@ -48,7 +48,7 @@ func (s *Site) MakeFarm(p FarmPlan) (goodsIn []string, err error) {
 		return nil, err
 	}
 	defer kmc.Wipe()
-	options, err := cardsim.OptionsOf(prod.Factory.SCP, prod.Factory.I)
+	options, err := cardsim.OptionsOf(prod)
 	if err != nil {
 		return nil, err
 	}

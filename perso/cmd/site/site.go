@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/bus/natsbus"
@@ -60,9 +61,12 @@ type Config struct {
 	Vaults []perso.Name `json:"vaults,omitempty"`
 	Module string       `json:"pkcs11_module"`
 	Token  string       `json:"token_label"`
-	Pin    string       `json:"register_pin"` // hash of the officer register's genesis, as the ceremony printed it
-	LogKey string       `json:"log_key"`      // verifier key of the log (C2SP vkey)
-	CAID   string       `json:"ca_identifier"`
+	// Sessions are the HSM operations that one vault has under way at once, 1 to 64; 0 or nothing means 8. A network HSM wants as
+	// many as it takes for its distance ("perso hsm bench"), SoftHSM no more than the machine has cores to spare.
+	Sessions uint8  `json:"hsm_sessions,omitempty"`
+	Pin      string `json:"register_pin"` // hash of the officer register's genesis, as the ceremony printed it
+	LogKey   string `json:"log_key"`      // verifier key of the log (C2SP vkey)
+	CAID     string `json:"ca_identifier"`
 	// Inventory is the folder of the key ceremonies' transcripts, and Head the hash of the last one, as it was printed. Without
 	// them, which only a test site may be, the vault uses every key on its token.
 	Inventory string `json:"key_inventory,omitempty"`
@@ -101,7 +105,7 @@ func Open(dir string) (*Site, error) {
 		err = s.Config.validate()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening site %q: %w; 'perso site init' wrote it: people change of it no more than a line's transport, readers, pcscd_socket and atr_command; put the rest back from a copy", dir, err)
+		return nil, fmt.Errorf("opening site %q: %w; 'perso site init' wrote it: people change of it no more than hsm_sessions and a line's transport, readers, pcscd_socket and atr_command; put the rest back from a copy", dir, err)
 	}
 	return s, nil
 }
@@ -138,6 +142,9 @@ func (c Config) validate() error {
 	}
 	if _, err := perso.ParseName(string(c.Site)); err != nil {
 		return fmt.Errorf("site.json: %w", err)
+	}
+	if c.Sessions > hsm.MaxSessions {
+		return fmt.Errorf("site.json: hsm_sessions is %d; 1 to %d are possible", c.Sessions, hsm.MaxSessions)
 	}
 	if err := checkLines(c.Lines); err != nil {
 		return fmt.Errorf("site.json: %w", err)

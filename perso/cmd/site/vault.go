@@ -11,12 +11,17 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/keygen/ceremony"
 	"github.com/persoline/persoline/keygen/journal"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus/natsbus"
 )
+
+// defaultSessions is what hsm.Config takes for 0.
+const defaultSessions = 8
 
 // ServeVault runs one vault until the context ends; "" is the log vault. From then on the process keeps its memory to itself.
 func (s *Site) ServeVault(ctx context.Context, name perso.Name, log *slog.Logger) (err error) {
@@ -27,7 +32,7 @@ func (s *Site) ServeVault(ctx context.Context, name perso.Name, log *slog.Logger
 	if err := harden(s.Config.Env, log); err != nil {
 		return err
 	}
-	token, err := s.openToken(ctx, log)
+	token, err := s.OpenToken(ctx, s.sessions(), log)
 	if err != nil {
 		return err
 	}
@@ -70,6 +75,7 @@ func (s *Site) ServeVault(ctx context.Context, name perso.Name, log *slog.Logger
 func (s *Site) vaultConfig(name perso.Name, log *slog.Logger) (c keygen.Config, err error) {
 	c = keygen.Config{Env: s.Config.Env, Site: s.Config.Site, Name: name, LogVault: s.logVault(), Origin: s.Config.Origin, Now: time.Now, Log: log,
 		CertMargin: time.Duration(s.Config.CertMargin) * 24 * time.Hour,
+		Side:       sideBySide(s.sessions()),
 		OPs:        journal.OPFolder(s.keysPath(ceremony.FolderOPs))}
 	if c.Keys, err = keygen.SiteKeys(s.Config.Env, s.Config.Site); err != nil {
 		return c, err
@@ -96,6 +102,21 @@ func (s *Site) vaultConfig(name perso.Name, log *slog.Logger) (c keygen.Config, 
 		return c, fmt.Errorf("site.json: ca_identifier: %w", err)
 	}
 	return c, nil
+}
+
+// sessions is how many HSM operations a vault may have under way.
+func (s *Site) sessions() int { return int(cmp.Or(s.Config.Sessions, defaultSessions)) }
+
+// sideBySide runs calls in goroutines, so many at once.
+func sideBySide(most int) func(n int, do func(i int)) {
+	return func(n int, do func(i int)) {
+		var g errgroup.Group
+		g.SetLimit(most)
+		for i := range n {
+			g.Go(func() error { do(i); return nil })
+		}
+		_ = g.Wait() // nobody errs
+	}
 }
 
 func (s *Site) keysPath(name string) string { return s.path("vault", "keys", name) }

@@ -1,0 +1,168 @@
+package keygen
+
+import (
+	"context"
+	"errors"
+
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/secret"
+)
+
+// Acts of one batch are played in waves. Those of a wave are of different units, EIDs and sessions, so that what one comes to
+// changes nothing for another: they are admitted one after the other, played side by side, as many as the HSM has sessions for,
+// and given their receipts one after the other, in the order in which they were asked. A batch is one wave, but for what a
+// ledger repeats in it.
+
+// admit takes item i into the wave, after the ones before if it depends on any of them. An error concerns the whole batch.
+func (b *batch) admit(ctx context.Context, i int, item *bus.ServeItem) error {
+	r := &run{ctx: ctx, v: b.v, l: b.l, item: item, place: i}
+	r.end = b.prove(r)
+	if b.meets(r) {
+		if err := b.playWave(); err != nil {
+			return err
+		}
+	}
+	if r.end == nil {
+		r.end = b.know(r)
+	}
+	b.wave = append(b.wave, r)
+	return nil
+}
+
+// meets says whether the wave has an act that may change what the vault knows of r: the index has a record of each unit, of
+// each EID index, and of each session's place.
+func (b *batch) meets(r *run) bool {
+	for _, other := range b.wave {
+		if r.claim.Unit == other.claim.Unit || r.claim.Index == other.claim.Index ||
+			b.l.seen.placeOf(r.act.Serial) == b.l.seen.placeOf(other.act.Serial) {
+			return true
+		}
+	}
+	return false
+}
+
+// prove proves an item by the log.
+func (b *batch) prove(r *run) (err error) {
+	if r.claim, err = b.l.proveClaim(b.cp, r.item.Claim); err != nil {
+		return err
+	}
+	if err := b.l.proveLoss(b.cp, r.claim, r.item.Claim.Seq, r.item.Loss); err != nil {
+		return err
+	}
+	if r.act, err = proveAct(b.cp, r.claim, r.item); err != nil {
+		return err
+	}
+	return b.l.proveRow(r.claim.Unit, r.item.Customer)
+}
+
+// know holds an item against what was served before.
+func (b *batch) know(r *run) (err error) {
+	hash, seen := entry.Hash(r.item.Claim.Entry), b.l.seen
+	if err := seen.admitClaim(r.claim, hash); err != nil {
+		return err
+	}
+	if err := seen.admitSession(r.act.Session, r.act.Serial); err != nil {
+		return err
+	}
+	if r.previous, err = b.servedBefore(r.act); err != nil {
+		return err
+	}
+	if r.past, err = seen.history(r.claim, hash); err != nil {
+		return err
+	}
+	r.vars = &variables{ctx: r.ctx, v: b.v, l: b.l, claim: r.claim, hash: hash, serial: r.act.Serial,
+		carried: map[string][]byte{}, cert: r.certificate, ki: r.carriedKi, pair: r.pairKey,
+		point: func() []byte { return r.state.Key }}
+	if err := r.provenKi(); err != nil {
+		return err
+	}
+	if r.previous == nil {
+		return b.v.proveTime(b.l, r.act)
+	}
+	return nil
+}
+
+// playWave plays what was admitted, and gives the answers and their receipts.
+func (b *batch) playWave() error {
+	wave := b.wave
+	b.wave = nil
+	b.v.side(len(wave), func(i int) {
+		// What the work leaves on the stack and the heap is erased where the runtime can do that: the buffers that we know of
+		// are wiped in any case.
+		secret.Do(wave[i].serve)
+	})
+	for _, r := range wave {
+		result, err := b.answer(r)
+		if err != nil {
+			return err
+		}
+		b.results[r.place] = result
+	}
+	return nil
+}
+
+// serve plays the act, keeps its state sealed, and wipes what was derived for it.
+func (r *run) serve() {
+	defer r.wipe()
+	if r.end != nil {
+		return
+	}
+	if r.end = r.play(); r.end == nil && !r.proven {
+		r.sealed, r.end = r.state.seal(r.binding)
+	}
+}
+
+// answer says how an act ended. An error concerns the whole batch.
+func (b *batch) answer(r *run) (bus.ServeResult, error) {
+	err := r.end
+	if err == nil && r.proven && !r.past.good {
+		err = b.l.room()
+	}
+	var no refusal
+	var failed failure
+	switch {
+	case errors.As(err, &no):
+		b.v.cfg.Log.Warn("act refused", "lot", b.l.release.Lot, "err", no)
+		return bus.ServeResult{Refused: string(no)}, nil
+	case errors.As(err, &failed):
+		failed.Secrets = r.past.secrets || r.onCard || r.state.Secrets
+		out := bus.Failed(failed)
+		return b.receipted(r, bus.ServeResult{Failed: &out}, string(failed.Reason))
+	case err != nil:
+		return bus.ServeResult{}, err
+	case r.proven:
+		return b.receipted(r, bus.ServeResult{Good: true}, resultGood)
+	}
+	final := int(r.state.Act)+1 == len(r.l.script.Acts)
+	return b.receipted(r, bus.ServeResult{Window: r.window, State: r.sealed, Stored: r.stored, Final: final}, resultScript)
+}
+
+// room refuses one good unit more than were released (I7).
+func (l *lot) room() error {
+	if l.seen.goods >= l.release.Good {
+		return refuse("%d units are good, no more were released", l.seen.goods)
+	}
+	return nil
+}
+
+// wipe clears what was derived for the act.
+func (r *run) wipe() {
+	if r.vars != nil {
+		r.vars.wipe()
+	}
+	if r.host != nil {
+		r.host.Wipe()
+	}
+}
+
+// side runs do for 0 to n-1 as Config.Side does.
+func (v *Vault) side(n int, do func(i int)) {
+	if v.cfg.Side != nil && n > 1 {
+		v.cfg.Side(n, do)
+		return
+	}
+	for i := range n {
+		do(i)
+	}
+}

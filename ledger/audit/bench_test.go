@@ -1,0 +1,37 @@
+package audit_test
+
+import (
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/persoline/persoline/ledger/audit"
+	. "github.com/persoline/persoline/ledger/audit/audittest"
+)
+
+// BenchmarkVerify measures a finished lot of ten thousand units; a hundred thousand are ten times that. The figure is
+// entries per second of processor time, which a machine that is busy with other things does not change much.
+func BenchmarkVerify(b *testing.B) {
+	s := New()
+	s.Release("L1", 0, 10_000, 10).Finish()
+	bundle, opt := s.Bundle("L1"), pins(s)
+	b.ReportAllocs()
+	before, runs := processorTime(b), 0
+	for b.Loop() {
+		if r, err := audit.Verify(bundle, opt); err != nil || !r.OK() {
+			b.Fatal(err, r.Findings)
+		}
+		runs++
+	}
+	used := processorTime(b) - before
+	b.ReportMetric(float64(len(s.Entries)), "entries")
+	b.ReportMetric(float64(len(s.Entries)*runs)/used.Seconds(), "entries/cpu-s")
+}
+
+func processorTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
