@@ -34,6 +34,8 @@ type volatile struct {
 	channel  secureChannel // nil: none
 	pending  []byte        // blocks of a STORE DATA sequence
 	load     *loading      // nil: no package on its way
+	code     *receiving    // nil: no load file on its way
+	list     *listing      // nil: GET STATUS has told all
 	tele     *telecom      // read when it is asked for
 	writes   bool          // the command in work came in a channel that may write
 }
@@ -44,6 +46,7 @@ const (
 	appNone application = iota // the file system of the UICC, at the MF
 	appSD
 	appUSIM
+	appLoaded // of a load file: it can be selected, and nothing runs
 )
 
 // New makes a chip, or goes on with one: the personality and its NVM say all. Random is read for key pairs.
@@ -155,6 +158,7 @@ func (c *Chip) endChannel() {
 	c.v.channel, c.v.target = nil, domNone
 	c.dropPending()
 	c.endLoad()
+	c.v.code, c.v.list = nil, nil
 }
 
 func (c *Chip) dropPending() {

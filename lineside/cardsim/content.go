@@ -24,10 +24,22 @@ func (c *Chip) install(cmd apdu.Command) ([]byte, apdu.SW) {
 		return nil, apdu.SWWrongP1P2
 	case cmd.P1 == installForPerso:
 		return c.installForPersonalization(cmd)
-	case cmd.P1 == installAndSelect:
+	case cmd.P1 == installForLoad:
+		return c.installLoad(cmd)
+	case cmd.P1 == installAndSelect && !c.p.Options.SIM && forProfile(cmd.Data):
 		return c.createProfile(cmd)
+	case cmd.P1 == installAndSelect, cmd.P1 == installInstances:
+		return c.installInstance(cmd)
+	case cmd.P1 == installSelect:
+		return c.makeSelectable(cmd)
 	}
 	return nil, apdu.SWWrongP1P2
+}
+
+// forProfile says whether an application is to be made of the load file of ISD-Ps, or of another maker's domains.
+func forProfile(data []byte) bool {
+	name, _, ok := cutLV(data)
+	return !ok || len(name) == 0 || bytes.HasPrefix(name, []byte(aidSGP02))
 }
 
 // createProfile makes an ISD-P (SGP.02 ES5.CreateISDP).
@@ -40,7 +52,7 @@ func (c *Chip) createProfile(cmd apdu.Command) ([]byte, apdu.SW) {
 	switch {
 	case string(loadFile) != aidLoadFile, string(module) != aidModule:
 		return nil, apdu.SWRefDataNotFound
-	case c.p.Options.SIM || !profileAID(instance), string(privileges) != privilegesISDP, string(params) != profileParams:
+	case !profileAID(instance), string(privileges) != privilegesISDP, string(params) != profileParams:
 		return nil, apdu.SWWrongData
 	case c.domainOf(instance) != domNone:
 		return nil, apdu.SWConditions
@@ -65,7 +77,7 @@ func profileAID(aid []byte) bool {
 		int(aid[13])<<8|int(aid[14]) >= lowestProfile
 }
 
-// deleteObject deletes an ISD-P with all that is in it.
+// deleteObject deletes an ISD-P with all that is in it, an application, or a load file.
 func (c *Chip) deleteObject(cmd apdu.Command) ([]byte, apdu.SW) {
 	const andRelated = 0x80
 	if cmd.P1 != 0 || cmd.P2&^andRelated != 0 {
@@ -78,7 +90,10 @@ func (c *Chip) deleteObject(cmd apdu.Command) ([]byte, apdu.SW) {
 	d := c.domainOf(name.Value)
 	switch {
 	case d == domNone:
-		return nil, apdu.SWRefDataNotFound
+		if sw := c.deleteLoaded(name.Value, cmd.P2&andRelated != 0); !sw.OK() {
+			return nil, sw
+		}
+		return []byte{0}, apdu.SWOK
 	case !d.isProfile():
 		return nil, apdu.SWConditions
 	}
@@ -93,40 +108,7 @@ func (c *Chip) deleteObject(cmd apdu.Command) ([]byte, apdu.SW) {
 	return []byte{0}, apdu.SWOK
 }
 
-// getStatus lists the ISD (P1 80) or the other security domains (P1 40) whose AID begins as asked.
-func (c *Chip) getStatus(cmd apdu.Command) ([]byte, apdu.SW) {
-	const scopeISD, scopeDomains, firstAsTLV = 0x80, 0x40, 0x02
-	from, to := domISDR, domEnd
-	switch cmd.P1 {
-	case scopeISD:
-		from, to = domISD, domISDR
-	case scopeDomains:
-	default:
-		return nil, apdu.SWWrongP1P2
-	}
-	if cmd.P2 != firstAsTLV {
-		return nil, apdu.SWWrongP1P2
-	}
-	wanted, rest, err := tlv.Parse(cmd.Data)
-	if err != nil || wanted.Tag != tagAID || len(rest) != 0 {
-		return nil, apdu.SWWrongData
-	}
-	var out []byte
-	for d := from; d < to; d++ {
-		aid, exists := c.mem.get(cellOf(d, kindAID, 0))
-		if !exists || !bytes.HasPrefix(aid, wanted.Value) {
-			continue
-		}
-		out = append(out, tlv.Encode(tagStatusEntry, tlv.Encode(tagAID, aid),
-			tlv.Encode(tagLifeCycle, []byte{c.state(d)}), tlv.Encode(tagPrivileges, []byte(d.privileges())))...)
-	}
-	if len(out) == 0 {
-		return nil, apdu.SWRefDataNotFound
-	}
-	return fit(out, cmd.Le)
-}
-
-// setStatus moves a life cycle, of the card (P1 80) or of the domain that the data names (P1 40).
+// setStatus moves a life cycle, of the card (P1 80) or of the domain or application that the data names (P1 40).
 func (c *Chip) setStatus(cmd apdu.Command) ([]byte, apdu.SW) {
 	const ofCard, ofDomain = 0x80, 0x40
 	d, step := domISD, cardStep
@@ -135,7 +117,7 @@ func (c *Chip) setStatus(cmd apdu.Command) ([]byte, apdu.SW) {
 	case ofDomain:
 		step = domainStep
 		if d = c.domainOf(cmd.Data); d == domNone || d == domISD {
-			return nil, apdu.SWRefDataNotFound
+			return nil, c.instanceStatus(cmd.Data, cmd.P2)
 		}
 		if d.isProfile() {
 			step = profileStep

@@ -30,6 +30,7 @@ const (
 	insStoreData  = 0xE2
 	insDelete     = 0xE4
 	insInstall    = 0xE6
+	insLoad       = 0xE8
 	insSetStatus  = 0xF0
 	insGetStatus  = 0xF2
 )
@@ -88,6 +89,9 @@ func (c *Chip) run(cmd apdu.Command, level scp.Level, inChannel bool) ([]byte, a
 		c.dropPending()
 		c.endLoad()
 	}
+	if cmd.INS != insLoad {
+		c.v.code = nil
+	}
 	if !c.alive(cmd) {
 		return nil, apdu.SWConditions
 	}
@@ -124,7 +128,7 @@ func (c *Chip) runGP(cmd apdu.Command, level scp.Level, inChannel bool) ([]byte,
 		if c.p.Options.NoDomain && cmd.INS == insGetData {
 			return c.simData(cmd)
 		}
-		if t := c.telecom(); t != nil && !inChannel && fileClass(cmd.INS) == claGP {
+		if t := c.telecom(); t != nil && !inChannel && c.v.app != appLoaded && fileClass(cmd.INS) == claGP {
 			return c.runFiles(t, cmd)
 		}
 		return nil, apdu.SWUnknownINS
@@ -147,6 +151,8 @@ func (c *Chip) runGP(cmd apdu.Command, level scp.Level, inChannel bool) ([]byte,
 	switch cmd.INS {
 	case insInstall:
 		do = c.install
+	case insLoad:
+		do = c.loadBlock
 	case insStoreData:
 		do = c.storeData
 	case insGenerate:
@@ -182,7 +188,7 @@ func (c *Chip) runISO(cmd apdu.Command) ([]byte, apdu.SW) {
 			return nil, c.putData(cmd)
 		}
 	}
-	if c.v.app == appSD {
+	if c.v.app == appSD || c.v.app == appLoaded {
 		return nil, apdu.SWUnknownINS
 	}
 	if t := c.telecom(); t != nil {

@@ -27,6 +27,9 @@ const (
 // there is no answer data. A SELECT that fails leaves the selection as it was, but a secure channel is over in any case.
 func (c *Chip) selectAny(cmd apdu.Command) ([]byte, apdu.SW) {
 	isDomain := cmd.P1 == selectByAID && (len(cmd.Data) == 0 || c.domainOf(cmd.Data) != domNone)
+	if one, found := c.instance(cmd.Data); found && cmd.P1 == selectByAID {
+		return c.selectLoaded(one, cmd)
+	}
 	switch t := c.telecom(); {
 	case isDomain && !c.p.Options.NoDomain:
 	case t != nil:
@@ -71,6 +74,18 @@ func (c *Chip) selectApplication(aid []byte) ([]byte, apdu.SW) {
 	name, _ := c.mem.get(cellOf(d, kindAID, 0))
 	properties := tlv.Encode(tagProperties, tlv.Encode(tagMaxData, []byte{apdu.MaxDataBytes}))
 	return tlv.Encode(tagFCI, tlv.Encode(tagDFName, name), properties), apdu.SWOK
+}
+
+// selectLoaded is SELECT of an application of a load file, by its whole AID.
+func (c *Chip) selectLoaded(one instanceEntry, cmd apdu.Command) ([]byte, apdu.SW) {
+	if one.state < stateSelectable || one.state&stateLockedBit != 0 {
+		return nil, apdu.SWFileNotFound
+	}
+	c.v.app, c.v.sd, c.v.file = appLoaded, domNone, noFile
+	if cmd.Le == apdu.NoLe || cmd.P2 == answerNo {
+		return nil, apdu.SWOK
+	}
+	return tlv.Encode(tagFCI, tlv.Encode(tagDFName, one.aid), tlv.Encode(tagProperties, tlv.Encode(tagMaxData, []byte{apdu.MaxDataBytes}))), apdu.SWOK
 }
 
 // selectFile walks file identifiers. What is reached is kept only when the whole way exists.

@@ -43,6 +43,10 @@ func seedAPDUs(f *testing.F) {
 	for _, s := range simFiles() {
 		f.Add(unhex(s))
 	}
+	for _, raw := range append(loadBlocks(capOf(pkgAID, 20)), forLoad(pkgAID, nil), command("80E60C00", lv([]byte(pkgAID), []byte(moduleAID), []byte(appAID), []byte{0}, unhex("C900"), nil)),
+		command("80F21002", unhex("4F00")), command("80F22003", unhex("4F00")), command("80E40080", tlv.Encode(tagAID, []byte(pkgAID)))) {
+		f.Add(raw)
+	}
 	for _, s := range []string{"80E291000C840A30018899AABBCCDDEEFF00", "80E211000C840A30018899AABBCCDDEEFF00", "80E291000486021122", "80E2900003850100", "0070000001", "0070800100", "01B0870000", "01A4000C023F00", "81F2000000", "01E40000026F07"} {
 		f.Add(unhex(s))
 	}
@@ -121,7 +125,10 @@ func FuzzInside(f *testing.F) {
 			nvm := &Memory{records: made.records[:len(made.records):len(made.records)]}
 			l := newLine(t, newChip(t, nvm))
 			l.open(testSubscriber().isd, 0x30, scp.LevelAll)
-			l.secure(forPerso(aid))
+			l.secure(forLoad(pkgAID, nil)) // which any command but LOAD ends
+			if cmd.INS != insLoad {
+				l.secure(forPerso(aid))
+			}
 			wrapped, mark, err := l.host.Wrap(cmd)
 			if err != nil {
 				return

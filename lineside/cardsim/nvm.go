@@ -95,6 +95,9 @@ const (
 	kindShare kind = 0x0F // directory whose local codes are those of another, by number
 	kindSD    kind = 0x10 // a package's security domain with its keys, counted from 0
 	kindRFM   kind = 0x11 // a package's instance of remote file management, counted from 0
+
+	kindLoadFile kind = 0x12 // an executable load file, counted from 1: name, size, SHA-256, modules
+	kindInstance kind = 0x13 // an application, counted from 1: name, load file, module, privileges, life cycle
 )
 
 // takes says whether a value of n bytes can be in the cell.
@@ -124,7 +127,7 @@ func (c cell) takes(n int) bool {
 		return n == pukBytes
 	case kindShare:
 		return n == shareBytes
-	case kindSD, kindRFM:
+	case kindSD, kindRFM, kindLoadFile, kindInstance:
 		return n <= maxCellBytes
 	case kindAKA:
 		return n > 0 && n <= maxAKABytes

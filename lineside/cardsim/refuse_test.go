@@ -126,7 +126,7 @@ func TestRefusedInsideChannel(t *testing.T) {
 	}{
 		"perso of unknown": {aidISD, func(*line) []byte { return forPerso(testISDP) }, apdu.SWRefDataNotFound},
 		"perso form":       {aidISD, func(*line) []byte { return command("80E62000", unhex("0000")) }, apdu.SWWrongData},
-		"install P1":       {aidISD, func(*line) []byte { return command("80E60200", unhex("0000")) }, apdu.SWWrongP1P2},
+		"install P1":       {aidISD, func(*line) []byte { return command("80E64000", unhex("0000")) }, apdu.SWWrongP1P2},
 		"store P1":         {aidISD, func(*line) []byte { return command("80E28000", unhex("0000")) }, apdu.SWWrongP1P2},
 		"first block 01":   {aidISD, func(*line) []byte { return command("80E20801", long) }, apdu.SWWrongP1P2},
 		"not a DGI":        {aidISD, func(*line) []byte { return command("80E28800", unhex("0070FF")) }, apdu.SWWrongData},
@@ -143,7 +143,7 @@ func TestRefusedInsideChannel(t *testing.T) {
 		"early end":        {aidECASD, func(*line) []byte { return command("80F0400F", []byte(aidECASD)) }, apdu.SWConditions},
 		"state of nobody":  {aidISD, func(*line) []byte { return command("80F0400F", []byte(testISDP)) }, apdu.SWRefDataNotFound},
 		"skipped state":    {aidISD, func(*line) []byte { return command("80F0800F", nil) }, apdu.SWConditions},
-		"status scope":     {aidISD, func(*line) []byte { return command("80F22002", unhex("4F00")) }, apdu.SWWrongP1P2},
+		"status scope":     {aidISD, func(*line) []byte { return command("80F20102", unhex("4F00")) }, apdu.SWWrongP1P2},
 		"status of nobody": {aidISD, func(*line) []byte { return command("80F24002", unhex("4F02A001")) }, apdu.SWRefDataNotFound},
 		"delete unknown":   {aidISD, func(*line) []byte { return command("80E40000", tlv.Encode(tagAID, []byte(testISDP))) }, apdu.SWRefDataNotFound},
 		"delete ISD-R":     {aidISD, func(*line) []byte { return command("80E40080", tlv.Encode(tagAID, []byte(aidISDR))) }, apdu.SWConditions},

@@ -168,7 +168,7 @@ func TestSIMInChannel(t *testing.T) {
 		t.Errorf("after a SELECT of a file GET STATUS says %X", data)
 	}
 	l.in(apdu.SWRefDataNotFound, "80F24002024F0000") // there is no other domain
-	l.in(apdu.SWRefDataNotFound, "80E60C00 39 10"+hex.EncodeToString([]byte(aidLoadFile))+"10"+hex.EncodeToString([]byte(aidECASD))+"10"+hex.EncodeToString([]byte(testISDP))+"0380C0000000"+"00")
+	l.in(apdu.SWRefDataNotFound, "80E60C00 39 10"+hex.EncodeToString([]byte(aidLoadFile))+"10"+hex.EncodeToString([]byte(aidECASD))+"10"+hex.EncodeToString([]byte(testISDP))+"0100"+"02C900"+"00")
 	var keys []byte
 	for i, key := range [][]byte{s.ota.ENC, s.ota.MAC, s.ota.DEK} {
 		template := slices.Concat([]byte{0x95, 1, []byte{0x18, 0x14, 0x48}[i]}, unhex("800188 810110 8201"), []byte{byte(i + 1)}, unhex("830101 8403"), kcv(key))
