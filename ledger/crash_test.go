@@ -158,6 +158,10 @@ var durableSteps = []durableStep{
 		q := b.closing(func(*statement.Close) {}, "ann", "bob")
 		return func() error { _, err := b.l.Close(b.t.Context(), q); return err }
 	}, entry.KindStatement},
+	{"review", func(b *bench) func() error {
+		q := b.word(b.refusedOrder(), nil, "ann")
+		return func() error { _, err := b.l.Review(b.t.Context(), q); return err }
+	}, entry.KindStatement},
 	{"export", func(b *bench) func() error {
 		return func() error {
 			return b.l.RecordExport(b.t.Context(), entry.Export{Lot: b.lot, What: "eis", Receiver: "r", Hash: [32]byte{1}})

@@ -102,5 +102,6 @@ const (
 
 	sqlEntry          = `SELECT kind, body FROM log_entry WHERE seq = $1`
 	sqlNewestEntry    = `SELECT body FROM log_entry WHERE subject = $1 AND kind = $2 ORDER BY seq DESC LIMIT 1`
+	sqlEntriesFrom    = `SELECT seq, kind, body FROM log_entry WHERE seq >= $1 AND seq < $2 ORDER BY seq`
 	sqlEntriesSubject = `SELECT seq, kind, body FROM log_entry WHERE subject = $1 ORDER BY seq`
 )

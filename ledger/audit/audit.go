@@ -8,6 +8,7 @@
 //	officers.go  each statement was signed by two officers who could sign it then
 //	replay.go    the entries, replayed in order, break no rule: lot.go, unit.go, session.go, line.go
 //	held.go      it continues every checkpoint that was kept outside
+//	exception.go what a person must look at, and who has
 //	receipts.go  what the vault says that it served is what the log says that it was asked
 //
 // Every refusal is a Finding with the place where it was found and the invariant that it breaks (architecture, section 2).
@@ -75,6 +76,7 @@ func Verify(fsys fs.FS, o Options) (Report, error) {
 	a.checkLog()
 	a.checkReceipts()
 	a.checkShredded()
+	a.checkReviews()
 	a.checkEnds()
 	a.checkUnused()
 	a.summarize()

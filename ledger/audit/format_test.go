@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/persoline/persoline/ledger/audit/audittest"
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/record"
@@ -93,6 +94,7 @@ func TestFormatFields(t *testing.T) {
 	}
 	s := finished()
 	s.Enlist("qual", statement.RoleQuality)
+	s.Review("looked at", []perso.Name{"qual"}, 1, 2)
 	records := append(append([][]byte{}, s.Entries...), s.Chains["L1"].Receipts...)
 	for _, o := range append(append([]statement.Signed{}, s.Register...), s.Openings...) {
 		records = append(records, o.Body)

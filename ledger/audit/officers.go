@@ -46,6 +46,8 @@ func (a *auditor) statement(e entry.Statement) {
 		a.destroy(e)
 	case statement.KindDestroyed:
 		a.destroyed(e)
+	case statement.KindReview:
+		a.review(e)
 	default:
 		a.bad("I5", "statements of kind %q are not known", e.What)
 	}
@@ -72,8 +74,14 @@ func (a *auditor) officers(e entry.Statement) {
 	a.register = reg
 }
 
-// opening reads the officers' words that an entry names by hash. It is absent when the words were deleted after delivery.
+// opening reads the words that an entry names by hash, which two officers must have signed. It is absent when the words were
+// deleted after delivery.
 func (a *auditor) opening(e entry.Statement) (body []byte, found bool) {
+	return a.openingBy(e, func(s statement.Signed) error { return a.register.Authorize(s) })
+}
+
+// openingBy is opening with another rule of who must have signed.
+func (a *auditor) openingBy(e entry.Statement, authorize func(statement.Signed) error) (body []byte, found bool) {
 	path := layout.Statement(e.Hash)
 	if !a.files.has(path) {
 		a.note("%s of lot %s is not opened: what it allowed was not checked", e.What, e.Lot)
@@ -98,7 +106,8 @@ func (a *auditor) opening(e entry.Statement) (body []byte, found bool) {
 	}
 	if a.register == nil {
 		a.bad("I7", "no officer register is in force")
-	} else if err := a.register.Authorize(s); err != nil {
+		return nil, false
+	} else if err := authorize(s); err != nil {
 		a.find(path, "I7", "%v", err)
 	}
 	return s.Body, true

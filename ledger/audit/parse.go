@@ -13,7 +13,7 @@ type parsed struct {
 	kind  string
 	entry any // of package entry
 	at    time.Time
-	hash  [32]byte // of a claim: its acts' receipts repeat it
+	hash  [32]byte // of a claim, whose hash its acts' receipts repeat, and of an exception, which a review names
 	err   error
 }
 
@@ -53,7 +53,8 @@ func parseEntry(body []byte) (p parsed) {
 		p.err = fmt.Errorf("entries of this kind are not known")
 		return p
 	}
-	if p.entry, p.at, p.err = parse(body); p.kind == entry.KindClaim {
+	p.entry, p.at, p.err = parse(body)
+	if _, what := exceptional(p.entry); what != "" || p.kind == entry.KindClaim {
 		p.hash = entry.Hash(body)
 	}
 	return p

@@ -35,9 +35,13 @@ type history struct {
 	reels    map[perso.Name]bool
 	lists    map[[32]byte]bool
 
-	stock, orders, refused, alarms, exports, bins uint64
-	receipts, repeats, newer, superseded          uint64
-	never, unplayed, elsewhere                    broken // acts after which nothing came
+	exceptions     map[int64]*Exception
+	signedOff      map[int64][]signedOff
+	moreExceptions uint64
+
+	stock, orders, refused, alarms, exports, bins, reviews uint64
+	receipts, repeats, newer, superseded                   uint64
+	never, unplayed, elsewhere                             broken // acts after which nothing came
 }
 
 func newHistory() history {
@@ -45,6 +49,7 @@ func newHistory() history {
 		lots: map[perso.Name]*lot{}, eids: map[id.EID]*claim{}, chips: map[id.ChipID]*claim{}, sessions: map[perso.Session]*session{},
 		acts: map[actKey]actInfo{}, goods: map[[32]byte]goodRef{}, contacts: map[perso.Presentation]*contact{},
 		reels: map[perso.Name]bool{}, lists: map[[32]byte]bool{},
+		exceptions: map[int64]*Exception{}, signedOff: map[int64][]signedOff{},
 	}
 }
 
@@ -64,6 +69,7 @@ func (a *auditor) replay(seq int64, p parsed) {
 		return
 	}
 	a.apply(p.entry)
+	a.except(p)
 	if p.at.Before(a.last) {
 		a.bad("I5", "time goes back from %s to %s", a.last.Format(record.TimeForm), p.at.Format(record.TimeForm))
 		return
@@ -157,6 +163,8 @@ func (a *auditor) summarize() {
 		{"acts of lots whose receipts are not in this bundle", a.elsewhere.count}, {"receipts", a.receipts},
 		{"receipts of acts that were answered again", a.repeats}, {"receipts newer than the checkpoint", a.newer},
 		{"chips in bins", a.bins}, {"exports", a.exports}, {"alarms", a.alarms},
+		{"exceptions", uint64(len(a.exceptions)) + a.moreExceptions}, {"exceptions that nobody has signed off", a.report.openExceptions() + a.moreExceptions},
+		{"reviews of exceptions", a.reviews},
 		{"checkpoints held outside that this log continues", a.heldSame},
 	}
 }

@@ -57,6 +57,8 @@ type Report struct {
 
 	Broken []string // what was broken off and led nowhere, as in every honest factory, and why it is no finding
 
+	Exceptions []Exception // what a person must look at, oldest first; at most MaxExceptions
+
 	Findings []Finding
 	Dropped  uint64 // findings beyond MaxFindings
 }
@@ -103,6 +105,7 @@ func (r Report) Write(w io.Writer) error {
 	for _, x := range r.Broken {
 		fmt.Fprintf(&b, "broken off: %s\n", x)
 	}
+	r.writeExceptions(&b)
 	for _, f := range r.Findings {
 		fmt.Fprintf(&b, "FINDING %s\n", f)
 	}
@@ -116,6 +119,21 @@ func (r Report) Write(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// writeExceptions tells what nobody has signed off. It is no finding: that the log shows it is what the log is for.
+func (r Report) writeExceptions(b *strings.Builder) {
+	var told uint64
+	for _, e := range r.Exceptions {
+		if e.Open() {
+			if told++; told <= toldExceptions {
+				fmt.Fprintf(b, "not signed off: %s\n", e)
+			}
+		}
+	}
+	if told > toldExceptions {
+		fmt.Fprintf(b, "not signed off: %d more\n", told-toldExceptions)
+	}
 }
 
 func (a *auditor) find(place, invariant, format string, args ...any) {

@@ -113,6 +113,8 @@ func (s *Service) subscribe() error {
 		s.serve(bus.OfficeSubject(bus.OfficeClosing), answer(s, l.Closing)),
 		s.serve(bus.OfficeSubject(bus.OfficeDestroy), answer(s, l.DestroyKeys)),
 		s.serve(bus.OfficeSubject(bus.OfficeTrace), answer(s, l.Trace)),
+		s.serve(bus.OfficeSubject(bus.OfficeReview), answer(s, l.Review)),
+		s.serve(bus.OfficeSubject(bus.OfficeLog), answer(s, l.Log)),
 		s.serve(bus.OfficeSubject(bus.OfficeExport), answer(s, s.export)),
 		s.serve(bus.OfficeSubject(bus.OfficeBundle), answer(s, s.bundle)),
 	)

@@ -1,6 +1,8 @@
 package bus
 
 import (
+	"bytes"
+	"slices"
 	"time"
 
 	"github.com/persoline/persoline/perso"
@@ -23,6 +25,8 @@ const (
 	OfficeBundle  = "bundle"
 	OfficeDestroy = "destroy-keys"
 	OfficeClosing = "closing"
+	OfficeReview  = "review"
+	OfficeLog     = "log"
 )
 
 // SubmitRequest carries an order file as it was received, and names the file of Ki that comes with it, which was sent before.
@@ -204,4 +208,31 @@ type ClosingReply struct {
 type DestroyReply struct {
 	Lot         perso.Name `cbor:"1,keyasint"`
 	Certificate []byte     `cbor:"2,keyasint"` // encoded signed statement.Destroyed
+}
+
+// ReviewReply says whose word about exceptions is on record.
+type ReviewReply struct {
+	By       []string `cbor:"1,keyasint"` // persons
+	Reviewed uint64   `cbor:"2,keyasint"` // entries
+}
+
+// LogRequest asks for entries of the log: from a number on, or, with Last, the newest so many that are looked at. Kinds and Text
+// narrow them: an entry is of one of the kinds, and has the text in it; empty means all.
+type LogRequest struct {
+	From  int64    `cbor:"1,keyasint"`
+	Last  uint64   `cbor:"2,keyasint,omitempty"`
+	Kinds []string `cbor:"3,keyasint,omitempty"`
+	Text  string   `cbor:"4,keyasint,omitempty"`
+}
+
+// Wants reports whether an entry is asked for.
+func (q LogRequest) Wants(e TraceEntry) bool {
+	return (len(q.Kinds) == 0 || slices.Contains(q.Kinds, e.Kind)) && bytes.Contains(e.Body, []byte(q.Text))
+}
+
+// LogReply holds those that were found among the entries before Next, where the next question goes on; Size is the log's.
+type LogReply struct {
+	Entries []TraceEntry `cbor:"1,keyasint"`
+	Next    int64        `cbor:"2,keyasint"`
+	Size    int64        `cbor:"3,keyasint"`
 }

@@ -148,7 +148,7 @@ func NewRegister(pin [32]byte, chain []Signed) (*Register, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building officer register: %w", err)
 	}
-	signers, err := reg.signers(chain[0])
+	signers, err := reg.Signers(chain[0])
 	if err != nil {
 		return nil, fmt.Errorf("building officer register: %w", err)
 	}
@@ -272,8 +272,8 @@ func (reg *Register) Officer(id perso.Name) (Officer, bool) {
 	return o, ok
 }
 
-// signers verifies each signature; a signature that is wrong or not from an officer refuses the whole statement.
-func (reg *Register) signers(s Signed) ([]Officer, error) {
+// Signers verifies each signature, and says whose they are; a signature that is wrong or not from an officer refuses the whole statement.
+func (reg *Register) Signers(s Signed) ([]Officer, error) {
 	var out []Officer
 	for _, g := range s.Signatures {
 		o, ok := reg.officers[g.Officer]
@@ -312,7 +312,7 @@ func (reg *Register) Officers() []Officer {
 
 // Authorize demands two valid signatures by officers who differ in person and in role.
 func (reg *Register) Authorize(s Signed) error {
-	signers, err := reg.signers(s)
+	signers, err := reg.Signers(s)
 	if err != nil {
 		return err
 	}

@@ -241,3 +241,20 @@ func (l *Lot) Finish() {
 	l.Export("output", "auc", nil)
 	s.Tick()
 }
+
+// Review has officers sign off entries, each with the same finding, and logs it.
+func (s *Site) Review(finding string, signers []perso.Name, entries ...int64) statement.Review {
+	v := statement.Review{Env: perso.EnvTest, Site: SiteName, At: s.Tick(), Nonce: Hash("review %d", len(s.Entries))}
+	for _, seq := range entries {
+		v.Items = append(v.Items, statement.Reviewed{Entry: uint64(seq), Hash: entry.Hash(s.Entries[seq]), Finding: finding})
+	}
+	s.EnterReview(v, signers...)
+	return v
+}
+
+// EnterReview logs a review as it is given.
+func (s *Site) EnterReview(v statement.Review, signers ...perso.Name) {
+	signed := Sign(Must(v.Encode()), signers...)
+	s.Openings = append(s.Openings, signed)
+	s.Append(entry.Statement{What: statement.KindReview, Hash: signed.Hash(), At: s.Tick()})
+}

@@ -22,7 +22,7 @@ func NewCmd(env *console.Console, more ...*cobra.Command) *cobra.Command {
 }
 
 func commands(env *console.Console) []*cobra.Command {
-	return []*cobra.Command{newVerifyCmd(env), newConsistencyCmd(env), newWitnessCmd(env), newCeremonyCmd(env)}
+	return []*cobra.Command{newVerifyCmd(env), newConsistencyCmd(env), newWitnessCmd(env), newExceptionsCmd(env), newDraftReviewCmd(env), newCeremonyCmd(env)}
 }
 
 // Program is the root of the auditor's own program: the same commands, without the group's name.

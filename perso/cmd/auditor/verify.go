@@ -97,11 +97,7 @@ func newVerifyCmd(env *console.Console) *cobra.Command {
   perso audit verify ./L-2027-0001.bundle --log-key "$VKEY" --held last-year.checkpoint --held now.cosigned --witness "$AUDITOR" --witnesses 1`,
 		Args: console.Takes("BUNDLE"),
 		RunE: func(_ *cobra.Command, args []string) error {
-			o, origin, err := p.options(env)
-			if err != nil {
-				return err
-			}
-			return verifyBundle(env, args[0], o, origin)
+			return verifyBundle(env, args[0], &p)
 		},
 	}
 	p.flags(c)
@@ -181,26 +177,51 @@ func parseVerifierKey(text string) (origin string, key ed25519.PublicKey, err er
 	return f[0], key, nil
 }
 
-func verifyBundle(env *console.Console, path string, o audit.Options, origin string) error {
-	if info, err := os.Stat(path); err != nil || !info.IsDir() {
-		return console.Hint(fmt.Errorf("opening the bundle: %q is no folder", path), "'perso lot bundle' says where it wrote one")
+// verify has a bundle judged, with what the auditor knows.
+func (p *pins) verify(env *console.Console, path string) (audit.Report, error) {
+	o, origin, err := p.options(env)
+	if err != nil {
+		return audit.Report{}, err
+	}
+	return judge(env, path, o, origin)
+}
+
+func judge(env *console.Console, path string, o audit.Options, origin string) (audit.Report, error) {
+	if !isFolder(path) {
+		return audit.Report{}, console.Hint(fmt.Errorf("opening the bundle: %q is no folder", path), "'perso lot bundle' says where it wrote one")
 	}
 	begin := env.Now()
 	watch := &watchedFS{FS: os.DirFS(path), env: env}
 	r, err := audit.Verify(watch, o)
 	watch.done()
 	if err != nil {
-		return notOpened(path, err)
+		return r, notOpened(path, err)
 	}
 	if origin != "" && origin != r.Origin {
 		r.Findings = append(r.Findings, audit.Finding{Place: "log/checkpoint", What: fmt.Sprintf("the log is %q, --log-key is of %q", r.Origin, origin)})
 	}
+	fmt.Fprintf(env.Err, "perso: read %d files in %s\n", watch.files, env.Now().Sub(begin).Round(time.Millisecond))
+	return r, nil
+}
+
+// refuted is the error of a bundle in which something was found.
+func refuted(path string, r audit.Report) error {
+	if r.OK() {
+		return nil
+	}
+	return console.Refuted("the bundle %q does not hold: %d findings", path, uint64(len(r.Findings))+r.Dropped)
+}
+
+func verifyBundle(env *console.Console, path string, p *pins) error {
+	r, err := p.verify(env, path)
+	if err != nil {
+		return err
+	}
 	if err := env.Emit(auditedOf(r), func(w io.Writer) { _ = r.Write(w) }); err != nil { // into memory
 		return err
 	}
-	fmt.Fprintf(env.Err, "perso: read %d files in %s\n", watch.files, env.Now().Sub(begin).Round(time.Millisecond))
-	if !r.OK() {
-		return console.Refuted("the bundle %q does not hold: %d findings", path, uint64(len(r.Findings))+r.Dropped)
+	if err := refuted(path, r); err != nil {
+		return err
 	}
 	if !r.Pinned() {
 		env.Advise("not every key was pinned: compare those of the report with the key ceremony's record")

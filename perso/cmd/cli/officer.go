@@ -152,6 +152,8 @@ func signFile(ctx context.Context, env *Env, path, keyPath string, yes bool) err
 func (env *Env) adviseAfterSigning(kind, file string, signatures int) {
 	command, ofLot := map[string]string{statement.KindRelease: "release", statement.KindClose: "close", statement.KindDestroy: "destroy-keys"}[kind]
 	switch {
+	case kind == statement.KindReview:
+		env.Advise("next: %s", env.Command("audit review", "%s", Quoted(file)))
 	case !ofLot:
 	case signatures < 2:
 		env.Advise("next: another officer, of another role, reads and signs it: perso officer sign %s --key KEYFILE", Quoted(file))
@@ -223,6 +225,8 @@ func readable(body []byte) (kind string, err error) {
 		_, err = statement.ParseClose(body)
 	case statement.KindDestroy:
 		_, err = statement.ParseDestroy(body)
+	case statement.KindReview:
+		_, err = statement.ParseReview(body)
 	case statement.KindGenesis, statement.KindAdd, statement.KindRevoke:
 	default:
 		err = fmt.Errorf("a %q is nothing that officers sign", kind)

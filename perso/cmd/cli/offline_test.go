@@ -14,6 +14,7 @@ import (
 
 	"github.com/persoline/persoline/ledger/audit/audittest"
 	"github.com/persoline/persoline/ledger/bundle/layout"
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/statement"
@@ -41,7 +42,7 @@ func writeBundles(dir string) error {
 		}
 		spoilt[name] = &fstest.MapFile{Data: data}
 	}
-	for name, content := range map[string]fstest.MapFS{"good": bundle, "earlier": earlier, "forked": fork.Bundle("L1"), "spoilt": spoilt, "broken": {layout.Checkpoint: {Data: []byte("no note\n")}}} {
+	for name, content := range map[string]fstest.MapFS{"troubled": troubled().Bundle("L1"), "good": bundle, "earlier": earlier, "forked": fork.Bundle("L1"), "spoilt": spoilt, "broken": {layout.Checkpoint: {Data: []byte("no note\n")}}} {
 		if err := os.CopyFS(filepath.Join(dir, name), content); err != nil {
 			return err
 		}
@@ -58,6 +59,17 @@ func writeBundles(dir string) error {
 		}
 	}
 	return nil
+}
+
+// troubled is a site where an alarm and a refusal happened, and one of them was signed off.
+func troubled() *audittest.Site {
+	s := audittest.New()
+	s.Release("L1", 0, 3, 2)
+	refused := s.Append(entry.Refused{File: audittest.Hash("file"), Size: 1, Count: 1, Faults: []string{"eid"}, At: s.Tick()})
+	s.Append(entry.Alarm{Lot: "L1", Reason: perso.ReasonTwin, Detail: "chip 7", Present: perso.Presentation{Line: "l"}, At: s.Tick()})
+	s.Append(entry.Order{Commit: audittest.Hash("o"), Good: 1, At: s.Tick()})
+	s.Review("sender told", []perso.Name{"sec"}, refused)
+	return s
 }
 
 func TestAuditPins(t *testing.T) {
