@@ -22,10 +22,17 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 const deploy = "../../deploy"
 
-// shipped is the catalogue as delivered. The script is not read here, so any content stands for it.
+// shipped is the catalogue as delivered. Scripts are not read here, so any content stands for one.
 func shipped(t testing.TB) Catalogue {
 	t.Helper()
-	files := fstest.MapFS{"m2m-200s.script": {}, "m2m-200-inject.script": {}}
+	files := fstest.MapFS{}
+	scripts, err := filepath.Glob(deploy + "/products/*.script")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range scripts {
+		files[filepath.Base(p)] = &fstest.MapFile{}
+	}
 	paths, err := filepath.Glob(deploy + "/products/*.json")
 	if err != nil {
 		t.Fatal(err)

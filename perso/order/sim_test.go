@@ -3,28 +3,7 @@ package order
 import (
 	"strings"
 	"testing"
-	"testing/fstest"
-
-	"github.com/persoline/persoline/perso/product"
 )
-
-// simCatalogue is the shipped one with the two SIMs, makeable.
-func simCatalogue(t testing.TB) Catalogue {
-	t.Helper()
-	cat := shipped(t)
-	files := map[string]string{}
-	for _, sku := range []string{"basic-100m-mff2", "m2m-200s-mff2"} {
-		text := string(readFile(t, deploy+"/products/"+sku+".json"))
-		if before, rest, found := strings.Cut(text, `"makeable": false`); found {
-			_, after, _ := strings.Cut(rest, "\n  \"reason\": ")
-			_, after, _ = strings.Cut(after, "\n")
-			text = before + `"makeable": true,` + "\n" + after
-		}
-		files[sku] = text
-	}
-	cat.Products = catalogueOf(t, files)
-	return cat
-}
 
 const simOrder = `{
   "version": 1,
@@ -45,7 +24,7 @@ const simOrder = `{
 
 func TestOrderOfSIMs(t *testing.T) {
 	t.Parallel()
-	cat := simCatalogue(t)
+	cat := shipped(t)
 	o, err := Intake(strings.NewReader(simOrder), cat)
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +46,7 @@ func TestOrderOfSIMs(t *testing.T) {
 
 func TestFaultsOfSIMOrders(t *testing.T) {
 	t.Parallel()
-	cat := simCatalogue(t)
+	cat := shipped(t)
 	const eid, smsr = `"eid": {"first": "89049099002000000000000000000080"},`, `"sm_sr": "smsr-demo",`
 	for _, c := range []struct{ old, new, field, reason string }{
 		{`"version": 1,`, `"version": 1, "eid": "allocate",`, "eid", "a SIM without EID"},
@@ -101,17 +80,4 @@ func TestFaultsOfSIMOrders(t *testing.T) {
 	if err == nil || len(faultsOf(t, err)) != 2 {
 		t.Errorf("an eUICC with PIN1 and SUCI of a SIM: %v", err)
 	}
-}
-
-func catalogueOf(t testing.TB, files map[string]string) product.Catalogue {
-	t.Helper()
-	fsys := fstest.MapFS{"m2m-200s.script": {}, "basic-100m.script": {}}
-	for sku, text := range files {
-		fsys[sku+".json"] = &fstest.MapFile{Data: []byte(text)}
-	}
-	c, err := product.LoadDir(fsys)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
 }

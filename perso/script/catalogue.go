@@ -20,11 +20,11 @@ type Catalogue map[string]Var
 const VarStamp = "STAMP"
 
 // StandardCatalogue is the variables of an SGP.02 eUICC with one operational profile, and of a SIM. smsrAddrLen is the length of the
-// SM-SR addressing parameters of the lot, certLen that of the value field of the ECASD certificate (without 7F21 and
+// SM-SR addressing parameters of the lot, 0 for one of SIMs, which has none; certLen that of the value field of the ECASD certificate (without 7F21 and
 // its length).
 func StandardCatalogue(smsrAddrLen, certLen int) Catalogue {
 	const aid, key = 16, 16
-	return Catalogue{
+	c := Catalogue{
 		"EID":     {Len: 16},
 		"EID.IIN": {Len: 4},  // tag 42 of ECASD and ISD-R
 		"CIN":     {Len: 16}, // tag 45
@@ -80,6 +80,10 @@ func StandardCatalogue(smsrAddrLen, certLen int) Catalogue {
 
 		"ADM.TRANSPORT": {Len: 8, Secret: true}, // the maker's code of a chip without a secure channel
 	}
+	if smsrAddrLen == 0 {
+		delete(c, "SMSR.ADDR")
+	}
+	return c
 }
 
 // Sizes of files that a SIM's file system has for them (deploy/products/basic-sim.yaml).
