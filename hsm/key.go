@@ -54,6 +54,9 @@ const (
 	ClassReceive
 	// ClassEnvelope signs envelopes for receivers' RSA keys.
 	ClassEnvelope
+	// ClassLife marks the life that a vault is in: it encrypts and signs nothing,
+	// and goes when the next life begins (package keygen/life).
+	ClassLife
 )
 
 // Classes returns every class, in order.
@@ -62,6 +65,7 @@ func Classes() []Class {
 		ClassLot, ClassReceipt, ClassLog, ClassStatement, ClassEUM,
 		ClassEIS, ClassTransport, ClassSMSR, ClassKMC, ClassSeal,
 		ClassEUMBrainpool, ClassTransport3DES, ClassReceive, ClassEnvelope,
+		ClassLife,
 	}
 }
 
@@ -106,6 +110,8 @@ func (c Class) String() string {
 		return "receive"
 	case ClassEnvelope:
 		return "envelope"
+	case ClassLife:
+		return "life"
 	default:
 		return fmt.Sprintf("class(%d)", uint8(c))
 	}

@@ -134,7 +134,7 @@ func objectText(r rule) string {
 }
 
 func importText(r rule) string {
-	if r.isPair() {
+	if !r.class.permits(VerbImport) {
 		return "never"
 	}
 	return strings.ReplaceAll(strings.Trim(fmt.Sprint(r.importBytes), "[]"), " ", ", ") + " bytes"

@@ -64,7 +64,8 @@ type rule struct {
 	uses []uint
 	// mechanisms is CKA_ALLOWED_MECHANISMS: all the key may be used with.
 	mechanisms []uint
-	// makeBytes is the length Generate asks for; importBytes what Import takes.
+	// makeBytes is the length Generate asks for; importBytes what Import
+	// takes, where the class permits it, and the lengths that a key may have.
 	makeBytes   int
 	importBytes []int
 	why         string
@@ -86,6 +87,9 @@ func ruleOf(c Class) rule {
 		return mac
 	case ClassReceipt:
 		mac.why = "MACs of render receipts; apart from lot keys, since it outlives them"
+		return mac
+	case ClassLife:
+		mac.why = "which life a vault is in: its MAC of a constant stands in the vault's state, and it is destroyed when the next life begins, so that a copy or an older state finds its key gone"
 		return mac
 	case ClassLog:
 		sign.why = "checkpoints of the log, and nothing else"

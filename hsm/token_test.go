@@ -254,7 +254,7 @@ func TestTokenRefuses(t *testing.T) {
 // ruleKind is the kind of object that a class lives in.
 func ruleKind(c hsm.Class) string {
 	switch c {
-	case hsm.ClassLot, hsm.ClassReceipt:
+	case hsm.ClassLot, hsm.ClassReceipt, hsm.ClassLife:
 		return "mac"
 	case hsm.ClassTransport, hsm.ClassSMSR, hsm.ClassKMC:
 		return "ecb"

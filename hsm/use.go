@@ -28,7 +28,7 @@ const (
 // value can never be part of a seed.
 const kcvMessage = "persoline key check value v1"
 
-// MAC returns HMAC-SHA-256 of msg (CKM_SHA256_HMAC; classes lot and receipt).
+// MAC returns HMAC-SHA-256 of msg (CKM_SHA256_HMAC; classes lot, receipt and life).
 // msg is 1..65,536 bytes.
 func (t *Token) MAC(ctx context.Context, k Key, msg []byte) (mac [macBytes]byte, err error) {
 	err = t.use(ctx, k, VerbMAC, len(msg), func(s *session, o *object) error {

@@ -130,14 +130,14 @@ func (c Class) permits(v Verb) bool {
 	case VerbGenerate, VerbDestroy, VerbHas, VerbLocal:
 		return true
 	case VerbImport:
-		return !ruleOf(c).isPair()
+		return !ruleOf(c).isPair() && c != ClassLife // else a life could be put back
 	case VerbPublic, VerbSignMessage:
 		return ruleOf(c).isPair()
 	case VerbSignDigest:
 		// Log and statement keys never sign a digest of unknown origin.
 		return c == ClassEUM || c == ClassEIS || c == ClassEUMBrainpool
 	case VerbMAC:
-		return c == ClassLot || c == ClassReceipt
+		return c == ClassLot || c == ClassReceipt || c == ClassLife
 	case VerbEncryptECB:
 		return c == ClassTransport || c == ClassSMSR || c == ClassKMC || c == ClassTransport3DES
 	case VerbDecryptECB:
