@@ -17,6 +17,7 @@ import (
 type Assignment struct {
 	Issued
 	Vault perso.Name
+	Birth [16]byte // of that vault: one of the same name with another state does not get the lot
 	At    time.Time
 }
 
@@ -46,7 +47,14 @@ func (v *Vault) AssignLot(ctx context.Context, q bus.AssignLotRequest) (bus.Assi
 	}
 	v.opening.Lock()
 	defer v.opening.Unlock()
-	a, err := v.assign(release, hash, chain, q.Vault)
+	to, err := v.named(q.Vault, q.Birth)
+	if err == nil {
+		err = v.cfg.Life.Look(ctx)
+	}
+	if err != nil {
+		return bus.AssignLotReply{}, err
+	}
+	a, err := v.assign(ctx, Assignment{Issued: issued(release, hash, chain), Vault: to.Vault, Birth: to.Birth}, release, chain)
 	if err != nil {
 		v.cfg.Log.Error("refused to assign a lot", "lot", release.Lot, "err", err)
 		return bus.AssignLotReply{}, err
@@ -58,20 +66,32 @@ func (v *Vault) AssignLot(ctx context.Context, q bus.AssignLotRequest) (bus.Assi
 	return bus.AssignLotReply{Lot: release.Lot, Vault: a.Vault, Assigned: s.Encode()}, nil
 }
 
-// assign finds or makes the assignment of a lot; v.opening is held.
-func (v *Vault) assign(r statement.Release, hash [32]byte, chain []statement.Signed, to perso.Name) (Assignment, error) {
+// named is the vault that the ledger has in mind. Of itself the log vault knows the birth; of another it is told.
+func (v *Vault) named(vault perso.Name, birth [16]byte) (a Assignment, err error) {
+	switch {
+	case vault == v.cfg.Name:
+		birth = v.cfg.Life.Birth()
+	case birth == [16]byte{}:
+		return a, bus.Refuse(bus.FaultRefused, "a lot for vault %q, whose birth nobody said: it is in its answer to a checkpoint", vault)
+	}
+	return Assignment{Vault: vault, Birth: birth}, nil
+}
+
+// assign finds the assignment of a lot, or makes the one given; v.opening is held.
+func (v *Vault) assign(ctx context.Context, a Assignment, r statement.Release, chain []statement.Signed) (Assignment, error) {
+	hash := a.Release
 	v.mu.Lock()
 	known, given := v.assigned[r.Lot]
 	made, own := v.memory.Lots[r.Lot]
 	v.mu.Unlock()
-	a := Assignment{Issued: issued(r, hash, chain), Vault: to, At: v.cfg.Now().UTC().Truncate(time.Microsecond)}
+	a.At = v.cfg.Now().UTC().Truncate(time.Microsecond)
 	switch {
 	case given && known.Release != hash || own && made.Release != hash:
 		return a, bus.Refuse(bus.FaultConflict, "lot %q is another release's", r.Lot)
-	case given:
+	case given: // a Turn that failed then was made up for by Look
 		return known, nil
 	case own: // from the time when this was the only vault
-		a.Issued, a.Vault = made, v.cfg.Name
+		a.Issued, a.Vault, a.Birth = made, v.cfg.Name, v.cfg.Life.Birth()
 	default:
 		if err := errors.Join(v.buried(r.Lot), v.mayBegin(r, hash, chain)); err != nil {
 			return a, err
@@ -82,9 +102,12 @@ func (v *Vault) assign(r statement.Release, hash [32]byte, chain []statement.Sig
 		return a, fmt.Errorf("remembering whose lot %q is: %w", r.Lot, err)
 	}
 	v.mu.Lock()
-	defer v.mu.Unlock()
 	v.assigned[r.Lot] = a
+	v.mu.Unlock()
 	v.cfg.Log.Info("lot assigned", "lot", r.Lot, "vault", a.Vault)
+	if err := v.cfg.Life.Turn(ctx); err != nil {
+		return a, fmt.Errorf("making it unforgettable whose lot %q is: %w", r.Lot, err)
+	}
 	return a, nil
 }
 
@@ -112,7 +135,7 @@ func (v *Vault) mayBegin(r statement.Release, hash [32]byte, chain []statement.S
 }
 
 func (v *Vault) assignedStatement(ctx context.Context, lot perso.Name, a Assignment) (statement.Signed, error) {
-	body, err := statement.Assigned{Env: v.cfg.Env, Site: v.cfg.Site, Lot: lot, Release: a.Release, Vault: a.Vault, At: a.At}.Encode()
+	body, err := statement.Assigned{Env: v.cfg.Env, Site: v.cfg.Site, Lot: lot, Release: a.Release, Vault: a.Vault, Birth: a.Birth, At: a.At}.Encode()
 	if err != nil {
 		return statement.Signed{}, err
 	}
@@ -149,6 +172,8 @@ func (v *Vault) mine(r statement.Release, hash [32]byte, assigned []byte) error 
 		return bus.Refuse(bus.FaultRefused, "lot %q was given to no vault yet", r.Lot)
 	case given && a.Vault != v.cfg.Name:
 		return bus.Refuse(bus.FaultRefused, "lot %q is vault %q's, this is vault %q", r.Lot, a.Vault, v.cfg.Name)
+	case given:
+		return v.born(r.Lot, a.Birth)
 	}
 	return nil
 }
@@ -170,6 +195,15 @@ func (v *Vault) assignedHere(r statement.Release, hash [32]byte, assigned []byte
 		return bus.Refuse(bus.FaultRefused, "the assignment that comes with lot %q is of lot %q of site %q, or of another release", r.Lot, a.Lot, a.Site)
 	case a.Vault != v.cfg.Name:
 		return bus.Refuse(bus.FaultRefused, "lot %q is vault %q's, this is vault %q", r.Lot, a.Vault, v.cfg.Name)
+	}
+	return v.born(r.Lot, a.Birth)
+}
+
+// born refuses a lot that was given to a vault of this name before its state was lost and made anew: what became of the lot
+// there, whether its key was destroyed or which cards were made, nobody remembers.
+func (v *Vault) born(lot perso.Name, to [16]byte) error {
+	if own := v.cfg.Life.Birth(); own != to {
+		return bus.Refuse(bus.FaultRefused, "lot %q was given to vault %q of birth %x, this one's is %x: the state was lost and made anew, and the lot went with it", lot, v.cfg.Name, to, own)
 	}
 	return nil
 }

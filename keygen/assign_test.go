@@ -55,7 +55,8 @@ func newPair(t *testing.T) *pair {
 }
 
 func (p *pair) assign(rel statement.Release, to perso.Name) (bus.AssignLotReply, error) {
-	return p.vault.AssignLot(ctx, bus.AssignLotRequest{Register: [][]byte{p.register.Encode()}, Release: p.sign(rel, "ann", "bob").Encode(), Vault: to})
+	return p.vault.AssignLot(ctx, bus.AssignLotRequest{Register: [][]byte{p.register.Encode()}, Release: p.sign(rel, "ann", "bob").Encode(), Vault: to,
+		Birth: p.birth("V2")})
 }
 
 func (p *pair) open(at *rig, rel statement.Release, word []byte) error {

@@ -36,6 +36,9 @@ func (v *Vault) Checkpoint(ctx context.Context, q bus.CheckpointRequest) (bus.Ch
 	if q.Size <= 0 {
 		return bus.CheckpointReply{}, bus.Refuse(bus.FaultBadMessage, "checkpoint of %d entries", q.Size)
 	}
+	if err := v.cfg.Life.Present(ctx); err != nil {
+		return bus.CheckpointReply{}, err
+	}
 	v.signing.Lock()
 	defer v.signing.Unlock()
 	next := checkpoint.Checkpoint{Origin: v.cfg.Origin, Size: q.Size, Root: q.Root}

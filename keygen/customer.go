@@ -64,6 +64,9 @@ func (l *lot) nameReceive(env perso.Env) (err error) {
 // accepted: of all that can be wrong with such a file, this only the vault can see. Each Ki is opened, compared and wiped;
 // that it fits or not is all that is told, and who asks has the check values already. One HSM operation.
 func (v *Vault) CheckKi(ctx context.Context, q bus.CheckKiRequest) (bus.CheckKiReply, error) {
+	if err := v.cfg.Life.Present(ctx); err != nil {
+		return bus.CheckKiReply{}, err
+	}
 	mode, err := kifile.ParseMode(q.Mode)
 	if err != nil || len(q.Rows) == 0 || len(q.Rows) > bus.MaxBatch {
 		return bus.CheckKiReply{}, bus.Refuse(bus.FaultBadMessage, "%d rows in mode %.20q, want 1 to %d", len(q.Rows), q.Mode, bus.MaxBatch)

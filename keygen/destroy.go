@@ -48,6 +48,9 @@ func (v *Vault) DestroyLot(ctx context.Context, q bus.DestroyLotRequest) (bus.De
 		v.cfg.Log.Error("refused to destroy a lot's key", "err", err)
 		return bus.DestroyLotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
+	if err := v.cfg.Life.Look(ctx); err != nil {
+		return bus.DestroyLotReply{}, err
+	}
 	grave, found, err := v.cfg.Graves.Destroyed(d.Lot)
 	switch {
 	case err != nil:
@@ -62,6 +65,9 @@ func (v *Vault) DestroyLot(ctx context.Context, q bus.DestroyLotRequest) (bus.De
 		}
 	}
 	v.forgetLot(d.Lot)
+	if err := v.cfg.Life.Turn(ctx); err != nil {
+		return bus.DestroyLotReply{}, fmt.Errorf("making it unforgettable that key of lot %q is destroyed: %w", d.Lot, err)
+	}
 	return v.shred(ctx, d.Lot, grave, keys)
 }
 

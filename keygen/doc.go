@@ -6,7 +6,8 @@
 // signed itself, or followed (I5, I7). It ends the chip's secure channel: what leaves is wrapped for one session of one chip, and a
 // unit is good only when the answers prove it. Everything a card needs is derived again for each act (KEYTREE.md), so the
 // vault keeps no card state; what it keeps durably is its receipts, the last checkpoint it signed or followed, which release
-// each lot key was made for, to which vault each lot was given, and which lot keys were destroyed.
+// each lot key was made for, to which vault each lot was given, and which lot keys were destroyed. Package life keeps it from
+// serving with any of that lost or put back, and two processes from serving as one vault.
 //
 // A site may have several vaults. One of them, the log vault, signs checkpoints and gives each lot to one vault, for good
 // (assign.go); the others open a lot with its signed word only, and serve against checkpoints that provably lie on one line

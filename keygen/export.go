@@ -18,6 +18,9 @@ import (
 // is good in the log, but what counts is that this vault found it so: its receipts say that, and they hold no more good
 // units than were released (I7). An outcome that somebody put into the log brings out nothing.
 func (v *Vault) Export(ctx context.Context, q bus.ExportRequest) (bus.ExportReply, error) {
+	if err := v.cfg.Life.Present(ctx); err != nil {
+		return bus.ExportReply{}, err
+	}
 	if len(q.Items) == 0 || len(q.Items) > bus.MaxBatch {
 		return bus.ExportReply{}, bus.Refuse(bus.FaultBadMessage, "%d units, want 1 to %d", len(q.Items), bus.MaxBatch)
 	}

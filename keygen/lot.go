@@ -77,6 +77,9 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 	if err := v.buried(release.Lot); err != nil {
 		return bus.OpenLotReply{}, err
 	}
+	if err := v.cfg.Life.Look(ctx); err != nil {
+		return bus.OpenLotReply{}, err
+	}
 	if err := v.mine(release, hash, q.Assigned); err != nil {
 		v.cfg.Log.Error("refused a lot", "lot", release.Lot, "err", err)
 		return bus.OpenLotReply{}, err
@@ -243,8 +246,11 @@ func (v *Vault) issue(ctx context.Context, l *lot, i Issued) error {
 		return fmt.Errorf("remembering lot %q: %w", l.release.Lot, err)
 	}
 	v.mu.Lock()
-	defer v.mu.Unlock()
 	v.memory.Lots[l.release.Lot] = i
+	v.mu.Unlock()
+	if err := v.cfg.Life.Turn(ctx); err != nil {
+		return fmt.Errorf("making it unforgettable that lot %q was opened: %w", l.release.Lot, err)
+	}
 	return nil
 }
 
@@ -385,9 +391,12 @@ func (v *Vault) take(name perso.Name) (*lot, error) {
 }
 
 // Challenges gives the host challenges of consecutive serial numbers.
-func (v *Vault) Challenges(_ context.Context, q bus.VaultChallengesRequest) (bus.VaultChallengesReply, error) {
+func (v *Vault) Challenges(ctx context.Context, q bus.VaultChallengesRequest) (bus.VaultChallengesReply, error) {
 	if q.Count == 0 || q.Count > bus.MaxBatch || q.First > math.MaxInt64-bus.MaxBatch {
 		return bus.VaultChallengesReply{}, bus.Refuse(bus.FaultBadMessage, "%d challenges from %d, want 1 to %d of 63 bits", q.Count, q.First, bus.MaxBatch)
+	}
+	if err := v.cfg.Life.Present(ctx); err != nil {
+		return bus.VaultChallengesReply{}, err
 	}
 	l, err := v.take(q.Lot)
 	if err != nil {

@@ -124,6 +124,9 @@ func (v *Vault) recordAt(l *lot, seq uint64) (r rendered, err error) {
 
 // Receipts gives a portion of a lot's receipts, and with the last portion the signed head of their chain.
 func (v *Vault) Receipts(ctx context.Context, q bus.ReceiptsRequest) (bus.ReceiptsReply, error) {
+	if err := v.cfg.Life.Present(ctx); err != nil {
+		return bus.ReceiptsReply{}, err
+	}
 	l, err := v.take(q.Lot)
 	if err != nil {
 		l, err = v.remains(ctx, q.Lot, err)
@@ -163,6 +166,9 @@ const kindSeal = "bundle-seal"
 // SealBundle signs the seal of an audit bundle with the statement key: of this site, of a lot that was made here, and
 // nothing else, so that nobody can have the vault say another thing.
 func (v *Vault) SealBundle(ctx context.Context, q bus.SealBundleRequest) (bus.SealBundleReply, error) {
+	if err := v.cfg.Life.Present(ctx); err != nil {
+		return bus.SealBundleReply{}, err
+	}
 	if err := v.sealable(q); err != nil {
 		v.cfg.Log.Error("refused a seal", "lot", q.Lot, "err", err)
 		return bus.SealBundleReply{}, bus.Refuse(bus.FaultRefused, "sealing bundle of lot %q: %v", q.Lot, err)

@@ -65,6 +65,7 @@ type rig struct {
 	now     time.Time
 	log     *logDouble
 	lot     perso.Name
+	lives   map[perso.Name]*lifeDouble // by vault; apart from the memory, which tests exchange
 
 	officers map[perso.Name]ed25519.PrivateKey
 	enlisted []statement.Officer
@@ -103,7 +104,7 @@ func newRigOn(t testing.TB, token device, site perso.Name) *rig {
 
 // newRigWith is a rig whose site is still to be made, or was made by another process.
 func newRigWith(t testing.TB, token device) *rig {
-	r := &rig{t: t, token: token, now: start, log: &logDouble{t: t}, lot: testLot, officers: map[perso.Name]ed25519.PrivateKey{}}
+	r := &rig{t: t, token: token, now: start, log: &logDouble{t: t}, lot: testLot, officers: map[perso.Name]ed25519.PrivateKey{}, lives: map[perso.Name]*lifeDouble{}}
 	for i, o := range []statement.Officer{
 		{ID: "ann", Person: "Ann", Role: statement.RoleProduction}, {ID: "bob", Person: "Bob", Role: statement.RoleSecurity},
 		{ID: "cid", Person: "Cid", Role: statement.RoleProduction},
@@ -156,6 +157,7 @@ func sideBySide(n int, do func(i int)) {
 // reopenVault starts the vault process anew.
 func (r *rig) reopenVault() {
 	r.t.Helper()
+	r.beginLife()
 	v, err := keygen.New(ctx, r.cfg)
 	if err != nil {
 		r.t.Fatal(err)

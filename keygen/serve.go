@@ -26,6 +26,9 @@ type batch struct {
 // Serve answers acts. Receipts of the whole batch are durable before any answer leaves; a batch is answered as a whole or
 // not at all.
 func (v *Vault) Serve(ctx context.Context, q bus.ServeRequest) (bus.ServeReply, error) {
+	if err := v.cfg.Life.Present(ctx); err != nil {
+		return bus.ServeReply{}, err
+	}
 	if len(q.Items) == 0 || len(q.Items) > bus.MaxBatch {
 		return bus.ServeReply{}, bus.Refuse(bus.FaultBadMessage, "%d acts, want 1 to %d", len(q.Items), bus.MaxBatch)
 	}

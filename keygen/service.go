@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/keygen/life"
 	"github.com/persoline/persoline/perso/bus"
 )
 
@@ -45,13 +46,17 @@ func Register(server bus.Server, v *Vault) (stop func() error, err error) {
 	return stop, nil
 }
 
-// answer is bus.Answer, with an HSM that does not answer now made known as busy: the ledger asks again.
+// answer is bus.Answer, with an HSM that does not answer now made known as busy: the ledger asks again. So it does when this
+// process was overtaken, and the one that is the vault now answers.
 func answer[Q, A any](f func(context.Context, Q) (A, error)) bus.Handler {
 	return bus.Answer(func(ctx context.Context, q Q) (A, error) {
 		a, err := f(ctx, q)
 		var fault *bus.Fault
 		if err == nil || errors.As(err, &fault) {
 			return a, err
+		}
+		if errors.Is(err, life.ErrOvertaken) {
+			return a, fmt.Errorf("%w: %w", bus.Refuse(bus.FaultBusy, "this process is the vault no more"), err)
 		}
 		for _, passing := range []error{hsm.ErrBusy, hsm.ErrSessionLost, hsm.ErrTokenGone, hsm.ErrDevice, context.DeadlineExceeded, context.Canceled} {
 			if errors.Is(err, passing) {

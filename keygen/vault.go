@@ -46,7 +46,9 @@ type Config struct {
 
 	Journal Journal
 	Memory  Memory
-	OPs     OPStore
+	// Life keeps a state that was lost, put back or copied from being served with; *life.Life is it.
+	Life Life
+	OPs  OPStore
 	// Shredder and Graves destroy lots' keys and remember it; nil in a vault that does not.
 	Shredder Shredder
 	Graves   Graves
@@ -72,6 +74,16 @@ type Config struct {
 
 	Now func() time.Time
 	Log *slog.Logger
+}
+
+// Life says whether this process is the vault, and the only one (package life). Present is asked before each answer, and costs
+// nothing most of the time; Look asks the HSM. Turn makes what Memory holds by now safe from being put back to what was before.
+// Birth tells the vault from one of its name whose state was made anew.
+type Life interface {
+	Present(ctx context.Context) error
+	Look(ctx context.Context) error
+	Turn(ctx context.Context) error
+	Birth() [16]byte
 }
 
 // Vault serves the bus messages of the vault. Make it with New; it is safe for concurrent use: requests on different lots
@@ -153,7 +165,7 @@ func (c Config) check() error {
 		}
 	}
 	switch {
-	case c.Origin == "" || c.Token == nil || c.Journal == nil || c.Memory == nil || c.OPs == nil || c.Now == nil || c.Log == nil:
+	case c.Origin == "" || c.Token == nil || c.Journal == nil || c.Memory == nil || c.Life == nil || c.OPs == nil || c.Now == nil || c.Log == nil:
 		return errors.New("a part is missing")
 	case c.RegisterPin == [32]byte{}:
 		return errors.New("no officer register is pinned")

@@ -3,7 +3,8 @@ package ledger
 // The SQL of the core, in the portable subset of ledger/internal/sqldb. Rows are found by key; nothing sorts on TEXT. What an
 // act asks joins no tables: SQLite plans a join anew whenever arguments are bound to it, which costs ten times the answer.
 const (
-	sqlSaveNote = `UPDATE log_head SET signed_size = $1, note = $2 WHERE id = 1 AND signed_size <= $1`
+	sqlSignedSize = `SELECT signed_size FROM log_head WHERE id = 1`
+	sqlSaveNote   = `UPDATE log_head SET signed_size = $1, note = $2 WHERE id = 1 AND signed_size <= $1`
 
 	sqlStatement      = `SELECT signed FROM statement WHERE hash = $1`
 	sqlAddStatement   = `INSERT INTO statement (hash, kind, ord, lot, signed) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`

@@ -19,6 +19,8 @@ type signedState struct {
 	log   *tree.Log
 	note  []byte
 	dirty bool
+	// stored is the size of the newest one in the database, while none is in memory.
+	stored int64
 }
 
 type savedNote struct {
@@ -30,6 +32,16 @@ func (s *signedState) current() (*tree.Log, []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.log, s.note
+}
+
+// size is how far the newest checkpoint reaches that is known to be signed.
+func (s *signedState) size() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.log == nil {
+		return s.stored
+	}
+	return s.log.Size()
 }
 
 func (s *signedState) set(t *tree.Log, note []byte) {
@@ -106,6 +118,9 @@ func (l *Ledger) signTree(ctx context.Context, t *tree.Log, from int64) ([]byte,
 		}
 		if len(a.Note) > 0 {
 			return a.Note, nil
+		}
+		if signed := l.signed.size(); a.Last < signed {
+			return nil, rolledBack(l.doors[0].name, a.Last, signed)
 		}
 		if a.Last > t.Size() {
 			return nil, fmt.Errorf("%w: the vault signed %d entries, this ledger has %d: it was rolled back", ErrRefused, a.Last, t.Size())

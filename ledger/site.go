@@ -86,6 +86,9 @@ func (l *Ledger) loadSite(ctx context.Context) error {
 			return err
 		}
 		l.site = site{env: g.Env, name: g.Site, origin: g.Origin, register: g.Register, logKey: g.LogKey, stmtKey: g.StmtKey}
+		if err := tx.QueryRow(ctx, sqlSignedSize).Scan(&l.signed.stored); err != nil {
+			return fmt.Errorf("reading how far the log was signed: %w", err)
+		}
 		return l.loadStamp(ctx, tx)
 	})
 }

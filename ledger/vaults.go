@@ -55,8 +55,33 @@ type door struct {
 	last    int64      // the size it was shown last
 	tree    *tree.Log  // of that size; nil when it is not known
 
-	mu   sync.Mutex
-	away time.Time // since when it does not answer; zero while it does
+	mu    sync.Mutex
+	away  time.Time // since when it does not answer; zero while it does
+	birth [16]byte  // what it says that it was born as; zero when it was not asked yet, and of the log vault
+}
+
+// said notes what a vault answered to a checkpoint. One that remembers less than it once said it does was put back to an older
+// state: it would forget on. It goes on when its own state is back.
+func (d *door) said(a bus.FollowReply) error {
+	if a.Last < d.last {
+		return rolledBack(d.name, a.Last, d.last)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.birth = a.Birth
+	return nil
+}
+
+// rolledBack is the refusal of a vault that remembers less of the log than was proven to it.
+func rolledBack(vault perso.Name, remembers, knew int64) error {
+	return fmt.Errorf("%w: vault %q remembers a log of %d entries, and knew of %d: its state was put back to an older one, and nothing is asked of it; start it from the state with which it ran last (keygen/life/LIFE.md)",
+		ErrRefused, vault, remembers, knew)
+}
+
+func (d *door) born() [16]byte {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.birth
 }
 
 // heard notices whether a vault answers, and passes the error on.
@@ -178,9 +203,11 @@ func (l *Ledger) assign(ctx context.Context, lt *lot) (perso.Name, error) {
 	}
 	q := bus.AssignLotRequest{Release: lt.signed}
 	err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
-		if q.Vault, err = l.idlest(ctx, tx); err != nil {
+		to, err := l.idlest(ctx, tx)
+		if err != nil {
 			return err
 		}
+		q.Vault, q.Birth = to.name, to.born()
 		q.Register, err = encodedRegister(ctx, tx)
 		return err
 	})
@@ -207,7 +234,7 @@ func (l *Ledger) assign(ctx context.Context, lt *lot) (perso.Name, error) {
 
 // idlest is the vault with the fewest lots that are not finished, of those that answer: a lot does not move, so none is given to
 // a vault that may never come back. Only when no vault answers, all are asked for.
-func (l *Ledger) idlest(ctx context.Context, tx sqldb.Tx) (perso.Name, error) {
+func (l *Ledger) idlest(ctx context.Context, tx sqldb.Tx) (*door, error) {
 	open := map[perso.Name]int64{}
 	if err := tx.Each(ctx, func(row sqldb.Row) error {
 		var name string
@@ -216,14 +243,15 @@ func (l *Ledger) idlest(ctx context.Context, tx sqldb.Tx) (perso.Name, error) {
 		open[perso.Name(name)] = n
 		return err
 	}, sqlOpenLots); err != nil {
-		return "", fmt.Errorf("counting the vaults' open lots: %w", err)
+		return nil, fmt.Errorf("counting the vaults' open lots: %w", err)
 	}
-	here := slices.DeleteFunc(slices.Clone(l.doors), func(d *door) bool { return !d.awaySince().IsZero() })
+	here := slices.DeleteFunc(slices.Clone(l.doors), func(d *door) bool {
+		return !d.awaySince().IsZero() || d.follower != nil && d.born() == [16]byte{}
+	})
 	if len(here) == 0 {
 		here = l.doors
 	}
-	best := slices.MinFunc(here, func(a, b *door) int { return cmp.Compare(open[a.name], open[b.name]) })
-	return best.name, nil
+	return slices.MinFunc(here, func(a, b *door) int { return cmp.Compare(open[a.name], open[b.name]) }), nil
 }
 
 // knock finds out which vaults answer, by showing each a checkpoint: one without a lot is not asked anything else, so nobody
@@ -316,6 +344,9 @@ func (l *Ledger) showLocked(ctx context.Context, d *door, t *tree.Log, note []by
 		a, err := d.follower.Follow(ctx, q)
 		if err := d.heard(l.now(), err); err != nil {
 			return fmt.Errorf("showing a checkpoint of %d entries to vault %q: %w", t.Size(), d.name, err)
+		}
+		if err := d.said(a); err != nil {
+			return err
 		}
 		if a.Taken {
 			if t.Size() >= d.last {

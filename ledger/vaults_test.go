@@ -38,6 +38,9 @@ func newPair(t *testing.T) *bench {
 	return b
 }
 
+// testBirth is V2's.
+var testBirth = [16]byte{2}
+
 // restart forgets what a process holds in memory.
 func (v *followerDouble) restart() {
 	v.vaultDouble.restart()
@@ -51,8 +54,11 @@ func (v *followerDouble) AssignLot(_ context.Context, q bus.AssignLotRequest) (b
 	signed := must(statement.DecodeSigned(q.Release))
 	r := must(statement.ParseRelease(signed.Body))
 	v.words = append(v.words, q.Vault)
+	if q.Vault == "V2" && q.Birth != testBirth {
+		v.t.Errorf("a lot for V2 of birth %x", q.Birth)
+	}
 	if v.given[r.Lot] == nil {
-		s := statement.Signed{Body: must(statement.Assigned{Env: r.Env, Site: r.Site, Lot: r.Lot, Release: signed.Hash(), Vault: q.Vault, At: testStart}.Encode())}
+		s := statement.Signed{Body: must(statement.Assigned{Env: r.Env, Site: r.Site, Lot: r.Lot, Release: signed.Hash(), Vault: q.Vault, Birth: q.Birth, At: testStart}.Encode())}
 		s.Sign("V1", v.key)
 		v.given[r.Lot] = s.Encode()
 	}
@@ -71,7 +77,7 @@ func (v *followerDouble) Follow(_ context.Context, q bus.FollowRequest) (bus.Fol
 	}
 	if c != v.seen {
 		if q.Last != v.seen.Size {
-			return bus.FollowReply{Last: v.seen.Size}, nil
+			return bus.FollowReply{Last: v.seen.Size, Birth: testBirth}, nil
 		}
 		older, newer := v.seen, c
 		if c.Size < older.Size {
@@ -84,7 +90,7 @@ func (v *followerDouble) Follow(_ context.Context, q bus.FollowRequest) (bus.Fol
 		v.seen = newer
 	}
 	v.held[string(q.Note)] = true
-	return bus.FollowReply{Taken: true, Last: v.seen.Size}, nil
+	return bus.FollowReply{Taken: true, Last: v.seen.Size, Birth: testBirth}, nil
 }
 
 func (v *followerDouble) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotReply, error) {
@@ -396,5 +402,51 @@ func TestDestroysAtTheOwner(t *testing.T) {
 	}
 	if a, err := b.l.DestroyKeys(t.Context(), b.endLot(nil, "ann", "bob")); err != nil || len(a.Certificate) == 0 {
 		t.Errorf("%+v, %v", a, err)
+	}
+}
+
+// TestVaultWasPutBack: a vault that remembers less of the log than it signed or followed is asked for nothing more, whether or
+// not the ledger started anew meanwhile; with its own state back it goes on.
+func TestVaultWasPutBack(t *testing.T) {
+	t.Parallel()
+	for _, anew := range []bool{false, true} {
+		b := newPair(t)
+		b.twoLots()
+		b.in(b.lot).makeGood(b.one(), 1)
+		older, followed := b.vault.last, b.second.seen
+		b.makeGood(b.one(), 1)
+		b.stock(1) // its entry saves the last checkpoint
+		newest, newer := b.vault.last, b.second.seen
+		grow := func() error {
+			b.stock(1)
+			_, _, err := b.l.Signed(t.Context())
+			return err
+		}
+		b.vault.last = older
+		if anew {
+			b.open(b.db)
+		}
+		if err := grow(); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), `vault "V1" remembers a log of`) {
+			t.Errorf("anew %v: the log vault is put back: %v", anew, err)
+		}
+		b.vault.last = newest
+		if err := grow(); err != nil {
+			t.Errorf("anew %v: it has its state again: %v", anew, err)
+		}
+		log, note, err := b.l.Signed(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if anew {
+			continue // of what V2 followed only a running ledger knows
+		}
+		b.second.seen = followed
+		if err := b.l.Ready(t.Context(), b.lot, log, note); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), `vault "V2" remembers a log of`) {
+			t.Errorf("the other vault is put back: %v", err)
+		}
+		b.second.seen = newer
+		if err := b.l.Ready(t.Context(), b.lot, log, note); err != nil {
+			t.Errorf("it has its state again: %v", err)
+		}
 	}
 }

@@ -42,7 +42,7 @@ var coreFolders = []string{
 	"perso/bus", "perso/scp", "perso/scp/scp02", "perso/scp/scp80", "perso/scp/tdes", "perso/aka", "perso/aka/suci", "perso/apdu",
 	"perso/script", "perso/script/pcom", "perso/order", "perso/order/auth", "perso/order/codes", "perso/order/form", "perso/order/k4", "perso/order/kifile", "perso/order/kifile/sender",
 	"perso/product",
-	"perso/eis", "perso/envelope", "perso/cert", "perso/saip", "perso/saip/design", "perso/saip/filescript", "keygen", "keygen/carddata", "keygen/certify", "keygen/kisource", "keygen/transport", "lineside",
+	"perso/eis", "perso/envelope", "perso/cert", "perso/saip", "perso/saip/design", "perso/saip/filescript", "keygen", "keygen/carddata", "keygen/certify", "keygen/kisource", "keygen/life", "keygen/transport", "lineside",
 	"lineside/cardsim", "lineside/cardsim/filesys", "lineside/cardsim/t0", "lineside/rig", "ledger", "ledger/internal/tree",
 }
 

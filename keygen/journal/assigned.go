@@ -1,6 +1,7 @@
 package journal
 
 import (
+	"errors"
 	"path/filepath"
 
 	"github.com/persoline/persoline/keygen"
@@ -19,13 +20,18 @@ func (m *Memory) Assigned() (map[perso.Name]keygen.Assignment, error) {
 		a.Issued = readIssued(r)
 		vault, err := perso.ParseName(r.Raw("vault"))
 		r.Check(err)
-		a.Vault, a.At = vault, r.Time("at")
+		a.Vault = vault
+		birth := r.Hex("birth")
+		if copy(a.Birth[:], birth); len(birth) != len(a.Birth) {
+			r.Check(errors.New("a birth of another length"))
+		}
+		a.At = r.Time("at")
 		return a
 	})
 }
 
 // RememberAssigned adds one.
 func (m *Memory) RememberAssigned(lot perso.Name, a keygen.Assignment) error {
-	w := issuedRecord(kindAssigned, lot, a.Issued).Str("vault", string(a.Vault)).Time("at", a.At)
+	w := issuedRecord(kindAssigned, lot, a.Issued).Str("vault", string(a.Vault)).Hex("birth", a.Birth[:]).Time("at", a.At)
 	return m.put(filepath.Join(folderAssigned, string(lot)), w)
 }

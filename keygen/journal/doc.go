@@ -1,4 +1,4 @@
-// Package journal keeps the vault's few files: its receipts (Journal), what it must never forget (Memory), and the sealed
+// Package journal keeps the vault's few files: its receipts (Journal), what it must never forget (Memory, with the life that it is in), and the sealed
 // operator keys (OPFolder). None of them holds a clear secret.
 //
 // A journal is a folder with one file per lot. Each Append is one frame: magic, length, CRC-32C, then the records with

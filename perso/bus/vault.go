@@ -25,6 +25,7 @@ type AssignLotRequest struct {
 	Register [][]byte   `cbor:"1,keyasint"` // encoded statements, genesis first
 	Release  []byte     `cbor:"2,keyasint"` // encoded signed release
 	Vault    perso.Name `cbor:"3,keyasint"` // whom the ledger has in mind
+	Birth    [16]byte   `cbor:"4,keyasint"` // of that vault, by its FollowReply; the log vault knows its own
 }
 
 // AssignLotReply is the log vault's word. Vault is not the one asked for when the lot was given to another one before.
@@ -85,8 +86,9 @@ type FollowRequest struct {
 // FollowReply says whether the vault takes requests against the checkpoint now. When it does not, Last was not its last
 // size, and the reply's is.
 type FollowReply struct {
-	Taken bool  `cbor:"1,keyasint,omitempty"`
-	Last  int64 `cbor:"2,keyasint"`
+	Taken bool     `cbor:"1,keyasint,omitempty"`
+	Last  int64    `cbor:"2,keyasint"`
+	Birth [16]byte `cbor:"3,keyasint"` // of the vault: lots are given to it, not to its name alone
 }
 
 // Proven is a log entry with its place in the checkpoint that comes with the request.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/keygen/journal"
+	"github.com/persoline/persoline/keygen/life"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 )
@@ -35,8 +36,13 @@ type vaultHost struct {
 // start makes the vault from what the ceremony left and the disk holds.
 func (h *vaultHost) start() error {
 	w, m := h.w, h.w.site.made
+	l, err := life.Begin(context.Background(), life.Config{Owner: life.Owner{Env: perso.EnvTest, Site: siteName, Vault: vaultName}, Token: w.site.token,
+		Store: h.disk, Folder: "vault", Now: w.clock, Log: w.site.log})
+	if err != nil {
+		return err
+	}
 	core, err := keygen.New(context.Background(), keygen.Config{Env: perso.EnvTest, Site: siteName, Name: vaultName, Origin: logOrigin, Token: w.site.token, Keys: m.Keys,
-		Journal: h.disk, Memory: h.disk, OPs: journal.OPFolder(m.OPDir), RegisterPin: m.RegisterPin, EUMCert: m.EUMCert, EISCert: m.EISCert, CAID: m.CAID,
+		Journal: h.disk, Memory: h.disk, Life: l, OPs: journal.OPFolder(m.OPDir), RegisterPin: m.RegisterPin, EUMCert: m.EUMCert, EISCert: m.EISCert, CAID: m.CAID,
 		Now: w.clock, Log: w.site.log})
 	if err != nil {
 		return err
@@ -159,7 +165,7 @@ func (h *vaultHost) crash(why string) {
 
 func (h *vaultHost) restart() {
 	if err := h.start(); err != nil {
-		h.core, h.handlers = nil, nil
+		h.core, h.handlers, h.dying = nil, nil, ""
 		h.w.note("vault", "does not start: %v", err)
 		h.w.after(time.Second, "vault", "starts again", h.restart)
 	}
@@ -182,6 +188,7 @@ type vaultDisk struct {
 	w        *World
 	receipts map[perso.Name][][]byte
 	memory   keygen.Recollection
+	life     *life.Record // nil before the first
 }
 
 func newVaultDisk(w *World) *vaultDisk {
@@ -249,4 +256,21 @@ func (d *vaultDisk) RememberCheckpoint(size int64, root [32]byte) error {
 // RememberLot is keygen.Memory's.
 func (d *vaultDisk) RememberLot(lot perso.Name, issued keygen.Issued) error {
 	return d.write("a lot", func() { d.memory.Lots[lot] = issued })
+}
+
+// Life is life.Store's.
+func (d *vaultDisk) Life() (r life.Record, found bool, err error) {
+	if d.life == nil {
+		return r, false, nil
+	}
+	return *d.life, true, nil
+}
+
+// RememberLife is life.Store's.
+func (d *vaultDisk) RememberLife(r life.Record) error {
+	if d.life == nil || d.life.Count == 0 { // the world is being made
+		d.life = &r
+		return nil
+	}
+	return d.write("its life", func() { d.life = &r })
 }

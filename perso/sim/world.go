@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/persoline/persoline/keygen/ceremony"
+	"github.com/persoline/persoline/keygen/life"
 )
 
 // Limits of one run.
@@ -20,7 +21,10 @@ const (
 )
 
 // Token is the HSM that a caller passes in.
-type Token = ceremony.Token
+type Token interface {
+	ceremony.Token
+	life.Token
+}
 
 // TokenMaker makes an HSM double that draws from random. Before each of its operations it asks fails, which says whether
 // it fails undone or fails although it was done.

@@ -20,13 +20,14 @@ type Assigned struct {
 	Lot     perso.Name
 	Release [32]byte // hash of the lot's release
 	Vault   perso.Name
+	Birth   [16]byte // of that vault: one of the same name whose state was made anew may not open the lot
 	At      time.Time
 }
 
 // Encode gives the body to sign.
 func (a Assigned) Encode() ([]byte, error) {
 	return record.New(KindAssigned).Str("env", string(a.Env)).Str("site", string(a.Site)).Str("lot", string(a.Lot)).
-		Hex("release", a.Release[:]).Str("vault", string(a.Vault)).Time("at", a.At).Bytes()
+		Hex("release", a.Release[:]).Str("vault", string(a.Vault)).Hex("birth", a.Birth[:]).Time("at", a.At).Bytes()
 }
 
 // ParseAssigned reads the body; it checks form, not the signature.
@@ -42,7 +43,11 @@ func ParseAssigned(body []byte) (Assigned, error) {
 	name(r, "lot", &a.Lot)
 	a.Release = r.Hash("release")
 	name(r, "vault", &a.Vault)
+	birth := r.Hex("birth")
 	a.At = r.Time("at")
+	if copy(a.Birth[:], birth) != len(a.Birth) || len(birth) != len(a.Birth) {
+		r.Check(fmt.Errorf("birth of %d bytes, want %d", len(birth), len(a.Birth)))
+	}
 	if err := r.Done(); err != nil {
 		return Assigned{}, fmt.Errorf("parsing assignment of a lot: %w", err)
 	}

@@ -24,6 +24,7 @@ import (
 
 	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/keygen/kisource"
+	"github.com/persoline/persoline/keygen/life"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/statement/transcript"
 )
@@ -63,6 +64,7 @@ type Line struct {
 	What    string
 	Entry   *transcript.Entry // nil when no ceremony made it
 	Lot     bool              // it is a lot's, made by the vault under a release
+	Life    bool              // it marks a vault's life, and is the vault's own
 }
 
 // Alarm reports that somebody must look.
@@ -116,6 +118,10 @@ func judge(ctx context.Context, t Token, inv *transcript.Inventory, env perso.En
 	l := Line{Key: k.Label, Class: k.Class.String(), Verdict: OK}
 	if lot, ok := lotOf(k); ok && k.Env() == string(env) {
 		return judgeLot(l, lots, lot), nil
+	}
+	if vault, ok := life.VaultOf(k); ok && k.Env() == string(env) {
+		l.Life, l.What = true, fmt.Sprintf("the life of vault %q: a new key with each life, as often as every minute", vault)
+		return l, nil
 	}
 	l.Entry = inv.Find(transcript.Label(k.Label))
 	switch {

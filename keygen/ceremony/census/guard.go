@@ -21,7 +21,7 @@ func Guard(t keygen.Token, c Census) keygen.Token {
 		switch {
 		case l.Alarm():
 			g.why[l.Key] = fmt.Sprintf("%s: %s", l.Verdict, l.What)
-		case l.Lot:
+		case l.Lot, l.Life: // of a life the guard is not asked
 		case l.Entry != nil && l.Entry.State == transcript.StateActive:
 			g.why[l.Key] = ""
 		case l.Entry != nil:

@@ -243,6 +243,8 @@ func (p *Plan) checkAct(m *mapping, a transcript.Act) {
 		switch {
 		case key.Class == hsm.ClassLot:
 			err = fmt.Errorf("lot keys are made by the vault under a release, not in a ceremony")
+		case key.Class == hsm.ClassLife:
+			err = fmt.Errorf("a vault's life is begun by the vault itself, not in a ceremony")
 		case a.Op == transcript.OpImport:
 			if err = key.Admit(hsm.VerbImport, int(a.Bytes)); err == nil {
 				err = key.Admit(hsm.VerbKCV, 0)

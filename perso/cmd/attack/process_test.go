@@ -328,6 +328,7 @@ func TestTwoVaultsOnOneToken(t *testing.T) {
 	defer receipts.Close()
 	cfg := l.cfg
 	cfg.Name, cfg.Memory, cfg.Journal = "vault-2", memory, receipts
+	cfg.Life = l.lifeOf(cfg)
 	second, err := keygen.New(l.ctx, cfg)
 	l.must(err)
 	_, err = second.OpenLot(l.ctx, l.opening(l.signed))

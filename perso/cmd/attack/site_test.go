@@ -27,6 +27,7 @@ import (
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/keygen/ceremony"
 	"github.com/persoline/persoline/keygen/journal"
+	"github.com/persoline/persoline/keygen/life"
 	"github.com/persoline/persoline/ledger"
 	"github.com/persoline/persoline/ledger/ledgertest"
 	"github.com/persoline/persoline/lineside/cardsim"
@@ -149,12 +150,23 @@ func (s *site) ceremony() {
 func (s *site) startVault() {
 	s.Helper()
 	var err error
+	s.cfg.Life = s.lifeOf(s.cfg)
 	s.vault, err = keygen.New(s.ctx, s.cfg)
 	s.must(err)
 	if s.cfg2 != nil {
+		s.cfg2.Life = s.lifeOf(*s.cfg2)
 		s.vault2, err = keygen.New(s.ctx, *s.cfg2)
 		s.must(err)
 	}
+}
+
+// lifeOf begins a life of a vault, as its start does.
+func (s *site) lifeOf(cfg keygen.Config) *life.Life {
+	s.Helper()
+	l, err := life.Begin(s.ctx, life.Config{Owner: life.Owner{Env: cfg.Env, Site: cfg.Site, Vault: cfg.Name}, Token: s.token, Store: cfg.Memory.(life.Store),
+		Folder: string(cfg.Name), Now: cfg.Now, Log: cfg.Log})
+	s.must(err)
+	return l
 }
 
 // startLedger starts the ledger, or starts it again, on whatever the database holds now.

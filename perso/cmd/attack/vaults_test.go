@@ -82,7 +82,7 @@ func TestLotMovedToAnotherVault(t *testing.T) {
 		}, `is vault "vault-1"'s, this is vault "vault-2"`},
 		"I1: with words that he signed himself": {func(s *site, first perso.Name) {
 			s.lot = first
-			body, err := statement.Assigned{Env: perso.EnvTest, Site: "site-1", Lot: first, Release: s.releaseOf(first), Vault: "vault-2", At: s.now}.Encode()
+			body, err := statement.Assigned{Env: perso.EnvTest, Site: "site-1", Lot: first, Release: s.releaseOf(first), Vault: "vault-2", Birth: s.cfg2.Life.Birth(), At: s.now}.Encode()
 			s.must(err)
 			forged := statement.Signed{Body: body}
 			_, key, err := ed25519.GenerateKey(rand.Reader)

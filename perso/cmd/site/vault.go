@@ -13,9 +13,11 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/keygen/ceremony"
 	"github.com/persoline/persoline/keygen/journal"
+	"github.com/persoline/persoline/keygen/life"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus/natsbus"
 )
@@ -37,7 +39,7 @@ func (s *Site) ServeVault(ctx context.Context, name perso.Name, log *slog.Logger
 		return err
 	}
 	defer func() { err = errors.Join(err, token.Close()) }()
-	cfg, err := s.vaultConfig(name, log)
+	cfg, memory, err := s.vaultConfig(name, log)
 	if err != nil {
 		return err
 	}
@@ -51,6 +53,11 @@ func (s *Site) ServeVault(ctx context.Context, name perso.Name, log *slog.Logger
 	}
 	defer func() { err = errors.Join(err, receipts.Close()) }()
 	cfg.Journal = receipts
+	alive, err := s.beginLife(ctx, name, token, memory, log) // with the folder's lock in hand
+	if err != nil {
+		return err
+	}
+	cfg.Life = alive
 	v, err := keygen.New(ctx, cfg)
 	if err != nil {
 		return err
@@ -64,25 +71,58 @@ func (s *Site) ServeVault(ctx context.Context, name perso.Name, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-alive.Ended():
+		return errors.Join(alive.Look(ctx), stop())
+	}
 	for verb, count := range token.Stats() { // before the stop, which may take longer than we are given
 		log.Info("token was used", "step", verb.String(), "seq", count)
 	}
-	return stop()
+	err = stop()
+	s.endLife(ctx, alive, log)
+	return err
 }
 
-// vaultConfig is everything but token and journal.
-func (s *Site) vaultConfig(name perso.Name, log *slog.Logger) (c keygen.Config, err error) {
+// beginLife begins the vault's next life, or refuses a state that is not the one that it ran with last.
+func (s *Site) beginLife(ctx context.Context, name perso.Name, token *hsm.Token, memory *journal.Memory, log *slog.Logger) (*life.Life, error) {
+	known, err := memory.Recall()
+	if err != nil {
+		return nil, err
+	}
+	given, err := memory.Assigned()
+	if err != nil {
+		return nil, err
+	}
+	folder := s.vaultState(name, ceremony.FolderMemory)
+	return life.Begin(ctx, life.Config{Owner: life.Owner{Env: s.Config.Env, Site: s.Config.Site, Vault: name}, Token: token, Store: memory, Folder: folder,
+		Used: known.Size != 0 || len(known.Lots) != 0 || len(given) != 0, Now: time.Now, Log: log})
+}
+
+// lastTurn bounds the turn at a vault's end.
+const lastTurn = 5 * time.Second
+
+// endLife turns once more, so that no copy is taken that was made while the vault ran. A vault that is killed does without.
+func (s *Site) endLife(ctx context.Context, l *life.Life, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastTurn)
+	defer cancel()
+	if err := l.Turn(ctx); err != nil {
+		log.Warn("vault's last turn", "err", err)
+	}
+}
+
+// vaultConfig is everything but token, journal and life. memory is also the Memory in c.
+func (s *Site) vaultConfig(name perso.Name, log *slog.Logger) (c keygen.Config, memory *journal.Memory, err error) {
 	c = keygen.Config{Env: s.Config.Env, Site: s.Config.Site, Name: name, LogVault: s.logVault(), Origin: s.Config.Origin, Now: time.Now, Log: log,
 		CertMargin: time.Duration(s.Config.CertMargin) * 24 * time.Hour,
 		Side:       sideBySide(s.sessions()),
 		OPs:        journal.OPFolder(s.keysPath(ceremony.FolderOPs))}
 	if c.Keys, err = keygen.SiteKeys(s.Config.Env, s.Config.Site); err != nil {
-		return c, err
+		return c, nil, err
 	}
-	memory, err := journal.OpenMemory(s.vaultState(name, ceremony.FolderMemory))
+	memory, err = journal.OpenMemory(s.vaultState(name, ceremony.FolderMemory))
 	if err != nil {
-		return c, err
+		return c, nil, err
 	}
 	c.Memory, c.Graves = memory, memory
 	if name == s.logVault() {
@@ -90,18 +130,18 @@ func (s *Site) vaultConfig(name perso.Name, log *slog.Logger) (c keygen.Config, 
 		c.Assignments, c.Sole = memory, len(s.VaultNames()) == 1
 	}
 	if c.EUMCert, err = os.ReadFile(s.keysPath(ceremony.FileEUM)); err != nil {
-		return c, fmt.Errorf("reading the EUM certificate: %w", err)
+		return c, nil, fmt.Errorf("reading the EUM certificate: %w", err)
 	}
 	if c.EISCert, err = os.ReadFile(s.keysPath(ceremony.FileEIS)); err != nil {
-		return c, fmt.Errorf("reading the EIS certificate: %w", err)
+		return c, nil, fmt.Errorf("reading the EIS certificate: %w", err)
 	}
 	if err := unhex(c.RegisterPin[:], s.Config.Pin); err != nil {
-		return c, fmt.Errorf("site.json: register_pin: %w", err)
+		return c, nil, fmt.Errorf("site.json: register_pin: %w", err)
 	}
 	if err := unhex(c.CAID[:], s.Config.CAID); err != nil {
-		return c, fmt.Errorf("site.json: ca_identifier: %w", err)
+		return c, nil, fmt.Errorf("site.json: ca_identifier: %w", err)
 	}
-	return c, nil
+	return c, memory, nil
 }
 
 // sessions is how many HSM operations a vault may have under way.

@@ -136,6 +136,9 @@ func signedNothing(memory string) error {
 	if err != nil {
 		return err
 	}
+	if _, began, err := m.Life(); err != nil || began {
+		return errors.Join(err, fmt.Errorf("%q says that the vault was started", memory))
+	}
 	r, err := m.Recall()
 	if err == nil && r.Size != 0 {
 		err = fmt.Errorf("%q says that the vault followed a log to %d entries", memory, r.Size)

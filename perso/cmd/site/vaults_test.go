@@ -46,7 +46,7 @@ func TestOnlyVaultRemembers(t *testing.T) {
 	for _, vaults := range [][]perso.Name{nil, {firstVault, "vault-2"}} {
 		s.Config.Vaults = vaults
 		for i, name := range s.VaultNames() {
-			c, _ := s.vaultConfig(name, nil) // it lacks what the ceremony makes
+			c, _, _ := s.vaultConfig(name, nil) // it lacks what the ceremony makes
 			if c.Memory == nil || (c.Assignments != nil) != (i == 0) || c.Sole != (len(vaults) == 0) {
 				t.Errorf("%q of %q: assignments %v, sole %t", name, vaults, c.Assignments, c.Sole)
 			}
