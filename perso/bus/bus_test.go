@@ -35,7 +35,7 @@ func samples() []sample {
 		sampleOf[ChallengesRequest]("ChallengesRequest"), sampleOf[Reply[ChallengesReply]]("ChallengesReply"),
 		sampleOf[ActRequest]("ActRequest"), sampleOf[Reply[ActReply]]("ActReply"),
 		sampleOf[PresentRequest]("PresentRequest"), sampleOf[BinRequest]("BinRequest"),
-		sampleOf[CountRequest]("CountRequest"), sampleOf[Empty]("Empty"),
+		sampleOf[CountRequest]("CountRequest"), sampleOf[Empty]("Empty"), sampleOf[Here]("Here"),
 		sampleOf[Reply[VaultInfoReply]]("VaultInfoReply"),
 		sampleOf[OpenLotRequest]("OpenLotRequest"), sampleOf[Reply[OpenLotReply]]("OpenLotReply"),
 		sampleOf[VaultChallengesRequest]("VaultChallengesRequest"),

@@ -26,7 +26,7 @@ func TestPermissions(t *testing.T) {
 			listen: []string{"_INBOX_line-a.x.*", "_INBOX_line-a.>"},
 			mayNotPublish: []string{
 				bus.LineSubject("b", bus.LineAct), bus.VaultSubject("v", bus.VaultServe), bus.OfficeSubject("release"), "perso.work.a",
-				"perso.blob." + hash + ".0", "_INBOX_line-b.x", "_INBOX_ledger.x",
+				"perso.blob." + hash + ".0", bus.HereLedger, bus.HereVault("v"), "_INBOX_line-b.x", "_INBOX_ledger.x",
 				"$JS.API.CONSUMER.MSG.NEXT.WORK.b", "$JS.API.CONSUMER.INFO.WORK.b", "$JS.ACK.WORK.b.1.1.1.1.1",
 				"$JS.ACK.hub.HASH.WORK.b.1.1.1.1.1.x", "$JS.API.CONSUMER.CREATE.WORK.x", "$JS.API.CONSUMER.DELETE.WORK.a",
 				"$JS.API.STREAM.DELETE.WORK", "$JS.API.STREAM.PURGE.WORK", "$JS.API.STREAM.MSG.GET.WORK",
@@ -39,8 +39,9 @@ func TestPermissions(t *testing.T) {
 			},
 		},
 		UserVault: {
-			listen:        []string{bus.VaultSubject("v", bus.VaultServe), "perso.vault.>", "$SRV.PING.vault"},
-			mayNotPublish: []string{bus.VaultSubject("v", "x"), bus.LineSubject("a", bus.LineAct), "$JS.API.INFO", "_INBOX_ledger.x"},
+			publish:       []string{bus.HereVault("v")},
+			listen:        []string{bus.VaultSubject("v", bus.VaultServe), "perso.vault.>", "$SRV.PING.vault", bus.HereVault("*")},
+			mayNotPublish: []string{bus.HereLedger, bus.VaultSubject("v", "x"), bus.LineSubject("a", bus.LineAct), "$JS.API.INFO", "_INBOX_ledger.x"},
 			mayNotListen:  []string{bus.LineWildcard(bus.LineAct), "perso.office.>", "_INBOX_ledger.>", "$SRV.PING.ledger", ">"},
 		},
 		UserOffice: {
@@ -52,7 +53,7 @@ func TestPermissions(t *testing.T) {
 		UserLedger: {
 			publish:       []string{bus.VaultSubject("v", bus.VaultServe), "perso.work.a", "$JS.API.STREAM.INFO.WORK"},
 			listen:        []string{bus.LineWildcard(bus.LineAct), "perso.office.>", "_INBOX_ledger.>", "$JS.EVENT.ADVISORY.>"},
-			mayNotPublish: []string{bus.OfficeSubject("x"), bus.LineSubject("a", bus.LineAct), "_INBOX_line-a.x"},
+			mayNotPublish: []string{bus.HereVault("v"), bus.OfficeSubject("x"), bus.LineSubject("a", bus.LineAct), "_INBOX_line-a.x"},
 			mayNotListen:  []string{"perso.vault.>", "_INBOX_line-a.>", "$SYS.>", ">"},
 		},
 	} {

@@ -123,10 +123,10 @@ func permissionsOf(user string) (*server.Permissions, error) {
 	switch user {
 	case UserLedger:
 		return permissions(true,
-			[]string{"perso.vault.>", workPrefix + "*", blobPrefix + "*.*", "$JS.API.>"},
-			append(discovery(user), "perso.line.>", "perso.office.>", "$JS.EVENT.ADVISORY.>", inbox)), nil
+			[]string{"perso.vault.>", bus.HereLedger, workPrefix + "*", blobPrefix + "*.*", "$JS.API.>"},
+			append(discovery(user), "perso.line.>", "perso.office.>", bus.HereLedger, "$JS.EVENT.ADVISORY.>", inbox)), nil
 	case UserVault:
-		return permissions(true, nil, append(discovery(user), "perso.vault.>")), nil
+		return permissions(true, []string{bus.HereVault("*")}, append(discovery(user), "perso.vault.>", bus.HereVault("*"))), nil
 	case UserOffice:
 		return permissions(false, []string{"perso.office.>", "$SRV.>"}, []string{inbox}), nil
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/persoline/persoline/ledger"
 	"github.com/persoline/persoline/ledger/service"
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/bus/natsbus"
 	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/product"
@@ -110,6 +111,13 @@ func (s *Site) ServeLedger(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
+	seat, err := conn.Sit(ctx, bus.HereLedger, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, seat.Leave()) }()
+	ctx, unseated := untilLost(ctx, seat)
+	defer func() { err = errors.Join(err, unseated()) }()
 	if err := conn.EnsureStreams(ctx, s.lineNames()...); err != nil {
 		return err
 	}
@@ -125,4 +133,20 @@ func (s *Site) ServeLedger(ctx context.Context, log *slog.Logger) (err error) {
 	}
 	vaults := service.Vaults{Log: logVault, Of: l.VaultOf}
 	return service.Run(ctx, service.Config{Ledger: l, Bus: conn, Exporter: s.exporter(l, db, vaults, cats), Lines: s.lineNames(), Vaults: s.VaultNames(), Log: log})
+}
+
+// untilLost is a context that ends with the seat. The function gives the context's resources back, and says why the seat was lost.
+func untilLost(parent context.Context, seat *natsbus.Seat) (ctx context.Context, why func() error) {
+	ctx, cancel := context.WithCancel(parent)
+	go func() {
+		select {
+		case <-seat.Lost():
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() error {
+		cancel()
+		return seat.Err()
+	}
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/persoline/persoline/keygen/journal"
 	"github.com/persoline/persoline/keygen/life"
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/bus/natsbus"
 )
 
@@ -53,6 +54,16 @@ func (s *Site) ServeVault(ctx context.Context, name perso.Name, log *slog.Logger
 	}
 	defer func() { err = errors.Join(err, receipts.Close()) }()
 	cfg.Journal = receipts
+	conn, err := s.connect(ctx, natsbus.UserVault, "", log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	seat, err := conn.Sit(ctx, bus.HereVault(name), nil) // before the life: a copy that is started by mistake must not end the vault
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, seat.Leave()) }()
 	alive, err := s.beginLife(ctx, name, token, memory, log) // with the folder's lock in hand
 	if err != nil {
 		return err
@@ -62,11 +73,6 @@ func (s *Site) ServeVault(ctx context.Context, name perso.Name, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	conn, err := s.connect(ctx, natsbus.UserVault, "", log)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, conn.Close()) }()
 	stop, err := keygen.Register(conn, v)
 	if err != nil {
 		return err
@@ -75,6 +81,8 @@ func (s *Site) ServeVault(ctx context.Context, name perso.Name, log *slog.Logger
 	case <-ctx.Done():
 	case <-alive.Ended():
 		return errors.Join(alive.Look(ctx), stop())
+	case <-seat.Lost():
+		return errors.Join(seat.Err(), stop())
 	}
 	for verb, count := range token.Stats() { // before the stop, which may take longer than we are given
 		log.Info("token was used", "step", verb.String(), "seq", count)
