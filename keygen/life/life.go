@@ -63,7 +63,10 @@ func Begin(ctx context.Context, cfg Config) (*Life, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.turn(ctx); err != nil {
-		return nil, fmt.Errorf("beginning a life of vault %q: %w", cfg.Owner.Vault, err)
+		if l.over == nil && !errors.Is(err, ErrLost) { // those name the vault
+			err = fmt.Errorf("beginning a life of vault %q: %w", cfg.Owner.Vault, err)
+		}
+		return nil, err
 	}
 	cfg.Log.Info("vault's life begun", "vault", cfg.Owner.Vault, "seq", l.record.Count)
 	return l, nil
@@ -198,7 +201,7 @@ func (l *Life) stand(ctx context.Context) (r Record, have []Nonce, err error) {
 	case !found && l.cfg.Used:
 		return r, nil, l.lost("folder %q holds what a vault kept, and does not say which life it is in", l.cfg.Folder)
 	case r.Now != Nonce{} && !slices.Contains(have, r.Now):
-		return r, nil, l.overtaken("folder %q is of life %d, whose key is not on the token any more: it is a copy, or was put back to an older state, or the token was", l.cfg.Folder, r.Count)
+		return r, nil, l.overtaken("folder %q is of life %d, whose key is not on the token any more: a copy, or put back to an older state", l.cfg.Folder, r.Count)
 	}
 	if s := r.strangers(have); len(s) > 0 {
 		return r, nil, l.overtaken("the token knows a life with key %q, which folder %q, of life %d, did not begin", l.label(s[0]), l.cfg.Folder, r.Count)
@@ -286,13 +289,14 @@ func (l *Life) label(n Nonce) string {
 }
 
 // whatToDo is the same for whoever has the wrong folder, for whatever reason.
-const whatToDo = "start the vault from the folder in which it ran last, on one host only; if that one is lost for good, so are the vault's open lots: " +
-	"take the vault out of site.json and add one under a new name (keygen/life/LIFE.md, \"The way back\")"
+const whatToDo = "start it from the folder in which it ran last, on one host only; if that is lost for good, so are its open lots (keygen/life/LIFE.md)"
 
 func (l *Life) overtaken(format string, a ...any) error {
 	if l.over == nil {
 		l.over = fmt.Errorf("vault %q: %w: %s; %s", l.cfg.Owner.Vault, ErrOvertaken, fmt.Sprintf(format, a...), whatToDo)
-		l.cfg.Log.Error("vault was overtaken", "vault", l.cfg.Owner.Vault, "err", l.over)
+		if l.record.Now != (Nonce{}) { // else Begin tells
+			l.cfg.Log.Error("vault was overtaken", "vault", l.cfg.Owner.Vault, "err", l.over)
+		}
 		close(l.ended)
 	}
 	return l.over

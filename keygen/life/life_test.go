@@ -118,7 +118,7 @@ func ended(l *life.Life) bool {
 // helps checks that a person is told what to do.
 func helps(t *testing.T, err error) {
 	t.Helper()
-	if err == nil || !strings.Contains(err.Error(), "start the vault from the folder in which it ran last") || !strings.Contains(err.Error(), `vault "vault-1"`) {
+	if err == nil || !strings.Contains(err.Error(), "start it from the folder in which it ran last") || !strings.Contains(err.Error(), `vault "vault-1"`) {
 		t.Errorf("nobody learns from it what to do: %v", err)
 	}
 }

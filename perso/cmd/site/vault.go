@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -129,6 +130,10 @@ func (s *Site) vaultConfig(name perso.Name, log *slog.Logger) (c keygen.Config, 
 		return c, nil, err
 	}
 	memory, err = journal.OpenMemory(s.vaultState(name, ceremony.FolderMemory))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("vault %q has no state in %q: put back the folder in which it ran last, no older copy; if that is lost for good, so are its open lots (keygen/life/LIFE.md): %w",
+			name, s.vaultState(name, ceremony.FolderMemory), err)
+	}
 	if err != nil {
 		return c, nil, err
 	}
