@@ -78,12 +78,8 @@ func (s *Site) ServeVault(ctx context.Context, name perso.Name, log *slog.Logger
 	if err != nil {
 		return err
 	}
-	select {
-	case <-ctx.Done():
-	case <-alive.Ended():
-		return errors.Join(alive.Look(ctx), stop())
-	case <-seat.Lost():
-		return errors.Join(seat.Err(), stop())
+	if err := s.stayAlive(ctx, alive, seat); err != nil {
+		return errors.Join(err, stop())
 	}
 	for verb, count := range token.Stats() { // before the stop, which may take longer than we are given
 		log.Info("token was used", "step", verb.String(), "seq", count)
@@ -106,6 +102,25 @@ func (s *Site) beginLife(ctx context.Context, name perso.Name, token *hsm.Token,
 	folder := s.vaultState(name, ceremony.FolderMemory)
 	return life.Begin(ctx, life.Config{Owner: life.Owner{Env: s.Config.Env, Site: s.Config.Site, Vault: name}, Token: token, Store: memory, Folder: folder,
 		Used: known.Size != 0 || len(known.Lots) != 0 || len(given) != 0, Now: time.Now, Log: log})
+}
+
+// stayAlive returns when the context ends, or says why this process is the vault no more. It looks also while nobody asks for
+// anything: a vault that idles shall not be told at its next card.
+func (s *Site) stayAlive(ctx context.Context, alive *life.Life, seat *natsbus.Seat) error {
+	look := time.NewTicker(life.DefaultCheck)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-alive.Ended():
+			return alive.Look(ctx)
+		case <-seat.Lost():
+			return seat.Err()
+		case <-look.C:
+			_ = alive.Look(ctx) // an HSM that does not answer is told by whoever needs it; an end is told above
+		}
+	}
 }
 
 // lastTurn bounds the turn at a vault's end.
