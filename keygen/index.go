@@ -77,6 +77,7 @@ const (
 	unitWrote             // a window after act 0 left
 	unitSecrets           // a secret may have left
 	unitGood
+	unitGone // officers gave it up: it never becomes good
 )
 
 // seenSession is the place of one session; the next one in it has a higher serial number.
@@ -154,8 +155,10 @@ func (x *index) add(r rendered) error {
 	if uint64(e.Unit) >= x.units.len || uint64(r.Index) >= x.units.len || int(e.N) >= perso.MaxActs || e.Seq > maxReceipts {
 		return fmt.Errorf("receipt %d is of unit %d, act %d, which the lot does not have", e.Seq, e.Unit, e.N)
 	}
-	if err := x.addSession(r); err != nil {
-		return err
+	if e.Result != entry.ResultAbandoned { // which no chip asked for
+		if err := x.addSession(r); err != nil {
+			return err
+		}
 	}
 	if err := x.addUnit(r); err != nil {
 		return err
@@ -201,6 +204,9 @@ func (x *index) addUnit(r rendered) error {
 	}
 	if r.Secrets {
 		u.is |= unitSecrets
+	}
+	if e.Result == entry.ResultAbandoned {
+		u.is |= unitGone
 	}
 	if e.Result == resultGood && u.is&unitGood == 0 {
 		u.is |= unitGood
@@ -275,6 +281,7 @@ type history struct {
 	wrote   bool   // a window after act 0 left
 	secrets bool   // secrets may have reached its chip
 	good    bool   // the chip proved itself
+	gone    bool   // officers gave the unit up
 	session uint64 // serial number of the session that wrote first; until one did, of the last that was opened
 }
 
@@ -286,7 +293,7 @@ func (x *index) history(c entry.Claim, hash [32]byte) (history, error) {
 	if err != nil || u.is&unitSeen == 0 || u.claim != x.tag(tagClaim, hash) {
 		return history{}, err
 	}
-	return history{wrote: u.is&unitWrote != 0, secrets: u.is&unitSecrets != 0, good: u.is&unitGood != 0, session: u.session}, nil
+	return history{wrote: u.is&unitWrote != 0, secrets: u.is&unitSecrets != 0, good: u.is&unitGood != 0, gone: u.is&unitGone != 0, session: u.session}, nil
 }
 
 // proven says whether a claim was found good, and with the certificate of this hash. No word of the log stands in for that.

@@ -35,6 +35,7 @@ func Register(server bus.Server, v *Vault) (stop func() error, err error) {
 		{bus.VaultReceipts, answer(v.Receipts)},
 		{bus.VaultSealBundle, answer(v.SealBundle)},
 		{bus.VaultDestroyLot, answer(v.DestroyLot)},
+		{bus.VaultAbandon, answer(v.Abandon)},
 		{bus.VaultCheckKi, answer(v.CheckKi)},
 	} {
 		s, err := server.Serve(bus.VaultSubject(v.cfg.Name, o.verb), bus.QueueVault, o.handle)

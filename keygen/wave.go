@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/secret"
@@ -70,6 +71,9 @@ func (b *batch) know(r *run) (err error) {
 	}
 	if r.past, err = seen.history(r.claim, hash); err != nil {
 		return err
+	}
+	if r.past.gone {
+		return refuse("%s: unit %d generation %d was given up by two officers", perso.ReasonAbandoned, r.claim.Unit, r.claim.Gen)
 	}
 	r.vars = &variables{ctx: r.ctx, v: b.v, l: b.l, claim: r.claim, hash: hash, serial: r.act.Serial,
 		carried: map[string][]byte{}, cert: r.certificate, ki: r.carriedKi, pair: r.pairKey,

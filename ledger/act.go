@@ -97,6 +97,12 @@ func (l *Ledger) Act(ctx context.Context, q bus.ActRequest) (bus.ActReply, error
 		if err := l.commit(ctx, a.settle); err != nil {
 			return bus.ActReply{}, fmt.Errorf("settling act %d of %s: %w", q.N, q.Present, err)
 		}
+		switch {
+		case a.result.Refused != "":
+			l.troubles.refused(a, l.now().UTC())
+		case a.final != nil:
+			l.troubles.ended(a.claim.chip.String())
+		}
 	}
 	return l.answer(ctx, a.decision)
 }

@@ -544,9 +544,9 @@ func TestAnExpiredReleaseClaimsNothing(t *testing.T) {
 	q := b.begin(c, b.at(0))
 	b.act(q)
 	b.pass(30 * 24 * time.Hour)
-	b.want(b.act(b.begin(b.one(), b.at(1))), perso.VerdictStop, perso.ReasonNoIdentity)
+	b.want(b.act(b.begin(b.one(), b.at(1))), perso.VerdictHold, perso.ReasonLotWaiting)
 	b.want(b.act(next(q, "x")), perso.VerdictGood, perso.ReasonNone) // what was begun may end
-	if s := b.status(); s.EIDsUsed != 1 || s.State != perso.LotRunning {
+	if s := b.status(); s.EIDsUsed != 1 || s.State != perso.LotComplete {
 		t.Errorf("status %+v", s)
 	}
 	b.check()

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
@@ -57,10 +56,18 @@ func (a *act) comeBack(ctx context.Context, b *Batch, factory bool) error {
 		return a.alarm(ctx, b, perso.ReasonTwin, fmt.Sprintf("chip %s: sequence counter %d of key version %02X was passed before", a.chip, a.iu.Seq, a.iu.KVN))
 	case c.state == perso.UnitLost:
 		return a.onRecord(ctx, b, c.outcome, perso.ReasonNone)
+	case c.state == perso.UnitGivenUp:
+		a.givenUp()
+		return nil
 	case c.state == perso.UnitGood && factory:
 		return a.alarm(ctx, b, perso.ReasonTwin, fmt.Sprintf("chip %s is good on record and has the maker's keys", a.chip))
 	}
 	return a.resume(ctx, b)
+}
+
+// givenUp answers for a chip whose unit officers gave up, until the vault has answered them.
+func (a *act) givenUp() {
+	a.reply = hold(perso.ReasonAbandoned, "two officers gave this unit up, and the vault has not answered yet: their statement must be handed in again")
 }
 
 // counter places a session among those of its chip: the sequence counter within its key set. A new key set counts from
@@ -141,8 +148,8 @@ func (a *act) bind(ctx context.Context, b *Batch, n counts) error {
 		return a.noWork(ctx, b, n)
 	case n.state == perso.LotComplete || n.nextEID >= n.good+n.spares:
 		return a.noIdentity(ctx, b, n)
-	case !b.At.Before(a.lot.release.Expires):
-		return a.stop(ctx, b, perso.ReasonNoIdentity, fmt.Sprintf("the release of lot %s expired on %s", a.lot.name, a.lot.release.Expires.Format(time.DateOnly)))
+	case !b.At.Before(a.lot.release.Expires): // nothing more is begun under it, so the lot ends short
+		return a.noIdentity(ctx, b, n)
 	}
 	e := entry.Claim{Lot: a.lot.name, Index: perso.EIDIndex(n.nextEID), Chip: a.chip, Release: a.lot.hash, Present: a.q.Present, At: b.At}
 	left, err := a.pickUnit(ctx, b, n, &e)
@@ -244,10 +251,11 @@ func (a *act) noWork(ctx context.Context, b *Batch, n counts) error {
 	return a.give(ctx, b, perso.VerdictReturn, perso.ReasonLotComplete)
 }
 
-// noIdentity answers when the released identities are used up; the lot ends short once nothing is in work.
+// noIdentity answers when the released identities are used up, or their release has expired; the lot ends short once nothing is
+// in work.
 func (a *act) noIdentity(ctx context.Context, b *Batch, n counts) error {
 	if n.open > 0 {
-		a.reply = hold(perso.ReasonLotWaiting, "identities are used up; units in work may still fail or succeed")
+		a.reply = hold(perso.ReasonLotWaiting, "no identity is left, or the release has expired; units in work may still fail or succeed")
 		return nil
 	}
 	if err := completeLot(ctx, b, a.lot.name); err != nil {
@@ -263,7 +271,7 @@ func (a *act) completeWhenOver(ctx context.Context, b *Batch) error {
 	if err != nil || n.open > 0 {
 		return err
 	}
-	if n.made < n.good && n.nextEID < n.good+n.spares {
+	if n.made < n.good && n.nextEID < n.good+n.spares && b.At.Before(a.lot.release.Expires) {
 		_, _, waits, err := nextLost(ctx, b, a.lot.name, n)
 		if err != nil || waits || n.nextUnit < a.lot.unitsIn(n) {
 			return err

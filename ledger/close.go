@@ -22,13 +22,21 @@ func balance(ctx context.Context, tx sqldb.Tx, name perso.Name) (c statement.Cou
 	if err != nil {
 		return c, nil, err
 	}
-	c = statement.Counts{Good: bins[perso.VerdictGood], RejectBlank: bins[perso.VerdictRejectBlank], RejectLive: bins[perso.VerdictRejectLive], Returned: bins[perso.VerdictReturn]}
+	given, err := readFates(ctx, tx, name)
+	if err != nil {
+		return c, nil, err
+	}
+	c = statement.Counts{Good: bins[perso.VerdictGood], RejectBlank: bins[perso.VerdictRejectBlank], RejectLive: bins[perso.VerdictRejectLive] + given.rejectLive,
+		Returned: bins[perso.VerdictReturn], Missing: given.missing}
 	block := func(format string, a ...any) { blocks = append(blocks, fmt.Sprintf(format, a...)) }
 	if n.state != perso.LotComplete && n.state != perso.LotClosed {
 		block("the lot is %s: %d of %d good, %d in work", n.state, n.made, n.good, n.open)
 	}
-	if c.Good != n.made {
+	if c.Good+given.good != n.made {
 		block("%d units are good on record, %d chips lie in the good bin", n.made, c.Good)
+	}
+	if given.unanswered > 0 {
+		block("%d units were given up, and the vault has not answered: hand the statements in again", given.unanswered)
 	}
 	var unbinned int64
 	if err := tx.QueryRow(ctx, sqlUnbinned, string(name)).Scan(&unbinned); err != nil {
@@ -45,7 +53,9 @@ func balance(ctx context.Context, tx sqldb.Tx, name perso.Name) (c statement.Cou
 		block("the handler has not reported its counters")
 	} else {
 		c.In = machine.In
-		compare(block, "handler", machine, c)
+		own := c
+		own.RejectLive -= given.rejectLive // people put these into the locked bin
+		compare(block, "handler", machine, own)
 	}
 	hand, recounted, err := readCount(ctx, tx, name, entry.SourceHand)
 	if err != nil {

@@ -88,6 +88,9 @@ func (a *act) presentClaimed(ctx context.Context, b *Batch, q bus.PresentRequest
 		return a.contactAgain(ctx, b, q.Reason)
 	case c.state == perso.UnitLost:
 		return a.onRecord(ctx, b, c.outcome, perso.ReasonNone)
+	case c.state == perso.UnitGivenUp:
+		a.givenUp()
+		return nil
 	case c.state == perso.UnitGood: // GOOD is terminal, but what lies here need not be the chip that was good
 		return a.stop(ctx, b, q.Reason, fmt.Sprintf("chip %s is good on record, and does not answer", c.chip))
 	}
@@ -186,6 +189,9 @@ func bin(ctx context.Context, b *Batch, q bus.BinRequest) (fault, err error) {
 		return bus.Refuse(bus.FaultConflict, "presentation %s: %s", q.Present, detail),
 			sound(ctx, b, subject, entry.Alarm{Lot: q.Lot, Reason: perso.ReasonData, Detail: clean(detail), Present: q.Present, At: b.At})
 	}
+	if fault, err := binLost(ctx, b, q, p.chip); fault != nil || err != nil {
+		return fault, err
+	}
 	if _, _, err := b.append(entry.KindBin, subject, entry.Bin{Lot: q.Lot, Present: q.Present, Chip: chip, Bin: q.Bin, At: b.At}); err != nil {
 		return nil, err
 	}
@@ -193,6 +199,27 @@ func bin(ctx context.Context, b *Batch, q bus.BinRequest) (fault, err error) {
 		return nil, fmt.Errorf("binning %s: %w", q.Present, err)
 	}
 	return nil, count(ctx, b, sqlAddBinCount, sqlBinCount, string(q.Lot), string(q.Bin))
+}
+
+// binLost notes that a chip lies in a bin whose unit officers had given up: their word where it is counts no more. When the lot is
+// closed it is what was signed.
+func binLost(ctx context.Context, b *Batch, q bus.BinRequest, chip []byte) (fault, err error) {
+	if len(chip) == 0 {
+		return nil, nil
+	}
+	var given int64
+	if err := b.QueryRow(ctx, sqlLossOfChip, chip).Scan(&given); err != nil || given == 0 {
+		return nil, err
+	}
+	n, err := readCounts(ctx, b, q.Lot)
+	if err != nil {
+		return nil, err
+	}
+	if n.state == perso.LotClosed {
+		return bus.Refuse(bus.FaultRefused, "lot %q is closed, and officers signed where chip %x is", q.Lot, chip), nil
+	}
+	_, err = b.Exec(ctx, sqlLossBinned, chip, string(q.Bin))
+	return nil, err
 }
 
 // Count keeps one source's count of a lot's bins: the handler's own counters, or people's blind hand count.
@@ -203,12 +230,13 @@ func (l *Ledger) Count(ctx context.Context, q bus.CountRequest) (bus.Empty, erro
 	if max(q.In, q.Good, q.RejectBlank, q.RejectLive, q.Return) > maxCount {
 		return bus.Empty{}, bus.Refuse(bus.FaultBadMessage, "a count exceeds %d", uint64(maxCount))
 	}
-	if _, err := l.lot(ctx, q.Lot); err != nil {
+	lt, err := l.lot(ctx, q.Lot)
+	if err != nil {
 		return bus.Empty{}, err
 	}
 	var fault error
-	err := l.commit(ctx, func(ctx context.Context, b *Batch) (err error) {
-		fault, err = setCount(ctx, b, q)
+	err = l.commit(ctx, func(ctx context.Context, b *Batch) (err error) {
+		fault, err = setCount(ctx, b, lt, q)
 		return err
 	})
 	if err == nil {
@@ -223,7 +251,7 @@ func (l *Ledger) Count(ctx context.Context, q bus.CountRequest) (bus.Empty, erro
 // maxCount is the largest count that a log entry can hold.
 const maxCount = 1<<48 - 1
 
-func setCount(ctx context.Context, b *Batch, q bus.CountRequest) (fault, err error) {
+func setCount(ctx context.Context, b *Batch, lt *lot, q bus.CountRequest) (fault, err error) {
 	e := entry.Count{Lot: q.Lot, Source: q.Source, In: q.In, Good: q.Good, RejectBlank: q.RejectBlank, RejectLive: q.RejectLive, Return: q.Return, At: b.At}
 	before, found, err := readCount(ctx, b, q.Lot, q.Source)
 	if err != nil {
@@ -249,8 +277,13 @@ func setCount(ctx context.Context, b *Batch, q bus.CountRequest) (fault, err err
 	if _, err := b.Exec(ctx, sqlCutCount, string(q.Lot), q.Source); err != nil {
 		return nil, err
 	}
-	_, err = b.Exec(ctx, sqlSetCount, string(q.Lot), q.Source, body)
-	return nil, err
+	if _, err := b.Exec(ctx, sqlSetCount, string(q.Lot), q.Source, body); err != nil {
+		return nil, err
+	}
+	if n.open == 0 && !b.At.Before(lt.release.Expires) && (n.state == perso.LotReleased || n.state == perso.LotRunning) {
+		return nil, completeLot(ctx, b, q.Lot) // nobody can begin a unit of it any more
+	}
+	return nil, nil
 }
 
 func readCount(ctx context.Context, tx sqldb.Tx, lot perso.Name, source string) (entry.Count, bool, error) {

@@ -55,17 +55,30 @@ const (
 	sqlClaimFailed  = `UPDATE claim SET failures = failures + 1 WHERE lot = $1 AND unit = $2 AND gen = $3`
 	sqlClaimCert    = `UPDATE claim SET cert = $4, cert_key = $5, pair = $6 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'open' AND (cert_key IS NULL OR cert_key <> $5)`
 	sqlClaimKi      = `UPDATE claim SET ki = $4 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'open' AND ki IS NULL`
-	sqlClaimEnd     = `UPDATE claim SET state = $4, outcome_seq = $5, pair = NULL WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'open'`
+	sqlClaimEnd     = `UPDATE claim SET state = $4, outcome_seq = $5, pair = NULL WHERE lot = $1 AND unit = $2 AND gen = $3 AND state IN ('open', 'given-up')`
+	sqlClaimGiveUp  = `UPDATE claim SET state = 'given-up', pair = NULL WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'open'`
+	sqlClaimsInWork = `SELECT ` + claimColumns + ` FROM claim WHERE lot = $1 AND state IN ('open', 'given-up') ORDER BY unit LIMIT $2`
 
 	sqlAddLost  = `INSERT INTO lost_unit (lot, unit, gen) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
 	sqlNextLost = `SELECT unit, gen FROM lost_unit WHERE lot = $1 ORDER BY unit LIMIT 1`
 	sqlCutLost  = `DELETE FROM lost_unit WHERE lot = $1 AND unit = $2`
+
+	sqlLoss        = `SELECT hash, seq, receipt, good FROM unit_lost WHERE lot = $1 AND unit = $2 AND gen = $3`
+	sqlAddLoss     = `INSERT INTO unit_lost (lot, unit, gen, hash, seq, chip, fate, bin, receipt, good) VALUES ($1, $2, $3, $4, $5, $6, $7, '', NULL, $8)`
+	sqlLossSettled = `UPDATE unit_lost SET receipt = $4, good = $5 WHERE lot = $1 AND unit = $2 AND gen = $3 AND receipt IS NULL`
+	sqlLossOfChip  = `SELECT COUNT(*) FROM unit_lost WHERE chip = $1`
+	sqlLossBinned  = `UPDATE unit_lost SET bin = $2 WHERE chip = $1`
+	sqlFates       = `SELECT fate, good, COUNT(*), COUNT(receipt) FROM unit_lost WHERE lot = $1 AND bin = '' GROUP BY fate, good`
+	sqlInBins      = `SELECT COUNT(*) FROM presentation WHERE lot = $1 AND chip = $2 AND bin <> ''`
+	sqlExportsOf   = `SELECT COUNT(*) FROM export WHERE lot = $1`
+	sqlDueOf       = `SELECT n FROM verdict_due WHERE lot = $1 AND serial = $2`
 
 	sqlSession       = `SELECT lot, unit, gen, serial, command, answer, line, head, number, last_n, ended, at FROM session WHERE session = $1`
 	sqlAddSession    = `INSERT INTO session (session, lot, unit, gen, serial, command, answer, line, head, number, last_n, ended, at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, FALSE, $11)`
 	sqlSessionNext   = `UPDATE session SET last_n = $3, at = $4 WHERE lot = $1 AND serial = $2 AND last_n = $3 - 1 AND ended = FALSE`
 	sqlSessionsEnd   = `UPDATE session SET ended = TRUE WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
 	sqlLastSession   = `SELECT line, head, number, at FROM session WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
+	sqlNewestSession = `SELECT session, last_n FROM session WHERE lot = $1 AND unit = $2 AND gen = $3 ORDER BY at DESC, serial DESC LIMIT 1`
 	sqlUnsettled     = `SELECT session, serial, line, head, number, last_n FROM session WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
 	sqlSessionEnd    = `UPDATE session SET ended = TRUE WHERE session = $1`
 	sqlSerialUsed    = `SELECT session FROM session WHERE lot = $1 AND serial = $2`
@@ -85,6 +98,7 @@ const (
 	sqlAtHead          = `SELECT chip, bin FROM presentation WHERE line = $1 AND head = $2 ORDER BY number DESC LIMIT 1`
 	sqlLaterAtHead     = `SELECT COUNT(*) FROM presentation WHERE line = $1 AND head = $2 AND number > $3`
 	sqlUnbinned        = `SELECT COUNT(*) FROM presentation p WHERE p.lot = $1 AND p.bin = '' AND p.verdict IN ('good', 'reject-live', 'reject-blank', 'return')
+		AND NOT EXISTS (SELECT 1 FROM unit_lost u WHERE u.chip = p.chip)
 		AND NOT EXISTS (SELECT 1 FROM presentation q WHERE q.line = p.line AND q.head = p.head AND q.number > p.number)`
 
 	sqlAddBinCount    = `INSERT INTO bin_count (lot, bin, n) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING`

@@ -169,6 +169,9 @@ func (a *act) reject(ctx context.Context, b *Batch, f bus.Failed) error {
 	c := a.claim
 	e := a.outcome(b, perso.VerdictRejectLive, perso.Reason(clean(string(f.Reason))))
 	e.Step, e.SW = clean(f.Step), f.SW
+	if f.Reason == perso.ReasonAbandoned { // the vault's own word that it never calls the unit good
+		e.Receipt = entry.Hash(a.result.Receipt)
+	}
 	if err := a.end(ctx, b, e, perso.UnitLost, sqlLotLost); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
@@ -34,7 +35,7 @@ func (l *Ledger) statusOf(ctx context.Context, name perso.Name, told int) (bus.S
 		return fillStatus(ctx, tx, &r)
 	})
 	if err == nil && (r.State == perso.LotReleased || r.State == perso.LotRunning) {
-		if r.Waits, err = l.waitsFor(ctx, lt, r.Vault); err != nil {
+		if r.Waits, err = l.waitsFor(ctx, lt, &r); err != nil {
 			return bus.StatusReply{}, err
 		}
 	}
@@ -255,9 +256,17 @@ func appendEntries(ctx context.Context, tx sqldb.Tx, subject []byte, r *bus.Trac
 	}, sqlEntriesSubject, subject)
 }
 
-// waitsFor says what keeps a released lot from being made: a vault that is away, or chips that nobody received.
-func (l *Ledger) waitsFor(ctx context.Context, lt *lot, vault perso.Name) (string, error) {
-	if w := l.waits(vault); w != "" {
+// waitsFor says what keeps a released lot from being made: a release that has expired, a vault that is away, or chips that nobody
+// received.
+func (l *Ledger) waitsFor(ctx context.Context, lt *lot, r *bus.StatusReply) (string, error) {
+	if !r.Now.Before(lt.release.Expires) {
+		what := "count the bins, and it ends short"
+		if r.Open > 0 {
+			what = fmt.Sprintf("%d units in work end by a verdict that is due, or by two officers' word (perso lot in-work)", r.Open)
+		}
+		return fmt.Sprintf("the release expired %s, and no unit begins any more: %s", lt.release.Expires.Format(time.RFC3339), what), nil
+	}
+	if w := l.waits(r.Vault); w != "" {
 		return w, nil
 	}
 	stocked, err := l.stocked(ctx, lt.release.Product)

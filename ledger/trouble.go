@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -39,6 +40,7 @@ type trouble struct {
 	lot     perso.Name
 	last    time.Time
 	alarmed bool
+	refused bool // by the vault, for good as it seems: kept until the claim ends
 }
 
 // met notes that the vault did not serve an act. It reports true when the log is to say so: the vault did answer, with a
@@ -63,6 +65,27 @@ func (t *troubles) met(a *act, err error, now time.Time) (told bus.Trouble, alar
 	return known.Trouble, false
 }
 
+// refused notes that the vault refused an act: its head was told to stop, and asks no more.
+func (t *troubles) refused(a *act, now time.Time) {
+	t.met(a, errors.New(a.result.Refused), now)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if known := t.acts[a.q.Session]; known != nil {
+		known.refused, known.Refused = true, true
+	}
+}
+
+// ended forgets whatever was wrong with a chip: its claim has ended.
+func (t *troubles) ended(chip string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s, x := range t.acts {
+		if x.Chip == chip {
+			delete(t.acts, s)
+		}
+	}
+}
+
 // over forgets an act that was served.
 func (t *troubles) over(s perso.Session) {
 	t.mu.Lock()
@@ -70,10 +93,10 @@ func (t *troubles) over(s perso.Session) {
 	delete(t.acts, s)
 }
 
-// clean forgets what nobody asks for any more.
+// clean forgets what nobody asks for any more, but for what was refused.
 func (t *troubles) clean(now time.Time) {
 	for s, x := range t.acts {
-		if now.Sub(x.last) >= troubleOver {
+		if !x.refused && now.Sub(x.last) >= troubleOver {
 			delete(t.acts, s)
 		}
 	}

@@ -40,6 +40,7 @@ type vaultDouble struct {
 	units    map[string]id.ChipID         // lot, unit and generation
 	states   map[[33]byte][]byte          // what was sealed for an act
 	serials  uint64                       // makes certificates differ
+	goods    map[id.ChipID]entry.Act      // by which chips were called good
 	acts     uint8                        // acts of a whole session
 	served   int                          // acts answered
 	openings int                          // OpenLot calls
@@ -50,7 +51,7 @@ func newVault(t testing.TB, pin [32]byte) *vaultDouble {
 	return &vaultDouble{t: t, pin: pin, key: key, pub: key.Public().(ed25519.PublicKey), acts: 2,
 		last: checkpoint.Checkpoint{Origin: testOrigin, Root: checkpoint.EmptyRoot()},
 		open: map[perso.Name]statement.Release{}, scripted: map[id.ChipID][]bus.ServeResult{}, refusals: map[id.ChipID]string{}, given: map[[33]byte]bus.ServeResult{}, chips: map[id.ChipID]id.EID{},
-		owners: map[id.EID]id.ChipID{}, units: map[string]id.ChipID{}, states: map[[33]byte][]byte{}}
+		owners: map[id.EID]id.ChipID{}, units: map[string]id.ChipID{}, states: map[[33]byte][]byte{}, goods: map[id.ChipID]entry.Act{}}
 }
 
 // say scripts the answers to a chip's next acts.
@@ -297,6 +298,7 @@ func (v *vaultDouble) result(c entry.Claim, a entry.Act, item bus.ServeItem) bus
 		return s[0]
 	}
 	if a.N+1 >= v.acts {
+		v.goods[c.Chip] = a
 		return bus.ServeResult{Good: true, Receipt: receipt}
 	}
 	cert := item.Stored

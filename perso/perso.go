@@ -152,6 +152,7 @@ const (
 	ReasonSessionElse   Reason = "session-elsewhere"
 	ReasonAlreadyGood   Reason = "already-good"
 	ReasonStale         Reason = "session-too-old" // it waited too long for the vault: the chip is contacted again
+	ReasonAbandoned     Reason = "abandoned"       // two officers gave the unit up
 	ReasonEqualFailures Reason = "equal-failures"  // the head failed the same way too often
 )
 
@@ -193,16 +194,23 @@ const (
 // UnitState is the state of one claim: a unit in one generation on one chip.
 type UnitState string
 
-// The claim states. Only open may change, and good is terminal (I1).
+// The claim states. Good and lost are terminal (I1).
 const (
-	UnitOpen UnitState = "open" // bound to its chip, not finished
-	UnitGood UnitState = "good"
-	UnitLost UnitState = "lost" // rejected; its EID is retired, a next generation may be made
+	UnitOpen    UnitState = "open"     // bound to its chip, not finished
+	UnitGivenUp UnitState = "given-up" // by two officers, which the vault has not answered yet
+	UnitGood    UnitState = "good"
+	UnitLost    UnitState = "lost" // rejected; its EID is retired, a next generation may be made
 )
 
 // CanBecome reports whether the step is allowed.
 func (s UnitState) CanBecome(next UnitState) bool {
-	return s == UnitOpen && (next == UnitGood || next == UnitLost)
+	switch s {
+	case UnitOpen:
+		return next == UnitGivenUp || next == UnitGood || next == UnitLost
+	case UnitGivenUp:
+		return next == UnitGood || next == UnitLost
+	}
+	return false
 }
 
 // MaxActs bounds the acts of one session: n is 0 to 5.

@@ -6,7 +6,7 @@
 //	files.go     the files are exactly those that were sealed
 //	log.go       the entries are the log that was signed (merkle.go: its hash tree)
 //	officers.go  each statement was signed by two officers who could sign it then
-//	replay.go    the entries, replayed in order, break no rule: lot.go, unit.go, session.go, line.go
+//	replay.go    the entries, replayed in order, break no rule: lot.go, unit.go, session.go, line.go, lost.go
 //	held.go      it continues every checkpoint that was kept outside
 //	exception.go what a person must look at, and who has
 //	receipts.go  what the vault says that it served is what the log says that it was asked
@@ -75,6 +75,7 @@ func Verify(fsys fs.FS, o Options) (Report, error) {
 	a.readOfficers()
 	a.checkLog()
 	a.checkReceipts()
+	a.checkLosses()
 	a.checkShredded()
 	a.checkReviews()
 	a.checkEnds()

@@ -65,6 +65,9 @@ func (a *auditor) bin(e entry.Bin) {
 		a.bad("I6", "chip %s of presentation %s was put into %s, the verdict was %q", e.Chip, e.Present, e.Bin, c.verdict)
 	}
 	c.bin = e.Bin
+	if known != nil {
+		known.binned = true
+	}
 	if known != nil && e.Bin == perso.VerdictGood {
 		known.inGood++
 	}
@@ -105,19 +108,26 @@ func (a *auditor) close(e entry.Statement) {
 	if d := n.Difference(); d != 0 || n.InWork != 0 || l.open != 0 {
 		a.bad("I6", "difference %d, %d in work, %d claims open", d, n.InWork, l.open)
 	}
-	if n.Good != l.good {
+	given := l.accounted()
+	if n.Good+given.good != l.good {
 		a.bad("I6", "%d good were signed, %d are on record", n.Good, l.good)
+	}
+	if n.Missing != given.missing {
+		a.bad("I6", "%d missing were signed, officers gave up %d that nobody finds", n.Missing, given.missing)
 	}
 	counts := entry.Count{Lot: e.Lot, In: n.In, Good: n.Good, RejectBlank: n.RejectBlank, RejectLive: n.RejectLive, Return: n.Returned}
 	a.sameCount(counts, "log", entry.Count{Lot: e.Lot, In: n.In, Good: l.bins[perso.VerdictGood], RejectBlank: l.bins[perso.VerdictRejectBlank],
-		RejectLive: l.bins[perso.VerdictRejectLive], Return: l.bins[perso.VerdictReturn]})
+		RejectLive: l.bins[perso.VerdictRejectLive] + given.rejectLive, Return: l.bins[perso.VerdictReturn]})
 	for _, source := range []string{entry.SourceHandler, entry.SourceHand} {
 		theirs := l.counts[source]
 		theirs.Source, theirs.At = "", counts.At
+		if source == entry.SourceHandler {
+			theirs.RejectLive += given.rejectLive // people put these into the locked bin
+		}
 		a.sameCount(counts, source, theirs)
 	}
 	for u, c := range l.units {
-		if c.verdict == perso.VerdictGood && c.inGood != 1 {
+		if c.verdict == perso.VerdictGood && c.inGood != 1 && (c.loss == nil || c.binned) {
 			a.bad("I6", "unit %d is good and its chip was put %d times into the good bin", u, c.inGood)
 		}
 	}

@@ -24,7 +24,9 @@ type lot struct {
 	counts                   map[string]entry.Count // last of each source
 	exported                 map[string]bool
 	closed, chained, gone    bool
-	closing, ending          [32]byte // hashes of the close, and of the order to destroy the key
+	losses                   []*loss
+	gaveUp                   map[[32]byte]*claim // by the claim's hash: what officers gave up
+	closing, ending          [32]byte            // hashes of the close, and of the order to destroy the key
 }
 
 // injects says whether the lot's chips are given their keys.
@@ -37,7 +39,7 @@ func (a *auditor) release(e entry.Statement) {
 		return
 	}
 	l := &lot{hash: e.Hash, units: map[perso.Unit]*claim{}, indexes: map[perso.EIDIndex]bool{}, serials: map[uint64]bool{}, bins: map[perso.Verdict]uint64{},
-		counts: map[string]entry.Count{}, exported: map[string]bool{}}
+		counts: map[string]entry.Count{}, exported: map[string]bool{}, gaveUp: map[[32]byte]*claim{}}
 	a.lots[e.Lot] = l
 	body, found := a.opening(e)
 	if !found {
@@ -123,8 +125,8 @@ func (a *auditor) export(e entry.Export) {
 		a.bad("I8", "the %s export of lot %s is on record already", e.What, e.Lot)
 	}
 	l.exported[e.What] = true
-	if e.Units > l.good {
-		a.bad("I7", "%d units were handed out, %d are good", e.Units, l.good)
+	if good := l.good - l.accounted().good; e.Units > good {
+		a.bad("I7", "%d units were handed out, %d are good", e.Units, good)
 	}
 	a.exportFile(e)
 	if l.release == nil {

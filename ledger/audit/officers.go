@@ -40,6 +40,8 @@ func (a *auditor) statement(e entry.Statement) {
 		a.release(e)
 	case statement.KindAssigned:
 		a.assigned(e)
+	case statement.KindLost:
+		a.lost(e)
 	case statement.KindClose:
 		a.close(e)
 	case statement.KindDestroy:

@@ -224,6 +224,10 @@ func (c *chain) receipt(e *receipt) error {
 func (c *chain) match(e *receipt) {
 	a := c.a
 	a.receipts++
+	if e.Result == entry.ResultAbandoned {
+		c.answer(e)
+		return
+	}
 	l := a.lots[e.Lot]
 	info, logged := a.acts[e.key]
 	if !logged || info.lot != l {
@@ -239,6 +243,7 @@ func (c *chain) match(e *receipt) {
 	if u := l.units[e.Unit]; u == nil || u.gen < e.Gen {
 		a.find(c.place(), "I5", "unit %d generation %d was never claimed", e.Unit, e.Gen)
 	}
+	c.afterwards(l, e)
 	if r := l.release; r != nil && e.N == 0 && !e.At.Before(r.Expires) {
 		a.find(c.place(), "I7", "session %s began after the release had expired", e.Session)
 	}

@@ -31,9 +31,12 @@ type history struct {
 	sessions map[perso.Session]*session
 	acts     map[actKey]actInfo
 	goods    map[[32]byte]goodRef // by the receipt that an outcome names
-	contacts map[perso.Presentation]*contact
-	reels    map[perso.Name]bool
-	lists    map[[32]byte]bool
+	losses   map[[32]byte]*loss   // by the statement's hash
+	// abandoned are losses by the receipt that an outcome names.
+	abandoned map[[32]byte]*loss
+	contacts  map[perso.Presentation]*contact
+	reels     map[perso.Name]bool
+	lists     map[[32]byte]bool
 
 	exceptions     map[int64]*Exception
 	signedOff      map[int64][]signedOff
@@ -48,7 +51,7 @@ func newHistory() history {
 	return history{
 		lots: map[perso.Name]*lot{}, eids: map[id.EID]*claim{}, chips: map[id.ChipID]*claim{}, sessions: map[perso.Session]*session{},
 		acts: map[actKey]actInfo{}, goods: map[[32]byte]goodRef{}, contacts: map[perso.Presentation]*contact{},
-		reels: map[perso.Name]bool{}, lists: map[[32]byte]bool{},
+		reels: map[perso.Name]bool{}, lists: map[[32]byte]bool{}, losses: map[[32]byte]*loss{}, abandoned: map[[32]byte]*loss{},
 		exceptions: map[int64]*Exception{}, signedOff: map[int64][]signedOff{},
 	}
 }
@@ -156,7 +159,7 @@ func (a *auditor) summarize() {
 	}
 	a.report.Facts = []Fact{
 		{"orders accepted", a.orders}, {"orders refused", a.refused}, {"chips received", a.stock}, {"lots released", uint64(len(a.lots))},
-		{"claims", claims}, {"units good", good}, {"units lost, their EIDs, if any, retired", lost}, {"units open", open},
+		{"claims", claims}, {"units good", good}, {"units lost, their EIDs, if any, retired", lost}, {"units that officers gave up", uint64(len(a.losses))}, {"units open", open},
 		{"certificates in place of an earlier one", a.superseded},
 		{"sessions", uint64(len(a.sessions))}, {"acts", uint64(len(a.acts))},
 		{"acts that the vault never answered", a.never.count}, {"acts whose script no logged answer followed", a.unplayed.count},

@@ -42,6 +42,9 @@ func (a *auditor) act(e entry.Act) {
 	if c.ended != 0 && (c.verdict != perso.VerdictGood || e.N > 0) {
 		a.bad("I1", "the claim ended with entry %d", c.ended)
 	}
+	if c.ended == 0 && c.loss != nil {
+		a.bad("I1", "two officers gave the unit up with entry %d", c.loss.seq)
+	}
 	s := a.sessions[e.Session]
 	key := keyOf(e.Session, e.N, e.Responses, c.hash, e.At)
 	switch {

@@ -21,6 +21,10 @@ type claim struct {
 	inGood  uint32 // times its chip was put into the good bin
 
 	certified perso.Session // the session that its certificate was logged in
+
+	loss             *loss // two officers gave it up
+	binned           bool  // a head put its chip somewhere
+	calledGood, gone bool  // by the vault's receipts
 }
 
 // claim binds identity and chip: one chip per identity, one identity per chip, an EID never twice (I1), within what was
@@ -148,6 +152,7 @@ func (a *auditor) outcome(e entry.Outcome) {
 		a.good(c, e)
 	case perso.VerdictRejectLive:
 		c.lot.lost++
+		a.givenUp(c, e)
 	default:
 		a.bad("I6", "verdict %q does not end a claim", e.Verdict)
 	}

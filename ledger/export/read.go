@@ -24,10 +24,11 @@ import (
 // message holds 900.
 const pageUnits = 128
 
-// The SQL of exports.
+// The SQL of exports. A good unit whose chip officers gave up, and which lies in no bin, is handed to nobody.
 const (
-	sqlLot      = `SELECT l.state, l.good_count, l.completed, s.signed, o.resolved FROM lot l, statement s, customer_order o WHERE l.lot = $1 AND s.hash = l.release_hash AND o.order_id = l.order_id`
-	sqlGood     = `SELECT unit, seq, outcome_seq, cert, eis_sig, ki FROM claim WHERE lot = $1 AND state = 'good' AND unit > $2 ORDER BY unit LIMIT $3`
+	sqlLot  = `SELECT l.state, l.good_count - (SELECT COUNT(*) FROM unit_lost u WHERE u.lot = l.lot AND u.good = TRUE AND u.bin = ''), l.completed, s.signed, o.resolved FROM lot l, statement s, customer_order o WHERE l.lot = $1 AND s.hash = l.release_hash AND o.order_id = l.order_id`
+	sqlGood = `SELECT unit, seq, outcome_seq, cert, eis_sig, ki FROM claim WHERE lot = $1 AND state = 'good' AND unit > $2
+		AND NOT EXISTS (SELECT 1 FROM unit_lost u WHERE u.lot = claim.lot AND u.unit = claim.unit AND u.gen = claim.gen AND u.bin = '') ORDER BY unit LIMIT $3`
 	sqlKeepSig  = `UPDATE claim SET eis_sig = $4 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'good' AND eis_sig IS NULL`
 	sqlSig      = `SELECT eis_sig FROM claim WHERE lot = $1 AND unit = $2 AND gen = $3`
 	sqlExported = `SELECT hash FROM export WHERE lot = $1 AND what = $2`

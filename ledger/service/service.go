@@ -112,6 +112,8 @@ func (s *Service) subscribe() error {
 		s.serve(bus.OfficeSubject(bus.OfficeClose), answer(s, then(s, l.Close))),
 		s.serve(bus.OfficeSubject(bus.OfficeClosing), answer(s, l.Closing)),
 		s.serve(bus.OfficeSubject(bus.OfficeDestroy), answer(s, l.DestroyKeys)),
+		s.serve(bus.OfficeSubject(bus.OfficeInWork), answer(s, l.InWork)),
+		s.serve(bus.OfficeSubject(bus.OfficeLose), answer(s, then(s, l.Lose))),
 		s.serve(bus.OfficeSubject(bus.OfficeTrace), answer(s, l.Trace)),
 		s.serve(bus.OfficeSubject(bus.OfficeReview), answer(s, l.Review)),
 		s.serve(bus.OfficeSubject(bus.OfficeLog), answer(s, l.Log)),

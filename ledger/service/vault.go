@@ -126,6 +126,11 @@ func (v Vault) CheckKi(ctx context.Context, q bus.CheckKiRequest) (bus.CheckKiRe
 	return ask[bus.CheckKiReply](ctx, v, bus.VaultCheckKi, q)
 }
 
+// Abandon has a unit given up.
+func (v Vault) Abandon(ctx context.Context, q bus.AbandonRequest) (bus.AbandonReply, error) {
+	return ask[bus.AbandonReply](ctx, v, bus.VaultAbandon, q)
+}
+
 // DestroyLot has a lot's key destroyed.
 func (v Vault) DestroyLot(ctx context.Context, q bus.DestroyLotRequest) (bus.DestroyLotReply, error) {
 	return ask[bus.DestroyLotReply](ctx, v, bus.VaultDestroyLot, q)

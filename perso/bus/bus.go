@@ -110,6 +110,7 @@ const (
 	VaultReceipts   = "receipts"
 	VaultSealBundle = "seal-bundle"
 	VaultDestroyLot = "destroy-lot"
+	VaultAbandon    = "abandon"
 	VaultCheckKi    = "check-ki"
 )
 

@@ -27,6 +27,8 @@ const (
 	OfficeClosing = "closing"
 	OfficeReview  = "review"
 	OfficeLog     = "log"
+	OfficeInWork  = "in-work"
+	OfficeLose    = "lose"
 )
 
 // SubmitRequest carries an order file as it was received, and names the file of Ki that comes with it, which was sent before.
@@ -160,6 +162,51 @@ type Trouble struct {
 	Since   time.Time          `cbor:"4,keyasint" json:"since"`
 	Tries   uint64             `cbor:"5,keyasint" json:"tries"` // since the ledger started
 	Fault   string             `cbor:"6,keyasint" json:"fault"` // the vault's last word, or that there was none
+	// Refused says that the vault refuses this act, and not that it can't serve it now: the head has stopped.
+	Refused bool `cbor:"7,keyasint,omitempty" json:"refused,omitempty"`
+}
+
+// InWorkRequest asks for the units of a lot that have begun and not ended; with a chip id in hex, for that chip's unit.
+type InWorkRequest struct {
+	Lot  perso.Name `cbor:"1,keyasint"`
+	Chip string     `cbor:"2,keyasint,omitempty"`
+}
+
+// InWorkReply lists them, and what a statement of their loss names beside.
+type InWorkReply struct {
+	Env     perso.Env    `cbor:"1,keyasint" json:"environment"`
+	Site    perso.Name   `cbor:"2,keyasint" json:"site"`
+	Lot     perso.Name   `cbor:"3,keyasint" json:"lot"`
+	Release [32]byte     `cbor:"4,keyasint" json:"-"`
+	Now     time.Time    `cbor:"5,keyasint" json:"now"`
+	Units   []UnitInWork `cbor:"6,keyasint" json:"units"`
+	More    bool         `cbor:"7,keyasint,omitempty" json:"more,omitempty"`
+	Expires time.Time    `cbor:"8,keyasint" json:"release_expires"`
+}
+
+// UnitInWork is one unit in one generation on one chip.
+type UnitInWork struct {
+	Unit    perso.Unit         `cbor:"1,keyasint" json:"unit"`
+	Gen     perso.Generation   `cbor:"2,keyasint" json:"gen"`
+	Index   perso.EIDIndex     `cbor:"3,keyasint" json:"index"`
+	EID     string             `cbor:"4,keyasint" json:"eid"`
+	Chip    string             `cbor:"5,keyasint" json:"chip"`
+	State   perso.UnitState    `cbor:"6,keyasint" json:"state"`
+	Present perso.Presentation `cbor:"7,keyasint" json:"present"` // where its last session was
+	Claim   [32]byte           `cbor:"8,keyasint" json:"-"`
+	Session perso.Session      `cbor:"9,keyasint" json:"-"`
+	Since   time.Time          `cbor:"10,keyasint" json:"since"`                     // of its last act
+	Acts    uint8              `cbor:"11,keyasint" json:"acts"`                      // of that session
+	Due     bool               `cbor:"12,keyasint,omitempty" json:"due"`             // the vault was asked for the verdict and has not given it
+	Alarm   string             `cbor:"13,keyasint,omitempty" json:"alarm,omitempty"` // the last about the chip
+}
+
+// LoseReply says what the vault answered: that it gave the unit up, or that it had called it good before.
+type LoseReply struct {
+	Lot     perso.Name `cbor:"1,keyasint"`
+	Unit    perso.Unit `cbor:"2,keyasint"`
+	Good    bool       `cbor:"3,keyasint,omitempty"`
+	Receipt []byte     `cbor:"4,keyasint"`
 }
 
 // LotsReply lists lots.

@@ -270,3 +270,20 @@ type DestroyLotReply struct {
 	Lot         perso.Name `cbor:"1,keyasint"`
 	Certificate []byte     `cbor:"2,keyasint"`
 }
+
+// AbandonRequest hands the vault the word of two officers that a unit in work is given up, with the places of the unit's claim
+// and of that word in the log.
+type AbandonRequest struct {
+	Lot        perso.Name `cbor:"1,keyasint"`
+	Register   [][]byte   `cbor:"2,keyasint"` // encoded statements, genesis first
+	Lost       []byte     `cbor:"3,keyasint"` // encoded signed statement.Lost
+	Checkpoint []byte     `cbor:"4,keyasint"`
+	Claim      Proven     `cbor:"5,keyasint"`
+	Ordered    Proven     `cbor:"6,keyasint"` // the log entry that names Lost
+}
+
+// AbandonReply holds the receipt that ends the unit: with result "abandoned", or the one with which the vault called it good before.
+type AbandonReply struct {
+	Good    bool   `cbor:"1,keyasint,omitempty"`
+	Receipt []byte `cbor:"2,keyasint"`
+}

@@ -15,6 +15,10 @@ const (
 	KindReceiptHead = "receipt-head"
 )
 
+// ResultAbandoned is the result of a receipt for no act: two officers gave the unit up, and the vault never calls it good. Responses
+// is the hash of their statement then, At the time of its log entry, N is 0, and Output is zero.
+const ResultAbandoned = "abandoned"
+
 // Receipt is the vault's own record of one served act. Receipts of a vault and lot form a gap-free hash chain from Seq 0;
 // the MAC is by an HSM key, and the chain's head is signed when the lot is handed over, so that an auditor can match
 // receipts and log one to one without a secret.
@@ -29,7 +33,7 @@ type Receipt struct {
 	Session   perso.Session
 	N         uint8
 	Responses [32]byte
-	Result    string   // "script", "good" or a reason
+	Result    string   // "script", "good", ResultAbandoned or the reason of a failure
 	Output    [32]byte // hash of the script window that left, zero when none
 	At        time.Time
 	MAC       [32]byte

@@ -117,6 +117,19 @@ func TestBodiesHaveOneSpelling(t *testing.T) {
 		}
 		return c.Encode()
 	})
+	lost := Lost{Env: perso.EnvTest, Site: "S1", Lot: "L1", Release: hash(1), Unit: 2, Gen: 3, Index: 4, EID: rel.EIDs.First(), Chip: must(id.ParseChipID("47901234000165a30000")),
+		Claim: hash(5), Session: perso.Session(hash(6)), Fate: FateMissing, Reason: "fell off the belt", At: at, Nonce: hash(7)}
+	body = must(lost.Encode())
+	if back, err := ParseLost(body); err != nil || back != lost {
+		t.Fatalf("%v: read back as %+v, want %+v", err, back, lost)
+	}
+	recordtest.Canonical(t, body, func(b []byte) ([]byte, error) {
+		l, err := ParseLost(b)
+		if err != nil {
+			return nil, err
+		}
+		return l.Encode()
+	})
 	recordtest.Canonical(t, threeOfficers().Body, func(b []byte) ([]byte, error) {
 		g, err := parseGenesis(b)
 		if err != nil {
@@ -293,6 +306,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		if r, err := ParseRelease(s.Body); err == nil && !bytes.Equal(must(r.Encode()), s.Body) {
 			t.Fatalf("second spelling of a release accepted: %q", s.Body)
+		}
+		if l, err := ParseLost(s.Body); err == nil && !bytes.Equal(must(l.Encode()), s.Body) {
+			t.Errorf("a loss has two spellings: %q", s.Body)
 		}
 		if c, err := ParseClose(s.Body); err == nil && !bytes.Equal(must(c.Encode()), s.Body) {
 			t.Fatalf("second spelling of a close accepted: %q", s.Body)

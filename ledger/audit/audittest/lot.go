@@ -2,6 +2,7 @@ package audittest
 
 import (
 	"crypto/sha256"
+	"time"
 
 	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/perso"
@@ -80,6 +81,17 @@ func (c *Unit) Serve(a entry.Act, result string) {
 	c.Receipt = chain.Head
 }
 
+// Answer has the vault give the unit up by a statement that the log names at a time; edit spoils the receipt.
+func (c *Unit) Answer(hash [32]byte, at time.Time, edit func(*entry.Receipt)) {
+	chain := c.Lot.Site.Chains[c.Claim.Lot]
+	r := entry.Receipt{Vault: c.Lot.Site.VaultOf(c.Claim.Lot), Lot: c.Claim.Lot, Seq: uint64(len(chain.Receipts)), Prev: chain.Head, Unit: c.Claim.Unit, Gen: c.Claim.Gen,
+		Claim: c.Hash, Session: c.Session, Responses: hash, Result: entry.ResultAbandoned, At: at, MAC: Hash("mac %d", len(chain.Receipts))}
+	edit(&r)
+	b := Must(r.Encode())
+	chain.Receipts, chain.Head = append(chain.Receipts, b), entry.Hash(b)
+	c.Receipt = chain.Head
+}
+
 // Certify puts a certificate on record.
 func (c *Unit) Certify(name string) {
 	e := entry.Certificate{Lot: c.Claim.Lot, Unit: c.Claim.Unit, Gen: c.Claim.Gen, EID: c.Claim.EID, Cert: Hash("cert %s %s", name, c.Claim.EID),
@@ -139,7 +151,14 @@ func (l *Lot) Contact(v perso.Verdict, r perso.Reason) perso.Presentation {
 }
 
 // Count logs a source's count of the bins, which is right.
-func (l *Lot) Count(source string) { l.Site.Append(l.count(source)) }
+func (l *Lot) Count(source string) { l.CountWith(source, func(*entry.Count) {}) }
+
+// CountWith logs a source's count of the bins after an edit.
+func (l *Lot) CountWith(source string, edit func(*entry.Count)) {
+	c := l.count(source)
+	edit(&c)
+	l.Site.Append(c)
+}
 
 func (l *Lot) count(source string) entry.Count {
 	b := l.Bins

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -23,6 +24,7 @@ func newLotCmd(env *Env) *cobra.Command {
   perso lot draft-close L-2027-0001 -o demo.close`,
 		newLotReleaseCmd(env), newLotListCmd(env), newLotStatusCmd(env), newLotCountCmd(env),
 		newLotDraftCloseCmd(env), newLotCloseCmd(env), newLotExportCmd(env), newLotBundleCmd(env),
+		newLotInWorkCmd(env), newLotDraftLostCmd(env), newLotLoseCmd(env),
 		newLotDraftDestroyCmd(env), newLotDestroyKeysCmd(env))
 }
 
@@ -104,9 +106,7 @@ func newLotStatusCmd(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if len(s.Troubles) > 0 {
-				env.Advise(troubleHint)
-			}
+			env.adviseOnTroubles(s)
 			return env.Emit(lotStateOf(s), func(w io.Writer) { writeStatus(w, s) })
 		}),
 	}
@@ -117,6 +117,17 @@ func newLotStatusCmd(env *Env) *cobra.Command {
 // troubleHint is for heads that wait for the vault.
 const troubleHint = "leave waiting chips under their heads: their identities stay with them, and the heads go on when the vault serves them. " +
 	"Its log says why it does not; a chip taken away meanwhile is judged when it comes again, and the lot is not complete before"
+
+// adviseOnTroubles says what to do about chips that wait, and about those that the vault refuses.
+func (env *Env) adviseOnTroubles(s bus.StatusReply) {
+	refused := slices.ContainsFunc(s.Troubles, func(t bus.Trouble) bool { return t.Refused })
+	if slices.ContainsFunc(s.Troubles, func(t bus.Trouble) bool { return !t.Refused }) {
+		env.Advise(troubleHint)
+	}
+	if refused {
+		env.Advise("an act that the vault refuses is not mended by waiting: %s says which units never end, and how two officers give them up", env.Command("lot in-work", "%s", s.Lot))
+	}
+}
 
 // writeStatus is a lot on one page.
 func writeStatus(w io.Writer, s bus.StatusReply) {
@@ -154,7 +165,11 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 		row("blocked", "%s", b)
 	}
 	for _, t := range s.Troubles {
-		row("waiting", "%s with chip %s since %s: act %d, asked of the vault %d times: %s", t.Present, t.Chip, clock(t.Since), t.N, t.Tries, t.Fault)
+		how := "waiting"
+		if t.Refused {
+			how = "refused"
+		}
+		row(how, "%s with chip %s since %s: act %d, asked of the vault %d times: %s", t.Present, t.Chip, clock(t.Since), t.N, t.Tries, t.Fault)
 	}
 	if s.MoreTroubles > 0 {
 		row("waiting", "and %d more", s.MoreTroubles)

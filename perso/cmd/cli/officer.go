@@ -150,7 +150,7 @@ func signFile(ctx context.Context, env *Env, path, keyPath string, yes bool) err
 // adviseAfterSigning says what follows a signature. Statements about lots need two; those of the register are for the
 // key ceremony.
 func (env *Env) adviseAfterSigning(kind, file string, signatures int) {
-	command, ofLot := map[string]string{statement.KindRelease: "release", statement.KindClose: "close", statement.KindDestroy: "destroy-keys"}[kind]
+	command, ofLot := map[string]string{statement.KindRelease: "release", statement.KindClose: "close", statement.KindDestroy: "destroy-keys", statement.KindLost: "lose"}[kind]
 	switch {
 	case kind == statement.KindReview:
 		env.Advise("next: %s", env.Command("audit review", "%s", Quoted(file)))
@@ -227,6 +227,8 @@ func readable(body []byte) (kind string, err error) {
 		_, err = statement.ParseDestroy(body)
 	case statement.KindReview:
 		_, err = statement.ParseReview(body)
+	case statement.KindLost:
+		_, err = statement.ParseLost(body)
 	case statement.KindGenesis, statement.KindAdd, statement.KindRevoke:
 	default:
 		err = fmt.Errorf("a %q is nothing that officers sign", kind)

@@ -9,10 +9,10 @@ CREATE TABLE IF NOT EXISTS claim (
   eid_index    BIGINT NOT NULL CHECK (eid_index >= 0),
   eid          BYTEA  UNIQUE,
   chip         BYTEA  NOT NULL UNIQUE,
-  state        TEXT   NOT NULL CHECK (state IN ('open', 'good', 'lost')),
+  state        TEXT   NOT NULL CHECK (state IN ('open', 'given-up', 'good', 'lost')),
   seq          BIGINT NOT NULL,
   loss_seq     BIGINT NOT NULL CHECK (loss_seq >= 0 AND (loss_seq > 0) = (gen > 0)),
-  outcome_seq  BIGINT NOT NULL CHECK ((outcome_seq > 0) = (state <> 'open')),
+  outcome_seq  BIGINT NOT NULL CHECK ((outcome_seq > 0) = (state IN ('good', 'lost'))),
   cert         BYTEA,
   cert_key     BYTEA,
   ki           BYTEA,
@@ -34,6 +34,23 @@ CREATE TABLE IF NOT EXISTS lost_unit (
   unit BIGINT NOT NULL,
   gen  BIGINT NOT NULL,
   PRIMARY KEY (lot, unit)
+);
+
+-- Units that two officers gave up, while they were in work or before their good chip lay in a bin: hash and seq are their
+-- statement's and its log entry's, receipt is the vault's answer, NULL while there is none, good says that it had called the
+-- unit good before. fate says where the chip is, and counts while no head has binned it (bin).
+CREATE TABLE IF NOT EXISTS unit_lost (
+  lot     TEXT    NOT NULL,
+  unit    BIGINT  NOT NULL,
+  gen     BIGINT  NOT NULL,
+  hash    BYTEA   NOT NULL UNIQUE,
+  seq     BIGINT  NOT NULL,
+  chip    BYTEA   NOT NULL UNIQUE,
+  fate    TEXT    NOT NULL CHECK (fate IN ('reject-live', 'missing')),
+  bin     TEXT    NOT NULL,
+  receipt BYTEA,
+  good    BOOLEAN NOT NULL,
+  PRIMARY KEY (lot, unit, gen)
 );
 
 -- A host challenge (serial) serves once. last_n is the newest act; at is when it came.
