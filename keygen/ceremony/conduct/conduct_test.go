@@ -17,6 +17,7 @@ import (
 	"github.com/persoline/persoline/keygen/ceremony/conduct"
 	"github.com/persoline/persoline/keygen/ceremony/share"
 	"github.com/persoline/persoline/keygen/kisource"
+	"github.com/persoline/persoline/keygen/life"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/statement/transcript"
@@ -343,12 +344,15 @@ func TestOldToken(t *testing.T) {
 	s.must(s.token.Generate(ctx, must(kisource.LotSealKey(s.env, "L-1")))) // of a destroyed lot
 	s.must(s.token.Generate(ctx, key("persoline/test/lot/L-3")))           // never made
 	s.must(s.token.Generate(ctx, key("persoline/production/lot/L-2")))     // of the other environment
+	alive := must(life.Owner{Env: s.env, Site: "S1", Vault: "vault-1"}.Key(life.Nonce{1}))
+	s.must(s.token.Generate(ctx, alive))                          // a vault's life is its own matter
+	s.must(s.token.Generate(ctx, key("persoline/test/life/odd"))) // no vault's
 	chain := must(conduct.Load(s.store, [32]byte{}))
 	c := must(census.Take(ctx, s.token, chain.Inventory, s.env, census.Lots{"L-1": true, "L-2": false}))
 	want := map[string]census.Verdict{
 		"persoline/test/kmc/maker-1": census.CameBack, "persoline/test/kmc/planted": census.Unknown, "persoline/test/eis/S1": census.Missing,
 		"persoline/test/log/S1": census.Changed, "persoline/test/lot/L-1": census.CameBack, must(kisource.LotSealKey(s.env, "L-1")).Label: census.CameBack, "persoline/test/lot/L-3": census.Unknown,
-		"persoline/production/lot/L-2": census.Unknown,
+		"persoline/production/lot/L-2": census.Unknown, "persoline/test/life/odd": census.Unknown,
 	}
 	for _, l := range c.Alarms() {
 		if want[l.Key] != l.Verdict {
@@ -363,7 +367,7 @@ func TestOldToken(t *testing.T) {
 	if err := g.Generate(ctx, must(kisource.LotSealKey(s.env, "L-9"))); err != nil {
 		t.Errorf("a new lot's seal key: %v", err)
 	}
-	for label, fit := range map[string]bool{"persoline/test/lot/L-2": true, lotSeal.Label: true, "persoline/test/lot/L-9": true, "persoline/test/lot/L-1": false, "persoline/test/kmc/maker-1": false,
+	for label, fit := range map[string]bool{"persoline/test/lot/L-2": true, lotSeal.Label: true, alive.Label: false, "persoline/test/lot/L-9": true, "persoline/test/lot/L-1": false, "persoline/test/kmc/maker-1": false,
 		"persoline/test/kmc/planted": false, "persoline/test/log/S1": false, "persoline/test/eum/S1": true, "persoline/test/kmc/other": false} {
 		if _, err := g.Has(ctx, key(label)); (err == nil) != fit || err != nil && !errors.Is(err, hsm.ErrRefused) {
 			t.Errorf("%s: %v", label, err)
