@@ -74,6 +74,8 @@ var (
 	ErrNotFound = errors.New("not in the ledger")
 	// ErrRefused says that a request was understood and may not be granted.
 	ErrRefused = errors.New("refused")
+	// ErrNotTheLedger says that the log vault signed another history than this database holds. It is an ErrRefused.
+	ErrNotTheLedger = fmt.Errorf("%w: this database is a copy that fell behind or went another way, or was put back to an older state; run the ledger on the one in which it ran last", ErrRefused)
 )
 
 // Limits of waiting and trying.

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -113,6 +114,10 @@ func (l *Ledger) signTree(ctx context.Context, t *tree.Log, from int64) ([]byte,
 			return nil, fmt.Errorf("proving consistency from %d: %w", from, err)
 		}
 		a, err := l.signer.Checkpoint(ctx, q)
+		var fault *bus.Fault
+		if errors.As(err, &fault) && fault.Code == bus.FaultRefused {
+			err = fmt.Errorf("%w: %w", ErrNotTheLedger, err)
+		}
 		if err := l.doors[0].heard(l.now(), err); err != nil {
 			return nil, err
 		}
@@ -123,7 +128,7 @@ func (l *Ledger) signTree(ctx context.Context, t *tree.Log, from int64) ([]byte,
 			return nil, rolledBack(l.doors[0].name, a.Last, signed)
 		}
 		if a.Last > t.Size() {
-			return nil, fmt.Errorf("%w: the vault signed %d entries, this ledger has %d: it was rolled back", ErrRefused, a.Last, t.Size())
+			return nil, fmt.Errorf("%w: the vault signed %d entries, this one has %d: it was rolled back", ErrNotTheLedger, a.Last, t.Size())
 		}
 		from = a.Last
 	}

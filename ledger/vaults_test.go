@@ -450,3 +450,29 @@ func TestVaultWasPutBack(t *testing.T) {
 		}
 	}
 }
+
+// TestNotTheLedger: a database that fell behind what the log vault signed, or that the vault refuses, is not the ledger, and says
+// so at once when it is asked for a checkpoint.
+func TestNotTheLedger(t *testing.T) {
+	t.Parallel()
+	b := newPair(t)
+	b.stock(1)
+	ahead := b.vault.last
+	if _, _, err := b.l.Signed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ahead.Size = b.vault.last.Size + 7
+	b.open(b.db)
+	b.vault.last = ahead
+	if _, _, err := b.l.Signed(t.Context()); !errors.Is(err, ErrNotTheLedger) || !errors.Is(err, ErrRefused) {
+		t.Errorf("the vault signed more: %v", err)
+	}
+	b.vault.fail = func(string) error { return bus.Refuse(bus.FaultRefused, "checking consistency") }
+	if _, _, err := b.l.Signed(t.Context()); !errors.Is(err, ErrNotTheLedger) {
+		t.Errorf("the vault refuses: %v", err)
+	}
+	b.vault.fail = func(string) error { return bus.ErrNoAnswer }
+	if _, _, err := b.l.Signed(t.Context()); err == nil || errors.Is(err, ErrNotTheLedger) {
+		t.Errorf("the vault is away: %v", err)
+	}
+}

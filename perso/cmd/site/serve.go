@@ -116,8 +116,9 @@ func (s *Site) ServeLedger(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, seat.Leave()) }()
-	ctx, unseated := untilLost(ctx, seat)
-	defer func() { err = errors.Join(err, unseated()) }()
+	ctx, unseat := context.WithCancelCause(ctx)
+	defer func() { err = errors.Join(err, whyEnded(ctx, unseat)) }()
+	go unseatWith(ctx, seat, unseat)
 	if err := conn.EnsureStreams(ctx, s.lineNames()...); err != nil {
 		return err
 	}
@@ -131,22 +132,33 @@ func (s *Site) ServeLedger(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
+	go mustContinue(ctx, l, unseat)
 	vaults := service.Vaults{Log: logVault, Of: l.VaultOf}
 	return service.Run(ctx, service.Config{Ledger: l, Bus: conn, Exporter: s.exporter(l, db, vaults, cats), Lines: s.lineNames(), Vaults: s.VaultNames(), Log: log})
 }
 
-// untilLost is a context that ends with the seat. The function gives the context's resources back, and says why the seat was lost.
-func untilLost(parent context.Context, seat *natsbus.Seat) (ctx context.Context, why func() error) {
-	ctx, cancel := context.WithCancel(parent)
-	go func() {
-		select {
-		case <-seat.Lost():
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() error {
-		cancel()
-		return seat.Err()
+// unseatWith ends the context when the seat is lost.
+func unseatWith(ctx context.Context, seat *natsbus.Seat, end context.CancelCauseFunc) {
+	select {
+	case <-seat.Lost():
+		end(seat.Err())
+	case <-ctx.Done():
 	}
+}
+
+// mustContinue ends a ledger that does not continue the log which the log vault signed, before anybody reads from it what is not
+// true any more. While the vault is away nobody can tell; then it is found at the first entry.
+func mustContinue(ctx context.Context, l *ledger.Ledger, end context.CancelCauseFunc) {
+	if _, _, err := l.Signed(ctx); errors.Is(err, ledger.ErrNotTheLedger) {
+		end(err)
+	}
+}
+
+// whyEnded gives the context's resources back, and says what ended it, but for a parent that ended.
+func whyEnded(ctx context.Context, end context.CancelCauseFunc) error {
+	end(context.Canceled)
+	if why := context.Cause(ctx); !errors.Is(why, context.Canceled) {
+		return why
+	}
+	return nil
 }
