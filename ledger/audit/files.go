@@ -16,6 +16,7 @@ import (
 
 	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/ledger/internal/tree/tilepath"
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/entry"
 )
@@ -91,6 +92,20 @@ func firstEntry(fsys fs.FS) (entry.Genesis, error) {
 	return g, nil
 }
 
+// LotOf reads whose bundle it is, before anything is verified.
+func LotOf(fsys fs.FS) (perso.Name, error) {
+	f := files{fsys: fsys}
+	b, err := f.read(layout.Seal)
+	var seal layout.SealBody
+	if err == nil {
+		seal, err = layout.ParseSeal(b)
+	}
+	if err != nil {
+		return "", fmt.Errorf("reading whose bundle it is: %w", err)
+	}
+	return seal.Lot, nil
+}
+
 // checkFiles verifies the seal, the manifest under it, and that the bundle holds the listed files and no other.
 func (a *auditor) checkFiles() bool {
 	if err := a.readSeal(); err != nil {
@@ -141,7 +156,7 @@ func (a *auditor) readSeal() error {
 	if a.seal, err = layout.ParseSeal(seal); err != nil {
 		return err
 	}
-	a.report.Lot = a.seal.Lot
+	a.report.Lot, a.report.Seal = a.seal.Lot, sha256.Sum256(seal)
 	if a.seal.Env != a.genesis.Env || a.seal.Site != a.genesis.Site {
 		return fmt.Errorf("it is of site %s (%s), the log is of %s (%s)", a.seal.Site, a.seal.Env, a.genesis.Site, a.genesis.Env)
 	}

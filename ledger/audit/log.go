@@ -12,6 +12,7 @@ import (
 	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/ledger/internal/tree/tilepath"
 	"github.com/persoline/persoline/perso/checkpoint"
+	"github.com/persoline/persoline/perso/record"
 )
 
 // tilesAtOnce is how many tiles of entries are in memory together: 16,384 entries of about 400 bytes.
@@ -38,9 +39,15 @@ func (a *auditor) checkLog() {
 			seq := t.name.N*tilepath.Width + int64(j)
 			tree.add(t.leaves[j], a.compareTile)
 			a.compareHeld(seq+1, tree.root)
-			a.replay(seq, t.parsed[j])
-			if a.opt.Watch != nil {
-				a.opt.Watch(seq, t.parsed[j].kind, t.entries[j])
+			p := &t.parsed[j]
+			switch {
+			case !a.opt.Unjudged:
+				a.replay(seq, *p)
+			case p.err != nil:
+				a.find(logPlace(seq, p.kind), "I5", "%v", p.err)
+			}
+			if a.opt.Watch != nil && p.err == nil && p.entry != nil {
+				a.opt.Watch(seq, p.at, p.entry)
 			}
 		}
 	})
@@ -65,7 +72,7 @@ func (a *auditor) eachTile(size int64, each func(*entryTile)) (whole bool) {
 		defer close(ahead)
 		for from := int64(0); from < count; from += tilesAtOnce {
 			select {
-			case ahead <- readEntries(fsys, from, min(count, from+tilesAtOnce), size):
+			case ahead <- a.readEntries(fsys, from, min(count, from+tilesAtOnce), size):
 			case <-stop:
 				return
 			}
@@ -96,7 +103,7 @@ type entryTile struct {
 }
 
 // readEntries reads, hashes and parses tiles [from, to) side by side.
-func readEntries(fsys fs.FS, from, to, size int64) []entryTile {
+func (a *auditor) readEntries(fsys fs.FS, from, to, size int64) []entryTile {
 	tiles := make([]entryTile, to-from)
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
@@ -114,13 +121,24 @@ func readEntries(fsys fs.FS, from, to, size int64) []entryTile {
 			t.hash(data)
 			t.parsed = make([]parsed, len(t.entries))
 			for i, body := range t.entries {
-				t.parsed[i] = parseEntry(body)
+				if !a.opt.Unjudged || a.wants(body) {
+					t.parsed[i] = parseEntry(body)
+				}
 			}
 			return nil
 		})
 	}
 	_ = g.Wait() // the functions return no error
 	return tiles
+}
+
+// wants asks whether somebody watches for an entry.
+func (a *auditor) wants(body []byte) bool {
+	if a.opt.Watch == nil {
+		return false
+	}
+	kind, err := record.Kind(body)
+	return err == nil && (a.opt.Wants == nil || a.opt.Wants(kind, body))
 }
 
 func (t *entryTile) hash(data []byte) {

@@ -47,6 +47,7 @@ type Report struct {
 	Origin string
 	Size   int64
 	Root   [32]byte
+	Seal   [32]byte // hash of the seal, which names every byte of the bundle
 	Keys   []Key
 	Facts  []Fact
 	Notes  []string // what could not be checked, and why

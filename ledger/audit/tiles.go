@@ -10,7 +10,9 @@ import (
 
 	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/ledger/internal/tree/tilepath"
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/checkpoint"
+	"github.com/persoline/persoline/perso/entry"
 )
 
 // Log is the log of a bundle as its checkpoint signs it: what is read through it is proven to be in it, tile by tile. It
@@ -162,4 +164,28 @@ func (t tiles) ReadTiles(want []tlog.Tile) ([][]byte, error) {
 		}
 	}
 	return out, nil
+}
+
+// ReceiptHeads reads the signed heads of a lot's chains of receipts, as the vaults gave them. Verify checks what they sign.
+func (l *Log) ReceiptHeads(lot perso.Name) (heads []entry.ReceiptHead, err error) {
+	paths, err := fs.Glob(l.files.fsys, "receipts/*."+string(lot)+".receipts")
+	if err != nil {
+		return nil, fmt.Errorf("looking for the receipts of lot %q: %w", lot, err)
+	}
+	for _, path := range paths {
+		vault, of, ok := layout.ParseReceipts(path)
+		if !ok || of != lot {
+			continue
+		}
+		b, err := l.files.read(layout.ReceiptHead(vault, lot))
+		var h entry.ReceiptHead
+		if err == nil {
+			h, err = entry.ParseReceiptHead(b)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading the head of %q: %w", path, err)
+		}
+		heads = append(heads, h)
+	}
+	return heads, nil
 }

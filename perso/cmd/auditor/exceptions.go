@@ -1,7 +1,6 @@
 package auditor
 
 import (
-	"encoding/hex"
 	"fmt"
 	"io"
 	"slices"
@@ -29,7 +28,7 @@ type listedException struct {
 	At      time.Time      `json:"at"`
 	Lot     perso.Name     `json:"lot,omitempty"`
 	What    string         `json:"what"`
-	Hash    string         `json:"hash"`
+	Hash    console.Digest `json:"hash"`
 	Reviews []listedReview `json:"reviews"`
 }
 
@@ -76,16 +75,29 @@ func listExceptions(env *console.Console, path string, r audit.Report, all bool)
 		if !all && !x.Open() {
 			continue
 		}
-		l := listedException{Entry: x.Seq, Kind: x.Kind, At: x.At, Lot: x.Lot, What: x.What, Hash: hex.EncodeToString(x.Hash[:]), Reviews: []listedReview{}}
-		for _, v := range x.Reviews {
-			l.Reviews = append(l.Reviews, listedReview{Officer: v.By.ID, Person: v.By.Person, Role: v.By.Role, At: v.At, Finding: v.Finding, Entry: v.Entry})
-		}
-		list.Exceptions = append(list.Exceptions, l)
+		list.Exceptions = append(list.Exceptions, listedOf(x))
 	}
 	if err := env.Emit(list, list.write); err != nil {
 		return err
 	}
 	return refuted(path, r)
+}
+
+func listedOf(x audit.Exception) listedException {
+	l := listedException{Entry: x.Seq, Kind: x.Kind, At: x.At, Lot: x.Lot, What: x.What, Hash: x.Hash, Reviews: []listedReview{}}
+	for _, v := range x.Reviews {
+		l.Reviews = append(l.Reviews, listedReview{Officer: v.By.ID, Person: v.By.Person, Role: v.By.Role, At: v.At, Finding: v.Finding, Entry: v.Entry})
+	}
+	return l
+}
+
+// exception reads it back.
+func (l listedException) exception() audit.Exception {
+	x := audit.Exception{Seq: l.Entry, Kind: l.Kind, At: l.At, Lot: l.Lot, What: l.What, Hash: l.Hash}
+	for _, v := range l.Reviews {
+		x.Reviews = append(x.Reviews, audit.Reviewed{By: statement.Officer{ID: v.Officer, Person: v.Person, Role: v.Role}, At: v.At, Finding: v.Finding, Entry: v.Entry})
+	}
+	return x
 }
 
 func (l listedExceptions) write(w io.Writer) {

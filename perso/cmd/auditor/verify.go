@@ -36,14 +36,20 @@ type audited struct {
 	LogOrigin   string         `json:"log_origin"`
 	LogSize     int64          `json:"log_size"`
 	LogRoot     console.Digest `json:"log_root"`
+	Seal        console.Digest `json:"seal_hash"`
+	Judged      time.Time      `json:"judged_at"`
 	Keys        []auditKey     `json:"keys"`
 	Facts       []auditFact    `json:"facts"`
 	Witnessed   []auditWitness `json:"witnessed"`
+	Quorum      string         `json:"quorum,omitempty"`
 	Notes       []string       `json:"notes"`
 	Trusts      []string       `json:"trusts_the_line"`
 	BrokenOff   []string       `json:"broken_off"`
-	Findings    []auditFinding `json:"findings"`
-	Dropped     uint64         `json:"findings_dropped"`
+
+	Exceptions []listedException `json:"exceptions"`
+
+	Findings []auditFinding `json:"findings"`
+	Dropped  uint64         `json:"findings_dropped"`
 }
 
 type auditKey struct {
@@ -217,7 +223,7 @@ func verifyBundle(env *console.Console, path string, p *pins) error {
 	if err != nil {
 		return err
 	}
-	if err := env.Emit(auditedOf(r), func(w io.Writer) { _ = r.Write(w) }); err != nil { // into memory
+	if err := env.Emit(auditedOf(r, env.Now().UTC()), func(w io.Writer) { _ = r.Write(w) }); err != nil { // into memory
 		return err
 	}
 	if err := refuted(path, r); err != nil {
@@ -262,13 +268,16 @@ func bundlesIn(path string) []string {
 	return found
 }
 
-func auditedOf(r audit.Report) audited {
+func auditedOf(r audit.Report, at time.Time) audited {
 	a := audited{
-		OK: r.OK(), Pinned: r.Pinned(), Environment: r.Env, Site: r.Site, Lot: r.Lot, LogOrigin: r.Origin, LogSize: r.Size, LogRoot: r.Root,
+		OK: r.OK(), Pinned: r.Pinned(), Environment: r.Env, Site: r.Site, Lot: r.Lot, LogOrigin: r.Origin, LogSize: r.Size, LogRoot: r.Root, Seal: r.Seal, Judged: at, Quorum: r.Quorum, Exceptions: []listedException{},
 		Keys: []auditKey{}, Witnessed: []auditWitness{}, Facts: []auditFact{}, Notes: append([]string{}, r.Notes...), Trusts: append([]string{}, r.Trusts...), BrokenOff: append([]string{}, r.Broken...), Findings: []auditFinding{}, Dropped: r.Dropped,
 	}
 	for _, k := range r.Keys {
 		a.Keys = append(a.Keys, auditKey{Name: k.Name, Fingerprint: hex.EncodeToString(k.Fingerprint), Pinned: k.Pinned})
+	}
+	for _, x := range r.Exceptions {
+		a.Exceptions = append(a.Exceptions, listedOf(x))
 	}
 	for _, w := range r.Witnessed {
 		a.Witnessed = append(a.Witnessed, auditWitness(w))

@@ -67,6 +67,16 @@ func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 // MarshalText is the hex.
 func (d Digest) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, d[:]), nil }
 
+// UnmarshalText reads 32 bytes of hex.
+func (d *Digest) UnmarshalText(text []byte) error {
+	b, err := hex.DecodeString(string(text))
+	if err != nil || len(b) != len(d) {
+		return fmt.Errorf("%.80q is not %d bytes of hex", text, len(d))
+	}
+	copy(d[:], b)
+	return nil
+}
+
 // Emit writes one result: v as a JSON object on one line with --json, else the text.
 func (env *Console) Emit(v any, text func(w io.Writer)) error {
 	var b bytes.Buffer
