@@ -35,6 +35,7 @@ type volatile struct {
 	pending  []byte        // blocks of a STORE DATA sequence
 	load     *loading      // nil: no package on its way
 	code     *receiving    // nil: no load file on its way
+	chain    *chain        // nil: no command in pieces on its way
 	list     *listing      // nil: GET STATUS has told all
 	tele     *telecom      // read when it is asked for
 	writes   bool          // the command in work came in a channel that may write
@@ -113,13 +114,17 @@ func (c *Chip) Process(apdu []byte) (resp []byte, cost Cost) {
 		return nil, cost
 	case FaultStatus:
 		resp = fault.SW.Append(nil)
+	case FaultTearInside:
+		c.mem.tearAt = 1 + int(fault.Bit)
+		resp = c.execute(apdu)
+		c.mem.tearAt = 0
 	default:
 		resp = c.execute(apdu)
 	}
 	cost.Out, cost.Pages, cost.ECC = len(resp), c.mem.takePages(), c.ecc
 	c.ecc = 0
 	switch fault.Kind {
-	case FaultTearAfter:
+	case FaultTearAfter, FaultTearInside:
 		c.tear(fault)
 		return nil, cost
 	case FaultFlip:

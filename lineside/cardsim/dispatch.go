@@ -10,6 +10,7 @@ const (
 	claGP      = 0x80
 	claSM      = 0x04 // secure messaging in GlobalPlatform format
 	claNumber  = 0x03 // logical channel
+	claChain   = 0x10 // more blocks of this command follow
 	claFurther = 0x40 // logical channels above 3: this chip has none
 
 	insVerify     = 0x20
@@ -45,6 +46,11 @@ func (c *Chip) execute(raw []byte) []byte {
 	case cmd.CLA&claFurther != 0 || !c.hasChannel(cmd.CLA&claNumber):
 		c.endChannel()
 		return apdu.SWChannelUnsupported.Append(nil)
+	case cmd.CLA&claChain != 0 && cmd.CLA&^(claGP|claChain|claSM|claNumber) == 0:
+		return c.chained(cmd).Append(nil)
+	}
+	cmd = c.whole(cmd)
+	switch {
 	case cmd.CLA&claNumber != 0:
 		data, sw := c.onChannel(cmd.CLA&claNumber, cmd)
 		return sw.Append(data)

@@ -12,7 +12,8 @@
 //
 // Like a chip, it holds keys in its memory and in its NVM; the owner keeps both away from other zones.
 //
-// Callers: lineside/chipfarm, perso/sim, tests. Package t0 beside it speaks T=0 for it.
+// Callers: lineside/chipfarm, perso/sim, tests. Packages t0 and t1 beside it speak T=0 and T=1 for it, package atr
+// reads its answer to reset and answers PPS.
 //
 // Specifications: GlobalPlatform Card Specification 2.3.1 and Amendment D, ETSI TS 102 221, 3GPP TS 31.102, GSMA SGP.02,
 // ISO/IEC 7816-3 and 7816-4.

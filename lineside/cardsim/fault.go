@@ -17,6 +17,7 @@ const (
 	FaultContact    FaultKind = "bad-contact"  // no ATR on that contact
 	FaultTearBefore FaultKind = "tear-before"  // power is lost before the command is executed
 	FaultTearAfter  FaultKind = "tear-after"   // power is lost after the command was executed: its answer is lost
+	FaultTearInside FaultKind = "tear-inside"  // power is lost while the command writes, on a chip whose writing is not atomic
 	FaultStatus     FaultKind = "wrong-status" // the command is not executed and answered with SW
 	FaultFlip       FaultKind = "flipped-bit"  // the command is executed, and one bit of its answer is wrong
 )
@@ -30,7 +31,8 @@ type Fault struct {
 	APDU uint32
 	// SW is the wrong status.
 	SW apdu.SW
-	// Bit is the wrong bit: 0 is the highest bit of the first byte. It wraps round the answer.
+	// Bit is the wrong bit: 0 is the highest bit of the first byte. It wraps round the answer. Of a tear inside it is how many values
+	// of the memory are written, before one that is written by half.
 	Bit uint16
 	// Dead says that the chip never answers again after the tear.
 	Dead bool
@@ -44,7 +46,7 @@ func (f Fault) Validate() error {
 			return nil
 		}
 		return fmt.Errorf("fault %q happens at a reset, not at APDU %d", f.Kind, f.APDU)
-	case FaultTearBefore, FaultTearAfter, FaultStatus, FaultFlip:
+	case FaultTearBefore, FaultTearAfter, FaultTearInside, FaultStatus, FaultFlip:
 		if f.APDU == 0 {
 			return fmt.Errorf("fault %q needs the number of an APDU", f.Kind)
 		}

@@ -100,6 +100,54 @@ func withoutContacts(record []byte) []byte {
 	return encodeRecord(kept)
 }
 
+// TestTearInside: a memory that is not written in one piece has so many values of a command, and half of one; the chip can be read
+// wherever that was.
+func TestTearInside(t *testing.T) {
+	t.Parallel()
+	nvm := &Memory{}
+	p := testPersonality(Fault{Kind: FaultTearInside, APDU: 2, Bit: 0})
+	p.Options = codeOnly()
+	made := newLine(t, chipWith(t, nvm, codeOnly()))
+	for _, c := range append([]string{transport()}, simParts()...) {
+		made.plain(apdu.SWOK, c)
+	}
+	made.plain(apdu.SWOK, "00A40804022FE200")
+	torn, err := New(p, nvm, &counter{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLine(t, torn)
+	l.plain(apdu.SWOK, transport())
+	if l.send(unhex("00D682000A0102030405060708090A")) != nil || l.chip.Powered() { // EF.ICCID by its short identifier
+		t.Fatal("the chip went on")
+	}
+	l = newLine(t, reopenWith(t, nvm, codeOnly()))
+	l.plain(apdu.SWOK, transport())
+	if got := l.plain(apdu.SWOK, "00B082000A"); !bytes.Equal(got, unhex("01020304050000000000")) {
+		t.Errorf("EF.ICCID is %X, want the first half of what was written", got)
+	}
+	// A whole personalization, torn inside each command in turn and behind each number of values, can be read and goes on to its proof
+	// or not; nothing panics, and the journal says what the chip says.
+	for n := 1; n <= apdusOfAll(t); n++ {
+		for values := range uint16(4) {
+			nvm := &Memory{}
+			l := newLine(t, newChip(t, nvm, Fault{Kind: FaultTearInside, APDU: uint32(n), Bit: values}))
+			if l.open(testKeys(0x40), 0xFF, scp.LevelAll) && l.personalize(testSubscriber()) {
+				t.Fatalf("torn at %d: the chip went on", n)
+			}
+			again := reopen(t, nvm)
+			if again.Digest() != l.chip.Digest() {
+				t.Fatalf("torn at %d: the journal says something else than the chip", n)
+			}
+			l = newLine(t, again)
+			for _, command := range []string{"00A4040000", "80CA00E000", "80CADF2000", "00A40804022FE200", "00B000000A", "00200001", "00A4040C10A0000000871002FF86FF0389FFFFFFFF",
+				"00880081221000112233445566778899AABBCCDDEEFF1000112233445566778899AABBCCDDEEFF00"} {
+				l.send(unhex(command))
+			}
+		}
+	}
+}
+
 func TestFaultsOfContact(t *testing.T) {
 	t.Parallel()
 	nvm := &Memory{}

@@ -149,6 +149,8 @@ type store struct {
 	cells []entry
 	nvm   NVM
 	pages int // written since the last look
+	// tearAt, when given, says that power goes while the next record is written: behind so many values less one.
+	tearAt int
 }
 
 // changes is what one command does to the store, all or nothing.
@@ -204,6 +206,9 @@ func (s *store) span(from, to cell) []entry {
 // there is no record.
 func (s *store) commit(all changes) error {
 	all = s.needed(all)
+	if s.tearAt != 0 {
+		all, s.tearAt = s.torn(all, s.tearAt-1), 0
+	}
 	if len(all) == 0 {
 		return nil
 	}
@@ -224,6 +229,25 @@ func (s *store) commit(all changes) error {
 		s.pages += 1 + len(c.value)/pageBytes
 	}
 	return nil
+}
+
+// torn is what a memory that is not written in one piece has of a command when power goes behind n values: these, and half of the
+// next one where it replaces bytes that were there. The directory of files is the operating system's own and is kept whole.
+func (s *store) torn(all changes, n int) changes {
+	if n >= len(all) || slices.ContainsFunc(all, func(c change) bool { return c.gone && c.at.kind() == kindFile }) {
+		return all
+	}
+	kept, last := slices.Clone(all[:n]), all[n]
+	old, there := s.get(last.at)
+	half := len(last.value) / 2
+	switch last.at.kind() {
+	case kindData, kindKey, kindPIN, kindPiece:
+		if there && !last.gone && half > 0 {
+			last.value = append(bytes.Clone(last.value[:half]), old[min(half, len(old)):]...)
+			return s.needed(append(kept, last))
+		}
+	}
+	return kept
 }
 
 // needed leaves out what a later change of the same command overrides, and then what changes nothing.

@@ -377,6 +377,18 @@ func TestTiming(t *testing.T) {
 	if got := timing.Exchange(atr, Cost{In: 5, Out: 258}); got != (5+1+258)*38400+2*16*3200 {
 		t.Errorf("reading 256 bytes takes %v", got)
 	}
+	// T=1 at the same speed: information fields of 254 bytes, no guard time. 258 bytes back are two blocks and one R-block between.
+	fast := unhex("3BD6 96 FF 81 31 FE 45 8031E073FE21 00")
+	for _, b := range fast[1 : len(fast)-1] {
+		fast[len(fast)-1] ^= b
+	}
+	if got := timing.Exchange(fast, Cost{In: 5, Out: 258}); got != ((5+4+258+2*4+4)*11+4*22)*3200 {
+		t.Errorf("by T=1 reading 256 bytes takes %v", got)
+	}
+	slow := unhex("3B5096 05")
+	if got := timing.Exchange(slow, Cost{In: 5, Out: 2}); got != (8*(12+5)+32)*3200 {
+		t.Errorf("with five etu of guard time %v", got)
+	}
 	if got := timing.Exchange(nil, Cost{In: 4, Out: 2}); got != (7*12+32)*372*200 {
 		t.Errorf("at the first speed %v", got)
 	}

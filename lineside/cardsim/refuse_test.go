@@ -78,7 +78,7 @@ func TestOpeningRefused(t *testing.T) {
 		"store plain":   {isd, "80E2910003 5C01E0 00", apdu.SWSecurity},
 		"status plain":  {isd, "80F2800202 4F00 00", apdu.SWSecurity},
 		"unknown INS":   {isd, "80FE000000", apdu.SWUnknownINS},
-		"unknown CLA":   {isd, "90CA9F7F00", apdu.SWUnknownCLA},
+		"unknown CLA":   {isd, "A0CA9F7F00", apdu.SWUnknownCLA},
 		"file in a SD":  {isd, "00B0000000", apdu.SWUnknownINS},
 		"select P1":     {isd, "00A40200023F0000", apdu.SWWrongP1P2},
 		"select P2":     {isd, "00A40402023F0000", apdu.SWWrongP1P2},

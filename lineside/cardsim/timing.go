@@ -1,6 +1,12 @@
 package cardsim
 
-import "time"
+import (
+	"errors"
+	"time"
+
+	"github.com/persoline/persoline/lineside/cardsim/atr"
+	"github.com/persoline/persoline/lineside/cardsim/t1"
+)
 
 // Cost is what a command costs on a real chip, without saying how fast that chip is.
 type Cost struct {
@@ -25,34 +31,62 @@ func DefaultTiming() Timing {
 	return Timing{ClockHz: 5_000_000, Command: 500 * time.Microsecond, Page: 2 * time.Millisecond, ECC: 60 * time.Millisecond}
 }
 
-// Character times and counts of T=0 (ISO/IEC 7816-3 §8, §10), in elementary time units and characters.
+// Character times and counts (ISO/IEC 7816-3 §8, §10, §11), in elementary time units and characters.
 const (
 	charETU        = 12 // start, 8 data, parity, 2 guard
+	leastT1ETU     = 11 // with T=1, where the chip wants no guard time
 	turnroundETU   = 16 // before the card may answer, and before the next command
+	blockETU       = 22 // between blocks of T=1 in opposite directions
 	procedureChars = 1  // the card repeats INS before data flow
 	fetchChars     = 8  // 61xx, GET RESPONSE and its procedure byte, when a command has data both ways
 	ppsChars       = 8  // four characters each way
 	resetClocks    = 40_000
-	firstF         = 372 // in force until PPS
-	firstD         = 1
+	protocolT1     = 1
 )
 
+// interfaceOf is what an answer to reset says; of one that cannot be read, what holds without any.
+func interfaceOf(reset []byte) atr.Interface {
+	i, err := atr.Parse(reset)
+	if err != nil && !errors.Is(err, atr.ErrCheck) {
+		i, _ = atr.Parse([]byte{0x3B, 0x00})
+	}
+	return i
+}
+
+// character is the time of one character, in etu.
+func character(i atr.Interface) int {
+	switch {
+	case i.Guard != atr.NoGuard:
+		return charETU + int(i.Guard)
+	case i.Protocols[0] == protocolT1:
+		return leastT1ETU
+	}
+	return charETU
+}
+
 // Reset is the time from power to the first command: reset, ATR, and the PPS that makes TA1 hold.
-func (t Timing) Reset(atr []byte) time.Duration {
-	clocks := resetClocks + (len(atr)+ppsChars)*charETU*firstF/firstD
+func (t Timing) Reset(reset []byte) time.Duration {
+	clocks := resetClocks + (len(reset)+ppsChars)*charETU*atr.FirstF/atr.FirstD
 	return t.clocks(clocks)
 }
 
-// Exchange is the time of one command on a chip with this ATR.
-func (t Timing) Exchange(atr []byte, c Cost) time.Duration {
-	f, d := speed(atr)
-	chars := c.In + procedureChars + c.Out
-	const headerAndLe, statusWord = 5, 2
-	if c.In > headerAndLe && c.Out > statusWord {
-		chars += fetchChars
+// Exchange is the time of one command on a chip with this ATR, by the first protocol that it offers and at its own speed.
+func (t Timing) Exchange(reset []byte, c Cost) time.Duration {
+	i := interfaceOf(reset)
+	f, d := atr.Speed(i.TA1)
+	etu := 0
+	if i.Protocols[0] == protocolT1 {
+		chars, blocks := t1.Traffic(c.In, c.Out, int(i.IFSC), t1.MaxInfo)
+		etu = chars*character(i) + blocks*blockETU
+	} else {
+		const headerAndLe, statusWord = 5, 2
+		chars := c.In + procedureChars + c.Out
+		if c.In > headerAndLe && c.Out > statusWord {
+			chars += fetchChars
+		}
+		etu = chars*character(i) + 2*turnroundETU
 	}
-	line := t.clocks((chars*charETU + 2*turnroundETU) * f / d)
-	return line + t.Command + time.Duration(c.Pages)*t.Page + time.Duration(c.ECC)*t.ECC
+	return t.clocks(etu*f/d) + t.Command + time.Duration(c.Pages)*t.Page + time.Duration(c.ECC)*t.ECC
 }
 
 func (t Timing) clocks(n int) time.Duration {
@@ -60,19 +94,4 @@ func (t Timing) clocks(n int) time.Duration {
 		return 0
 	}
 	return time.Duration(n) * time.Second / time.Duration(t.ClockHz)
-}
-
-// speed is Fi and Di of TA1 (ISO/IEC 7816-3 tables 7 and 8), or the first ones when TA1 is missing or reserved.
-func speed(atr []byte) (f, d int) {
-	const ta1Present = 0x10
-	if len(atr) < 3 || atr[1]&ta1Present == 0 {
-		return firstF, firstD
-	}
-	fi := [16]int{372, 372, 558, 744, 1116, 1488, 1860, 0, 0, 512, 768, 1024, 1536, 2048, 0, 0}
-	di := [16]int{0, 1, 2, 4, 8, 16, 32, 64, 12, 20, 0, 0, 0, 0, 0, 0}
-	f, d = fi[atr[2]>>4], di[atr[2]&0x0F]
-	if f == 0 || d == 0 {
-		return firstF, firstD
-	}
-	return f, d
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"sync"
 
+	"github.com/persoline/persoline/lineside/cardsim/atr"
 	"github.com/persoline/persoline/lineside/cardsim/t0"
 	"github.com/persoline/persoline/lineside/vpcd"
 )
@@ -135,11 +136,33 @@ func (f *Farm) serveSlot(ctx context.Context, l *net.TCPListener, head uint16, l
 type slot struct {
 	session *Session
 	head    uint16
-	chip    *t0.Interface
+	chip    speaker
+}
+
+// speaker is the chip's end of what travels between it and the reader.
+type speaker interface {
+	Exchange(ctx context.Context, block []byte) ([]byte, error)
+	Reset()
+}
+
+// wholeCommands is a chip that offers T=1 first: its reader makes the blocks, and what comes through the driver are commands.
+type wholeCommands struct{ t0.Run }
+
+func (w wholeCommands) Exchange(ctx context.Context, command []byte) ([]byte, error) {
+	return w.Run(ctx, command)
+}
+func (wholeCommands) Reset() {}
+
+// speaks is the chip's end by the protocol that its answer to reset offers first; T=0 when it can't be read.
+func speaks(reset []byte, run t0.Run) speaker {
+	if i, err := atr.Parse(reset); err == nil && i.Protocols[0] == 1 {
+		return wholeCommands{run}
+	}
+	return t0.New(run)
 }
 
 func newSlot(s *Session, number uint16) *slot {
-	return &slot{session: s, head: number, chip: t0.New(func(ctx context.Context, command []byte) (answer []byte, err error) {
+	return &slot{session: s, head: number, chip: speaks(s.farm.maker.atr, func(ctx context.Context, command []byte) (answer []byte, err error) {
 		err = s.with(ctx, number, func(ctx context.Context, h *head) (err error) {
 			answer, err = s.contacts(h).Exchange(ctx, command)
 			return err

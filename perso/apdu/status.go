@@ -23,6 +23,7 @@ const (
 	SWWrongLength         SW = 0x6700
 	SWChannelUnsupported  SW = 0x6881
 	SWSMUnsupported       SW = 0x6882
+	SWLastOfChain         SW = 0x6883
 	SWChainingUnsupported SW = 0x6884
 	SWCommandIncompatible SW = 0x6981
 	SWSecurity            SW = 0x6982

@@ -36,6 +36,9 @@ type Config struct {
 	When map[string]bool
 	// Again presents the personalized chip a second time: sections that are found done are left out then.
 	Again bool
+	// Torn lets Interrupt also lose contact while a command writes, on a chip whose writing is not atomic: of what it writes the
+	// first value is there by half, where it replaces one, and the rest is not. A key set that is torn so is lost, on real chips too.
+	Torn bool
 }
 
 // Trace is what happened.
@@ -96,6 +99,11 @@ func personality(p product.Product) (like cardsim.Personality, err error) {
 	}
 	if like.ATR, err = hex.DecodeString(strings.ReplaceAll(p.ATR.String(), "X", "0")); err != nil {
 		return like, fmt.Errorf("making a chip: %w", err)
+	}
+	if last := len(like.ATR) - 1; strings.HasSuffix(p.ATR.String(), "XX") {
+		for _, b := range like.ATR[1:last] { // the check byte (ISO/IEC 7816-3 §8.2.5)
+			like.ATR[last] ^= b
+		}
 	}
 	like.KVN = p.Factory.KVN
 	for i := range like.CPLC {
@@ -162,8 +170,12 @@ func Interrupt(s *script.Script, c Config) (all []Interruption, err error) {
 	}
 	_ = whole.present() // one that fails does so below as well
 	want := whole.chip.Digest()
+	kinds := []cardsim.FaultKind{cardsim.FaultTearBefore, cardsim.FaultTearAfter}
+	if c.Torn {
+		kinds = append(kinds, cardsim.FaultTearInside)
+	}
 	for at := uint32(1); ; at++ {
-		for _, kind := range []cardsim.FaultKind{cardsim.FaultTearBefore, cardsim.FaultTearAfter} {
+		for _, kind := range kinds {
 			p, err := newPlayer(s, c, cardsim.Fault{Kind: kind, APDU: at})
 			if err != nil {
 				return nil, err
@@ -177,7 +189,7 @@ func Interrupt(s *script.Script, c Config) (all []Interruption, err error) {
 			if err != nil {
 				return nil, err
 			}
-			one := Interruption{Command: int(at), Label: torn.Label, Executed: kind == cardsim.FaultTearAfter, Failed: trace.Failed}
+			one := Interruption{Command: int(at), Label: torn.Label, Executed: kind != cardsim.FaultTearBefore, Failed: trace.Failed}
 			if one.Failed == nil && p.chip.Digest() != want {
 				one.Failed = wrong("the chip holds something else than one that was not interrupted")
 			}

@@ -197,6 +197,29 @@ func TestGiven(t *testing.T) {
 	}
 }
 
+// The SIM without a secure channel has no key set to lose: it bears a memory that is not written in one piece.
+func TestTornSIM(t *testing.T) {
+	t.Parallel()
+	cat, err := product.LoadDir(os.DirFS(products))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, _ := cat.Get("basic-100s-2ff")
+	s, err := script.CompileFile(os.DirFS(products), p.Script, script.StandardCatalogue(40, 235))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := Interrupt(s, Config{Product: p, Torn: true})
+	if err != nil || len(all) < 900 {
+		t.Fatalf("%d interruptions, %v", len(all), err)
+	}
+	for _, i := range all {
+		if i.Failed != nil {
+			t.Errorf("lost at command %d (%s), executed %v: %v", i.Command, i.Label, i.Executed, i.Failed)
+		}
+	}
+}
+
 // Each shipped script brings a chip to its end wherever contact is lost, before a command or after it.
 func TestShippedScriptsAreContinued(t *testing.T) {
 	t.Parallel()
