@@ -212,39 +212,11 @@ func unitOfICCID(ctx context.Context, tx sqldb.Tx, iccid id.ICCID, r *bus.TraceR
 	if err != nil {
 		return nil, err
 	}
-	u, ok := indexOf(o.content.ICCID, iccid)
+	u, ok := o.content.ICCID.Index(iccid)
 	if !ok {
 		return nil, nil
 	}
 	return unitSubjects(ctx, tx, r, sqlClaimsOfUnit, string(lotName(o.content.ID)), int64(u))
-}
-
-// indexOf finds an identifier's place in a range by halving.
-func indexOf(r id.ICCIDRange, x id.ICCID) (uint64, bool) {
-	target, err := id.NewRange(x, 1)
-	if err != nil {
-		return 0, false
-	}
-	want, _ := target.Bounds()
-	lo, hi := uint64(0), r.Count()
-	for lo < hi {
-		mid := lo + (hi-lo)/2
-		n, err := r.At(mid)
-		if err != nil {
-			return 0, false
-		}
-		one, err := id.NewRange(n, 1)
-		if err != nil {
-			return 0, false
-		}
-		if at, _ := one.Bounds(); string(at[:]) < string(want[:]) {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
-	}
-	n, err := r.At(lo)
-	return lo, err == nil && n == x
 }
 
 func appendEntries(ctx context.Context, tx sqldb.Tx, subject []byte, r *bus.TraceReply) error {

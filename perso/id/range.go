@@ -81,6 +81,31 @@ func (r Range[T]) At(i uint64) (T, error) {
 	return r.first.advance(i)
 }
 
+// Index is the i for which At(i) is x, found by halving.
+func (r Range[T]) Index(x T) (i uint64, ok bool) {
+	if !r.Contains(x) {
+		return 0, false
+	}
+	want := x.sortKey()
+	for lo, hi := uint64(0), r.count; lo < hi; {
+		mid := lo + (hi-lo)/2
+		n, err := r.At(mid)
+		if err != nil {
+			return 0, false
+		}
+		key := n.sortKey()
+		switch c := bytes.Compare(key[:], want[:]); {
+		case c == 0:
+			return mid, n == x
+		case c < 0:
+			lo = mid + 1
+		default:
+			hi = mid
+		}
+	}
+	return 0, false
+}
+
 // Contains reports whether x is At(i) for some i. An identifier of another
 // length, or with a network code of another length, is not.
 func (r Range[T]) Contains(x T) bool {

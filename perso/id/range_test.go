@@ -137,3 +137,35 @@ func FuzzRange(f *testing.F) {
 		}
 	})
 }
+
+// TestIndex: every member's place, and nobody else's.
+func TestIndex(t *testing.T) {
+	t.Parallel()
+	first, err := ParseICCID("8988001020001000004")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := NewICCIDRange(first, 1_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	longer, err := NewICCIDRange(first, 1_001)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range r.Count() {
+		x, err := r.At(i)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := r.Index(x); !ok || got != i {
+			t.Errorf("%s is number %d, %v, want %d", x, got, ok, i)
+		}
+	}
+	if got, ok := r.Index(longer.Last()); ok {
+		t.Errorf("the one after the last is number %d", got)
+	}
+	if got, ok := r.Index(ICCID{}); ok {
+		t.Errorf("none is number %d", got)
+	}
+}

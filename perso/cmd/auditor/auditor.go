@@ -18,12 +18,13 @@ import (
 func NewCmd(env *console.Console, more ...*cobra.Command) *cobra.Command {
 	return console.Group("audit", "Verify what was made, offline", `  perso audit verify ./L-2027-0001.bundle
   perso audit consistency last-year.checkpoint ./L-2027-0001.bundle
+  perso audit prove ./L-2027-0001.bundle 89049099002000000000000000000080 -o unit.proof
   perso audit report ./L-2027-0001.bundle -o L-2027-0001.html
   perso audit ceremony ./inventory`, append(commands(env), more...)...)
 }
 
 func commands(env *console.Console) []*cobra.Command {
-	return []*cobra.Command{newVerifyCmd(env), newConsistencyCmd(env), newWitnessCmd(env), newReportCmd(env), newExceptionsCmd(env), newDraftReviewCmd(env), newCeremonyCmd(env)}
+	return []*cobra.Command{newVerifyCmd(env), newConsistencyCmd(env), newWitnessCmd(env), newReportCmd(env), newProveCmd(env), newCheckProofCmd(env), newExceptionsCmd(env), newDraftReviewCmd(env), newCeremonyCmd(env)}
 }
 
 // Program is the root of the auditor's own program: the same commands, without the group's name.

@@ -50,7 +50,7 @@ func TestScripts(t *testing.T) {
 			if err := writeBundles(e.WorkDir); err != nil {
 				return err
 			}
-			for name, file := range map[string]string{"VKEY": "vkey", "FIRST": "first.vkey"} {
+			for name, file := range map[string]string{"VKEY": "vkey", "FIRST": "first.vkey", "OTHER": "other.vkey"} {
 				text, err := os.ReadFile(filepath.Join(e.WorkDir, file))
 				if err != nil {
 					return err
@@ -250,7 +250,7 @@ func TestPlainWords(t *testing.T) {
 	for _, file := range []string{"none", "folder", "text", "cut", "empty", "odd", "wide", "text/below", "none/below"} {
 		path := filepath.Join(dir, filepath.FromSlash(file))
 		for _, command := range []string{"order check --products=" + deploy + "/products --partners=" + deploy + "/partners", "order submit", "lot release", "lot close", "lot destroy-keys", "lot lose",
-			"chips receive", "key check", "key list", "key run", "key abandon", "key token", "cert show", "audit verify", "audit ceremony", "audit exceptions", "audit review", "audit report -o " + dir + "/report.html",
+			"chips receive", "key check", "key list", "key run", "key abandon", "key token", "cert show", "audit verify", "audit ceremony", "audit exceptions", "audit review", "audit check-proof", "audit report -o " + dir + "/report.html",
 			"officer sign --key " + deploy + "/setup.sh", "officer new --person A --role security x -o " + dir + "/text/k", "cert check --ci " + path + " --eum"} {
 			said(append(strings.Fields(command), path)...)
 		}

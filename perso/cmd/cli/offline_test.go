@@ -52,8 +52,9 @@ func writeBundles(dir string) error {
 	if err != nil {
 		return err
 	}
+	other := audittest.Must(checkpoint.VerifierKey(audittest.Origin, audittest.Public(audittest.Key("other"))))
 	witness := audittest.Must(checkpoint.NewWitnessKey("auditor.example/first", bytes.Repeat([]byte{5}, 32)))
-	for name, text := range map[string]string{"first.witness": string(witness.Text()), "first.vkey": witness.Witness.VerifierKey(), "pin": fmt.Sprintf("%x", pin), "vkey": vkey, "stmt": fmt.Sprintf("%x", audittest.Public(s.StmtKey))} {
+	for name, text := range map[string]string{"other.vkey": other, "first.witness": string(witness.Text()), "first.vkey": witness.Witness.VerifierKey(), "pin": fmt.Sprintf("%x", pin), "vkey": vkey, "stmt": fmt.Sprintf("%x", audittest.Public(s.StmtKey))} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			return err
 		}
