@@ -65,7 +65,7 @@ func runAll(m *testing.M) int {
 	if _, err := chipfarm.Create(filepath.Join(dir, "farm"), testSpec()); err != nil {
 		panic(err)
 	}
-	stop := startFarm(dir)
+	stop := startFarm(dir, heads)
 	if shared.client, err = chipfarm.Dial(context.Background(), "unix:"+filepath.Join(dir, "farm.sock")); err != nil {
 		panic(err)
 	}
@@ -84,14 +84,14 @@ func runAll(m *testing.M) int {
 	return code
 }
 
-// startFarm serves the farm and its readers until stop is called.
-func startFarm(dir string) (stop func()) {
+// startFarm serves the farm and so many readers until stop is called.
+func startFarm(dir string, readers int) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	over, ready := make(chan error, 1), make(chan string, 1)
 	go func() {
 		over <- chipfarm.Serve(ctx, chipfarm.Config{Dir: filepath.Join(dir, "farm"), Address: "unix:" + filepath.Join(dir, "farm.sock"),
 			Log: slog.New(slog.DiscardHandler), Listening: func(a string) { ready <- a },
-			Readers: &chipfarm.Readers{Heads: heads, Dir: filepath.Join(dir, "readers")}})
+			Readers: &chipfarm.Readers{Heads: readers, Dir: filepath.Join(dir, "readers")}})
 	}()
 	select {
 	case <-ready:
@@ -106,7 +106,9 @@ func startFarm(dir string) (stop func()) {
 	}
 }
 
-// theEnd ends the farm, and pcscd with it, under a head in contact and a program that waits for changes. Then both come again.
+// theEnd ends the farm, and pcscd with it, under a head in contact and a program that waits for changes. Then both come again, with
+// more readers than before, and once more with fewer: a head finds its reader when that is there, and says so when it is not. (The
+// driver of virtual readers cannot plug one into a pcscd that runs.)
 func theEnd(dir string, stop func()) error {
 	const patience = 10 * time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -123,6 +125,10 @@ func theEnd(dir string, stop func()) error {
 	if err != nil {
 		return err
 	}
+	late := NewReader(chipfarm.ReaderName(heads + vpcd.SlotsOfDriver))
+	if atr, err := late.Contact(ctx); !errors.Is(err, ErrReader) {
+		return fmt.Errorf("a reader that is still to come: ATR %X, %w", atr, err)
+	}
 	stop()
 	if _, err := s.Await(ctx, known); !errors.Is(err, ErrService) {
 		return fmt.Errorf("who waits for a change hears %w", err)
@@ -133,15 +139,25 @@ func theEnd(dir string, stop func()) error {
 	if atr, err := r.Contact(ctx); !errors.Is(err, ErrService) {
 		return fmt.Errorf("the next contact: ATR %X, %w", atr, err)
 	}
-	stop = startFarm(dir)
-	defer stop()
+	stop = startFarm(dir, heads+2*vpcd.SlotsOfDriver)
 	if atr, err := r.Contact(ctx); err != nil || len(atr) <= len(vpcd.NoChip()) {
 		return fmt.Errorf("contact with a new pcscd: ATR %X, %w", atr, err)
 	}
 	if answer, err := r.Transmit(ctx, unhex(selectISD)); err != nil {
 		return fmt.Errorf("a command to a new pcscd is answered %X, %w", answer, err)
 	}
-	return errors.Join(r.Close(), s.Close())
+	if atr, err := late.Contact(ctx); err != nil || len(atr) == 0 {
+		return fmt.Errorf("a reader that has come: ATR %X, %w", atr, err)
+	}
+	stop()
+	stop = startFarm(dir, heads-vpcd.SlotsOfDriver)
+	defer stop()
+	for _, want := range []error{ErrService, ErrReader} { // the connection that was, then a new one
+		if atr, err := late.Contact(ctx); !errors.Is(err, want) {
+			return fmt.Errorf("a reader that was pulled out: ATR %X, %w, expected %w", atr, err, want)
+		}
+	}
+	return errors.Join(r.Close(), late.Close(), s.Close())
 }
 
 // Chips with faults; other tests take fewer before and after them.
