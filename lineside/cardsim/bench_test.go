@@ -85,3 +85,33 @@ func BenchmarkOpen(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkSIM is all files of a small SIM under the transport code, and BenchmarkLoadFile a load file of 32 KB through the channel, the
+// host's part included.
+func BenchmarkSIM(b *testing.B) {
+	var commands [][]byte
+	for _, c := range append([]string{transport()}, simParts()...) {
+		commands = append(commands, unhex(c))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		c := chipWith(b, &Memory{}, codeOnly())
+		c.PowerOn()
+		for _, raw := range commands {
+			if resp, _ := c.Process(raw); len(resp) != 2 || resp[0] != 0x90 {
+				b.Fatalf("%X is answered %X", raw, resp)
+			}
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(commands)), "ns/APDU")
+}
+
+func BenchmarkLoadFile(b *testing.B) {
+	commands := append([][]byte{forLoad(pkgAID, nil)}, loadBlocks(capOf(pkgAID, 32<<10))...)
+	b.ReportAllocs()
+	for b.Loop() {
+		l := opened(b, &Memory{})
+		l.all(apdu.SWOK, commands...)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*len(commands)), "ns/APDU")
+}

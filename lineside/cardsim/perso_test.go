@@ -401,6 +401,35 @@ func TestTiming(t *testing.T) {
 	}
 }
 
+// TestTimingFormula holds the model to the arithmetic for a script over T=0: (5 + 1 + Lc + Le + 2) characters of 12 etu and two turns of
+// 16 for a command, and 8 characters for a GET RESPONSE; an etu is F / (D f).
+func TestTimingFormula(t *testing.T) {
+	t.Parallel()
+	for ta1, speed := range map[byte][2]int{0x11: {372, 1}, 0x18: {372, 12}, 0x94: {512, 8}, 0x95: {512, 16}, 0x96: {512, 32}, 0x97: {512, 64}} {
+		for _, hz := range []uint32{4_000_000, 5_000_000} {
+			timing, reset := Timing{ClockHz: hz}, []byte{0x3B, 0x10, ta1}
+			for _, c := range []struct{ lc, le int }{{0, 0}, {0, 16}, {0, 256}, {8, 0}, {255, 0}, {34, 53}, {239, 239}} {
+				cost := Cost{In: 4, Out: 2 + c.le} // case 1 has no P3 here, but travels with one
+				chars := 5 + 1 + c.lc + c.le + 2
+				switch {
+				case c.lc > 0 && c.le > 0:
+					cost.In, chars = 5+c.lc+1, chars+8
+				case c.lc > 0:
+					cost.In = 5 + c.lc
+				case c.le > 0:
+					cost.In = 5
+				default:
+					chars--
+				}
+				want := float64(chars*12+2*16) * float64(speed[0]) / float64(speed[1]) / float64(hz)
+				if got := timing.Exchange(reset, cost).Seconds(); got < want*0.999 || got > want*1.001 {
+					t.Errorf("TA1 %02X at %d Hz, Lc %d, Le %d: %.6f s, by the formula %.6f s", ta1, hz, c.lc, c.le, got, want)
+				}
+			}
+		}
+	}
+}
+
 // BenchmarkScript is the chip's own share of one personalization: the host's commands were recorded before.
 func BenchmarkScript(b *testing.B) {
 	record := newLine(b, newChip(b, &Memory{}))

@@ -3,6 +3,7 @@ package cardsim
 import (
 	"bytes"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -308,6 +309,46 @@ func FuzzSIM(f *testing.F) {
 				return sw
 			})
 			if snapshot := snapshot(c); !bytes.Equal(snapshot, snapshotOf(t, nvm)) {
+				t.Errorf("after %X the memory says something else than the chip", raw)
+			}
+		}
+	})
+}
+
+// FuzzSIMInside sends anything through the channel of a SIM's ISD, while it is being written and when it is finished.
+func FuzzSIMInside(f *testing.F) {
+	seedAPDUs(f)
+	o, made := Options{SIM: true}, &Memory{}
+	l := newLine(f, chipWith(f, made, o))
+	l.open(testKeys(0x40), 0xFF, scp.LevelAll)
+	for _, c := range simParts() {
+		l.in(apdu.SWOK, c)
+		f.Add(unhex(c))
+	}
+	half := len(made.records)
+	l.in(apdu.SWOK, "00A4000C023F00")
+	l.in(apdu.SWOK, "00440000")
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		cmd, err := apdu.Parse(raw)
+		if err != nil {
+			return
+		}
+		for _, records := range []int{0, half, len(made.records)} {
+			nvm := &Memory{records: made.records[:records:records]}
+			l := newLine(t, chipWith(t, nvm, o))
+			l.open(testKeys(0x40), 0xFF, scp.LevelAll)
+			wrapped, mark, err := l.host.Wrap(cmd)
+			if err != nil {
+				return
+			}
+			check(t, l.chip, nvm, raw, func() apdu.SW {
+				_, sw, err := l.host.UnwrapAt(mark, l.send(wrapped))
+				if err != nil && !errors.Is(err, scp.ErrUnprotected) {
+					t.Errorf("%X: %v", raw, err)
+				}
+				return sw
+			})
+			if !bytes.Equal(snapshot(l.chip), snapshot(chipWith(t, nvm, o))) {
 				t.Errorf("after %X the memory says something else than the chip", raw)
 			}
 		}

@@ -82,7 +82,7 @@ func (t Timing) Exchange(reset []byte, c Cost) time.Duration {
 		const headerAndLe, statusWord = 5, 2
 		chars := c.In + procedureChars + c.Out
 		if c.In > headerAndLe && c.Out > statusWord {
-			chars += fetchChars
+			chars += fetchChars - 1 // and Le stays with the reader
 		}
 		etu = chars*character(i) + 2*turnroundETU
 	}
