@@ -22,7 +22,7 @@ func (r *run) judge() error {
 	}
 	r.vars.captures = r.state.Captures
 	answers := r.item.Responses
-	if act == 0 {
+	if act == 0 && !r.l.plain() {
 		if len(answers) == 0 {
 			return failure{Reason: perso.ReasonContact, Step: stepAuthenticate, Again: true}
 		}
@@ -42,7 +42,7 @@ func (r *run) judge() error {
 				return failure{Reason: perso.ReasonContact, Step: st.Label, Again: true}
 			}
 			var m scp.Mark
-			if st.Secure {
+			if st.Secure && !r.l.plain() {
 				var ok bool
 				if m, rest, ok = rest.take(); !ok {
 					return fmt.Errorf("judging step %q: the state has no mark for it", st.Label)
@@ -73,7 +73,7 @@ func (r *run) step(st *script.Step, m scp.Mark, answer []byte) error {
 		return failure{Reason: perso.ReasonStatus, Step: st.Label, SW: uint16(sw), Again: true}
 	case errors.As(err, &wrong):
 		// Inside the channel only the chip can have said it; outside, a bad contact may have.
-		return failure{Reason: reasonOf(st.Purpose), Step: st.Label, SW: uint16(sw), Again: !st.Secure}
+		return failure{Reason: reasonOf(st.Purpose), Step: st.Label, SW: uint16(sw), Again: !st.Secure || r.l.plain()}
 	case err != nil:
 		return r.unbound(err)
 	}
@@ -103,7 +103,7 @@ func reasonOf(p script.Purpose) perso.Reason {
 // unwrap opens an answer. An error status is never protected: it is taken where the script accepts it, since all it can
 // do is to make a section run that need not.
 func (r *run) unwrap(st *script.Step, m scp.Mark, answer []byte) ([]byte, apdu.SW, error) {
-	if !st.Secure {
+	if !st.Secure || r.l.plain() {
 		data, sw, err := apdu.SWOf(answer)
 		if err != nil {
 			return nil, 0, failure{Reason: perso.ReasonContact, Step: st.Label, Again: true}

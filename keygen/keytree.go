@@ -24,6 +24,7 @@ const (
 	labelPairing   = "persoline/1 pairing"
 	labelCarrying  = "persoline/1 carrying"
 	labelEnvelope  = "persoline/1 envelope"
+	labelSealing   = "persoline/1 sealing"
 )
 
 const (

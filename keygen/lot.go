@@ -41,6 +41,7 @@ type lot struct {
 	receipts  secret.Bytes // MAC key of its receipts
 	indexing  secret.Bytes // key of the tags in its index
 	pairing   secret.Bytes // parent of the keys that seal key pairs; of a lot whose chips get theirs (pair.go)
+	sealing   secret.Bytes // parent of the keys of sessions without a secure channel (plain.go)
 	carrying  secret.Bytes // parent of the keys that seal Ki in states; of a lot whose Ki are not derived (carry.go)
 
 	constants map[string][]byte // the release's
@@ -188,6 +189,10 @@ func (v *Vault) makeable(r statement.Release) error {
 		return fmt.Errorf("authentication proof %q", r.AuthProof)
 	case r.ChipID != "kdd" && r.ChipID != "cplc":
 		return fmt.Errorf("chip id %q", r.ChipID)
+	case r.Channel == string(product.ChannelADM):
+		if r.FactoryKVN != 0 || r.CardKVN != 0 || r.ChipID != "cplc" {
+			return fmt.Errorf("channel %q with key versions %02X and %02X and chip id %q", r.Channel, r.FactoryKVN, r.CardKVN, r.ChipID)
+		}
 	case r.Channel != string(product.ChannelSCP03):
 		return fmt.Errorf("channel %q", r.Channel)
 	case r.FactoryKVN == r.CardKVN || r.CardKVN == 0:
@@ -329,7 +334,7 @@ func (v *Vault) openSecrets(ctx context.Context, l *lot) error {
 		}
 		*d.to = secret.New(mac[:])
 	}
-	if err := errors.Join(v.openPairing(ctx, l), v.openCarrying(ctx, l)); err != nil {
+	if err := errors.Join(v.openPairing(ctx, l), v.openCarrying(ctx, l), v.openSealing(ctx, l)); err != nil {
 		return err
 	}
 	first, err := v.cfg.Token.EncryptECB(ctx, l.kmc, make([]byte, keyBytes))
@@ -373,6 +378,7 @@ func (l *lot) close() {
 	}
 	l.pairing.Wipe()
 	l.carrying.Wipe()
+	l.sealing.Wipe()
 }
 
 // take locks an open lot. The caller unlocks it, and takes v.mu not before that.

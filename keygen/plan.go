@@ -83,6 +83,9 @@ type terms struct {
 	origin  order.KeyOrigin // order.KeyNone: no eUICC, no certificate
 }
 
+// plainProofs is all that a chip without a secure channel can say, and what it is worth.
+const plainProofs = string(product.ProofAuthenticate) + " " + product.TrustsLine
+
 // termsOf reads them, and refuses a list of proofs that this vault takes for too little: over a secure channel a chip proves all
 // that it can.
 func termsOf(r statement.Release) (t terms, err error) {
@@ -92,6 +95,12 @@ func termsOf(r statement.Release) (t terms, err error) {
 	}
 	if t.proofs, err = product.ParseProofs(r.Proof); err != nil {
 		return t, err
+	}
+	if t.channel == product.ChannelADM {
+		if r.Proof != plainProofs {
+			return t, fmt.Errorf("its proofs are %q, and a chip without a secure channel has %q", t.proofs, plainProofs)
+		}
+		return t, nil
 	}
 	for _, want := range []product.Proof{product.ProofReopen, product.ProofReadback, product.ProofAuthenticate} {
 		if !t.proofs.Has(want) {
@@ -141,6 +150,13 @@ func Playable(s *script.Script) error {
 	if err != nil {
 		return err
 	}
+	if len(s.Channels) == 1 && s.Channels[0].Protocol == script.ADM {
+		plain, err := product.ParseProofs(plainProofs)
+		if err != nil {
+			return err
+		}
+		return provable(s, terms{channel: product.ChannelADM, proofs: plain})
+	}
 	ways := []order.KeyOrigin{order.KeyNone}
 	if certifies(s) {
 		ways = []order.KeyOrigin{order.KeyCard, order.KeyHSM}
@@ -175,7 +191,7 @@ func euiccVariable(name string) bool {
 // act 0, so that no chip gets a secret that cannot be told from another one of its id.
 func provable(s *script.Script, t terms) error {
 	p, origin := planOf(s), t.origin
-	if err := openable(s); err != nil {
+	if err := openable(s, t.channel); err != nil {
 		return err
 	}
 	switch {
@@ -221,11 +237,14 @@ func decided(when string, n int, origin order.KeyOrigin) bool {
 
 // openable says whether the line and this vault open the channels of a script as it asks. The line sends INITIALIZE UPDATE
 // once, for whichever key set the chip has: the vault must be let in under the maker's keys and later under the card's own.
-func openable(s *script.Script) error {
+func openable(s *script.Script, channel product.Channel) error {
 	if len(s.Channels) != 1 {
 		return fmt.Errorf("it opens %d secure channels, and a session has one", len(s.Channels))
 	}
 	switch c := s.Channels[0]; {
+	case channel == product.ChannelADM && c.Protocol != script.ADM:
+		return fmt.Errorf("it opens a channel of %s, and the product has none", c.Protocol)
+	case channel == product.ChannelADM:
 	case c.Protocol != script.SCP03:
 		return fmt.Errorf("it opens a channel of %s, and the vault speaks %s", c.Protocol, script.SCP03)
 	case c.KVN != 0:

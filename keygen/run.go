@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
+	"github.com/persoline/persoline/perso/sealing"
 	"github.com/persoline/persoline/perso/tlv"
 )
 
@@ -49,6 +50,10 @@ type run struct {
 	binding *stateKey
 	state   state
 
+	opening sealing.Opening // of a chip without a secure channel (plain.go)
+	closed  []byte          // its window, sealed
+	output  [32]byte        // what its receipt names that by
+
 	cert   []byte // chosen or signed, whole
 	ki     []byte // on record or drawn, sealed; of a lot with random Ki
 	window []bus.Play
@@ -77,12 +82,8 @@ func (r *run) play() error {
 	for name, value := range r.state.Carried {
 		r.vars.carried[name] = value
 	}
-	last, _, ok := r.state.Last.take()
-	if !ok {
-		return fmt.Errorf("resuming session %s: the state has no place in it", r.act.Session)
-	}
-	if err := r.host.Resume(scp.LevelAll, last); err != nil {
-		return fmt.Errorf("resuming session %s: %w", r.act.Session, err)
+	if err := r.resume(); err != nil {
+		return err
 	}
 	if err := r.judge(); err != nil {
 		return err
@@ -90,8 +91,26 @@ func (r *run) play() error {
 	return r.render(int(r.state.Act) + 1)
 }
 
+// resume puts the secure channel, if the chip has one, where the last window left it.
+func (r *run) resume() error {
+	if r.l.plain() {
+		return nil
+	}
+	last, _, ok := r.state.Last.take()
+	if !ok {
+		return fmt.Errorf("resuming session %s: the state has no place in it", r.act.Session)
+	}
+	if err := r.host.Resume(scp.LevelAll, last); err != nil {
+		return fmt.Errorf("resuming session %s: %w", r.act.Session, err)
+	}
+	return nil
+}
+
 // open rebuilds the secure channel from its transcript. That the card cryptogram fits is proven before anything leaves.
 func (r *run) open() error {
+	if r.l.plain() {
+		return r.openPlain()
+	}
 	host, err := r.l.proveCommand(r.item.Command, r.act.Serial)
 	if err != nil {
 		return err
@@ -181,11 +200,13 @@ func (r *run) staticKeys(iu scp.InitUpdate) (scp.StaticKeys, error) {
 
 // first opens the channel and sends the open phase.
 func (r *run) first() error {
-	command, err := r.host.ExternalAuthenticate(scp.LevelAll)
-	if err != nil {
-		return failure{Reason: perso.ReasonData, Step: stepInitialize, SW: uint16(apdu.SWOK)} // a chip without this level
+	if !r.l.plain() {
+		command, err := r.host.ExternalAuthenticate(scp.LevelAll)
+		if err != nil {
+			return failure{Reason: perso.ReasonData, Step: stepInitialize, SW: uint16(apdu.SWOK)} // a chip without this level
+		}
+		r.window = []bus.Play{{APDU: command, SW: apdu.ExactMask(apdu.SWOK).String()}}
 	}
-	r.window = []bus.Play{{APDU: command, SW: apdu.ExactMask(apdu.SWOK).String()}}
 	r.state = state{Captures: map[string][]byte{}, Stamp: r.chooseStamp()}
 	r.vars.stamp = stampOf(r.vars.hash, r.state.Stamp)
 	if err := r.takeKi(); err != nil {
@@ -209,7 +230,9 @@ func (r *run) render(n int) error {
 		if len(r.window) == 0 {
 			continue
 		}
-		r.state.Last = marks(nil).add(r.host.Mark())
+		if !r.l.plain() {
+			r.state.Last = marks(nil).add(r.host.Mark())
+		}
 		if err := r.vars.carry(); err != nil {
 			return err
 		}
@@ -233,8 +256,9 @@ func (r *run) renderAct(n int) error {
 	r.state.N, r.state.Act, r.state.Skip, r.state.Marks = r.act.N, uint8(n), skip, nil
 	for _, c := range commands {
 		mask := c.Step.SW.String()
-		if !c.Step.Secure {
+		if !c.Step.Secure || r.l.plain() {
 			r.window = append(r.window, bus.Play{APDU: c.APDU.Bytes(), SW: mask})
+			r.state.Secrets = r.state.Secrets || holdsSecret(c.Step)
 			continue
 		}
 		wrapped, m, err := r.host.Wrap(c.APDU)
@@ -338,10 +362,10 @@ func (r *run) certificate() ([]byte, error) {
 	return r.cert, nil
 }
 
-// holdsSecret says whether a step sends a secret of the card.
+// holdsSecret says whether a step sends a secret of the card; its maker's code is none.
 func holdsSecret(st *script.Step) bool {
 	for _, g := range st.Body {
-		if g.Var != nil && (g.Var.Form == script.DEK || g.Var.Form == script.Secret) {
+		if g.Var != nil && (g.Var.Form == script.DEK || g.Var.Form == script.Secret) && g.Var.Name != varTransport {
 			return true
 		}
 	}

@@ -117,6 +117,9 @@ func (b *batch) receipted(r *run, result bus.ServeResult, word string) (bus.Serv
 		}
 		e.Output = sha256.Sum256(encoded)
 	}
+	if len(result.Sealed) > 0 {
+		e.Output = r.output
+	}
 	if p := r.previous; p != nil && p.receipt.Result == e.Result && p.receipt.Output == e.Output {
 		result.Receipt = p.Receipt
 		return result, nil

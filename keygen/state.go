@@ -18,10 +18,13 @@ import (
 // MaxStateBytes bounds what goes with a window: marks of 512 commands and a dozen probe answers are under half of it.
 const MaxStateBytes = 32 << 10
 
-// The labels name the keys that only holders of the session keys can make: one to bind a state, one to hide it.
+// The labels name the keys that only holders of the session keys, or without a secure channel of the lot's, can make: one to bind a
+// state, one to hide it.
 const (
 	labelState = "persoline/1 state"
 	labelHide  = "persoline/1 state cipher"
+	// labelOutput names a sealed window in its receipt.
+	labelOutput = "persoline/1 sealed window"
 )
 
 // state is what the vault must know at act n of what it sent and saw before. The line brings it back with the chip's answers. It

@@ -126,6 +126,11 @@ func (x *variables) Bind(dst []byte, form script.Form, name string) ([]byte, err
 	if name == varPairKey {
 		return x.pairKey(dst, form)
 	}
+	if name == varTransport {
+		code, err := x.transportCode()
+		defer clear(code[:])
+		return append(dst, code[:]...), err
+	}
 	keys, err := x.secrets()
 	if err != nil {
 		return dst, err
@@ -148,6 +153,9 @@ func (x *variables) Bind(dst []byte, form script.Form, name string) ([]byte, err
 	}
 	return dst, fmt.Errorf("form %q is unknown", form)
 }
+
+// varTransport is the maker's code of a chip without a secure channel.
+const varTransport = "ADM.TRANSPORT"
 
 // maxSecretBytes is the longest secret variable: K and TOPc of TUAK.
 const maxSecretBytes = 32
@@ -188,7 +196,7 @@ func (x *variables) secret(room *[maxSecretBytes]byte, k *cardKeys, name string)
 func ownVariable(name string) bool {
 	switch name {
 	case "EID", "EID.IIN", "CIN", "ICCID", "IMSI", "ACC", "IMPI", "IMPU", script.VarStamp, "CERT",
-		"CHALLENGE2", "POP.CHALLENGE", "AUTH.RAND", "AUTH.AUTN", "PINCHECK", "AKA", varPairKey, varPairPoint:
+		"CHALLENGE2", "POP.CHALLENGE", "AUTH.RAND", "AUTH.AUTN", "PINCHECK", "AKA", varPairKey, varPairPoint, varTransport:
 		return true
 	}
 	var room [maxSecretBytes]byte

@@ -7,6 +7,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/sealing"
 	"github.com/persoline/persoline/perso/secret"
 )
 
@@ -115,6 +116,9 @@ func (r *run) serve() {
 	if r.end = r.play(); r.end == nil && !r.proven {
 		r.sealed, r.end = r.state.seal(r.binding)
 	}
+	if r.end == nil && !r.proven && r.l.plain() {
+		r.end = r.sealWindow()
+	}
 }
 
 // answer says how an act ended. An error concerns the whole batch.
@@ -139,7 +143,13 @@ func (b *batch) answer(r *run) (bus.ServeResult, error) {
 		return b.receipted(r, bus.ServeResult{Good: true}, resultGood)
 	}
 	final := int(r.state.Act)+1 == len(r.l.script.Acts)
-	return b.receipted(r, bus.ServeResult{Window: r.window, State: r.sealed, Stored: r.stored, Final: final}, resultScript)
+	result := bus.ServeResult{State: r.sealed, Stored: r.stored, Final: final}
+	if r.l.plain() {
+		result.Sealed = r.closed
+	} else {
+		result.Window = r.window
+	}
+	return b.receipted(r, result, resultScript)
 }
 
 // room refuses one good unit more than were released (I7).
@@ -157,6 +167,9 @@ func (r *run) wipe() {
 	}
 	if r.host != nil {
 		r.host.Wipe()
+	}
+	if r.l.plain() {
+		sealing.Wipe(r.window)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
+	"github.com/persoline/persoline/perso/sealing"
 )
 
 // act is one ActRequest on its way: admitted, served, settled, answered. admit and settle may run more than once, so each
@@ -157,7 +158,10 @@ func (a *act) read() error {
 	}
 	a.hash = entry.ResponsesHash(q.Identify)
 	if q.Session != entry.SessionOf(q.Command, q.Answer) {
-		return fmt.Errorf("session is not the hash of its INITIALIZE UPDATE")
+		return fmt.Errorf("session is not the hash of what opened it")
+	}
+	if a.lot.plain() {
+		return a.readPlain()
 	}
 	data, sw, err := apdu.SWOf(q.Answer)
 	if err != nil || sw != apdu.SWOK {
@@ -167,6 +171,24 @@ func (a *act) read() error {
 		return err
 	}
 	a.chip, err = a.lot.chipID(q.Identify, a.iu)
+	return err
+}
+
+// plain says that the lot's chips have no secure channel (perso/sealing).
+func (lt *lot) plain() bool { return lt.release.TrustsLine() }
+
+// readPlain reads what opens a session with a chip without a secure channel: a key for this presentation, and the chip's own word
+// who it is.
+func (a *act) readPlain() error {
+	if _, err := sealing.ParseOpening(a.q.Command); err != nil {
+		return err
+	}
+	value, ok := cplcOf(a.q.Answer)
+	if !ok {
+		return fmt.Errorf("no CPLC in the answer that opens the session")
+	}
+	var err error
+	a.chip, err = id.ChipIDFromCPLC(value)
 	return err
 }
 

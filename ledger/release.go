@@ -104,7 +104,10 @@ func (l *Ledger) terms(row orderRow) (statement.Release, error) {
 // constants are the script's public variables that are equal on every card of the lot.
 func constants(p product.Product, smsr order.SMSR, provider order.Provider, o order.Order) ([]statement.Constant, error) {
 	ad, spn := p.Profile.AD(provider.MNCDigits()), provider.EFSPN()
-	common := []statement.Constant{{Name: "AD", Value: ad[:]}, {Name: "SPN", Value: spn[:]}, {Name: "AID.ISD", Value: p.AIDs.ISD.Bytes()}}
+	common := []statement.Constant{{Name: "AD", Value: ad[:]}, {Name: "SPN", Value: spn[:]}}
+	if p.Channel() != product.ChannelADM {
+		common = append(common, statement.Constant{Name: "AID.ISD", Value: p.AIDs.ISD.Bytes()})
+	}
 	if !p.Family.EUICC() {
 		return simConstants(common, p, o)
 	}

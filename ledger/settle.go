@@ -70,6 +70,9 @@ func (a *act) window(ctx context.Context, b *Batch) error {
 		return fmt.Errorf("noting that act %d of session %s was served: %w", a.q.N, a.q.Session, err)
 	}
 	a.reply = &bus.ActReply{Window: a.result.Window, State: a.result.State}
+	if len(a.result.Sealed) > 0 {
+		a.reply.Sealed = &bus.SealedWindow{Unit: a.claim.unit, Gen: a.claim.gen, Data: a.result.Sealed}
+	}
 	return nil
 }
 

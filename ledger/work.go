@@ -41,8 +41,12 @@ func (l *Ledger) WorkOrders(ctx context.Context) ([]Work, error) {
 		} else if !stocked {
 			continue
 		}
+		var isd []byte
+		if !lt.plain() {
+			isd = p.AIDs.ISD.Bytes()
+		}
 		w := Work{Order: bus.WorkOrder{ID: string(name), Lot: name, Product: lt.release.Product, Script: lt.script, Quantity: lt.release.Good,
-			ATR: p.ATR.String(), ISD: p.AIDs.ISD.Bytes(), ChipID: lt.release.ChipID, Env: l.site.env, LogKey: l.site.logKey, Origin: l.site.origin}}
+			ATR: p.ATR.String(), ISD: isd, ChipID: lt.release.ChipID, Env: l.site.env, LogKey: l.site.logKey, Origin: l.site.origin, Channel: lt.release.Channel}}
 		if err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
 			if w.Vault, err = readAssigned(ctx, tx, name); err != nil {
 				return err

@@ -21,12 +21,15 @@ func (h *Head) ask() {
 func (h *Head) replied(r bus.ActReply) {
 	h.delay.reset()
 	switch {
-	case r.Verdict != nil && len(r.Window) == 0:
+	case r.Verdict != nil && len(r.Window) == 0 && r.Sealed == nil:
 		h.decide(*r.Verdict)
-	case r.Verdict != nil || len(r.Window) == 0:
+	case r.Verdict != nil || (len(r.Window) == 0) == (r.Sealed == nil) || (r.Sealed != nil) != (h.job.plain != nil):
 		h.stop(CauseReply, perso.ReasonNone, "the answer holds not one of window and verdict")
 	case h.at.asked == nil || h.at.act+1 >= perso.MaxActs:
 		h.stop(CauseReply, perso.ReasonNone, fmt.Sprintf("a window came where act %d allows none", h.at.act))
+	case r.Sealed != nil:
+		h.at.state = r.State
+		h.playSealed(*r.Sealed)
 	default:
 		if err := playable(r.Window); err != nil {
 			h.stop(CauseReply, perso.ReasonNone, err.Error())
@@ -34,7 +37,7 @@ func (h *Head) replied(r bus.ActReply) {
 		}
 		h.at.state = r.State
 		h.become(StatePlaying)
-		h.emit(Play{h.wait(), r.Window})
+		h.emit(Play{Ticket: h.wait(), Window: r.Window})
 	}
 }
 

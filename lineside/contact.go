@@ -3,7 +3,6 @@ package lineside
 import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
-	"github.com/persoline/persoline/perso/entry"
 )
 
 // contact begins a presentation of the chip in place. Each contact is one, with a number of its own.
@@ -40,7 +39,7 @@ func (h *Head) contacted(ev Contacted) {
 		h.needChallenge()
 	default:
 		h.become(StateIdentifying)
-		h.emit(Play{h.wait(), h.job.identify})
+		h.emit(Play{Ticket: h.wait(), Window: h.job.identify})
 	}
 }
 
@@ -75,12 +74,16 @@ func (h *Head) needChallenge() {
 
 // opening sends INITIALIZE UPDATE with a challenge that serves only once, whatever comes of it.
 func (h *Head) opening(c Challenge) {
+	if h.job.plain != nil {
+		h.openingPlain(c)
+		return
+	}
 	h.at.sessions++
 	h.at.serial = c.Serial
 	window := h.job.opening(c.Value)
 	h.at.command = window[len(window)-1].APDU
 	h.become(StateOpening)
-	h.emit(Play{h.wait(), window})
+	h.emit(Play{Ticket: h.wait(), Window: window})
 }
 
 // opened begins act 0. A refused INITIALIZE UPDATE is tried again within the presentation, up to the limit that spares
@@ -94,14 +97,8 @@ func (h *Head) opened(ev Played) {
 		h.needChallenge()
 	case !ok:
 		h.tell(perso.ReasonIdentify)
-	case !h.at.chip.IsZero() && chip != h.at.chip:
-		h.stop(CauseChanged, perso.ReasonTwin, "chip "+chip.String()+" answers where chip "+h.at.chip.String()+" lay")
 	default:
-		h.at.chip, h.at.read, h.at.act = chip, true, 0
-		h.at.session = entry.SessionOf(h.at.command, answer)
-		h.at.asked = &bus.ActRequest{Lot: h.job.Lot, Present: h.at.present, Session: h.at.session, Serial: h.at.serial,
-			ATR: h.at.atr, Identify: h.at.identify, Command: h.at.command, Answer: answer}
-		h.ask()
+		h.beginSession(answer, chip)
 	}
 }
 

@@ -1,7 +1,8 @@
 // Package lineside is the line: heads that contact chips, play what the vault wrote for them, and bin them on a proven
 // verdict.
 //
-// It exists so that a factory floor needs no key and no trust. The line cannot read what it plays, and it cannot declare
+// It exists so that a factory floor needs no key and no trust. The line cannot read what it plays (but for chips without a secure
+// channel, sealed.go), and it cannot declare
 // a unit good: only an outcome in the log, with its proof in a checkpoint signed by the log key that this line has
 // pinned, moves a chip to the good bin. When an answer is missing a head holds its chip; it never guesses.
 //

@@ -6,6 +6,7 @@ import (
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/sealing"
 )
 
 // Ticket pairs an effect with its one answer. An answer with another ticket than the one waited for is late or doubled,
@@ -79,6 +80,11 @@ type (
 		Serial uint64
 		Value  []byte
 	}
+	// KeyMade gives the public key of the pair that the shell made for this presentation.
+	KeyMade struct {
+		Ticket
+		Public [sealing.PublicBytes]byte
+	}
 	// Replied is the ledger's answer to AskAct or AskPresent.
 	Replied struct {
 		Ticket
@@ -122,6 +128,7 @@ func (Loaded) event()    {}
 func (Contacted) event() {}
 func (Played) event()    {}
 func (Challenge) event() {}
+func (KeyMade) event()   {}
 func (Replied) event()   {}
 func (Binned) event()    {}
 func (Reported) event()  {}
@@ -142,10 +149,13 @@ type (
 		Ticket
 		Lift bool
 	}
-	// Play sends a window. Answer: Played.
+	// MakeKey makes the key pair of this presentation, for a chip without a secure channel. Answer: KeyMade.
+	MakeKey struct{ Ticket }
+	// Play sends a window; one that comes sealed is opened, played and wiped. Answer: Played, or NoAnswer when it does not open.
 	Play struct {
 		Ticket
 		Window []bus.Play
+		Sealed *Sealed // in the place of Window
 	}
 	// Bin records the request durably, then moves the chip. Answer: Binned.
 	Bin struct {
@@ -228,6 +238,7 @@ type (
 
 func (Load) effect()          {}
 func (Contact) effect()       {}
+func (MakeKey) effect()       {}
 func (Play) effect()          {}
 func (Bin) effect()           {}
 func (NeedChallenge) effect() {}

@@ -6,6 +6,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/sealing"
 )
 
 // State is what a head is doing. STATES.md shows how one leads to another.
@@ -87,16 +88,17 @@ type place struct {
 	contacts uint8
 	chip     id.ChipID // zero until INITIALIZE UPDATE was answered here
 
-	present  perso.Presentation // the contact in hand
-	read     bool               // the chip was read in it
-	atr      []byte
-	identify [][]byte
-	sessions uint8 // INITIALIZE UPDATE commands in it
-	serial   uint64
-	command  []byte
-	session  perso.Session
-	act      uint8  // the act last asked
-	state    []byte // that came with the window, and goes back with its answers
+	present   perso.Presentation // the contact in hand
+	read      bool               // the chip was read in it
+	atr       []byte
+	identify  [][]byte
+	sessions  uint8 // INITIALIZE UPDATE commands in it
+	serial    uint64
+	command   []byte
+	challenge [sealing.ChallengeBytes]byte // of a chip without a secure channel
+	session   perso.Session
+	act       uint8  // the act last asked
+	state     []byte // that came with the window, and goes back with its answers
 
 	asked   *bus.ActRequest     // the question in hand, one of the two
 	told    *bus.PresentRequest //
@@ -158,6 +160,8 @@ func (h *Head) answered(ev Answer) {
 		h.played(ev)
 	case Challenge:
 		h.opening(ev)
+	case KeyMade:
+		h.keyMade(ev)
 	case Replied:
 		h.replied(ev.Reply)
 	case Binned:

@@ -29,6 +29,8 @@ type Job struct {
 	Quantity uint64
 
 	atr      product.ATR
+	script   [32]byte
+	plain    *plainJob // of chips without a secure channel; nil of all others
 	identify []bus.Play
 	masks    []apdu.Mask // of identify
 	open     []bus.Play  // what comes before INITIALIZE UPDATE: SELECT ISD, unless identify ends with it
@@ -43,7 +45,7 @@ func NewJob(order bus.WorkOrder, compiled []byte) (*Job, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading script of work order %q: %w: %w", order.ID, ErrJob, err)
 	}
-	j := &Job{ID: order.ID, Lot: order.Lot, Product: order.Product, Quantity: order.Quantity}
+	j := &Job{ID: order.ID, Lot: order.Lot, Product: order.Product, Quantity: order.Quantity, script: order.Script}
 	if _, err := perso.ParseName(string(order.Lot)); err != nil {
 		return nil, fmt.Errorf("reading lot of work order %q: %w: %w", order.ID, ErrJob, err)
 	}
@@ -56,6 +58,12 @@ func NewJob(order bus.WorkOrder, compiled []byte) (*Job, error) {
 	for i, p := range s.IdentifyWindow() {
 		j.identify = append(j.identify, bus.Play(p))
 		j.masks = append(j.masks, s.Identify[i].SW)
+	}
+	if product.Channel(order.Channel) == product.ChannelADM {
+		if j.plain, err = newPlainJob(s); err != nil {
+			return nil, fmt.Errorf("reading work order %q: %w: %w", order.ID, ErrJob, err)
+		}
+		return j, nil
 	}
 	isd := selectAID(order.ISD)
 	if err := isd.Valid(); err != nil || len(order.ISD) == 0 {

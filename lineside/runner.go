@@ -11,6 +11,7 @@ import (
 	"github.com/persoline/persoline/lineside/card"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/sealing"
 )
 
 // runner carries out the effects of one head, or of the station, in order.
@@ -25,6 +26,8 @@ type runner struct {
 
 	timer  *time.Timer // of the latest Wait
 	ticket Ticket      // of it
+
+	key sealing.Key // of the presentation in hand, of a chip without a secure channel
 }
 
 func newRunner(w *Worker, head int) *runner {
@@ -60,6 +63,7 @@ func (r *runner) take() (Effect, bool) {
 // run ends without error when ctx does, and with one when the journal can't be written.
 func (r *runner) run(ctx context.Context) error {
 	defer r.timer.Stop()
+	defer r.key.Wipe()
 	for {
 		if e, ok := r.take(); ok {
 			ev, err := r.do(ctx, e)
@@ -97,6 +101,8 @@ func (r *runner) do(ctx context.Context, e Effect) (Event, error) {
 			return nil, nil
 		}
 		r.log.Info("chip not good", "seq", e.Present.Number, "step", string(e.Verdict), "err", because(e.Reason, e.Text))
+	case MakeKey:
+		return r.makeKey(e)
 	case Load, Contact, Play, Bin:
 		ctx, cancel := context.WithTimeout(ctx, machineTimeout)
 		defer cancel()
@@ -134,15 +140,15 @@ func (r *runner) order(ctx context.Context, e Effect) (Event, error) {
 		found, err := m.Load(ctx, head)
 		return orFault(e.Ticket, err, Loaded{e.Ticket, found}), nil
 	case Contact:
+		r.key.Wipe()
 		return r.contact(ctx, e)
 	case Play:
-		responses, err := m.Play(ctx, head, e.Window)
-		lost := errors.Is(err, card.ErrMute)
-		if lost {
-			err = nil
+		if e.Sealed != nil {
+			return r.playSealed(ctx, e), nil
 		}
-		return orFault(e.Ticket, err, Played{e.Ticket, responses, lost}), nil
+		return r.playWindow(ctx, e.Ticket, e.Window), nil
 	case Bin:
+		r.key.Wipe()
 		// COMMIT POINT: what is about to happen is durable. After a crash the handler is told again, and does nothing
 		// when the chip has gone: no other is loaded before the ledger has acknowledged this one.
 		if err := j.Bin(e.Request); err != nil {
@@ -151,6 +157,15 @@ func (r *runner) order(ctx context.Context, e Effect) (Event, error) {
 		return orFault(e.Ticket, m.Bin(ctx, head, e.Request.Bin), Binned{e.Ticket}), nil
 	}
 	return nil, fmt.Errorf("ordering %T: it is not known", e)
+}
+
+func (r *runner) playWindow(ctx context.Context, t Ticket, window []bus.Play) Event {
+	responses, err := r.w.cfg.Machine.Play(ctx, uint16(r.head), window)
+	lost := errors.Is(err, card.ErrMute)
+	if lost {
+		err = nil
+	}
+	return orFault(t, err, Played{t, responses, lost})
 }
 
 func (r *runner) contact(ctx context.Context, e Contact) (Event, error) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync"
 	"time"
@@ -70,6 +71,7 @@ type Config struct {
 	Queue   bus.Queue
 	Scripts bus.Store
 	Journal *journal.Journal
+	Random  io.Reader // of key pairs for chips without a secure channel
 	Now     func() time.Time
 	Log     *slog.Logger
 	Status  func(snapshot []byte) // JSON of Snapshot, every second, in a goroutine of its own
@@ -104,7 +106,7 @@ func Run(ctx context.Context, cfg Config) error {
 
 // New makes a worker.
 func New(cfg Config) (*Worker, error) {
-	if cfg.Machine == nil || cfg.Ledger == nil || cfg.Queue == nil || cfg.Scripts == nil || cfg.Journal == nil || cfg.Now == nil || cfg.Log == nil {
+	if cfg.Machine == nil || cfg.Ledger == nil || cfg.Queue == nil || cfg.Scripts == nil || cfg.Journal == nil || cfg.Random == nil || cfg.Now == nil || cfg.Log == nil {
 		return nil, errors.New("making line worker: the configuration is incomplete")
 	}
 	if _, err := perso.ParseEnv(string(cfg.Env)); err != nil {

@@ -96,7 +96,7 @@ func newFactory(t testing.TB, quantity, reel int) *factory {
 	}
 	f.store = &diskless{data: mustDo(os.ReadFile(filepath.Join(dir, "journal")))}
 	f.cfg = Config{Line: testLine, Heads: 4, Env: perso.EnvTest, Trust: f.book.log.trust(), Machine: f.machine, Ledger: f.way, Queue: f.bus,
-		Scripts: f.bus, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+		Scripts: f.bus, Random: rand.NewChaCha8([32]byte{1}), Now: time.Now, Log: slog.New(slog.DiscardHandler)}
 	order, compiled := testOrder(uint64(quantity), f.book.log.trust())
 	if err := errors.Join(f.book.serve(f.bus), f.bus.PutBlob(t.Context(), order.Script, compiled)); err != nil {
 		t.Fatal(err)

@@ -42,16 +42,16 @@ var coreFolders = []string{
 	"perso/bus", "perso/scp", "perso/scp/scp02", "perso/scp/scp80", "perso/scp/tdes", "perso/aka", "perso/aka/suci", "perso/apdu",
 	"perso/script", "perso/script/pcom", "perso/order", "perso/order/auth", "perso/order/codes", "perso/order/form", "perso/order/k4", "perso/order/kifile", "perso/order/kifile/sender",
 	"perso/product",
-	"perso/eis", "perso/envelope", "perso/cert", "perso/saip", "perso/saip/design", "perso/saip/filescript", "keygen", "keygen/carddata", "keygen/certify", "keygen/kisource", "keygen/life", "keygen/transport", "lineside",
+	"perso/eis", "perso/envelope", "perso/sealing", "perso/cert", "perso/saip", "perso/saip/design", "perso/saip/filescript", "keygen", "keygen/carddata", "keygen/certify", "keygen/kisource", "keygen/life", "keygen/transport", "lineside",
 	"lineside/cardsim", "lineside/cardsim/atr", "lineside/cardsim/filesys", "lineside/cardsim/t0", "lineside/cardsim/t1", "lineside/rig", "ledger", "ledger/internal/tree",
 }
 
 // shells are files in core folders that carry out what the state machines beside them decide, on real time and in goroutines.
 var shells = []string{"lineside/worker.go", "lineside/runner.go", "lineside/order.go"}
 
-// revealers may look into a secret.Bytes: the vault, its token, the package itself, the farm, where chips are made, the virtual chip, which holds keys, and
+// revealers may look into a secret.Bytes: the vault, its token, the package itself, what a worker opens with its key of one presentation, the farm, where chips are made, the virtual chip, which holds keys, and
 // the operator's side of a file of his own Ki, which is no part of the factory.
-var revealers = []string{"perso/secret", "hsm", "keygen", "lineside/chipfarm", "lineside/cardsim", "perso/order/kifile/sender"}
+var revealers = []string{"perso/secret", "perso/sealing", "hsm", "keygen", "lineside/chipfarm", "lineside/cardsim", "perso/order/kifile/sender"}
 
 // doubles are made for tests and the simulator; the product must not be able to reach one.
 var doubles = []string{

@@ -19,6 +19,7 @@ type WorkOrder struct {
 	Env      perso.Env  `cbor:"9,keyasint"`
 	LogKey   []byte     `cbor:"10,keyasint"` // Ed25519 key that verdicts are checked with; the line also pins it locally
 	Origin   string     `cbor:"11,keyasint"`
+	Channel  string     `cbor:"12,keyasint"` // the release's: "adm" for chips that the line opens itself (perso/sealing)
 }
 
 // ChallengesRequest asks for host challenges: single-use tokens of the vault.
@@ -44,9 +45,11 @@ type ActRequest struct {
 	// Of act 0 only.
 	Serial   uint64 `cbor:"5,keyasint,omitempty"`
 	ATR      []byte `cbor:"6,keyasint,omitempty"`
-	Identify Chunks `cbor:"7,keyasint"`           // answers of the identify phase, in script order, with status words
-	Command  []byte `cbor:"8,keyasint,omitempty"` // the whole INITIALIZE UPDATE command
-	Answer   []byte `cbor:"9,keyasint,omitempty"` // its whole answer with status word
+	Identify Chunks `cbor:"7,keyasint"` // answers of the identify phase, in script order, with status words
+	// Command is the whole INITIALIZE UPDATE command, Answer its whole answer with status word. For a chip without a secure channel
+	// they are a sealing.Opening, and the identify answer that says which chip it is.
+	Command []byte `cbor:"8,keyasint,omitempty"`
+	Answer  []byte `cbor:"9,keyasint,omitempty"`
 
 	// Of acts above 0: the answers to the window of act n-1, up to and including the first that stopped it, and what came
 	// with that window.
@@ -60,13 +63,21 @@ type Play struct {
 	SW   string // mask, e.g. "9000|6A88"
 }
 
-// ActReply holds either the next window or a verdict. State is the vault's, sealed for the session: the line gives it back with
+// SealedWindow is a window for a chip without a secure channel, with what the worker needs beside what he knows to open it.
+type SealedWindow struct {
+	Unit perso.Unit       `cbor:"1,keyasint"`
+	Gen  perso.Generation `cbor:"2,keyasint"`
+	Data []byte           `cbor:"3,keyasint"`
+}
+
+// ActReply holds either the next window, in clear to the line or sealed, or a verdict. State is the vault's, sealed for the session: the line gives it back with
 // the answers.
 type ActReply struct {
-	Window  Window   `cbor:"1,keyasint"`
-	Verdict *Verdict `cbor:"2,keyasint,omitempty"`
-	State   []byte   `cbor:"3,keyasint,omitempty"`
-	Final   bool     `cbor:"4,keyasint,omitempty"`
+	Window  Window        `cbor:"1,keyasint"`
+	Verdict *Verdict      `cbor:"2,keyasint,omitempty"`
+	State   []byte        `cbor:"3,keyasint,omitempty"`
+	Final   bool          `cbor:"4,keyasint,omitempty"`
+	Sealed  *SealedWindow `cbor:"5,keyasint,omitempty"`
 }
 
 // Verdict tells the head what to do. A final verdict on a claimed chip carries its outcome entry with proof, so that the

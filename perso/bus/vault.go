@@ -130,7 +130,7 @@ type ServeItem struct {
 	Claim     Proven      `cbor:"1,keyasint"`
 	Loss      *Proven     `cbor:"2,keyasint,omitempty"` // outcome that ended the generation before
 	Act       Proven      `cbor:"3,keyasint"`           // the act's own log entry
-	Command   []byte      `cbor:"4,keyasint"`           // INITIALIZE UPDATE
+	Command   []byte      `cbor:"4,keyasint"`           // as in ActRequest
 	Answer    []byte      `cbor:"5,keyasint"`
 	Responses Chunks      `cbor:"6,keyasint"`           // for act 0 the identify answers
 	State     []byte      `cbor:"7,keyasint,omitempty"` // as the vault returned it for act n-1
@@ -146,7 +146,7 @@ type ServeRequest struct {
 	Items      []ServeItem `cbor:"3,keyasint"`
 }
 
-// ServeResult is the vault's answer to one item: exactly one of Window, Good, Failed, Refused.
+// ServeResult is the vault's answer to one item: exactly one of Window, Sealed, Good, Failed, Refused.
 type ServeResult struct {
 	Window  Window  `cbor:"1,keyasint"`
 	State   []byte  `cbor:"2,keyasint,omitempty"` // sealed for the session; the line brings it back with the next act
@@ -156,6 +156,8 @@ type ServeResult struct {
 	Refused string  `cbor:"6,keyasint,omitempty"` // the vault will not serve this: an alarm
 	Receipt []byte  `cbor:"7,keyasint,omitempty"`
 	Final   bool    `cbor:"8,keyasint,omitempty"` // with a window: the next act brings the verdict
+	// Sealed is the window of a chip without a secure channel, sealed to the key that opened the session (perso/sealing).
+	Sealed []byte `cbor:"9,keyasint,omitempty"`
 }
 
 // Failed says where a chip went wrong. Secrets tells whether a secret of this claim may have reached it.

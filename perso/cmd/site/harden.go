@@ -13,11 +13,8 @@ import (
 // harden keeps the vault's memory in memory (I2): no core dump, no debugger or /proc/<pid>/mem for other processes of the
 // same user, no page on the swap device. What a machine does not allow is refused in production and told in a test.
 func harden(env perso.Env, log *slog.Logger) error {
-	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
-		return fmt.Errorf("switching core dumps off: %w", err)
-	}
-	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return fmt.Errorf("closing the process to debuggers: %w", err)
+	if err := closeMemory(); err != nil {
+		return err
 	}
 	err := lockMemory()
 	if err == nil {
@@ -27,6 +24,29 @@ func harden(env perso.Env, log *slog.Logger) error {
 		return fmt.Errorf("%w; give the vault's service LimitMEMLOCK=infinity, or the capability CAP_IPC_LOCK", err)
 	}
 	log.Warn("the vault's memory may be swapped out", "err", err)
+	return nil
+}
+
+// closeMemory switches off core dumps, and closes the process to debuggers.
+func closeMemory() error {
+	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{}); err != nil {
+		return fmt.Errorf("switching core dumps off: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("closing the process to debuggers: %w", err)
+	}
+	return nil
+}
+
+// hardenLine does the same for a line, which reads what it plays to chips without a secure channel. A machine that does not let it
+// lock memory is told so, and works: most products show a line nothing.
+func hardenLine(log *slog.Logger) error {
+	if err := closeMemory(); err != nil {
+		return err
+	}
+	if err := lockMemory(); err != nil {
+		log.Warn("the line's memory may be swapped out", "err", err)
+	}
 	return nil
 }
 

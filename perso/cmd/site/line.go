@@ -3,6 +3,7 @@ package site
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -31,6 +32,9 @@ func (s *Site) ServeLine(ctx context.Context, name perso.Name, log *slog.Logger)
 	if err != nil {
 		return err
 	}
+	if err := hardenLine(log); err != nil {
+		return fmt.Errorf("closing line %q: %w", name, err)
+	}
 	key, err := s.logKey()
 	if err != nil {
 		return err
@@ -56,7 +60,7 @@ func (s *Site) ServeLine(ctx context.Context, name perso.Name, log *slog.Logger)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	return lineside.Run(ctx, lineside.Config{Line: name, Heads: uint16(line.Heads), Env: s.Config.Env, Trust: lineside.Trust{Origin: s.Config.Origin, Key: key},
-		Machine: machine, Ledger: conn, Queue: conn, Scripts: conn, Journal: j, Now: time.Now, Log: log,
+		Machine: machine, Ledger: conn, Queue: conn, Scripts: conn, Journal: j, Random: rand.Reader, Now: time.Now, Log: log,
 		Status: func(b []byte) { s.publishStatus(name, b, log) }, Patience: chipPatience})
 }
 
