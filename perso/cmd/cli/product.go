@@ -304,6 +304,9 @@ func compiles(p product.Product, folder string) error {
 		return nil
 	}
 	_, err := compiled(p, folder)
+	if err == nil && p.Profile.FileSystem != "" {
+		err = checkFileSystem(p, folder)
+	}
 	return err
 }
 
