@@ -41,6 +41,9 @@ func (a *act) begin(ctx context.Context, b *Batch) error {
 	case !found && !factory:
 		return a.stop(ctx, b, perso.ReasonForeignChip, "the chip has no claim, but not the maker's keys either")
 	case !found:
+		if here, err := a.issuedHere(ctx, b, n); err != nil || !here {
+			return err
+		}
 		return a.bind(ctx, b, n)
 	case c.lot != a.lot.name:
 		return a.stop(ctx, b, perso.ReasonForeignChip, fmt.Sprintf("the chip belongs to lot %s", c.lot))

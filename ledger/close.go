@@ -66,6 +66,9 @@ func balance(ctx context.Context, tx sqldb.Tx, name perso.Name) (c statement.Cou
 	} else {
 		compare(block, "hand count", hand, c)
 	}
+	if n.issued > 0 && counted && n.issued != machine.In {
+		block("%d chips were issued to the lot and %d were fed: what is left must be given back", n.issued, machine.In)
+	}
 	if d := c.Difference(); counted && d != 0 {
 		block("%d chips went in and %d are accounted for: difference %d", c.In, int64(c.In)-d, d)
 	}
@@ -111,8 +114,12 @@ func (l *Ledger) Close(ctx context.Context, q bus.SignedRequest) (bus.LotReply, 
 		return bus.LotReply{}, err
 	}
 	var fault error
+	lt, err := l.lot(ctx, c.Lot)
+	if err != nil {
+		return bus.LotReply{}, fmt.Errorf("closing lot %q: %w", c.Lot, err)
+	}
 	err = l.commit(ctx, func(ctx context.Context, b *Batch) (err error) {
-		fault, err = l.close(ctx, b, signed, c)
+		fault, err = l.close(ctx, b, lt, signed, c)
 		return err
 	})
 	if err == nil {
@@ -124,11 +131,8 @@ func (l *Ledger) Close(ctx context.Context, q bus.SignedRequest) (bus.LotReply, 
 	return bus.LotReply{Lot: c.Lot}, nil
 }
 
-func (l *Ledger) close(ctx context.Context, b *Batch, signed statement.Signed, c statement.Close) (fault, err error) {
+func (l *Ledger) close(ctx context.Context, b *Batch, lt *lot, signed statement.Signed, c statement.Close) (fault, err error) {
 	n, err := readCounts(ctx, b, c.Lot)
-	if errors.Is(err, sqldb.ErrNoRows) {
-		return bus.Refuse(bus.FaultNotFound, "lot %q is not known", c.Lot), nil
-	}
 	if err != nil {
 		return nil, err
 	}
@@ -163,6 +167,9 @@ func (l *Ledger) close(ctx context.Context, b *Batch, signed statement.Signed, c
 		return nil, err
 	}
 	if _, err := b.Exec(ctx, sqlLotState, string(c.Lot), string(perso.LotClosed), n.completed.UnixMicro(), string(perso.LotComplete)); err != nil {
+		return nil, err
+	}
+	if err := bookClosing(ctx, b, lt, n, c.Counts); err != nil {
 		return nil, err
 	}
 	_, _, err = b.append(entry.KindStatement, lotSubject(c.Lot), entry.Statement{What: statement.KindClose, Hash: hash, Lot: c.Lot, At: b.At})

@@ -86,14 +86,14 @@ type counts struct {
 	good, spares       uint64
 	nextUnit, nextEID  uint64
 	open, made, lost   uint64
-	challenge          uint64
+	challenge, issued  uint64 // issued: chips from reels, less what was given back
 	created, completed time.Time
 }
 
 func readCounts(ctx context.Context, tx sqldb.Tx, name perso.Name) (c counts, err error) {
 	var created, completed int64
 	err = tx.QueryRow(ctx, sqlLotCounts, string(name)).Scan((*string)(&c.state), &c.good, &c.spares, &c.nextUnit, &c.nextEID,
-		&c.open, &c.made, &c.lost, &c.challenge, &created, &completed)
+		&c.open, &c.made, &c.lost, &c.challenge, &c.issued, &created, &completed)
 	if err != nil {
 		return c, fmt.Errorf("reading the counts of lot %q: %w", name, err)
 	}

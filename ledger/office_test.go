@@ -212,6 +212,8 @@ func TestReceive(t *testing.T) {
 		"same reel":    bytes.Replace(b.reel(more...), []byte(`"R5"`), []byte(`"R1"`), 1),
 		"other keys":   bytes.Replace(b.reel(more...), []byte("kmc-m2m-200s"), []byte("kmc-other"), 1),
 		"other OS":     bytes.Replace(b.reel(more...), []byte("M2M-OS 2.0"), []byte("M2M-OS 3.0"), 1),
+		"other ATR":    bytes.Replace(b.reel(more...), []byte("3B9F96"), []byte("3B9F97"), 1),
+		"keys by chip": bytes.Replace(b.reel(more...), []byte(`"kvn"`), []byte(`"chip_keys":[],"kvn"`), 1),
 		"other field":  bytes.Replace(b.reel(more...), []byte(`"kvn"`), []byte(`"kvm"`), 1),
 		"blank chip":   bytes.Replace(b.reel(more...), []byte(more[0].id().String()), []byte("00000000000000000000"), 1),
 		"more behind":  append(b.reel(more...), '1'),

@@ -11,8 +11,8 @@ const (
 	sqlStatementsKind = `SELECT signed FROM statement WHERE lot = $1 ORDER BY ord`
 
 	sqlLot         = `SELECT release_hash, order_id, script FROM lot WHERE lot = $1`
-	sqlLotCounts   = `SELECT state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, created, completed FROM lot WHERE lot = $1`
-	sqlAddLot      = `INSERT INTO lot (lot, order_id, release_hash, state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, script, created, completed) VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, 0, 0, 0, $7, $8, 0) ON CONFLICT DO NOTHING`
+	sqlLotCounts   = `SELECT state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, issued, created, completed FROM lot WHERE lot = $1`
+	sqlAddLot      = `INSERT INTO lot (lot, order_id, release_hash, state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, issued, script, created, completed) VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, 0, 0, 0, 0, $7, $8, 0) ON CONFLICT DO NOTHING`
 	sqlLotState    = `UPDATE lot SET state = $2, completed = $3 WHERE lot = $1 AND state = $4`
 	sqlLotComplete = `UPDATE lot SET state = 'complete', completed = $2 WHERE lot = $1 AND state IN ('released', 'running')`
 	sqlLotClaimed  = `UPDATE lot SET next_unit = $2, next_eid = $3, open_count = open_count + 1, state = $4 WHERE lot = $1`
@@ -43,6 +43,15 @@ const (
 	sqlReelOf  = `SELECT product FROM reel WHERE reel = $1`
 	sqlAddReel = `INSERT INTO reel (reel, file_hash, product, count, created) VALUES ($1, $2, $3, $4, $5)`
 	sqlAddChip = `INSERT INTO chip (chip, reel, twin) VALUES ($1, $2, FALSE) ON CONFLICT DO NOTHING`
+
+	sqlAccount      = `SELECT n FROM stock_account WHERE product = $1 AND reel = $2 AND account = $3`
+	sqlAddAccount   = `INSERT INTO stock_account (product, reel, account, n) VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING`
+	sqlPost         = `UPDATE stock_account SET n = n + $4 WHERE product = $1 AND reel = $2 AND account = $3`
+	sqlAccounts     = `SELECT product, reel, account, n FROM stock_account WHERE n <> 0`
+	sqlAccountReels = `SELECT reel, n FROM stock_account WHERE account = $1 AND n <> 0`
+	sqlBooking      = `SELECT seq FROM stock_booking WHERE id = $1`
+	sqlAddBooking   = `INSERT INTO stock_booking (id, seq) VALUES ($1, $2)`
+	sqlLotIssued    = `UPDATE lot SET issued = issued + $2 WHERE lot = $1`
 
 	claimColumns    = `lot, unit, gen, eid_index, eid, chip, state, seq, loss_seq, outcome_seq, cert, cert_key, ki, pair, sessions, failures, last_counter, line, head, number`
 	sqlClaimOfChip  = `SELECT ` + claimColumns + ` FROM claim WHERE chip = $1`

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,6 +33,9 @@ type goodsIn struct {
 	KVN     int      `json:"kvn"`
 	Count   int      `json:"count"`
 	Chips   []string `json:"chips"`
+
+	// ChipKeys is what a list of chips has whose keys are not derived from a master key. No product of this release has such chips.
+	ChipKeys json.RawMessage `json:"chip_keys"`
 }
 
 // Receive takes a goods-in list into stock. The same file again is known already; a chip that is in stock refuses the file.
@@ -93,6 +97,9 @@ func stock(ctx context.Context, b *Batch, reel perso.Name, sku product.SKU, sum 
 			return err
 		}
 	}
+	if err := post(ctx, b, posting{string(sku), reel, perso.AccountSupplier, perso.AccountStore, uint64(len(chips))}); err != nil {
+		return err
+	}
 	_, _, err := b.append(entry.KindStock, siteSubject(), entry.Stock{Reel: reel, File: sum, Chips: uint64(len(chips)), At: b.At})
 	return err
 }
@@ -120,8 +127,12 @@ func (l *Ledger) readGoodsIn(file []byte) (perso.Name, []id.ChipID, product.SKU,
 		return reel, nil, "", fmt.Errorf("product %q is not in the catalogue", g.Product)
 	case g.KMC != string(p.Factory.KMC) || g.KVN != int(p.Factory.KVN):
 		return reel, nil, "", fmt.Errorf("keys %s version %d are not the product's %s version %d", g.KMC, g.KVN, p.Factory.KMC, p.Factory.KVN)
+	case g.ChipKeys != nil:
+		return reel, nil, "", fmt.Errorf("chip_keys: chips with a key each are not taken: the keys of product %q are derived from %s by chip id; ask the chip maker for those", p.SKU, p.Factory.KMC)
 	case g.OS != p.ChipOS:
 		return reel, nil, "", fmt.Errorf("chip OS is %q, the product's is %q", g.OS, p.ChipOS)
+	case !sameATR(g.ATR, p.ATR):
+		return reel, nil, "", fmt.Errorf("ATR %q is not the product's %s", g.ATR, p.ATR)
 	case g.Count != len(g.Chips) || g.Count == 0 || g.Count > MaxGoodsInChips:
 		return reel, nil, "", fmt.Errorf("count is %d, the list has %d chips (1 to %d)", g.Count, len(g.Chips), MaxGoodsInChips)
 	}
@@ -138,4 +149,10 @@ func (l *Ledger) readGoodsIn(file []byte) (perso.Name, []id.ChipID, product.SKU,
 		chips = append(chips, c)
 	}
 	return reel, chips, p.SKU, nil
+}
+
+// sameATR holds the list's ATR against the product's. A list may leave it out: each head looks at the ATR that the chip gives.
+func sameATR(listed string, want product.ATR) bool {
+	answer, err := hex.DecodeString(listed)
+	return listed == "" || err == nil && want.Match(answer)
 }

@@ -126,6 +126,7 @@ func (a *auditor) close(e entry.Statement) {
 		}
 		a.sameCount(counts, source, theirs)
 	}
+	a.bookClosing(e.Lot, l, n)
 	for u, c := range l.units {
 		if c.verdict == perso.VerdictGood && c.inGood != 1 && (c.loss == nil || c.binned) {
 			a.bad("I6", "unit %d is good and its chip was put %d times into the good bin", u, c.inGood)

@@ -20,6 +20,7 @@ type lot struct {
 	serials map[uint64]bool // host challenges used
 
 	claims, good, lost, open uint64
+	issued                   int64 // chips that were issued to it and not given back
 	bins                     map[perso.Verdict]uint64
 	counts                   map[string]entry.Count // last of each source
 	exported                 map[string]bool

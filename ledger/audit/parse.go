@@ -24,6 +24,7 @@ var parsers = map[string]func(b []byte) (any, time.Time, error){
 	entry.KindRefused:     parser(entry.ParseRefused, func(e *entry.Refused) time.Time { return e.At }),
 	entry.KindStatement:   parser(entry.ParseStatement, func(e *entry.Statement) time.Time { return e.At }),
 	entry.KindStock:       parser(entry.ParseStock, func(e *entry.Stock) time.Time { return e.At }),
+	entry.KindBooking:     parser(entry.ParseBooking, func(e *entry.Booking) time.Time { return e.At }),
 	entry.KindClaim:       parser(entry.ParseClaim, func(e *entry.Claim) time.Time { return e.At }),
 	entry.KindAct:         parser(entry.ParseAct, func(e *entry.Act) time.Time { return e.At }),
 	entry.KindCertificate: parser(entry.ParseCertificate, func(e *entry.Certificate) time.Time { return e.At }),

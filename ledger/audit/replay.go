@@ -37,6 +37,8 @@ type history struct {
 	contacts  map[perso.Presentation]*contact
 	reels     map[perso.Name]bool
 	lists     map[[32]byte]bool
+	shelves   map[shelf]int64 // the books of the stock
+	bookings  map[[32]byte]bool
 
 	exceptions     map[int64]*Exception
 	signedOff      map[int64][]signedOff
@@ -51,7 +53,7 @@ func newHistory() history {
 	return history{
 		lots: map[perso.Name]*lot{}, eids: map[id.EID]*claim{}, chips: map[id.ChipID]*claim{}, sessions: map[perso.Session]*session{},
 		acts: map[actKey]actInfo{}, goods: map[[32]byte]goodRef{}, contacts: map[perso.Presentation]*contact{},
-		reels: map[perso.Name]bool{}, lists: map[[32]byte]bool{}, losses: map[[32]byte]*loss{}, abandoned: map[[32]byte]*loss{},
+		reels: map[perso.Name]bool{}, lists: map[[32]byte]bool{}, losses: map[[32]byte]*loss{}, abandoned: map[[32]byte]*loss{}, shelves: map[shelf]int64{}, bookings: map[[32]byte]bool{},
 		exceptions: map[int64]*Exception{}, signedOff: map[int64][]signedOff{},
 	}
 }
@@ -92,6 +94,8 @@ func (a *auditor) apply(e any) {
 		a.statement(e)
 	case entry.Stock:
 		a.goodsIn(e)
+	case entry.Booking:
+		a.booking(e)
 	case entry.Claim:
 		a.claim(e)
 	case entry.Act:
@@ -122,10 +126,12 @@ func (a *auditor) goodsIn(e entry.Stock) {
 	}
 	a.reels[e.Reel], a.lists[e.File] = true, true
 	a.stock += e.Chips
+	a.post(e.Reel, perso.AccountSupplier, perso.AccountStore, e.Chips)
 }
 
 // checkEnds looks at what the whole history must have come to.
 func (a *auditor) checkEnds() {
+	a.report.Stock = a.stockRows()
 	if a.applied != len(a.chain) {
 		a.find("register", "I5", "%d statements are bundled, the log names %d", len(a.chain), a.applied)
 	}
@@ -158,7 +164,8 @@ func (a *auditor) summarize() {
 		claims, good, lost, open = claims+l.claims, good+l.good, lost+l.lost, open+l.open
 	}
 	a.report.Facts = []Fact{
-		{"orders accepted", a.orders}, {"orders refused", a.refused}, {"chips received", a.stock}, {"lots released", uint64(len(a.lots))},
+		{"orders accepted", a.orders}, {"orders refused", a.refused}, {"chips received", a.stock}, {"bookings of chips", uint64(len(a.bookings))},
+		{"live rejects that wait for their destruction", a.in(perso.AccountRejectLive)}, {"lots released", uint64(len(a.lots))},
 		{"claims", claims}, {"units good", good}, {"units lost, their EIDs, if any, retired", lost}, {"units that officers gave up", uint64(len(a.losses))}, {"units open", open},
 		{"certificates in place of an earlier one", a.superseded},
 		{"sessions", uint64(len(a.sessions))}, {"acts", uint64(len(a.acts))},

@@ -58,6 +58,8 @@ type Report struct {
 
 	Broken []string // what was broken off and led nowhere, as in every honest factory, and why it is no finding
 
+	Stock []StockRow // where the chips of the site are, as the log has it
+
 	Exceptions []Exception // what a person must look at, oldest first; at most MaxExceptions
 
 	Findings []Finding

@@ -115,6 +115,8 @@ func (s *Service) subscribe() error {
 		s.serve(bus.OfficeSubject(bus.OfficeInWork), answer(s, l.InWork)),
 		s.serve(bus.OfficeSubject(bus.OfficeLose), answer(s, then(s, l.Lose))),
 		s.serve(bus.OfficeSubject(bus.OfficeTrace), answer(s, l.Trace)),
+		s.serve(bus.OfficeSubject(bus.OfficeBook), answer(s, l.Book)),
+		s.serve(bus.OfficeSubject(bus.OfficeStock), answer(s, l.Stock)),
 		s.serve(bus.OfficeSubject(bus.OfficeReview), answer(s, l.Review)),
 		s.serve(bus.OfficeSubject(bus.OfficeLog), answer(s, l.Log)),
 		s.serve(bus.OfficeSubject(bus.OfficeExport), answer(s, s.export)),

@@ -29,6 +29,8 @@ const (
 	OfficeLog     = "log"
 	OfficeInWork  = "in-work"
 	OfficeLose    = "lose"
+	OfficeBook    = "book"
+	OfficeStock   = "stock"
 )
 
 // SubmitRequest carries an order file as it was received, and names the file of Ki that comes with it, which was sent before.
@@ -111,6 +113,41 @@ type ReceiveReply struct {
 	Reel      perso.Name `cbor:"1,keyasint"`
 	Chips     uint64     `cbor:"2,keyasint"`
 	Duplicate bool       `cbor:"3,keyasint,omitempty"`
+}
+
+// BookRequest moves chips in the stock. Asked again with the same id it is one movement.
+type BookRequest struct {
+	ID      [32]byte      `cbor:"1,keyasint"`
+	Product string        `cbor:"2,keyasint,omitempty"` // of chips without a reel
+	Reel    perso.Name    `cbor:"3,keyasint,omitempty"`
+	From    perso.Account `cbor:"4,keyasint"`
+	To      perso.Account `cbor:"5,keyasint"`
+	Chips   uint64        `cbor:"6,keyasint"` // 0 moves all of the reel that is there
+	By      string        `cbor:"7,keyasint"`
+}
+
+// BookReply says what was moved, and how many of the same are in both accounts now.
+type BookReply struct {
+	Product   string `cbor:"1,keyasint"`
+	Chips     uint64 `cbor:"2,keyasint"`
+	Left      int64  `cbor:"3,keyasint"`
+	There     int64  `cbor:"4,keyasint"`
+	Duplicate bool   `cbor:"5,keyasint,omitempty"`
+}
+
+// StockRow is how many chips of one reel, or of none, an account holds.
+type StockRow struct {
+	Product string        `cbor:"1,keyasint" json:"product"`
+	Reel    perso.Name    `cbor:"2,keyasint,omitempty" json:"reel,omitempty"`
+	Account perso.Account `cbor:"3,keyasint" json:"account"`
+	Chips   int64         `cbor:"4,keyasint" json:"chips"`
+}
+
+// StockReply lists the accounts that are not empty. All together they are zero.
+type StockReply struct {
+	Env  perso.Env  `cbor:"1,keyasint"`
+	Rows []StockRow `cbor:"2,keyasint"`
+	More uint64     `cbor:"3,keyasint,omitempty"` // rows beyond what a message takes
 }
 
 // LotRequest names a lot.

@@ -75,6 +75,8 @@ func codecs() []codec {
 			Receipt{Vault: "v1", Lot: "L1", Claim: hash(2), Session: hash(3), Responses: hash(4), Result: "good", At: at, MAC: hash(6)}),
 		of(KindReceiptHead, ParseReceiptHead, ReceiptHead{Env: perso.EnvProduction, Vault: "v1", Lot: "L1", Count: 9, Head: hash(1), At: at},
 			ReceiptHead{Env: perso.EnvTest, Vault: "v1", Lot: "L1", At: at}),
+		of(KindBooking, ParseBooking, Booking{ID: hash(1), Reel: "R1", From: perso.AccountStore, To: perso.LotAccount("L1"), Chips: 100, By: "Store Keeper", At: at},
+			Booking{ID: hash(1), From: perso.AccountRejectBlank, To: perso.AccountRetest, Chips: 1, By: "x", At: at}),
 	}
 }
 

@@ -134,6 +134,14 @@ func ofLots(kind string, body []byte) (string, error) {
 		return telling(body, entry.ParseStock, func(s entry.Stock) string {
 			return fmt.Sprintf("%d chips come in on reel %s", s.Chips, s.Reel)
 		})
+	case entry.KindBooking:
+		return telling(body, entry.ParseBooking, func(b entry.Booking) string {
+			of := ""
+			if b.Reel != "" {
+				of = " of reel " + string(b.Reel)
+			}
+			return fmt.Sprintf("%d chips%s go from %s to %s, says %s", b.Chips, of, b.From, b.To, b.By)
+		})
 	case entry.KindCount:
 		return telling(body, entry.ParseCount, func(c entry.Count) string {
 			return fmt.Sprintf("%s counts lot %s: in %d = good %d + reject-blank %d + reject-live %d + return %d", c.Source, c.Lot, c.In, c.Good, c.RejectBlank, c.RejectLive, c.Return)

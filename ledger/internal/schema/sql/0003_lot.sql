@@ -18,6 +18,7 @@ CREATE TABLE IF NOT EXISTS lot (
   good_count     BIGINT NOT NULL CHECK (good_count >= 0 AND good_count <= good),
   lost_count     BIGINT NOT NULL CHECK (lost_count >= 0),
   challenge_next BIGINT NOT NULL CHECK (challenge_next >= 0),
+  issued         BIGINT NOT NULL CHECK (issued >= 0),
   script         BYTEA,
   created        BIGINT NOT NULL,
   completed      BIGINT

@@ -1,0 +1,53 @@
+package entry
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/record"
+)
+
+// KindBooking names a movement of chips in the stock.
+const KindBooking = "booking"
+
+// Booking moves Chips from one account into another. What came in, and what a lot made of its chips, is in other entries: a
+// Stock books from the supplier into the store, a lot's closing from the lot into the bins (ledger/FORMAT.md, "The stock").
+type Booking struct {
+	ID    [32]byte   // drawn by who books, so that the same booking asked twice is one
+	Reel  perso.Name // empty for chips that lie on no reel any more
+	From  perso.Account
+	To    perso.Account
+	Chips uint64
+	By    string // who says to have moved them; nobody proved it
+	At    time.Time
+}
+
+// Encode gives the canonical bytes.
+func (e Booking) Encode() ([]byte, error) {
+	return record.New(KindBooking).Hex("id", e.ID[:]).Str("reel", string(e.Reel)).Str("from", string(e.From)).Str("to", string(e.To)).
+		Uint("chips", e.Chips).Str("by", e.By).Time("at", e.At).Bytes()
+}
+
+// ParseBooking reads a booking; it refuses one that nobody may make without an officer's word.
+func ParseBooking(b []byte) (Booking, error) {
+	r, err := open(b, KindBooking)
+	if err != nil {
+		return Booking{}, err
+	}
+	e := Booking{ID: r.Hash("id")}
+	optionalName(r, "reel", &e.Reel)
+	account(r, "from", &e.From)
+	account(r, "to", &e.To)
+	e.Chips, e.By, e.At = r.Uint("chips", 32), r.Raw("by"), r.Time("at")
+	if e.Chips == 0 || !e.From.MayMove(e.To) {
+		r.Check(fmt.Errorf("%d chips may not be booked from %s into %s", e.Chips, e.From, e.To))
+	}
+	return e, done(r, KindBooking)
+}
+
+func account(r *record.Reader, key string, to *perso.Account) {
+	a, err := perso.ParseAccount(r.Raw(key))
+	r.Check(err)
+	*to = a
+}
