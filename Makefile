@@ -36,6 +36,7 @@ ceremony-demo: setup build ## hold two key ceremonies on SoftHSM, and show an ol
 test: setup ## run all tests
 	$(GO) test -timeout 8m -p 2 ./...
 	PERSO_TEST_DB=postgres $(GO) test -timeout 8m ./ledger
+	PERSO_TEST_DB=twice $(GO) test -timeout 5m ./ledger
 	GOEXPERIMENT=runtimesecret $(GO) test -timeout 5m -run '^TestMemoryAfter' ./keygen
 
 race: setup ## run the tests of concurrent packages under the race detector

@@ -45,7 +45,7 @@ func (v *Vault) Checkpoint(ctx context.Context, q bus.CheckpointRequest) (bus.Ch
 	last := v.last()
 	if next != last {
 		if q.Old != last.Size {
-			return bus.CheckpointReply{Last: last.Size}, nil
+			return bus.CheckpointReply{Last: last.Size, Held: v.noteOf(last)}, nil
 		}
 		if err := v.advance(last, next, q.Proof); err != nil {
 			return bus.CheckpointReply{}, err
@@ -82,6 +82,18 @@ func (v *Vault) advance(last, next checkpoint.Checkpoint, proof [][32]byte) erro
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.memory.Size, v.memory.Root = next.Size, next.Root
+	return nil
+}
+
+// noteOf gives the note of a checkpoint that this vault signed or followed just now, or nil.
+func (v *Vault) noteOf(cp checkpoint.Checkpoint) []byte {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i := range v.notes {
+		if held := &v.notes[i]; held.note != nil && held.cp == cp {
+			return slices.Clone(held.note)
+		}
+	}
 	return nil
 }
 

@@ -81,7 +81,8 @@ var catalogues = sync.OnceValues(func() (Catalogues, error) {
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
 
-// emptyDB is where a test's ledger lives. The whole suite runs on PostgreSQL where PERSO_TEST_DB says so (make test does both).
+// emptyDB is where a test's ledger lives. The whole suite runs on PostgreSQL too, and on a database that runs every View
+// twice, where PERSO_TEST_DB says so (make test does all).
 func emptyDB(t testing.TB) DB {
 	t.Helper()
 	if os.Getenv("PERSO_TEST_DB") == "postgres" {
@@ -138,6 +139,14 @@ func (b *bench) open(db DB) {
 	cats, err := catalogues()
 	if err != nil {
 		b.t.Fatal(err)
+	}
+	if os.Getenv("PERSO_TEST_DB") == "twice" {
+		db = ledgertest.WithFaults(db, func(op ledgertest.Op) ledgertest.Fault {
+			if op.Write { // single tests run these twice
+				return ledgertest.None
+			}
+			return ledgertest.Twice
+		})
 	}
 	c := Config{DB: db, Vault: b.vault, Signer: b.vault, LogVault: "V1", Now: b.clock, Rand: rand.NewChaCha8([32]byte{7}),
 		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Catalogues: cats}

@@ -25,7 +25,7 @@ type Batch struct {
 	At      time.Time
 	base    int64
 	items   []tree.Item
-	earlier []time.Time // stamps of tries of this batch whose outcome was not known
+	earlier []time.Time // stamps of tries of this batch, some of whose outcome was not known
 	erased  bool        // a step deleted what nobody may find again
 }
 
@@ -71,7 +71,7 @@ func (b *Batch) newest(ctx context.Context, kind string, subject []byte) (body [
 	return body, nil
 }
 
-// headState is the log's right edge as last committed by this process.
+// headState is the log's right edge as this process knows it: at least what it committed itself. Others may have gone on.
 type headState struct {
 	mu  sync.Mutex // held for the length of a commit
 	log *tree.Log
@@ -85,22 +85,31 @@ func (h *headState) get() *tree.Log {
 	return h.log
 }
 
+// set moves on to a larger log. One that was read before another commit, and comes after it, is old already.
 func (h *headState) set(t *tree.Log) {
 	h.ro.Lock()
 	defer h.ro.Unlock()
-	h.log = t
+	if h.log == nil || t.Size() > h.log.Size() {
+		h.log = t
+	}
 }
 
-// reload reads the log's edge from the database.
+// reload reads the log's edge from the database, and the time from which stamps go on.
 func (l *Ledger) reload(ctx context.Context) error {
-	return l.db.View(ctx, func(tx sqldb.Tx) error {
-		t, err := tree.Open(ctx, tx)
-		if err != nil {
+	var t *tree.Log
+	err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+		if t, err = tree.Open(ctx, tx); err != nil {
 			return fmt.Errorf("reading the log's edge: %w", err)
 		}
-		l.head.set(t)
-		return nil
+		if t.Size() == 0 {
+			return nil
+		}
+		return l.stampAfter(ctx, tx, t.Size()-1)
 	})
+	if err == nil {
+		l.head.set(t)
+	}
+	return err
 }
 
 // commit runs one step, together with whatever arrives meanwhile.
@@ -113,7 +122,7 @@ func (l *Ledger) commitBatch(ctx context.Context, steps []Step) []error {
 	var tried []time.Time
 	err := l.commitTogether(ctx, steps, &tried)
 	errs := slices.Repeat([]error{err}, len(steps))
-	if err == nil || len(steps) == 1 {
+	if err == nil || len(steps) == 1 || errors.Is(err, sqldb.ErrUnavailable) {
 		return errs
 	}
 	for i := range steps {
@@ -127,11 +136,12 @@ func (l *Ledger) commitBatch(ctx context.Context, steps []Step) []error {
 func (l *Ledger) commitTogether(ctx context.Context, steps []Step, tried *[]time.Time) error {
 	var err error
 	for try := 0; try < maxCommitTries; try++ {
-		at := l.stamp()
-		if err = l.commitOnce(ctx, steps, at, *tried); err == nil {
+		if err = l.commitOnce(ctx, steps, tried); err == nil {
 			return nil
 		}
-		*tried = append(*tried, at)
+		if errors.Is(err, sqldb.ErrUnavailable) {
+			return err // nothing was changed, and nothing can be read
+		}
 		if rerr := l.reload(ctx); rerr != nil {
 			return errors.Join(err, rerr)
 		}
@@ -142,14 +152,42 @@ func (l *Ledger) commitTogether(ctx context.Context, steps []Step, tried *[]time
 	return err
 }
 
-func (l *Ledger) commitOnce(ctx context.Context, steps []Step, at time.Time, earlier []time.Time) error {
-	head, note := l.head.get(), l.signed.unsaved()
+// mend runs a transaction that logs nothing and may be run twice, until it is known to be committed.
+func (l *Ledger) mend(ctx context.Context, f func(tx sqldb.Tx) error) (err error) {
+	for range maxCommitTries {
+		if err = l.db.Update(ctx, f); !errors.Is(err, sqldb.ErrAmbiguous) {
+			return err
+		}
+	}
+	return err
+}
+
+// takeHead waits for other processes' commits and gives the log as they left it; the stamps that follow come after theirs.
+func (l *Ledger) takeHead(ctx context.Context, tx sqldb.Tx) (*tree.Log, error) {
+	size, err := tree.Take(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	mine := l.head.get()
+	head, err := mine.CatchUp(ctx, tx, size)
+	if err != nil || head == mine {
+		return head, err
+	}
+	return head, l.stampAfter(ctx, tx, size-1)
+}
+
+func (l *Ledger) commitOnce(ctx context.Context, steps []Step, tried *[]time.Time) error {
+	note := l.signed.unsaved()
 	var next *tree.Log
-	var b *Batch
 	var erased bool // by any run: one whose commit is not known may have been the one that deleted
 	err := l.db.Update(ctx, func(tx sqldb.Tx) error {
 		next = nil
-		b = &Batch{Tx: tx, At: at, base: head.Size(), earlier: earlier}
+		head, err := l.takeHead(ctx, tx)
+		if err != nil {
+			return err
+		}
+		b := &Batch{Tx: tx, At: l.stamp(), base: head.Size(), earlier: slices.Clone(*tried)}
+		*tried = append(*tried, b.At)
 		for _, s := range steps {
 			if err := s(ctx, b); err != nil {
 				return err
@@ -161,10 +199,6 @@ func (l *Ledger) commitOnce(ctx context.Context, steps []Step, at time.Time, ear
 				return fmt.Errorf("saving the signed checkpoint: %w", err)
 			}
 		}
-		if len(b.items) == 0 {
-			return nil
-		}
-		var err error
 		_, next, err = head.Append(ctx, tx, b.items)
 		return err
 	})

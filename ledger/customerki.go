@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"sync"
 
 	"github.com/persoline/persoline/ledger/internal/kirow"
 	"github.com/persoline/persoline/ledger/internal/sqldb"
@@ -17,51 +16,67 @@ import (
 	"github.com/persoline/persoline/perso/statement"
 )
 
-// kiUpload is a customer's file of Ki on its way in: one at a time, in memory, until its order is accepted or another file
-// comes. Who was overtaken by that, or by a restart, is told to send again.
-type kiUpload struct {
-	mu   sync.Mutex
-	file bus.KiFileRef
-	data []byte
-}
-
-// KiPart takes a part of a file of Ki in. Nothing of it is stored before an order that wants it is accepted.
-func (l *Ledger) KiPart(_ context.Context, q bus.KiPartRequest) (bus.KiPartReply, error) {
+// KiPart takes a part of a file of Ki in, as the customer encrypted it. It waits in the database, where every process of the
+// ledger finds it, until its order is accepted or another file comes: one at a time. Who was overtaken by that is told to send
+// again.
+func (l *Ledger) KiPart(ctx context.Context, q bus.KiPartRequest) (bus.KiPartReply, error) {
 	if q.File.Size > kifile.MaxFileBytes || len(q.Data) > bus.KiPartBytes || q.At > q.File.Size || uint64(len(q.Data)) > q.File.Size-q.At {
 		return bus.KiPartReply{}, bus.Refuse(bus.FaultBadMessage, "%d bytes at %d of a file of %d, of which there may be %d", len(q.Data), q.At, q.File.Size, kifile.MaxFileBytes)
 	}
-	u := &l.kiFiles
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if q.At == 0 {
-		u.file, u.data = q.File, nil
+	var have uint64
+	err := l.mend(ctx, func(tx sqldb.Tx) error {
+		if q.At == 0 {
+			if n, err := tx.Exec(ctx, sqlDropKiParts); err != nil || n > 0 {
+				l.unerased.Store(true)
+				if err != nil {
+					return err
+				}
+			}
+		}
+		have = 0
+		err := tx.QueryRow(ctx, sqlKiUpTo, q.File.Hash[:], int64(q.File.Size)).Scan(&have)
+		switch {
+		case err != nil && !errors.Is(err, sqldb.ErrNoRows):
+			return err
+		case q.At > have:
+			return bus.Refuse(bus.FaultNotFound, "the beginning of the file of Ki is not here: send it again")
+		case q.At < have || len(q.Data) == 0:
+			return nil
+		}
+		have += uint64(len(q.Data))
+		_, err = tx.Exec(ctx, sqlAddKiPart, q.File.Hash[:], int64(q.File.Size), int64(q.At), int64(have), q.Data)
+		return err
+	})
+	if err != nil {
+		return bus.KiPartReply{}, fmt.Errorf("taking a file of Ki in at byte %d: %w", q.At, err)
 	}
-	switch have := uint64(len(u.data)); {
-	case u.file != q.File || q.At > have:
-		return bus.KiPartReply{}, bus.Refuse(bus.FaultNotFound, "the beginning of the file of Ki is not here: send it again")
-	case q.At == have:
-		u.data = append(u.data, q.Data...)
-	}
-	return bus.KiPartReply{Have: uint64(len(u.data))}, nil
+	return bus.KiPartReply{Have: have}, nil
 }
 
-// whole gives a file that is there whole.
-func (u *kiUpload) whole(file bus.KiFileRef) ([]byte, error) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.file != file || uint64(len(u.data)) != file.Size || sha256.Sum256(u.data) != file.Hash {
+// readUpload gives what is there of a file.
+func readUpload(ctx context.Context, tx sqldb.Tx, file bus.KiFileRef) (data []byte, err error) {
+	err = tx.Each(ctx, func(row sqldb.Row) error {
+		var part []byte
+		err := row.Scan(&part)
+		data = append(data, part...)
+		return err
+	}, sqlKiParts, file.Hash[:], int64(file.Size))
+	return data, err
+}
+
+// wholeKi gives a file that is there whole.
+func (l *Ledger) wholeKi(ctx context.Context, file bus.KiFileRef) (data []byte, err error) {
+	err = l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+		data, err = readUpload(ctx, tx, file)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading a file of Ki: %w", err)
+	}
+	if uint64(len(data)) != file.Size || sha256.Sum256(data) != file.Hash {
 		return nil, bus.Refuse(bus.FaultNotFound, "the file of Ki is not here whole: send it again")
 	}
-	return u.data, nil
-}
-
-// drop forgets a file whose order is accepted.
-func (u *kiUpload) drop(file *bus.KiFileRef) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if file != nil && u.file == *file {
-		u.data, u.file = nil, bus.KiFileRef{}
-	}
+	return data, nil
 }
 
 // customerKi is a file of Ki that fits its order. None is of an order that wants none.
@@ -136,7 +151,7 @@ func (l *Ledger) takeKi(ctx context.Context, o order.Order, file *bus.KiFileRef)
 	if err != nil || known != nil && known.file == file.Hash {
 		return known, err // asked again: the file may be gone from memory
 	}
-	data, err := l.kiFiles.whole(*file)
+	data, err := l.wholeKi(ctx, *file)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +202,7 @@ func (k *customerKi) sameAs(known customerKi) bool {
 	return k.terms == known.terms
 }
 
-// store keeps the rows as they were received.
+// store keeps the rows as they were received, and forgets the file.
 func (k *customerKi) store(ctx context.Context, b *Batch, o order.ID) error {
 	if k == nil {
 		return nil
@@ -196,6 +211,10 @@ func (k *customerKi) store(ctx context.Context, b *Batch, o order.ID) error {
 	if _, err := b.Exec(ctx, sqlAddKi, string(o), k.file[:], t.Root[:], int64(t.Rows), string(t.ReceiveKey), t.Mode); err != nil {
 		return fmt.Errorf("storing Ki of order %q: %w", o, err)
 	}
+	if _, err := b.Exec(ctx, sqlDropKiFile, k.file[:]); err != nil {
+		return fmt.Errorf("forgetting a file of Ki: %w", err)
+	}
+	b.erased = true
 	for i, p := range k.pages {
 		if _, err := b.Exec(ctx, sqlAddKiPage, string(o), int64(i), p.Rows(), p.Upper()); err != nil {
 			return fmt.Errorf("storing Ki of order %q: %w", o, err)

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"regexp"
@@ -84,15 +85,26 @@ func refOf(text []byte) bus.KiFileRef {
 // upload sends a file in parts of some bytes.
 func (b *bench) upload(text []byte, size int) bus.KiFileRef {
 	b.t.Helper()
+	ref, err := b.tryUpload(text, size)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return ref
+}
+
+func (b *bench) tryUpload(text []byte, size int) (bus.KiFileRef, error) {
 	ref := refOf(text)
 	for at := 0; at < len(text); at += size {
 		end := min(at+size, len(text))
 		r, err := b.l.KiPart(b.t.Context(), bus.KiPartRequest{File: ref, At: uint64(at), Data: text[at:end]})
-		if err != nil || r.Have != uint64(end) {
-			b.t.Fatalf("%d of %d bytes are there, %v", r.Have, end, err)
+		if err == nil && r.Have != uint64(end) {
+			err = fmt.Errorf("%d of %d bytes are there", r.Have, end)
+		}
+		if err != nil {
+			return ref, err
 		}
 	}
-	return ref
+	return ref, nil
 }
 
 func (b *bench) submitKi(file []byte, ref *bus.KiFileRef) (bus.SubmitReply, error) {
@@ -128,14 +140,17 @@ func TestCustomerKiParts(t *testing.T) {
 	if err := errors.Join(part(0, text[:400], ref), part(200, text[200:400], ref), part(400, text[400:], ref)); err != nil {
 		t.Errorf("a part that came twice: %v", err)
 	}
-	if got, err := b.l.kiFiles.whole(ref); err != nil || !bytes.Equal(got, text) {
+	if got, err := b.l.wholeKi(t.Context(), ref); err != nil || !bytes.Equal(got, text) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	b.l.kiFiles.drop(&ref)
-	_, err := b.l.kiFiles.whole(ref)
-	b.refused(err, bus.FaultNotFound)
+	b.open(b.db) // as another process of the same ledger does
+	if got, err := b.l.wholeKi(t.Context(), ref); err != nil || !bytes.Equal(got, text) {
+		t.Errorf("another process finds %d bytes, %v", len(got), err)
+	}
 	b.upload(text[:500], 500)
-	_, err = b.l.kiFiles.whole(bus.KiFileRef{Hash: sha256.Sum256(text[:500]), Size: 499})
+	_, err := b.l.wholeKi(t.Context(), ref)
+	b.refused(err, bus.FaultNotFound)
+	_, err = b.l.wholeKi(t.Context(), bus.KiFileRef{Hash: sha256.Sum256(text[:500]), Size: 499})
 	b.refused(err, bus.FaultNotFound)
 }
 
@@ -150,8 +165,8 @@ func TestCustomerKiAccepted(t *testing.T) {
 	if err != nil || len(a.Faults)+len(a.KiFaults) > 0 || a.Duplicate {
 		t.Fatalf("%+v, %v", a, err)
 	}
-	if n := b.rows("customer_ki_page"); n != 5 {
-		t.Errorf("%d pages of 300 rows", n)
+	if n, parts := b.rows("customer_ki_page"), b.rows("customer_ki_part"); n != 5 || parts != 0 {
+		t.Errorf("%d pages of 300 rows, %d parts of the file are still here", n, parts)
 	}
 	var kept []byte
 	if err := b.db.View(t.Context(), func(tx ledgertest.Tx) error {

@@ -125,8 +125,7 @@ type Ledger struct {
 	signed  signedState
 	bodies  bodies
 
-	kiFiles kiUpload
-	kiTurn  sync.Mutex // held while one is looked at
+	kiTurn sync.Mutex // held while one is looked at
 
 	randMu  sync.Mutex
 	stampMu sync.Mutex

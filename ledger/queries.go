@@ -29,6 +29,11 @@ const (
 	sqlAddKi       = `INSERT INTO customer_ki (order_id, file, root, units, receive_key, receive_mode) VALUES ($1, $2, $3, $4, $5, $6)`
 	sqlAddKiPage   = `INSERT INTO customer_ki_page (order_id, page, eki, hashes) VALUES ($1, $2, $3, $4)`
 	sqlKi          = `SELECT file, root, units, receive_key, receive_mode FROM customer_ki WHERE order_id = $1`
+	sqlKiParts     = `SELECT data FROM customer_ki_part WHERE file = $1 AND size = $2 ORDER BY at`
+	sqlKiUpTo      = `SELECT upto FROM customer_ki_part WHERE file = $1 AND size = $2 ORDER BY at DESC LIMIT 1`
+	sqlAddKiPart   = `INSERT INTO customer_ki_part (file, size, at, upto, data) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`
+	sqlDropKiParts = `DELETE FROM customer_ki_part`
+	sqlDropKiFile  = `DELETE FROM customer_ki_part WHERE file = $1`
 	sqlDropKiPages = `DELETE FROM customer_ki_page WHERE order_id = $1`
 	sqlAddOrder    = `INSERT INTO customer_order (order_id, hash, nonce, canonical, resolved, state, created) VALUES ($1, $2, $3, $4, $5, $6, $7)`
 	sqlOrderState  = `UPDATE customer_order SET state = $2 WHERE order_id = $1`

@@ -82,17 +82,13 @@ func (l *Ledger) sign(ctx context.Context, size int64) (*tree.Log, []byte, error
 	if t != nil && t.Size() >= size {
 		return t, note, nil
 	}
-	var from int64
-	if t != nil {
-		from = t.Size()
-	}
 	if t = l.head.get(); t.Size() < size { // somebody else's entry
 		if err := l.reload(ctx); err != nil {
 			return nil, nil, err
 		}
 		t = l.head.get()
 	}
-	note, err := l.signTree(ctx, t, from)
+	t, note, err := l.signTree(ctx, t, size)
 	if err == nil {
 		err = l.checkNote(t, note)
 	}
@@ -103,15 +99,24 @@ func (l *Ledger) sign(ctx context.Context, size int64) (*tree.Log, []byte, error
 	return t, note, nil
 }
 
-// signTree asks the signer, and once more from the size that the signer says it stands at.
-func (l *Ledger) signTree(ctx context.Context, t *tree.Log, from int64) ([]byte, error) {
-	for try := 0; try < 2; try++ {
+// maxSigns bounds how often a signature is asked for: the first time tells where the signer stands, and with several ledger
+// processes it may have moved on each time, which costs it nothing. More means that it moves without signing.
+const maxSigns = 16
+
+// signTree has the log signed at this size, or at a later one of which another process has had that done, and at least at size.
+// It gives the log that the note is about.
+func (l *Ledger) signTree(ctx context.Context, t *tree.Log, size int64) (*tree.Log, []byte, error) {
+	var from int64
+	if last, _ := l.signed.current(); last != nil {
+		from = last.Size()
+	}
+	for range maxSigns {
 		q := bus.CheckpointRequest{Old: from, Size: t.Size(), Root: t.Root()}
 		if err := l.fromEdge(ctx, func(tx sqldb.Tx) (err error) {
 			q.Proof, err = t.ProveConsistency(ctx, tx, from)
 			return err
 		}); err != nil {
-			return nil, fmt.Errorf("proving consistency from %d: %w", from, err)
+			return t, nil, fmt.Errorf("proving consistency from %d: %w", from, err)
 		}
 		a, err := l.signer.Checkpoint(ctx, q)
 		var fault *bus.Fault
@@ -119,20 +124,45 @@ func (l *Ledger) signTree(ctx context.Context, t *tree.Log, from int64) ([]byte,
 			err = fmt.Errorf("%w: %w", ErrNotTheLedger, err)
 		}
 		if err := l.doors[0].heard(l.now(), err); err != nil {
-			return nil, err
+			return t, nil, err
 		}
 		if len(a.Note) > 0 {
-			return a.Note, nil
+			return t, a.Note, nil
 		}
 		if signed := l.signed.size(); a.Last < signed {
-			return nil, rolledBack(l.doors[0].name, a.Last, signed)
+			return t, nil, rolledBack(l.doors[0].name, a.Last, signed)
 		}
-		if a.Last > t.Size() {
-			return nil, fmt.Errorf("%w: the vault signed %d entries, this one has %d: it was rolled back", ErrNotTheLedger, a.Last, t.Size())
+		if a.Last > t.Size() { // another process went on; it has signed only what is committed
+			if err := l.reload(ctx); err != nil {
+				return t, nil, err
+			}
+			if t = l.head.get(); a.Last > t.Size() {
+				return t, nil, fmt.Errorf("%w: the vault signed %d entries, this one has %d: it was rolled back", ErrNotTheLedger, a.Last, t.Size())
+			}
+		}
+		if len(a.Held) > 0 && a.Last >= size {
+			t, err := l.logAt(ctx, a.Last)
+			return t, a.Held, err
 		}
 		from = a.Last
 	}
-	return nil, fmt.Errorf("%w: the signer did not sign", ErrRefused)
+	return t, nil, fmt.Errorf("%w: the signer did not sign", ErrRefused)
+}
+
+// logAt is the log at a size that others had signed.
+func (l *Ledger) logAt(ctx context.Context, size int64) (t *tree.Log, err error) {
+	from, _ := l.signed.current()
+	if from == nil || from.Size() > size {
+		from = &tree.Log{}
+	}
+	err = l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+		t, err = from.CatchUp(ctx, tx, size)
+		return err
+	})
+	if err != nil {
+		return from, fmt.Errorf("reading the log of %d entries: %w", size, err)
+	}
+	return t, nil
 }
 
 // checkNote refuses a note that is not about this log as it is: the line would refuse it later, with a chip in its head.

@@ -4,13 +4,27 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/ledger/internal/tree"
 	"github.com/persoline/persoline/perso"
 )
 
-// Signed is the log as it is now with a signed checkpoint of it, for exports and bundles.
+// Signed is the log as it is now, whoever wrote its last entry, with a signed checkpoint of it, for exports and bundles.
 func (l *Ledger) Signed(ctx context.Context) (*tree.Log, []byte, error) {
-	return l.sign(ctx, l.head.get().Size())
+	size, err := l.size(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return l.sign(ctx, size)
+}
+
+// size is that of the log in the database.
+func (l *Ledger) size(ctx context.Context) (n int64, err error) {
+	err = l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+		n, err = tree.Size(ctx, tx)
+		return err
+	})
+	return n, err
 }
 
 // OpenLot opens a released lot at its vault, which has forgotten it when it was restarted.

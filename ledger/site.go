@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/persoline/persoline/ledger/internal/schema"
 	"github.com/persoline/persoline/ledger/internal/sqldb"
@@ -89,25 +88,27 @@ func (l *Ledger) loadSite(ctx context.Context) error {
 		if err := tx.QueryRow(ctx, sqlSignedSize).Scan(&l.signed.stored); err != nil {
 			return fmt.Errorf("reading how far the log was signed: %w", err)
 		}
-		return l.loadStamp(ctx, tx)
+		return nil
 	})
 }
 
-// loadStamp reads the time of the newest entry, so that stamps go on after it even when the host's clock was set back.
-func (l *Ledger) loadStamp(ctx context.Context, tx sqldb.Tx) error {
-	size := l.head.get().Size()
-	_, body, err := readEntry(ctx, tx, size-1)
+// stampAfter reads the time of the newest entry, so that stamps go on after it even when the host's clock was set back, or is
+// behind that of another process's host.
+func (l *Ledger) stampAfter(ctx context.Context, tx sqldb.Tx, newest int64) error {
+	_, body, err := readEntry(ctx, tx, newest)
 	if err != nil {
 		return err
 	}
 	at, err := entry.TimeOf(body)
 	if errors.Is(err, entry.ErrNoTime) {
-		at = time.Time{}
+		return nil
 	} else if err != nil {
 		return err
 	}
 	l.stampMu.Lock()
 	defer l.stampMu.Unlock()
-	l.last = at
+	if at.After(l.last) {
+		l.last = at
+	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/ledger/internal/tree"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/id"
@@ -26,9 +27,15 @@ func (l *Ledger) statusOf(ctx context.Context, name perso.Name, told int) (bus.S
 	if err != nil {
 		return bus.StatusReply{}, err
 	}
-	r := bus.StatusReply{Env: l.site.env, Lot: lt.name, Order: lt.order, Proof: lt.release.Proof, Now: l.now().UTC(), LogSize: l.head.get().Size()}
-	r.Troubles, r.MoreTroubles = l.troubles.of(lt.name, r.Now, told)
+	r := bus.StatusReply{Env: l.site.env, Lot: lt.name, Order: lt.order, Proof: lt.release.Proof, Now: l.now().UTC()}
 	err = l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+		if r.LogSize, err = tree.Size(ctx, tx); err != nil {
+			return err
+		}
+		if err := l.forgetServed(ctx, tx, lt.name, r.Now); err != nil {
+			return err
+		}
+		r.Troubles, r.MoreTroubles = l.troubles.of(lt.name, r.Now, told)
 		if r.Vault, err = readAssigned(ctx, tx, lt.name); err != nil {
 			return err
 		}

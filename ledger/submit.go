@@ -59,7 +59,6 @@ func (l *Ledger) Submit(ctx context.Context, q bus.SubmitRequest) (bus.SubmitRep
 	if faults != nil {
 		return l.refuse(ctx, q.File, *faults)
 	}
-	l.kiFiles.drop(q.Ki)
 	return reply, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
@@ -29,7 +30,7 @@ const (
 
 // troubles are the acts that the vault does not serve now. A head asks for its act again and again, for ever, because the
 // chip may be good: people must see that it waits, why, and since when. They are in memory only: after a start, the heads'
-// next questions bring them back.
+// next questions bring them back. Of several ledger processes each knows of those that it was asked for, which soon is all.
 type troubles struct {
 	mu   sync.Mutex
 	acts map[perso.Session]*trouble
@@ -102,6 +103,20 @@ func (t *troubles) clean(now time.Time) {
 	}
 }
 
+// sessions gives a lot's, and at which act each stands.
+func (t *troubles) sessions(lot perso.Name, now time.Time) map[perso.Session]uint8 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.clean(now)
+	out := map[perso.Session]uint8{}
+	for s, x := range t.acts {
+		if x.lot == lot {
+			out[s] = x.N
+		}
+	}
+	return out
+}
+
 // of lists a lot's, the oldest first and not more than limit, and counts the others.
 func (t *troubles) of(lot perso.Name, now time.Time, limit int) (out []bus.Trouble, more uint64) {
 	t.mu.Lock()
@@ -119,6 +134,20 @@ func (t *troubles) of(lot perso.Name, now time.Time, limit int) (out []bus.Troub
 		out, more = slices.Clone(out[:limit]), uint64(len(out)-limit)
 	}
 	return out, more
+}
+
+// forgetServed drops acts of a lot that went on without this process: another one of the site may have served them.
+func (l *Ledger) forgetServed(ctx context.Context, tx sqldb.Tx, lot perso.Name, now time.Time) error {
+	for session, n := range l.troubles.sessions(lot, now) {
+		s, found, err := findSession(ctx, tx, session)
+		if err != nil {
+			return err
+		}
+		if found && (s.ended || s.lastN > n) {
+			l.troubles.over(session)
+		}
+	}
+	return nil
 }
 
 // unserved makes an act's failure at the vault visible. What it returns is the act's error.

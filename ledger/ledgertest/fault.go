@@ -14,7 +14,7 @@ type Fault int
 const (
 	// None lets the call pass.
 	None Fault = iota
-	// Lost runs f, writes nothing and reports ErrInjected. The only fault that a View can have.
+	// Lost runs f, writes nothing and reports ErrInjected. A View can have it, and Twice.
 	Lost
 	// AmbiguousLost runs f, writes nothing and reports ErrAmbiguous.
 	AmbiguousLost
@@ -117,8 +117,13 @@ func (d *FaultDB) Update(ctx context.Context, f func(Tx) error) error {
 
 // View runs f, or fails before it.
 func (d *FaultDB) View(ctx context.Context, f func(Tx) error) error {
-	if d.decide(Op{N: d.views.Add(1)}) == Lost {
+	switch d.decide(Op{N: d.views.Add(1)}) {
+	case Lost:
 		return ErrInjected
+	case Twice:
+		if err := d.inner.View(ctx, f); err != nil {
+			return err
+		}
 	}
 	return d.inner.View(ctx, f)
 }

@@ -70,9 +70,12 @@ type CheckpointRequest struct {
 }
 
 // CheckpointReply holds the signed note; when Old was not the vault's last size, Note is empty and Last says what to prove from.
+// Held is then the note of Last, if the vault still has it: of several ledger processes, who comes second is served with what
+// the first had signed.
 type CheckpointReply struct {
 	Note []byte `cbor:"1,keyasint,omitempty"`
 	Last int64  `cbor:"2,keyasint"`
+	Held []byte `cbor:"3,keyasint,omitempty"`
 }
 
 // FollowRequest shows a vault that does not sign the log a checkpoint that the log vault signed. Proof is consistency between

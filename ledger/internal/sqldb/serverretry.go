@@ -90,7 +90,7 @@ func (d *serverDB) runPostgres(ctx context.Context, c *pgxpool.Conn, mode pgx.Tx
 			d.rollback(ctx, tx)
 		}
 	}()
-	outcome, failed := inTx(serverTx{tx}, f)
+	outcome, failed := inTx(serverTx{tx, d.kind}, f)
 	if lost(failed) || unavailable(failed) {
 		return failed // whatever f made of it
 	}
@@ -131,7 +131,7 @@ func (d *serverDB) runCockroach(ctx context.Context, c *pgxpool.Conn, mode pgx.T
 	defer cancel()
 	own = crdb.WithMaxRetries(own, restarts)
 	err := crdbpgx.ExecuteTx(own, c, pgx.TxOptions{IsoLevel: pgx.Serializable, AccessMode: mode}, func(tx pgx.Tx) error {
-		outcome, failed := inTx(serverTx{tx}, f)
+		outcome, failed := inTx(serverTx{tx, d.kind}, f)
 		if lost(failed) || unavailable(failed) {
 			return failed // whatever f made of it
 		}

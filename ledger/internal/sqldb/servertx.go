@@ -26,7 +26,20 @@ const (
 )
 
 // serverTx is the statements of one transaction on a server.
-type serverTx struct{ tx pgx.Tx }
+type serverTx struct {
+	tx   pgx.Tx
+	kind Kind
+}
+
+// turn queues up. On PostgreSQL the lock of a table is given in order, and before the transaction's snapshot is taken, so that
+// who waited sees what he waited for; the lock of a row would let him wait and then fail, because his snapshot is older. The
+// mode keeps out its like and no reader.
+func (s serverTx) turn(table, touch string) string {
+	if s.kind == Cockroach {
+		return touch
+	}
+	return "LOCK TABLE " + table + " IN SHARE UPDATE EXCLUSIVE MODE"
+}
 
 func (s serverTx) exec(ctx context.Context, query string, args []any) (int64, error) {
 	args, err := portable(args)

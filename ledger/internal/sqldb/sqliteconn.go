@@ -162,6 +162,9 @@ func (c *sqliteConn) close() error {
 	return errors.Join(err, c.conn.Close())
 }
 
+// turn: BEGIN IMMEDIATE has waited for every other writer.
+func (c *sqliteConn) turn(string, string) string { return "" }
+
 // classify names the refusals that callers act on.
 func (c *sqliteConn) classify(err error) error {
 	var e sqlite3.Error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 )
 
 // statements runs the statements of one transaction, one at a time. Of a question without a row, first and Next give io.EOF.
@@ -13,6 +14,8 @@ type statements interface {
 	query(ctx context.Context, query string, args []any) (driver.Rows, error)
 	// classify names the failures that callers act on.
 	classify(err error) error
+	// turn is the statement that queues up at a table (TakeTurn), "" where the transaction's beginning has done so.
+	turn(table, touch string) string
 }
 
 // strictTx holds each database to the strictness of all: the first failure is final, statements do not overlap, and a Tx
@@ -28,6 +31,24 @@ var (
 	errOverlap = errors.New("statement before the last one's rows were read")
 	errOver    = errors.New("transaction is over")
 )
+
+// TakeTurn makes a transaction wait for those of other processes that took their turn at the same table. It must come before
+// any other statement, and is for speed only: without it a transaction that was overtaken would be run again, after all its
+// work, and of many that wait none would be sure to come first. touch is a statement that writes a row of the table and
+// changes nothing; CockroachDB queues up at rows, PostgreSQL, which would refuse whoever waited there, at the table, and
+// SQLite did so when the transaction began.
+func TakeTurn(ctx context.Context, tx Tx, table, touch string) error {
+	t, ok := tx.(*strictTx)
+	if !ok {
+		return fmt.Errorf("taking turns at %s: a %T is no transaction of this package", table, tx)
+	}
+	query := t.on.turn(table, touch)
+	if query == "" {
+		return nil
+	}
+	_, err := t.Exec(ctx, query)
+	return err
+}
 
 // inTx runs f. It gives what f itself says, else what a statement failed of; and apart from that the first failed statement,
 // which f may have kept to itself.

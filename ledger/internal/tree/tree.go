@@ -36,6 +36,8 @@ var (
 
 // The log's SQL.
 const (
+	headTable     = `log_head`
+	touchHead     = `UPDATE log_head SET size = size WHERE id = 1`
 	selectHead    = `SELECT size FROM log_head WHERE id = 1`
 	advanceHead   = `UPDATE log_head SET size = $1 WHERE id = 1 AND size = $2`
 	insertEntry   = `INSERT INTO log_entry (seq, kind, subject, body) VALUES ($1, $2, $3, $4)`
@@ -64,13 +66,76 @@ type Log struct {
 // Open reads the head, the full tiles on the right edge and the entries after the last full tile, and refuses with
 // ErrUnfit when they are not one log. What lies left of the edge is proved by audit, not here.
 func Open(ctx context.Context, tx sqldb.Tx) (*Log, error) {
-	l := &Log{}
-	if err := tx.QueryRow(ctx, selectHead).Scan(&l.size); err != nil {
-		return nil, fmt.Errorf("reading log head: %w", err)
+	size, err := Size(ctx, tx)
+	if err != nil {
+		return nil, err
 	}
+	l := &Log{size: size}
 	if err := l.checkEnds(ctx, tx); err != nil {
 		return nil, fmt.Errorf("opening log of %d entries: %w", l.size, err)
 	}
+	return openAt(ctx, tx, l.size)
+}
+
+// Take begins a transaction that appends: it waits for other processes' appends and gives the size at which they left the
+// log. It must be the transaction's first statement.
+func Take(ctx context.Context, tx sqldb.Tx) (size int64, err error) {
+	if err := sqldb.TakeTurn(ctx, tx, headTable, touchHead); err != nil {
+		return 0, fmt.Errorf("waiting for the log's head: %w", err)
+	}
+	return Size(ctx, tx)
+}
+
+// Size reads how many entries the stored log has.
+func Size(ctx context.Context, tx sqldb.Tx) (size int64, err error) {
+	if err := tx.QueryRow(ctx, selectHead).Scan(&size); err != nil {
+		return 0, fmt.Errorf("reading log head: %w", err)
+	}
+	return size, nil
+}
+
+// CatchUp gives the log at a larger size, with what other processes appended. l stays as it is.
+func (l *Log) CatchUp(ctx context.Context, tx sqldb.Tx, size int64) (*Log, error) {
+	switch {
+	case size == l.size:
+		return l, nil
+	case size < l.size:
+		return nil, fmt.Errorf("%w: it has %d entries and had %d: the database was put back to an earlier state", ErrUnfit, size, l.size)
+	case size-l.size > MaxItems:
+		return openAt(ctx, tx, size)
+	}
+	next := l.fork()
+	err := tx.Each(ctx, func(row sqldb.Row) error {
+		var seq int64
+		var body []byte
+		if err := row.Scan(&seq, new(string), &body); err != nil {
+			return err
+		}
+		if seq != next.size {
+			return fmt.Errorf("%w: entry %d follows %d", ErrUnfit, seq, next.size-1)
+		}
+		next.size++
+		h := checkpoint.Leaf(body)
+		for level := 0; ; level++ {
+			done := next.grow(level, h)
+			if done == nil {
+				return nil
+			}
+			h = done.root()
+		}
+	}, selectEntries, l.size, size)
+	if err == nil && next.size != size {
+		err = fmt.Errorf("%w: entry %d is missing", ErrUnfit, next.size)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("catching up from %d to %d entries: %w", l.size, size, err)
+	}
+	return next, nil
+}
+
+// openAt reads the edge that the log had at a size.
+func openAt(ctx context.Context, tx sqldb.Tx, size int64) (*Log, error) {
+	l := &Log{size: size}
 	for level := 0; l.size>>(height*level) > 0; level++ {
 		r, err := l.openRow(ctx, tx, level)
 		if err != nil {

@@ -42,6 +42,16 @@ CREATE TABLE IF NOT EXISTS customer_ki_page (
   PRIMARY KEY (order_id, page)
 );
 
+-- A file of Ki on its way in, encrypted, until its order is accepted or another file comes.
+CREATE TABLE IF NOT EXISTS customer_ki_part (
+  file BYTEA  NOT NULL,
+  size BIGINT NOT NULL CHECK (size >= 0),
+  at   BIGINT NOT NULL CHECK (at >= 0),
+  upto BIGINT NOT NULL CHECK (upto >= at),
+  data BYTEA  NOT NULL,
+  PRIMARY KEY (file, at)
+);
+
 -- lo and hi are inclusive, of equal length within a kind, so that bytes sort as numbers do.
 CREATE TABLE IF NOT EXISTS issued_range (
   kind     TEXT  NOT NULL,
