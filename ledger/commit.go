@@ -94,8 +94,16 @@ func (h *headState) set(t *tree.Log) {
 	}
 }
 
-// reload reads the log's edge from the database, and the time from which stamps go on.
-func (l *Ledger) reload(ctx context.Context) error {
+// put takes whatever the database has. Only a commit may do that, which keeps others from committing: less than was known means
+// that the database was put back under this process, which the vault will not sign.
+func (h *headState) put(t *tree.Log) {
+	h.ro.Lock()
+	defer h.ro.Unlock()
+	h.log = t
+}
+
+// reload reads the log's edge from the database, and the time from which stamps go on, and hands the edge on.
+func (l *Ledger) reload(ctx context.Context, take func(*tree.Log)) error {
 	var t *tree.Log
 	err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
 		if t, err = tree.Open(ctx, tx); err != nil {
@@ -107,7 +115,7 @@ func (l *Ledger) reload(ctx context.Context) error {
 		return l.stampAfter(ctx, tx, t.Size()-1)
 	})
 	if err == nil {
-		l.head.set(t)
+		take(t)
 	}
 	return err
 }
@@ -142,7 +150,7 @@ func (l *Ledger) commitTogether(ctx context.Context, steps []Step, tried *[]time
 		if errors.Is(err, sqldb.ErrUnavailable) {
 			return err // nothing was changed, and nothing can be read
 		}
-		if rerr := l.reload(ctx); rerr != nil {
+		if rerr := l.reload(ctx, l.head.put); rerr != nil {
 			return errors.Join(err, rerr)
 		}
 		if !errors.Is(err, tree.ErrHeadMoved) && !errors.Is(err, sqldb.ErrAmbiguous) {
@@ -169,6 +177,9 @@ func (l *Ledger) takeHead(ctx context.Context, tx sqldb.Tx) (*tree.Log, error) {
 		return nil, err
 	}
 	mine := l.head.get()
+	if size < mine.Size() {
+		return nil, fmt.Errorf("taking the log of %d entries, which had %d: %w", size, mine.Size(), tree.ErrHeadMoved)
+	}
 	head, err := mine.CatchUp(ctx, tx, size)
 	if err != nil || head == mine {
 		return head, err

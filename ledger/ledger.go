@@ -62,10 +62,15 @@ type Config struct {
 // DB is a ledger's database; its conformance suite is ledger/ledgertest.
 type DB = sqldb.DB
 
+// Server says where a ledger's database server is.
+type Server = sqldb.Server
+
 // CreateSQLite makes the file of a new ledger and refuses an existing one; OpenSQLite opens one and refuses a missing one.
+// OpenServer opens a database on a PostgreSQL or CockroachDB server, in which there may be no ledger yet.
 var (
 	CreateSQLite = sqldb.CreateSQLite
 	OpenSQLite   = sqldb.OpenSQLite
+	OpenServer   = sqldb.OpenServer
 )
 
 // Errors that callers act on.
@@ -168,7 +173,7 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 	if err := schema.Check(ctx, c.DB); err != nil {
 		return nil, fmt.Errorf("opening ledger: %w", err)
 	}
-	if err := l.reload(ctx); err != nil {
+	if err := l.reload(ctx, l.head.put); err != nil {
 		return nil, fmt.Errorf("opening ledger: %w", err)
 	}
 	if err := l.loadSite(ctx); err != nil {

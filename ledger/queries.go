@@ -129,6 +129,10 @@ const (
 	sqlExport    = `SELECT hash FROM export WHERE lot = $1 AND what = $2`
 	sqlAddExport = `INSERT INTO export (lot, what, receiver, hash, seq, created) VALUES ($1, $2, $3, $4, $5, $6)`
 
+	sqlAddProcess      = `INSERT INTO process (instance, since) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+	sqlProcess         = `SELECT since FROM process WHERE instance = $1`
+	sqlForgetProcesses = `DELETE FROM process WHERE since < $1`
+
 	sqlEntry          = `SELECT kind, body FROM log_entry WHERE seq = $1`
 	sqlNewestEntry    = `SELECT body FROM log_entry WHERE subject = $1 AND kind = $2 ORDER BY seq DESC LIMIT 1`
 	sqlEntriesFrom    = `SELECT seq, kind, body FROM log_entry WHERE seq >= $1 AND seq < $2 ORDER BY seq`

@@ -83,7 +83,7 @@ func (l *Ledger) sign(ctx context.Context, size int64) (*tree.Log, []byte, error
 		return t, note, nil
 	}
 	if t = l.head.get(); t.Size() < size { // somebody else's entry
-		if err := l.reload(ctx); err != nil {
+		if err := l.reload(ctx, l.head.set); err != nil {
 			return nil, nil, err
 		}
 		t = l.head.get()
@@ -133,7 +133,7 @@ func (l *Ledger) signTree(ctx context.Context, t *tree.Log, size int64) (*tree.L
 			return t, nil, rolledBack(l.doors[0].name, a.Last, signed)
 		}
 		if a.Last > t.Size() { // another process went on; it has signed only what is committed
-			if err := l.reload(ctx); err != nil {
+			if err := l.reload(ctx, l.head.set); err != nil {
 				return t, nil, err
 			}
 			if t = l.head.get(); a.Last > t.Size() {

@@ -116,6 +116,9 @@ func matched(ctx context.Context, db sqldb.DB, all []migration) (int, error) {
 			return nil
 		}, selectVersion)
 	})
+	if errors.Is(err, sqldb.ErrNoTable) {
+		return 0, fmt.Errorf("the database holds no ledger: %w", sqldb.ErrMissing)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("reading schema version: %w", err)
 	}

@@ -56,15 +56,21 @@ type Seat struct {
 // whether another instance may be there beside this one, as processes of one database; nil: none may. It is asked in one
 // goroutine, each time that the other one is heard.
 func (c *Conn) Sit(ctx context.Context, subject string, same func(ctx context.Context, instance [16]byte) (bool, error)) (*Seat, error) {
+	var instance [16]byte
+	if _, err := io.ReadFull(rand.Reader, instance[:]); err != nil {
+		return nil, fmt.Errorf("taking a seat at %q: %w", subject, err)
+	}
+	return c.SitAs(ctx, subject, instance, same)
+}
+
+// SitAs is Sit by a random name of the caller's, who told it beforehand to whom the others ask about it.
+func (c *Conn) SitAs(ctx context.Context, subject string, instance [16]byte, same func(ctx context.Context, instance [16]byte) (bool, error)) (*Seat, error) {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "a host without name"
 	}
 	s := &Seat{conn: c, subject: subject, same: same, echo: make(chan struct{}, 1), lost: make(chan struct{}), done: make(chan struct{}),
-		self: bus.Here{Since: time.Now().UnixMicro(), Host: host[:min(len(host), maxHostBytes)], PID: int64(os.Getpid())}}
-	if _, err := io.ReadFull(rand.Reader, s.self.Instance[:]); err != nil {
-		return nil, fmt.Errorf("taking a seat at %q: %w", subject, err)
-	}
+		self: bus.Here{Instance: instance, Since: time.Now().UnixMicro(), Host: host[:min(len(host), maxHostBytes)], PID: int64(os.Getpid())}}
 	if s.sub, err = c.nc.Subscribe(subject, s.hear); err != nil {
 		return nil, fmt.Errorf("taking a seat at %q: %w", subject, err)
 	}

@@ -43,6 +43,7 @@ type InitPlan struct {
 	Lines     []Line
 	Vaults    int    // 0 is one
 	Catalogue string // folder with products and partners to copy
+	Database  *Database
 }
 
 // Partners' keys that a test site makes up, as if the chip maker, the operator and the SM-SR had sent them. They are kept
@@ -61,6 +62,9 @@ func Init(ctx context.Context, p InitPlan, log *slog.Logger) (s *Site, err error
 	if _, err := catalogues(p.Catalogue); err != nil { // before anything is made: a folder that is half a site is in the way
 		return nil, fmt.Errorf("making site %q: reading the catalogue %q: %w", p.Dir, p.Catalogue, err)
 	}
+	if err := errors.Join(p.Database.validate(), p.Database.checkVacant(ctx, p.Dir)); err != nil {
+		return nil, fmt.Errorf("making site %q: %w", p.Dir, err)
+	}
 	if err := os.Mkdir(p.Dir, 0o755); errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("making site %q: a folder or file of that name is there already; choose another", p.Dir)
 	} else if err != nil {
@@ -75,7 +79,7 @@ func Init(ctx context.Context, p InitPlan, log *slog.Logger) (s *Site, err error
 		return nil, err
 	}
 	s = &Site{Dir: dir, Config: Config{Version: configVersion, Env: perso.EnvTest, Site: p.Name, Origin: "persoline.example/" + string(p.Name) + "/log",
-		Listen: listen, Lines: p.Lines, Vaults: vaults, Token: "persoline-" + string(p.Name)}}
+		Listen: listen, Lines: p.Lines, Vaults: vaults, Database: p.Database, Token: "persoline-" + string(p.Name)}}
 	for _, step := range []struct {
 		what string
 		do   func() error
@@ -183,7 +187,7 @@ func (s *Site) ceremony(ctx context.Context, log *slog.Logger) (err error) {
 }
 
 func (s *Site) initLedger(ctx context.Context, made *ceremony.Made, now time.Time) (err error) {
-	db, err := ledger.CreateSQLite(ctx, s.ledgerFile())
+	db, err := s.newDatabase(ctx)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -101,7 +102,7 @@ func (s *Site) ServeLedger(ctx context.Context, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	db, err := ledger.OpenSQLite(ctx, s.ledgerFile())
+	db, err := s.OpenDatabase(ctx)
 	if err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func (s *Site) ServeLedger(ctx context.Context, log *slog.Logger) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
-	seat, err := conn.Sit(ctx, bus.HereLedger, nil)
+	seat, err := s.sitAsLedger(ctx, conn, db)
 	if err != nil {
 		return err
 	}
@@ -135,6 +136,23 @@ func (s *Site) ServeLedger(ctx context.Context, log *slog.Logger) (err error) {
 	go mustContinue(ctx, l, unseat)
 	vaults := service.Vaults{Log: logVault, Of: l.VaultOf}
 	return service.Run(ctx, service.Config{Ledger: l, Bus: conn, Exporter: s.exporter(l, db, vaults, cats), Lines: s.lineNames(), Vaults: s.VaultNames(), Log: log})
+}
+
+// sitAsLedger takes the ledger's seat on the bus. A file has one process; those of one server's database know one another by it.
+func (s *Site) sitAsLedger(ctx context.Context, conn *natsbus.Conn, db ledger.DB) (*natsbus.Seat, error) {
+	if s.Config.Database == nil {
+		return conn.Sit(ctx, bus.HereLedger, nil)
+	}
+	var instance [16]byte
+	if _, err := io.ReadFull(rand.Reader, instance[:]); err != nil {
+		return nil, err
+	}
+	if err := ledger.Register(ctx, db, instance, time.Now()); err != nil {
+		return nil, err
+	}
+	return conn.SitAs(ctx, bus.HereLedger, instance, func(ctx context.Context, other [16]byte) (bool, error) {
+		return ledger.Registered(ctx, db, other)
+	})
 }
 
 // unseatWith ends the context when the seat is lost.

@@ -56,6 +56,8 @@ type Config struct {
 	Origin  string     `json:"log_origin"` // name of the log in its checkpoints
 	Listen  string     `json:"bus_listen"` // host:port of the bus, loopback
 	Lines   []Line     `json:"lines"`
+	// Database is the ledger's, when it is on a server; nothing means a file in the site's folder.
+	Database *Database `json:"database,omitempty"`
 	// Vaults are the site's vaults. The first one is the log vault: it alone signs the log, and gives each lot to one of them.
 	// Nothing means one, "vault-1".
 	Vaults []perso.Name `json:"vaults,omitempty"`
@@ -105,7 +107,7 @@ func Open(dir string) (*Site, error) {
 		err = s.Config.validate()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening site %q: %w; 'perso site init' wrote it: people change of it no more than hsm_sessions and a line's transport, readers, pcscd_socket and atr_command; put the rest back from a copy", dir, err)
+		return nil, fmt.Errorf("opening site %q: %w; 'perso site init' wrote it: people change of it no more than a database's password_file and ledger_processes, and hsm_sessions and a line's transport, readers, pcscd_socket and atr_command; put the rest back from a copy", dir, err)
 	}
 	return s, nil
 }
@@ -150,6 +152,9 @@ func (c Config) validate() error {
 		return fmt.Errorf("site.json: %w", err)
 	}
 	if err := checkVaults(c.Vaults, c.Lines); err != nil {
+		return fmt.Errorf("site.json: %w", err)
+	}
+	if err := c.Database.validate(); err != nil {
 		return fmt.Errorf("site.json: %w", err)
 	}
 	return nil

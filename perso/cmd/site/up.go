@@ -42,7 +42,9 @@ func (s *Site) Processes() []Process {
 	for _, v := range s.VaultNames() {
 		out = append(out, Process{s.VaultProcess(v), append(args("serve", ZoneVault), "--name", string(v))})
 	}
-	out = append(out, Process{ZoneLedger, args("serve", ZoneLedger)})
+	for _, name := range s.ledgerProcesses() {
+		out = append(out, Process{name, args("serve", ZoneLedger)})
+	}
 	for _, l := range s.Config.Lines {
 		if _, err := os.Stat(s.FarmDirOf(l.Name)); err == nil {
 			chips := args("chip", "farm", "--line", string(l.Name))

@@ -44,6 +44,9 @@ func checkVaults(vaults []perso.Name, lines []Line) error {
 		return fmt.Errorf("%d vaults; at most %d are possible", len(vaults), MaxVaults)
 	}
 	taken := map[perso.Name]bool{ZoneBus: true, ZoneVault: true, ZoneLedger: true, ZoneFarm: true}
+	for i := 2; i <= MaxLedgers; i++ {
+		taken[perso.Name(fmt.Sprintf("%s-%d", ZoneLedger, i))] = true
+	}
 	for _, l := range lines {
 		taken[l.Name] = true
 	}

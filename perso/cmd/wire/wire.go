@@ -51,9 +51,10 @@ func fewer(cmd *cobra.Command, via site.Transport, heads *int) {
 func newSiteCmd(env *cli.Env) *cobra.Command {
 	var name, catalogue, transport string
 	var heads, lines, vaults int
+	var database site.Database
 	init := &cobra.Command{
 		Use: "init", Short: "Make a new test site: token, throw-away officers, certificates, empty ledger",
-		Example: "  perso site init --site ./site --name factory-a --heads 16\n  perso site init --site ./site --lines 2 --vaults 2\n  perso site init --site ./site --heads 4 --transport pcsc", Args: cli.Takes(),
+		Example: "  perso site init --site ./site --name factory-a --heads 16\n  perso site init --site ./site --lines 2 --vaults 2\n  perso site init --site ./site --heads 4 --transport pcsc\n  perso site init --site ./site --database 'postgres://perso@/ledger?host=/run/postgresql' --ledgers 4", Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			n, err := perso.ParseName(name)
 			if err != nil {
@@ -68,6 +69,11 @@ func newSiteCmd(env *cli.Env) *cobra.Command {
 			}
 			fewer(cmd, via, &heads)
 			p := site.InitPlan{Dir: env.SiteDir, Name: n, Lines: site.NumberedLines(lines, heads, via), Vaults: vaults, Catalogue: catalogue}
+			if database.URL != "" {
+				p.Database = &database
+			} else if database.Processes != 0 || database.PasswordFile != "" {
+				return cli.Usage("--ledgers, --database-password-file: they are for a database on a server, which --database names")
+			}
 			s, err := site.Init(cmd.Context(), p, zoneLog(env.Err))
 			if errors.Is(err, site.ErrCatalogue) {
 				return cli.Hint(err, "--catalogue names such a folder, as 'deploy' of the sources is one")
@@ -85,6 +91,9 @@ func newSiteCmd(env *cli.Env) *cobra.Command {
 	init.Flags().IntVar(&vaults, "vaults", 1, "vaults: processes that make lots side by side, each lot in one of them")
 	init.Flags().IntVar(&heads, "heads", 16, "heads of each line; with --transport pcsc 8, and at most 15")
 	init.Flags().StringVar(&transport, "transport", string(site.TransportFarm), "how the heads reach chips: farm, or pcsc for PC/SC readers that the farm makes; site.json names others")
+	init.Flags().StringVar(&database.URL, "database", "", "URL of a PostgreSQL or CockroachDB database for the ledger, without a password; nothing means a file of the site's")
+	init.Flags().StringVar(&database.PasswordFile, "database-password-file", "", "file with the database's password; without one .pgpass is asked")
+	init.Flags().IntVar(&database.Processes, "ledgers", 0, "ledger processes on that database (default 1)")
 	init.Flags().StringVar(&catalogue, "catalogue", "deploy", "folder with products and partners to copy")
 	return cli.Group("site", "Make a site", "  perso site init --site ./site", init, newAddVaultCmd(env))
 }

@@ -5,6 +5,12 @@ CREATE TABLE IF NOT EXISTS meta (
   value BYTEA NOT NULL
 );
 
+-- Processes that ran this ledger, by the random names under which they meet on the bus.
+CREATE TABLE IF NOT EXISTS process (
+  instance BYTEA  PRIMARY KEY,
+  since    BIGINT NOT NULL
+);
+
 -- One row. size is advanced by compare-and-set before anything else is written; note is the last signed checkpoint.
 CREATE TABLE IF NOT EXISTS log_head (
   id          BIGINT PRIMARY KEY CHECK (id = 1),
