@@ -250,14 +250,19 @@ func (c *Card) WrapTLV(data []byte) ([]byte, error) {
 		return nil, fmt.Errorf("answering segment: %w", ErrState)
 	}
 	c.answering = false
+	return c.s.answerTLV(c.s.at, data), nil
+}
+
+// answerTLV is the answer of a card to the segment of m.
+func (s *session) answerTLV(m Mark, data []byte) []byte {
 	var sent []byte
 	if len(data) > 0 {
 		sent = make([]byte, padded(len(data)), padded(len(data))+longSize)
 		copy(sent, data)
 		pad(sent, len(data))
-		c.s.setIV(c.s.at.Counter, ivResponse)
-		cbcEncrypt(c.s.enc, &c.s.iv, sent)
+		s.setIV(m.Counter, ivResponse)
+		cbcEncrypt(s.enc, &s.iv, sent)
 	}
-	mac := c.s.tlvResponseMAC(c.s.at, sent)
-	return tlv.Encode(TagData, append(sent, mac[:c.s.macBytes]...)), nil
+	mac := s.tlvResponseMAC(m, sent)
+	return tlv.Encode(TagData, append(sent, mac[:s.macBytes]...))
 }

@@ -33,6 +33,8 @@ func (c *compiler) expand(cur *cursor, st Step) *Fault {
 	switch t := cur.take(); t.text {
 	case directivePower:
 		return c.power(cur, st)
+	case directiveSCP03t:
+		return c.packageLine(cur, st)
 	case directiveLoad:
 		return c.blockLine(cur, st, blockPlan{ins: insLoad, most: MaxLoadBytes}, "write .LOAD [BLOCK=n] <content> (status)")
 	default:

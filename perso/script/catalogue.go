@@ -2,6 +2,7 @@ package script
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"slices"
 )
 
@@ -11,6 +12,8 @@ type Var struct {
 	Len int
 	// Secret values never appear in the open.
 	Secret bool
+	// Package says that it is a profile package: secret, longer than other variables, and sent by .SCP03T LOAD alone.
+	Package bool
 }
 
 // Catalogue is the variables a product offers, by name: upper-case letters and digits, parts joined by dots.
@@ -19,8 +22,28 @@ type Catalogue map[string]Var
 // VarStamp is the variable that the one write of the phase open sends.
 const VarStamp = "STAMP"
 
-// StandardCatalogue is the variables of an SGP.02 eUICC with one operational profile, and of a SIM. smsrAddrLen is the length of the
-// SM-SR addressing parameters of the lot, 0 for one of SIMs, which has none; certLen that of the value field of the ECASD certificate (without 7F21 and
+// The profile packages that a script may load: of the bootstrap profile, and of the operational one that an order may have too.
+const (
+	PackageBootstrap   = "PROFILE"
+	PackageOperational = "PROFILE2"
+)
+
+// WithPackage adds what a script needs to load a profile package of n bytes by a name: the package, the SHA-256 of what the card
+// gets, the host challenge of its session, and the key set of its ISD-P.
+func (c Catalogue) WithPackage(name string, n int) Catalogue {
+	const challenge, key = 8, 16
+	c[name] = Var{Len: n, Secret: true, Package: true}
+	c[name+".HASH"] = Var{Len: sha256.Size}
+	c[name+suffixChallenge] = Var{Len: challenge}
+	for _, k := range []string{".ENC", ".MAC", ".DEK"} {
+		c[name+k] = Var{Len: key, Secret: true}
+	}
+	return c
+}
+
+// StandardCatalogue is the variables of an SGP.02 eUICC but for those of its profile packages, and of a SIM. smsrAddrLen is the length
+// of the SM-SR addressing parameters of the lot, 0 for one of SIMs, which has none; certLen that of the value field of the ECASD
+// certificate (without 7F21 and
 // its length).
 func StandardCatalogue(smsrAddrLen, certLen int) Catalogue {
 	const aid, key = 16, 16
@@ -48,6 +71,7 @@ func StandardCatalogue(smsrAddrLen, certLen int) Catalogue {
 		"AID.ISDR":     {Len: aid},
 		"AID.ECASD":    {Len: aid},
 		"AID.ISDP":     {Len: aid},
+		"AID.ISDP2":    {Len: aid}, // of the operational profile
 		"AID.LOADFILE": {Len: aid},
 		"AID.MODULE":   {Len: aid},
 		"AID.USIM":     {Len: aid},

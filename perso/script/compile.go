@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -63,6 +64,7 @@ type compiler struct {
 	included int
 
 	vars     Catalogue
+	with     []withLines          // open .WITH, outermost first
 	defined  map[string][]Segment // by .DEFINE
 	declared map[string]*declaration
 
@@ -89,6 +91,12 @@ func (c *compiler) checkCatalogue() {
 
 func (c *compiler) line(cur *cursor) *Fault {
 	first := cur.peek()
+	if first.text == directiveWith || first.text == directiveEnd {
+		return c.withLine(cur)
+	}
+	if slices.ContainsFunc(c.with, func(w withLines) bool { return !w.holds }) {
+		return nil
+	}
 	if first.kind == kindWord && strings.HasPrefix(first.text, ".") && !commandDirective(first.text) {
 		cur.take()
 		if fault := c.directive(first, cur); fault != nil {
@@ -108,12 +116,16 @@ const (
 	directivePower   = ".POWER"
 	directiveInclude = ".INCLUDE"
 
-	directives = ".SCRIPT .INCLUDE .DEFINE .VAR .CHANNEL .PHASE .SECTION .ACT .PLAIN .SECURE .STORE .LOAD .POWER"
+	directiveSCP03t = ".SCP03T"
+	directiveWith   = ".WITH"
+	directiveEnd    = ".END"
+
+	directives = ".SCRIPT .INCLUDE .WITH .END .DEFINE .VAR .CHANNEL .PHASE .SECTION .ACT .PLAIN .SECURE .STORE .LOAD .SCP03T .POWER"
 )
 
 // commandDirective says that a directive stands for commands, and may have a label.
 func commandDirective(text string) bool {
-	return text == directiveStore || text == directiveLoad || text == directivePower
+	return text == directiveStore || text == directiveLoad || text == directiveSCP03t || text == directivePower
 }
 
 func (c *compiler) directive(t token, cur *cursor) *Fault {
@@ -230,7 +242,7 @@ func (p Phase) orNothing() string {
 	return fmt.Sprintf("%q", string(p))
 }
 
-const sectionHint = "write .SECTION name REDO=safe|delete-first|never [WHEN=name] [DONE=label[data]]"
+const sectionHint = "write .SECTION name REDO=safe|delete-first|never [WHEN=name] [DONE=label[data]], or .SECTION name CONTINUES=section"
 
 func (c *compiler) sectionLine(t token, cur *cursor) *Fault {
 	if c.phase != PhaseWrite && c.phase != PhaseOpen && c.phase != PhaseClose {
@@ -246,6 +258,9 @@ func (c *compiler) sectionLine(t token, cur *cursor) *Fault {
 		if fault := c.sectionSetting(cur); fault != nil {
 			return fault
 		}
+	}
+	if c.section.Continues != "" {
+		return c.continues(t)
 	}
 	if c.section.Redo == RedoAlways {
 		return faultAt(t.pos, sectionHint, "section %q without REDO", name.text).of(RuleRedo)
@@ -273,6 +288,8 @@ func (c *compiler) sectionSetting(cur *cursor) *Fault {
 		c.section.Redo = redo
 	case key.text == "WHEN" && c.section.When == "":
 		c.section.When = value.text
+	case key.text == "CONTINUES" && c.section.Continues == "":
+		c.section.Continues = value.text
 	default:
 		return faultAt(key.pos, sectionHint, "setting %s=%s", key.text, value.text)
 	}

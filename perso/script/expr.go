@@ -184,6 +184,9 @@ func (e *expression) file(t token) *Fault {
 func (v Var) in(form Form, pos Pos) (length int, fault *Fault) {
 	switch form {
 	case Public:
+		if v.Package {
+			return 0, faultAt(pos, "send it with "+directiveSCP03t+" LOAD", "a profile package as a variable").of(RuleSecret)
+		}
 		if v.Secret {
 			return 0, faultAt(pos, "write {dek:…}, {kcv:…} or {secret:…}", "a secret variable used in the open").of(RuleSecret)
 		}
@@ -191,6 +194,9 @@ func (v Var) in(form Form, pos Pos) (length int, fault *Fault) {
 	case DEK, KCV, Secret:
 	default:
 		return 0, faultAt(pos, "the forms are dek, kcv and secret", "unknown form %q", string(form))
+	}
+	if v.Package {
+		return 0, faultAt(pos, "send it with "+directiveSCP03t+" LOAD", "form %q of a profile package", string(form)).of(RuleSecret)
 	}
 	if !v.Secret {
 		return 0, faultAt(pos, "write the name alone", "form %q of a variable that is no secret", string(form))

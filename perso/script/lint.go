@@ -137,7 +137,7 @@ func (r *rules) readBack() {
 		}
 	})
 	r.script.walk(func(_ int, _ *Section, st *Step) {
-		if !st.stores() {
+		if !st.stores() || st.Package != "" {
 			return
 		}
 		for _, g := range st.Body {

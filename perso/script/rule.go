@@ -23,6 +23,7 @@ const (
 	RuleTarget     Rule = "target"         // each section chooses what it writes to
 	RulePurpose    Rule = "purpose"        // a purpose is known, and served once, where it proves something
 	RuleForm       Rule = "form"           // data and variables are well-formed
+	RulePackage    Rule = "package"        // a profile package is opened at the end of an act and loaded at the beginning of the next
 	RulePower      Rule = "power"          // the power is cycled where nothing is lost by it
 )
 

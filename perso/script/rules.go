@@ -19,6 +19,7 @@ func (s *Script) faults() Faults {
 	r.labels()
 	r.channelEnd()
 	r.proof()
+	r.packages()
 	for a, act := range s.Acts {
 		for i := range act {
 			r.section(a, &act[i])
@@ -226,7 +227,7 @@ func (r *rules) segments(act int, st *Step, segments []Segment, phase Phase, exp
 			r.bad(RuleSecret, pos, "set LEVEL=33, or send it as {dek:…}", "%s at level %02X", v, r.level(act))
 		case v.Form == DEK && r.plain(act):
 			r.bad(RuleSecret, pos, "write {secret:…}: without a channel there is no key to send it under", "%s without a secure channel", v)
-		case expected && (v.Form == Secret || v.Form == DEK):
+		case expected && (v.Form == Secret || v.Form == DEK || v.Form == Sealed):
 			r.bad(RuleSecret, pos, "expect {kcv:…}: a chip gives no secret back", "%s in expected data", v)
 		case v.Form == Answer:
 			r.probed(act, v.Name, pos, v.String())
@@ -254,11 +255,15 @@ func (r *rules) wellFormed(g *Segment, pos Pos, pattern bool) bool {
 	if v.Form == Answer {
 		named = labelForm
 	}
+	most := MaxVarBytes
+	if v.Form == Sealed {
+		most = maxStreamBytes
+	}
 	ok := name(named, v.Name) && (v.At == 0 || v.Form == Answer) && len(g.Bytes) == 0 && len(g.Care) == 0 &&
-		v.Size <= MaxVarBytes && 0 <= v.From && v.From < v.To && v.To <= v.Size &&
+		v.Size <= most && 0 <= v.From && v.From < v.To && v.To <= v.Size &&
 		(!pattern || v.From == 0 && v.To == v.Size)
 	switch v.Form {
-	case Public, Secret:
+	case Public, Secret, Sealed:
 	case DEK:
 		ok = ok && v.Size%aesBlockBytes == 0
 	case KCV:
@@ -282,7 +287,7 @@ func (r *rules) purpose(st *Step, phase Phase) {
 		if phase != PhaseIdentify {
 			r.bad(RulePurpose, st.pos, "the line reads the chip id in phase identify", "purpose %q in phase %q", p, phase)
 		}
-	case PurposeProbe, PurposeReadback, PurposeECKA:
+	case PurposeProbe, PurposeReadback, PurposeECKA, PurposeOpening, PurposeObject:
 		if !st.Secure {
 			r.bad(RulePurpose, st.pos, "read it inside the channel, where the line cannot change it", "purpose %q outside the channel", p)
 		}
@@ -296,7 +301,7 @@ func (r *rules) proof() {
 	seen := map[Purpose]bool{}
 	r.script.walk(func(act int, _ *Section, st *Step) {
 		switch st.Purpose {
-		case PurposeNone, PurposeProbe, PurposeReadback:
+		case PurposeNone, PurposeProbe, PurposeReadback, PurposeOpening, PurposeObject:
 			return
 		case PurposeChip:
 			if act >= 0 { // said by purpose already

@@ -34,6 +34,9 @@ func (r *rules) named(act int, sec *Section) {
 	if sec.Phase == PhaseClose && sec.When == "" {
 		r.bad(RulePhase, sec.pos, "give it WHEN=, or leave the .SECTION out", "section %q in the phase close decides nothing", sec.Name)
 	}
+	if sec.Continues != "" {
+		return // packages says what it must be
+	}
 	switch sec.Redo {
 	case RedoSafe:
 	case RedoNever:
@@ -157,7 +160,7 @@ func (r *rules) probed(act int, label string, pos Pos, who string) bool {
 // target wants INSTALL [for personalization] before the first STORE DATA or GENERATE of each section, and INSTALL [for load]
 // before the first LOAD: the section before it may have been skipped, and its target with it.
 func (r *rules) target(sec *Section) {
-	chosen := map[byte]bool{} // by the kind of INSTALL
+	chosen := map[byte]bool{installPerso: sec.Continues != ""} // by the kind of INSTALL
 	for i := range sec.Steps {
 		st := &sec.Steps[i]
 		needs, hint := byte(0), ""

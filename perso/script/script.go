@@ -33,6 +33,9 @@ type Section struct {
 	Redo  Redo
 	// When names a condition that the vault decides; empty means none.
 	When string
+	// Continues names the section of the act before that opened what this one loads. Redo, When and Done are that one's: both are
+	// played or neither.
+	Continues string
 	// Done says when the chip already holds what the section writes.
 	Done  Done
 	Steps []Step
@@ -59,6 +62,8 @@ type Step struct {
 	// Data is what the whole answer must be; nil accepts anything.
 	Data    *Pattern
 	Purpose Purpose
+	// Package names the profile package that the step opens (PurposeOpening) or sends a block of.
+	Package string
 	// Index counts the steps of the script from 0, identify first. It follows from the order and is not encoded.
 	Index int `cbor:"-"`
 
@@ -165,6 +170,10 @@ const (
 	PurposeAUTS     Purpose = "auts"     // AUTHENTICATE answered with its sequence number
 	PurposeReopen   Purpose = "reopen"   // INITIALIZE UPDATE under the new keys
 	PurposeReadback Purpose = "readback" // read-back, kept as evidence
+
+	// These two are the compiler's: of .SCP03T.
+	PurposeOpening Purpose = "opening" // the chip's answer to INITIALIZE UPDATE of SCP03t, kept for the act that loads
+	PurposeObject  Purpose = "object"  // what the chip said to a whole object of SCP03t
 )
 
 // Form is how a variable enters a command.
@@ -177,6 +186,7 @@ const (
 	KCV    Form = "kcv"    // {kcv:NAME}: three bytes of key check value
 	Secret Form = "secret" // {secret:NAME}: the secret itself, inside the encrypted channel
 	Answer Form = "answer" // {label[4+3]}: three bytes, from byte 4 on, of what a probe of an earlier act was answered
+	Sealed Form = "sealed" // the stream of a package under SCP03t (scp.SealStream), which .SCP03T LOAD sends
 )
 
 // kcvBytes is the length of a key check value (GlobalPlatform Card Specification 2.3.1 §B.6).
@@ -209,6 +219,9 @@ func (st *Step) selectsFile() bool {
 func (st *Step) ReadOnly() bool {
 	if st.Kind == KindPower {
 		return true
+	}
+	if st.Package != "" {
+		return false
 	}
 	switch ins, p1 := st.Header[1], st.Header[2]; ins {
 	case insSelect, insVerify, 0xB0, 0xB2, 0xC0, 0xCA, 0xCB, 0xF2:

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/persoline/persoline/perso/scp"
 )
 
 // Limits of what a script is put together from. One that includes itself in a circle is refused anyway; these keep one
@@ -32,6 +34,7 @@ func (c *compiler) text(file string, src []byte) {
 		c.report(faultAt(at, "split the product", "source of %d bytes, limit %d", c.read, MaxSourceBytes).of(RuleLimit))
 		return
 	}
+	outer := len(c.with)
 	for _, l := range scan(file, string(src), c.report) {
 		if c.stopped {
 			return
@@ -39,6 +42,10 @@ func (c *compiler) text(file string, src []byte) {
 		if fault := c.line(&cursor{line: l}); fault != nil {
 			c.report(fault)
 		}
+	}
+	if len(c.with) > outer {
+		c.report(faultAt(c.with[len(c.with)-1].pos, "close it with "+directiveEnd+" in the same file", "%s without %s", directiveWith, directiveEnd))
+		c.with = c.with[:outer]
 	}
 }
 
@@ -201,7 +208,11 @@ func (c *compiler) defineLine(cur *cursor) *Fault {
 var varHint = fmt.Sprintf("names are upper case, lengths 1 to %d", MaxVarBytes)
 
 func (v Var) valid(s string) bool {
-	return name(variableName, s) && v.Len >= 1 && v.Len <= MaxVarBytes
+	most := MaxVarBytes
+	if v.Package {
+		most = scp.MaxPackage
+	}
+	return name(variableName, s) && v.Len >= 1 && v.Len <= most
 }
 
 // varLine reads ".VAR NAME bytes [SECRET]": a variable that the product's catalogue does not have, or has exactly so.

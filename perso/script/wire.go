@@ -10,7 +10,7 @@ import (
 )
 
 // format is the first element of an encoded script; another layout takes another number.
-const format = "persoline-script/2"
+const format = "persoline-script/3"
 
 // ErrEncoding is wrapped by every refusal of Decode.
 var ErrEncoding = errors.New("not a canonical compiled script")
