@@ -31,7 +31,7 @@ func algorithmRig(t *testing.T, spelling string, op []byte) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	catalogue := script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes).For(len(a.Parameters()), a.KBytes(), a.OPBytes())
+	catalogue := r.catalogueFor(a)
 	if r.script, err = script.Compile([]byte(r.source()), catalogue); err != nil {
 		t.Fatal(err)
 	}
@@ -112,10 +112,16 @@ func TestAlgorithmRefused(t *testing.T) {
 		"in an envelope": {"tuak k=128", "has no place", top, func(r *rig) {
 			r.release.TransportMode, r.release.ReceiverKey = "RSA-OAEP-AES", "7/"+strings.Repeat("5a", 32)
 		}},
+		"another package": {"tuak k=128", "does not authenticate by tuak", top, func(r *rig) {
+			r.compile()
+			r.release.ScriptHash = r.script.Hash()
+		}},
 		"not told": {"tuak k=128", "does not write {AKA}", top, func(r *rig) {
+			r.injecting()
+			r.release.Algorithm = "tuak k=128"
 			source := strings.NewReplacer("DF26 <{AKA} ", "DF26 <02 10 08 10 10 01 ", "<d {AKA} ", "<d 02 10 08 10 10 01 ").Replace(r.source())
 			var err error
-			if r.script, err = script.Compile([]byte(source), script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes).For(6, 16, 32)); err != nil {
+			if r.script, err = script.Compile([]byte(source), r.catalogue().For(6, 16, 32)); err != nil {
 				r.t.Fatal(err)
 			}
 			r.release.ScriptHash = r.script.Hash()

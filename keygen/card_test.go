@@ -46,7 +46,10 @@ type card struct {
 	algorithm auth.Algorithm
 	pins      []byte
 	block     []byte
-	isdr      int // keys in the ISD-R
+	load      loading
+	pkg       []byte // that it was loaded with
+	report    []byte // that it gives on one, for a test; nil is well
+	isdr      int    // keys in the ISD-R
 	target    string
 
 	channel *scp.Card
@@ -174,7 +177,7 @@ func (c *card) secure(cmd apdu.Command) ([]byte, apdu.SW) {
 			return nil, apdu.SWConditions
 		}
 		if cmd.P1&1 != 0 {
-			return c.request(cmd.Data[2:]), apdu.SWOK
+			return c.storeTLV(cmd)
 		}
 		if c.block = append(c.block, cmd.Data...); cmd.P1&0x80 != 0 {
 			c.store(c.block)
@@ -194,7 +197,13 @@ func (c *card) secure(cmd apdu.Command) ([]byte, apdu.SW) {
 		}
 		c.life[aid] = cmd.P2
 	case 0xF2:
-		return c.status(cmd.P1), apdu.SWOK
+		return c.status(cmd.P1, cmd.Data[2:]), apdu.SWOK
+	case 0xE4:
+		if c.tags[string(cmd.Data[2:])] == nil {
+			return nil, apdu.SWRefDataNotFound
+		}
+		delete(c.tags, string(cmd.Data[2:]))
+		delete(c.life, string(cmd.Data[2:]))
 	}
 	return nil, apdu.SWOK
 }
@@ -264,7 +273,7 @@ func (c *card) store(data []byte) {
 		c.t.Fatalf("DGIs %X: %v", data, err)
 	}
 	here := c.tags[c.target]
-	files := map[uint16]uint32{0x2FE2: 0xDF21, 0x6F07: 0xDF22, 0x6F78: 0xDF23, 0x6FAD: 0xDF24, 0x6F46: 0xDF25, 0x3A07: 0xDF07}
+	files := map[uint16]uint32{0x2FE2: 0xDF21, 0x6F07: 0xDF22, 0x6F78: 0xDF23, 0x6FAD: 0xDF24, 0x6F46: 0xDF25, 0x3A07: 0xDF07, 0x3A05: 0xDF08}
 	keys, pins := 0, []byte(nil)
 	for _, g := range groups {
 		switch {
@@ -278,6 +287,9 @@ func (c *card) store(data []byte) {
 			}
 		case files[g.ID] != 0:
 			here[files[g.ID]] = bytes.Clone(g.Value)
+		case g.ID == 0x8113 && c.target == string(aidISDP):
+			c.load.keys[keys] = c.plain(g.Value)
+			keys++
 		case g.ID == 0x8113:
 			keys++
 			c.isdr = keys
@@ -353,14 +365,14 @@ func (c *card) putKey(data []byte) ([]byte, apdu.SW) {
 	return scp.PutKeyResponse(kvn, kcvs), apdu.SWOK
 }
 
-func (c *card) status(p1 byte) (out []byte) {
+func (c *card) status(p1 byte, wanted []byte) (out []byte) {
 	list := [][]byte{aidISD}
 	if p1 == 0x40 {
 		list = [][]byte{aidISDR, aidECASD, aidISDP}
 	}
 	for _, aid := range list {
-		if life, ok := c.life[string(aid)]; ok {
-			out = append(out, tlv.Encode(0xE3, tlv.Encode(0x4F, aid), tlv.Encode(0x9F70, []byte{life}))...)
+		if life, ok := c.life[string(aid)]; ok && bytes.HasPrefix(aid, wanted) {
+			out = append(out, tlv.Encode(0xE3, tlv.Encode(0x4F, aid), tlv.Encode(0x9F70, []byte{life}), tlv.Encode(0xC5, []byte{0x80, 0xC0, 0x00}))...)
 		}
 	}
 	return out

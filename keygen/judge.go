@@ -57,7 +57,7 @@ func (r *run) judge() error {
 	if len(answers) > 0 {
 		return refuse("%d answers more than commands", len(answers))
 	}
-	return nil
+	return r.loaded()
 }
 
 // step judges one answer.
@@ -80,6 +80,10 @@ func (r *run) step(st *script.Step, m scp.Mark, answer []byte) error {
 	switch st.Purpose {
 	case script.PurposeProbe:
 		r.state.Captures[st.Label] = bytes.Clone(data)
+	case script.PurposeOpening:
+		r.state.Captures[openingOf(st.Package)] = bytes.Clone(data)
+	case script.PurposeObject:
+		r.objects = append(r.objects, object{step: st, answer: bytes.Clone(data)})
 	case script.PurposeECKA:
 		return r.possession(st, data)
 	case script.PurposeAUTS:

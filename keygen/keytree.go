@@ -56,7 +56,9 @@ func seedContext(lot perso.Name, u perso.Unit, g perso.Generation, chip id.ChipI
 type cardKeys struct {
 	KI                                             []byte // 16 bytes, or 32 of TUAK
 	ISDEnc, ISDMac, ISDDek, OTAKic, OTAKid, OTAKik [keyBytes]byte
-	PIN1, PIN2, PUK1, PUK2, ADM1                   [pinBytes]byte
+
+	seed                         [seedBytes]byte // of what only a profile package has a place for; zero in a lot without packages
+	PIN1, PIN2, PUK1, PUK2, ADM1 [pinBytes]byte
 }
 
 func (k *cardKeys) wipe() {
@@ -149,6 +151,7 @@ const (
 	useReopen     = 1 // CHALLENGE2
 	usePossession = 2 // POP.CHALLENGE
 	useAuth       = 3 // AUTH.RAND
+	usePackage    = 4 // host challenge of the first profile package; 5 of the second
 )
 
 // challenge is HMAC-SHA-256(challenge key, serial ‖ suffix): the host challenge of a serial number is its first 8 bytes.

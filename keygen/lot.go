@@ -30,6 +30,7 @@ type lot struct {
 	plan    plan
 	terms   terms
 	choices
+	packages map[string]*pack // by variable
 
 	key, kmc  hsm.Key
 	wrap, out hsm.Key  // SM-SR wrap key, transport key or what signs envelopes
@@ -73,6 +74,13 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 	if err != nil {
 		return bus.OpenLotReply{}, err
 	}
+	packages, misfit, err := releasedPackages(release, q.Packages, compiled)
+	if err != nil {
+		return bus.OpenLotReply{}, err
+	}
+	if unfit == nil {
+		unfit = misfit
+	}
 	v.opening.Lock()
 	defer v.opening.Unlock()
 	if err := v.buried(release.Lot); err != nil {
@@ -97,7 +105,7 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 		l.mu.Unlock()
 		return bus.OpenLotReply{Lot: release.Lot}, nil
 	}
-	l := &lot{release: release, hash: hash, script: compiled, unfit: unfit, plan: planOf(compiled), constants: constantsOf(release)}
+	l := &lot{release: release, hash: hash, script: compiled, unfit: unfit, plan: planOf(compiled), constants: constantsOf(release), packages: packages}
 	if l.terms, err = termsOf(release); err != nil {
 		return bus.OpenLotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
 	}

@@ -21,9 +21,9 @@ var kinds = []struct {
 	source, origin string
 	ops            []uint64
 }{
-	{"derived", "card", []uint64{1, 2, 2, 2}}, // maker's key; that and seed; that and certificate; that and seed
-	{"random", "card", []uint64{4, 2, 2, 2}},  // with 3 to draw Ki
-	{"customer", "card", []uint64{2, 2, 2, 2}},
+	{"derived", "card", []uint64{1, 2, 2, 2, 2}}, // maker's key; then that and seed, seed, certificate, seed
+	{"random", "card", []uint64{4, 2, 2, 2, 2}},  // with 3 to draw Ki
+	{"customer", "card", []uint64{2, 2, 2, 2, 2}},
 	{"derived", "hsm", []uint64{3, 2, 2}}, // with pair and certificate
 	{"random", "hsm", []uint64{6, 2, 2}},
 	{"customer", "hsm", []uint64{4, 2, 2}},

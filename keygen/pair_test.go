@@ -256,7 +256,7 @@ func TestScriptsThatGiveKeysWrongly(t *testing.T) {
 	} {
 		r := newRig(t)
 		r.product = c.product
-		s, err := script.Compile([]byte(c.change(r.source())), script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes))
+		s, err := script.Compile([]byte(c.change(r.source())), r.catalogue())
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/order"
@@ -49,7 +50,9 @@ func planOf(s *script.Script) plan {
 func carryName(form script.Form, name string) string { return string(form) + ":" + name }
 
 // derivedPublic says that a public variable follows from the card's secrets.
-func derivedPublic(name string) bool { return name == "AUTH.AUTN" || name == "PINCHECK" }
+func derivedPublic(name string) bool {
+	return name == "AUTH.AUTN" || name == "PINCHECK" || slices.Contains(packageNames(), strings.TrimSuffix(name, partHash)) && strings.HasSuffix(name, partHash)
+}
 
 // The decisions that a script may ask of the vault.
 const (
@@ -67,7 +70,7 @@ const (
 // of the lot would fail its proof.
 func writesAlgorithm(s *script.Script, r statement.Release) error {
 	a, err := auth.Parse(r.Algorithm)
-	if err != nil || a == auth.Default() {
+	if err != nil || a == auth.Default() || slices.Contains(s.Packages(), script.PackageBootstrap) { // a package is told by itself
 		return err
 	}
 	if !slices.ContainsFunc(s.Variables(), func(u script.Use) bool { return u.Name == "AKA" }) {

@@ -57,7 +57,7 @@ func BenchmarkCardOnSoftHSM(b *testing.B) {
 				r.sims()
 			} else {
 				var err error
-				if r.script, err = script.Compile([]byte(c.source(r)), script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes)); err != nil {
+				if r.script, err = script.Compile([]byte(c.source(r)), r.catalogue()); err != nil {
 					b.Fatal(err)
 				}
 				r.release.ScriptHash = r.script.Hash()

@@ -27,6 +27,9 @@ import (
 	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/order/auth"
+	"github.com/persoline/persoline/perso/profile"
+	"github.com/persoline/persoline/perso/saip"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/secret"
@@ -76,6 +79,9 @@ type rig struct {
 	customer func(perso.Unit) *bus.CustomerKi // of a lot with the customer's own Ki
 	product  string                           // its script's name; the first product's when empty
 	plain    bool                             // SIMs, without EID and certificate (sims)
+	packages [][]byte                         // of the last catalogue
+	// ownPackages leaves what a release says of packages as the test made it.
+	ownPackages bool
 }
 
 func newRig(t testing.TB) *rig {
@@ -174,10 +180,54 @@ func (r *rig) source() string {
 	return string(src)
 }
 
-func (r *rig) compile() {
+func (r *rig) compile() { r.compileSource(r.source()) }
+
+// compileSource compiles a script as the ledger does for a lot with the rig's package.
+func (r *rig) compileSource(src string) {
+	r.t.Helper()
 	var err error
-	if r.script, err = script.Compile([]byte(r.source()), script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes)); err != nil {
+	if r.script, err = script.Compile([]byte(src), r.catalogue()); err != nil {
 		r.t.Fatal(err)
+	}
+}
+
+// catalogue is that of a lot with the package of the rig's release, of the usual algorithm.
+func (r *rig) catalogue() script.Catalogue { return r.catalogueFor(auth.Default()) }
+
+func (r *rig) catalogueFor(a auth.Algorithm) script.Catalogue {
+	r.packages = [][]byte{r.shippedPackage(a)}
+	return script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes).For(len(a.Parameters()), a.KBytes(), a.OPBytes()).WithPackage(script.PackageBootstrap, len(r.packages[0]))
+}
+
+// shippedPackage is the bootstrap profile, prepared for the network of the rig's numbers.
+func (r *rig) shippedPackage(a auth.Algorithm) []byte {
+	r.t.Helper()
+	b, err := os.ReadFile("../deploy/profiles/bootstrap.der")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	p, err := saip.Decode(b)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	lot, err := saip.ProviderLot(p, saip.Network{MCC: "901", MNC: "70"}, "Test")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if p, err = saip.Prepare(p, lot); err == nil {
+		p, err = profile.Prepare(p, profile.Terms{Algorithm: a})
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return p.Bytes()
+}
+
+// named puts into a release what its script loads: the rig's package, or nothing.
+func (r *rig) named(rel *statement.Release) {
+	rel.Packages = nil
+	if len(r.script.Packages()) > 0 {
+		rel.Packages = []statement.Package{{Variable: script.PackageBootstrap, Name: "bootstrap", Bytes: uint64(len(r.packages[0])), Hash: sha256.Sum256(r.packages[0])}}
 	}
 }
 
@@ -206,7 +256,7 @@ func (r *rig) newRelease(site perso.Name) statement.Release {
 	must(err)
 	for name, value := range map[string][]byte{"AID.ISD": aidISD, "AID.ISDR": aidISDR, "AID.ECASD": aidECASD, "AID.ISDP": aidISDP,
 		"AID.LOADFILE": sgpAID(0x0D00), "AID.MODULE": sgpAID(0x0E00), "AID.USIM": aidUSIM, "AD": {0, 0, 0, 2},
-		"SPN": bytes.Repeat([]byte{0x41}, 17), "SMSR.ADDR": []byte(smsrAddr)} {
+		"SPN": bytes.Repeat([]byte{0x41}, 17), "SMSR.ADDR": []byte(smsrAddr), "PROFILE.POL1": {0}} {
 		rel.Constants = append(rel.Constants, statement.Constant{Name: name, Value: value})
 	}
 	return rel
@@ -214,6 +264,9 @@ func (r *rig) newRelease(site perso.Name) statement.Release {
 
 func (r *rig) sign(rel statement.Release, officers ...perso.Name) statement.Signed {
 	r.t.Helper()
+	if !r.ownPackages {
+		r.named(&rel)
+	}
 	body, err := rel.Encode()
 	if err != nil {
 		r.t.Fatal(err)
@@ -226,7 +279,11 @@ func (r *rig) sign(rel statement.Release, officers ...perso.Name) statement.Sign
 }
 
 func (r *rig) openRequest() bus.OpenLotRequest {
-	return bus.OpenLotRequest{Register: [][]byte{r.register.Encode()}, Release: r.signed.Encode(), Script: r.script.Encode()}
+	q := bus.OpenLotRequest{Register: [][]byte{r.register.Encode()}, Release: r.signed.Encode(), Script: r.script.Encode()}
+	if len(r.script.Packages()) > 0 {
+		q.Packages = r.packages
+	}
+	return q
 }
 
 func (r *rig) openLot() {

@@ -54,10 +54,11 @@ type run struct {
 	closed  []byte          // its window, sealed
 	output  [32]byte        // what its receipt names that by
 
-	cert   []byte // chosen or signed, whole
-	ki     []byte // on record or drawn, sealed; of a lot with random Ki
-	window []bus.Play
-	stored *bus.Stored
+	cert    []byte // chosen or signed, whole
+	ki      []byte // on record or drawn, sealed; of a lot with random Ki
+	window  []bus.Play
+	objects []object // what the chip said to the package of the last window
+	stored  *bus.Stored
 
 	end    error  // a failure, a refusal, or why nothing was decided
 	sealed []byte // the state
@@ -253,7 +254,7 @@ func (r *run) renderAct(n int) error {
 		return r.unbound(err)
 	}
 	defer script.Wipe(commands)
-	r.state.N, r.state.Act, r.state.Skip, r.state.Marks = r.act.N, uint8(n), skip, nil
+	r.state.N, r.state.Act, r.state.Skip, r.state.Marks, r.state.Loading = r.act.N, uint8(n), skip, nil, r.vars.sent()
 	for _, c := range commands {
 		mask := c.Step.SW.String()
 		if !c.Step.Secure || r.l.plain() {
@@ -365,7 +366,7 @@ func (r *run) certificate() ([]byte, error) {
 // holdsSecret says whether a step sends a secret of the card; its maker's code is none.
 func holdsSecret(st *script.Step) bool {
 	for _, g := range st.Body {
-		if g.Var != nil && (g.Var.Form == script.DEK || g.Var.Form == script.Secret) && g.Var.Name != varTransport {
+		if g.Var != nil && (g.Var.Form == script.DEK || g.Var.Form == script.Secret || g.Var.Form == script.Sealed) && g.Var.Name != varTransport {
 			return true
 		}
 	}

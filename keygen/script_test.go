@@ -4,7 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/script"
@@ -15,7 +14,7 @@ func withScript(t *testing.T, edit func(src string) string) *rig {
 	t.Helper()
 	r := newRig(t)
 	var err error
-	if r.script, err = script.Compile([]byte(edit(r.source())), script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes)); err != nil {
+	if r.script, err = script.Compile([]byte(edit(r.source())), r.catalogue()); err != nil {
 		t.Fatal(err)
 	}
 	r.release.ScriptHash = r.script.Hash()

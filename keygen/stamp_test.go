@@ -38,14 +38,14 @@ func (u *unit) toAct(n int) (item bus.ServeItem, before bus.ServeResult) {
 // A line that is killed when it has a window, and before the chip took the first command of it, costs no chip.
 func TestKilledLineCostsNoChip(t *testing.T) {
 	t.Parallel()
-	for acts := range 4 { // this many windows were played; the next one was received
+	for acts := range 5 { // this many windows were played; the next one was received
 		r := newRig(t)
 		r.openLot()
 		c := newCard(t, testKMC, 1)
 		u := r.claimUnit(c, 0, 0)
 		item, _ := u.toAct(acts)
 		last := u.serve(item)
-		if (len(last.Window) > 0) != (acts < 3) {
+		if (len(last.Window) > 0) != (acts < 4) {
 			t.Fatalf("after %d windows: %+v %+v", acts, last, last.Failed)
 		}
 		if last.Stored != nil {
@@ -190,7 +190,7 @@ func TestRefusesAScriptWithoutStamp(t *testing.T) {
 		},
 	} {
 		r := newRig(t)
-		compiled, err := script.Compile([]byte(edit(r.source())), script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes))
+		compiled, err := script.Compile([]byte(edit(r.source())), r.catalogue())
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -208,7 +208,7 @@ func TestRefusesAScriptWithoutStamp(t *testing.T) {
 func TestOpensAnOldLotForExports(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	old, err := script.Compile([]byte(strings.Replace(r.source(), "WHEN=stamp", "", 1)), script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes))
+	old, err := script.Compile([]byte(strings.Replace(r.source(), "WHEN=stamp", "", 1)), r.catalogue())
 	if err != nil {
 		t.Fatal(err)
 	}

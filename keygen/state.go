@@ -47,6 +47,7 @@ type state struct {
 	Ki       []byte            `cbor:"13,keyasint,omitempty"` // hash of Ki at rest: the sealed one, or the customer's row
 	Carry    []byte            `cbor:"14,keyasint,omitempty"` // that Ki, sealed for this session
 	Held     bool              `cbor:"15,keyasint,omitempty"` // the chip proved in this session that it holds Key
+	Loading  *loadState        `cbor:"16,keyasint,omitempty"` // the package of that window
 }
 
 // marks are values of scp.Mark as they travel: chain (16) and counter (4, big-endian) of each, end to end.

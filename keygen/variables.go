@@ -33,9 +33,10 @@ type variables struct {
 	host   *scp.Host
 
 	carried  map[string][]byte
-	captures map[string][]byte // of probes, by label; not there before the first act is rendered
-	keys     *cardKeys         // nil until the seed was needed
-	opc      []byte            // OPc, or TOPc of 32 bytes; nil until Ki was needed
+	captures map[string][]byte   // of probes, by label; not there before the first act is rendered
+	keys     *cardKeys           // nil until the seed was needed
+	opc      []byte              // OPc, or TOPc of 32 bytes; nil until Ki was needed
+	loads    map[string]*loading // of packages; what this act rendered of them
 
 	cert  func() ([]byte, error)       // whole 7F21
 	pair  func() (secret.Bytes, error) // private key that the chip is given
@@ -50,6 +51,9 @@ func (x *variables) wipe() {
 		x.keys.wipe()
 	}
 	clear(x.opc)
+	for _, l := range x.loads {
+		l.wipe()
+	}
 }
 
 // derived gives what follows from the seed, derived once per act. Of a lot whose Ki are not derived there is none in it.
@@ -69,6 +73,9 @@ func (x *variables) derived() (*cardKeys, error) {
 	}
 	if x.l.storedKi() {
 		clear(keys.KI)
+	}
+	if len(x.l.packages) > 0 {
+		keys.seed = seed
 	}
 	x.keys = keys
 	return keys, nil
@@ -131,13 +138,22 @@ func (x *variables) Bind(dst []byte, form script.Form, name string) ([]byte, err
 		defer clear(code[:])
 		return append(dst, code[:]...), err
 	}
+	if form == script.Sealed {
+		return x.stream(dst, name)
+	}
 	keys, err := x.secrets()
 	if err != nil {
 		return dst, err
 	}
 	var room [maxSecretBytes]byte
 	defer clear(room[:])
-	value := x.secret(&room, keys, name)
+	value, err := x.packageKey(&room, keys, name)
+	if err != nil {
+		return dst, err
+	}
+	if value == nil {
+		value = x.secret(&room, keys, name)
+	}
 	if len(value) == 0 {
 		return dst, fmt.Errorf("secret variable %q is unknown", name)
 	}
@@ -199,6 +215,9 @@ func ownVariable(name string) bool {
 		"CHALLENGE2", "POP.CHALLENGE", "AUTH.RAND", "AUTH.AUTN", "PINCHECK", "AKA", varPairKey, varPairPoint, varTransport:
 		return true
 	}
+	if packageName(name) {
+		return true
+	}
 	var room [maxSecretBytes]byte
 	some := make([]byte, keyBytes)
 	return len((&variables{opc: some}).secret(&room, &cardKeys{KI: some}, name)) > 0
@@ -237,6 +256,9 @@ func (x *variables) public(dst []byte, name string) ([]byte, error) {
 		return append(dst, x.point()...), nil
 	case "AKA":
 		return append(dst, x.l.auth.Parameters()...), nil
+	}
+	if p, what := x.l.packageVariable(name); p != nil && what != partPOL1 {
+		return x.packagePublic(dst, p, what)
 	}
 	if value, ok := x.l.constants[name]; ok {
 		return append(dst, value...), nil

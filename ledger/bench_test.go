@@ -24,6 +24,7 @@ import (
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/profile"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/statement"
 )
@@ -76,7 +77,7 @@ var catalogues = sync.OnceValues(func() (Catalogues, error) {
 		return Catalogues{}, err
 	}
 	partners, err := order.LoadSite(os.DirFS("../deploy/partners"))
-	return Catalogues{Order: order.Catalogue{Products: products, Site: partners}, Scripts: scripts, CertBytes: 200}, err
+	return Catalogues{Order: order.Catalogue{Products: products, Site: partners, Profiles: profile.Open(os.DirFS("../deploy/profiles"))}, Scripts: scripts, CertBytes: 200}, err
 })
 
 func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }

@@ -24,6 +24,8 @@ const (
 	sqlOpenLots    = `SELECT a.vault, COUNT(*) FROM assignment a, lot l WHERE l.lot = a.lot AND l.state IN ('released', 'running') GROUP BY a.vault`
 	sqlReserve     = `UPDATE lot SET challenge_next = challenge_next + $2 WHERE lot = $1`
 	sqlScript      = `SELECT data FROM script_blob WHERE hash = $1`
+	sqlPackage     = `SELECT data FROM package_blob WHERE hash = $1`
+	sqlAddPackage  = `INSERT INTO package_blob (hash, data) VALUES ($1, $2) ON CONFLICT DO NOTHING`
 	sqlAddScript   = `INSERT INTO script_blob (hash, data) VALUES ($1, $2) ON CONFLICT DO NOTHING`
 	sqlOrderByID   = `SELECT hash, nonce, canonical, resolved, state, created FROM customer_order WHERE order_id = $1`
 	sqlAddKi       = `INSERT INTO customer_ki (order_id, file, root, units, receive_key, receive_mode) VALUES ($1, $2, $3, $4, $5, $6)`

@@ -82,11 +82,16 @@ func (l *Ledger) terms(row orderRow) (statement.Release, error) {
 		}
 		receiver = r.Ref().String()
 	}
-	compiled, err := l.compile(p, len(smsr.Addressing), o.Algorithm)
+	packages, err := l.cat.Order.Packages(o)
+	if err != nil {
+		return statement.Release{}, bus.Refuse(bus.FaultRefused, "%v", err)
+	}
+	named := named(packages)
+	compiled, err := l.compile(p, len(smsr.Addressing), o.Algorithm, named)
 	if err != nil {
 		return statement.Release{}, err
 	}
-	constants, err := constants(p, smsr, provider, o)
+	constants, err := constants(p, smsr, provider, o, packages)
 	if err != nil {
 		return statement.Release{}, err
 	}
@@ -97,12 +102,12 @@ func (l *Ledger) terms(row orderRow) (statement.Release, error) {
 		Remake: string(o.Remake), KiSource: string(o.KiSource), Customer: row.ki.terms, KeyOrigin: string(o.KeyOrigin), Algorithm: o.Algorithm.String(), Codes: o.Codes.String(), PIN1: pin1Of(o),
 		ChipID: string(p.ChipID), Channel: string(p.Channel()), FactoryKVN: p.Factory.KVN, CardKVN: p.ISDKVN, Proof: p.Proofs().String(), AuthProof: string(p.AuthProof),
 		KMC: p.Factory.KMC, OP: o.OPKey, TransportKey: o.TransportKey.Name, TransportMode: string(o.TransportKey.Layout), ReceiverKey: receiver, WrapKey: smsr.WrapKey, SMSR: o.SMSR, Delivery: o.Delivery,
-		Constants: constants,
+		Constants: constants, Packages: named,
 	}, nil
 }
 
 // constants are the script's public variables that are equal on every card of the lot.
-func constants(p product.Product, smsr order.SMSR, provider order.Provider, o order.Order) ([]statement.Constant, error) {
+func constants(p product.Product, smsr order.SMSR, provider order.Provider, o order.Order, packages []order.Package) ([]statement.Constant, error) {
 	ad, spn := p.Profile.AD(provider.MNCDigits()), provider.EFSPN()
 	common := []statement.Constant{{Name: "AD", Value: ad[:]}, {Name: "SPN", Value: spn[:]}}
 	if p.Channel() != product.ChannelADM {
@@ -111,10 +116,20 @@ func constants(p product.Product, smsr order.SMSR, provider order.Provider, o or
 	if !p.Family.EUICC() {
 		return simConstants(common, p, o)
 	}
+	usim := p.AIDs.USIM.Bytes()
+	if aid := p.AIDs.ISDP2.Bytes(); len(aid) > 0 {
+		common = append(common, statement.Constant{Name: "AID.ISDP2", Value: aid})
+	}
+	for _, one := range packages {
+		common = append(common, statement.Constant{Name: one.Variable + ".POL1", Value: []byte{one.Template.Policy()}})
+		if one.Variable == script.PackageBootstrap {
+			usim = one.Template.USIM()
+		}
+	}
 	return append(common, []statement.Constant{
 		{Name: "SMSR.ADDR", Value: smsr.Addressing}, {Name: "AID.ISDR", Value: p.AIDs.ISDR.Bytes()}, {Name: "AID.ECASD", Value: p.AIDs.ECASD.Bytes()},
 		{Name: "AID.ISDP", Value: p.AIDs.ISDP.Bytes()}, {Name: "AID.LOADFILE", Value: p.AIDs.LoadFile.Bytes()},
-		{Name: "AID.MODULE", Value: p.AIDs.Module.Bytes()}, {Name: "AID.USIM", Value: p.AIDs.USIM.Bytes()},
+		{Name: "AID.MODULE", Value: p.AIDs.Module.Bytes()}, {Name: "AID.USIM", Value: usim},
 	}...), nil
 }
 
@@ -154,10 +169,14 @@ func pin1Of(o order.Order) string {
 	return ""
 }
 
-// compile reads and compiles a product's script; lengths that differ by lot are those of the SM-SR's addressing and of the
-// authentication.
-func (l *Ledger) compile(p product.Product, addressing int, a auth.Algorithm) (*script.Script, error) {
-	s, err := script.CompileFile(l.cat.Scripts, p.Script, script.StandardCatalogue(addressing, l.cat.CertBytes).For(len(a.Parameters()), a.KBytes(), a.OPBytes()))
+// compile reads and compiles a product's script; lengths that differ by lot are those of the SM-SR's addressing, of the
+// authentication and of the profile packages.
+func (l *Ledger) compile(p product.Product, addressing int, a auth.Algorithm, packages []statement.Package) (*script.Script, error) {
+	vars := script.StandardCatalogue(addressing, l.cat.CertBytes).For(len(a.Parameters()), a.KBytes(), a.OPBytes())
+	for _, one := range packages {
+		vars = vars.WithPackage(one.Variable, int(one.Bytes))
+	}
+	s, err := script.CompileFile(l.cat.Scripts, p.Script, vars)
 	if err != nil {
 		return nil, fmt.Errorf("compiling %q: %w", p.Script, err)
 	}
@@ -190,7 +209,7 @@ func (l *Ledger) Release(ctx context.Context, q bus.SignedRequest) (bus.LotReply
 	if err != nil {
 		return bus.LotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
-	compiled, err := l.compile(p, len(constantOf(r, "SMSR.ADDR")), algorithm)
+	compiled, err := l.compile(p, len(constantOf(r, "SMSR.ADDR")), algorithm, r.Packages)
 	if err != nil {
 		return bus.LotReply{}, err
 	}
@@ -247,6 +266,9 @@ func (l *Ledger) release(ctx context.Context, b *Batch, signed statement.Signed,
 	}
 	if _, err := b.Exec(ctx, sqlAddScript, r.ScriptHash[:], compiled.Encode()); err != nil {
 		return nil, err
+	}
+	if fault, err := l.keepPackages(ctx, b, r, o.content); fault != nil || err != nil {
+		return fault, err
 	}
 	_, err = b.Exec(ctx, sqlAddLot, string(r.Lot), r.Order, hash[:], string(perso.LotReleased), int64(r.Good), int64(r.Spares), r.ScriptHash[:], b.At.UnixMicro())
 	if err != nil {

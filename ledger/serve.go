@@ -147,6 +147,9 @@ func (l *Ledger) openAtVault(ctx context.Context, lt *lot, d *door) error {
 		if err := tx.QueryRow(ctx, sqlScript, lt.script[:]).Scan(&q.Script); err != nil {
 			return fmt.Errorf("reading the compiled script: %w", err)
 		}
+		if q.Packages, err = packagesOf(ctx, tx, lt.release); err != nil {
+			return err
+		}
 		if q.Register, err = encodedRegister(ctx, tx); err != nil || d.follower == nil {
 			return err
 		}

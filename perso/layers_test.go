@@ -41,7 +41,7 @@ var coreFolders = []string{
 	"perso", "perso/id", "perso/secret", "perso/tlv", "perso/record", "perso/entry", "perso/statement", "perso/statement/transcript", "perso/checkpoint",
 	"perso/bus", "perso/scp", "perso/scp/scp02", "perso/scp/scp80", "perso/scp/tdes", "perso/aka", "perso/aka/suci", "perso/apdu",
 	"perso/script", "perso/script/pcom", "perso/order", "perso/order/auth", "perso/order/codes", "perso/order/form", "perso/order/k4", "perso/order/kifile", "perso/order/kifile/sender",
-	"perso/product",
+	"perso/product", "perso/profile",
 	"perso/eis", "perso/envelope", "perso/sealing", "perso/cert", "perso/saip", "perso/saip/design", "perso/saip/filescript", "keygen", "keygen/carddata", "keygen/certify", "keygen/kisource", "keygen/life", "keygen/transport", "lineside",
 	"lineside/cardsim", "lineside/cardsim/atr", "lineside/cardsim/filesys", "lineside/cardsim/t0", "lineside/cardsim/t1", "lineside/rig", "ledger", "ledger/internal/tree",
 }

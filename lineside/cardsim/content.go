@@ -94,8 +94,8 @@ func (c *Chip) deleteObject(cmd apdu.Command) ([]byte, apdu.SW) {
 			return nil, sw
 		}
 		return []byte{0}, apdu.SWOK
-	case !d.isProfile():
-		return nil, apdu.SWConditions
+	case !d.isProfile(), c.fallsBackTo(d), c.hasFiles(d) && c.state(d) == stateEnabled:
+		return nil, apdu.SWConditions // neither the fallback profile nor one in use is deleted (SGP.02 §3.6)
 	}
 	var all changes
 	all.dropSpan(&c.mem, cellOf(d, 0, 0), cellOf(d+1, 0, 0))

@@ -34,6 +34,7 @@ func (c *Chip) installProfile(d domain, data []byte) report {
 	}
 	digest := sha256.Sum256(data)
 	in.all.put(cellOf(d, kindData, tagPackage), digest[:]...)
+	in.all.put(cellOf(d, kindData, tagPolicy), append(bytes.Clone(chip.Header.Policy), 0)[0])
 	if err := c.mem.commit(in.all); errors.Is(err, errFull) {
 		return refusal(peStatus{status: peNoMemory})
 	} else if err != nil {
@@ -225,14 +226,6 @@ func (in *installer) akas() (peStatus, bool) {
 	return peStatus{}, true
 }
 
-// Algorithm options of SAIP as this chip reads them (own: their coding is not public): the low three bits are the length of
-// RES, 0 for the algorithm's usual one; of TUAK, 20 and 40 make CK and IK 256 bits long.
-const (
-	optionRES    = 0x07
-	optionLongCK = 0x20
-	optionLongIK = 0x40
-)
-
 // subscriptionOf turns an element's parameters into those of the chip, and tries them.
 func subscriptionOf(a saip.AKA) (s subscription, ok bool) {
 	s = subscription{k: revealed(a.K), opc: revealed(a.OPc)}
@@ -243,21 +236,14 @@ func subscriptionOf(a saip.AKA) (s subscription, ok bool) {
 	if a.SQNOptions&checkAge != 0 {
 		s.policy.AgeLimit = age
 	}
-	res := a.Options & optionRES
+	res, ck, ik, known := a.Results()
 	switch {
-	case a.Algorithm == saip.Milenage && (res == 0 || res == 2):
+	case !known:
+		return s, false
+	case a.Algorithm == saip.Milenage:
 		s.how = milenageParameters(a.Rotation, a.Xoring)
-	case a.Algorithm == saip.TUAK && res <= 4:
-		s.how = []byte{0x02, byte(a.K.Len()), 2 << max(res, 1), 16, 16, byte(a.Keccak)}
-		if res == 0 {
-			s.how[2] = 8
-		}
-		if a.Options&optionLongCK != 0 {
-			s.how[3] = 32
-		}
-		if a.Options&optionLongIK != 0 {
-			s.how[4] = 32
-		}
+	case a.Algorithm == saip.TUAK:
+		s.how = []byte{0x02, byte(a.K.Len()), byte(res), byte(ck), byte(ik), byte(a.Keccak)}
 	case a.Algorithm == saip.TestAlgorithm:
 		s.how = []byte{testAlgorithm}
 	default:

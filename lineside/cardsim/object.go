@@ -29,6 +29,8 @@ const (
 	tagKeyChecks   = 0xDF26
 	tagPINCheck    = 0xDF27
 	tagPackage     = 0xDF28 // SHA-256 of the package that a profile was made of
+	tagPolicy      = 0xDF29 // its policy rules (POL1), one byte
+	tagFallback    = 0xDF08 // AID of the profile with the fallback attribute, in 4F
 
 	stampBytes    = 32
 	eidBytes      = 16
@@ -115,6 +117,7 @@ const (
 	dgiKeyTemplate = 0x00B9
 	dgiKeyValue    = 0x8113
 	dgiAddressing  = 0x3A07
+	dgiFallback    = 0x3A05
 
 	aesKeyBytes = 16
 )

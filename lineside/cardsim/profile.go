@@ -166,8 +166,8 @@ func (c *Chip) profileObject(d domain, tag uint32) ([]byte, bool) {
 	if i := int(tag) - tagFirstEF; i >= 0 && i < fileCount {
 		return c.mem.get(cellOf(d, kindData, uint16(profileFiles()[i].id)))
 	}
-	if tag == tagPackage {
-		return c.mem.get(cellOf(d, kindData, tagPackage))
+	if tag == tagPackage || tag == tagPolicy {
+		return c.mem.get(cellOf(d, kindData, uint16(tag)))
 	}
 	ki, hasKi := c.mem.get(cellOf(d, kindData, cellKi))
 	opc, hasOPc := c.mem.get(cellOf(d, kindData, cellOPc))

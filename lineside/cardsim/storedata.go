@@ -103,6 +103,8 @@ func (c *Chip) groupings(d domain, groups []tlv.DGI) (all changes, sw apdu.SW) {
 			sw = c.objectGrouping(&all, d, g.Value)
 		case d == domECASD && g.ID == dgiPair:
 			sw = c.pairGrouping(&all, g.Value)
+		case d == domISDR && g.ID == dgiFallback:
+			sw = c.fallbackGrouping(&all, g.Value)
 		case d == domISDR && g.ID == dgiAddressing && len(g.Value) > 0:
 			all.put(cellOf(d, kindData, tagAddressing), g.Value...)
 			sw = apdu.SWOK
@@ -114,6 +116,31 @@ func (c *Chip) groupings(d domain, groups []tlv.DGI) (all changes, sw apdu.SW) {
 		}
 	}
 	return all, apdu.SWOK
+}
+
+// fallbackGrouping gives a profile the fallback attribute (SGP.02 ES5.SetFallbackAttribute): one that is whole, of the one that
+// had it.
+func (c *Chip) fallbackGrouping(all *changes, value []byte) apdu.SW {
+	name, rest, err := tlv.Parse(value)
+	if err != nil || name.Tag != tagAID || len(rest) != 0 {
+		return apdu.SWWrongData
+	}
+	d := c.domainOf(name.Value)
+	switch {
+	case d == domNone || !d.isProfile():
+		return apdu.SWRefDataNotFound
+	case !c.hasFiles(d) && !c.hasGroupedFile(d):
+		return apdu.SWConditions
+	}
+	all.put(cellOf(domISDR, kindData, tagFallback), value...)
+	return apdu.SWOK
+}
+
+// fallsBackTo says whether a profile has the fallback attribute.
+func (c *Chip) fallsBackTo(d domain) bool {
+	aid, _ := c.mem.get(cellOf(d, kindAID, 0))
+	have, there := c.mem.get(cellOf(domISDR, kindData, tagFallback))
+	return there && bytes.Equal(have, tlv.Encode(tagAID, aid))
 }
 
 // objectGrouping is DGI 0070: data objects in BER-TLV.

@@ -29,7 +29,7 @@ const (
 // productScript compiles the script that is shipped.
 func productScript(t testing.TB) *script.Script {
 	t.Helper()
-	src, err := os.ReadFile(filepath.Join("..", "..", "deploy", "products", "m2m-200s.script"))
+	src, err := os.ReadFile(filepath.Join("..", "..", "perso", "script", "testdata", "m2m-200s.script"))
 	if err != nil {
 		t.Fatal(err)
 	}

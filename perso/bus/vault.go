@@ -41,6 +41,8 @@ type OpenLotRequest struct {
 	Release  []byte   `cbor:"2,keyasint"` // encoded signed release
 	Script   []byte   `cbor:"3,keyasint"` // compiled; its hash must be the released one
 	Assigned []byte   `cbor:"4,keyasint"` // the log vault's word that the lot is this vault's; the log vault needs none
+	// Packages are the prepared profile packages, in the release's order; their hashes must be the released ones.
+	Packages [][]byte `cbor:"5,keyasint,omitempty"`
 }
 
 // OpenLotReply confirms.

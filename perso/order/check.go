@@ -12,12 +12,14 @@ import (
 	"github.com/persoline/persoline/perso/order/form"
 	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/profile"
 )
 
 // Catalogue is what this site can make, and for whom.
 type Catalogue struct {
 	Products product.Catalogue
 	Site     Site
+	Profiles profile.Catalogue
 }
 
 // Check compares an order with the catalogue and with what this release can do. An empty list means that it can be
@@ -30,6 +32,7 @@ func Check(o Order, cat Catalogue) FaultList {
 	c.provider()
 	c.receivers()
 	c.ranges()
+	c.packages()
 	return c.faults
 }
 

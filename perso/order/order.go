@@ -131,6 +131,7 @@ type Order struct {
 	SUCI         string     // public keys of the home network, as suci.ParseInfo reads them; empty for none
 	SMSR         perso.Name // receiver of the EIS; empty in an order for a SIM
 	Provider     perso.Name // whose subscription it is: of the bootstrap profile, or of the SIM
+	Profile      perso.Name // package of the bootstrap profile; the provider's own when empty
 	Delivery     perso.Name // receiver of the output files
 
 	KiSource  KiSource
@@ -183,6 +184,9 @@ func (o Order) Canonical() []byte {
 	}
 	if o.SUCI != "" {
 		content["suci"] = o.SUCI
+	}
+	if o.Profile != "" {
+		content["profile"] = o.Profile
 	}
 	if o.KiOutput == KiOmitted {
 		content["ki_output"] = o.KiOutput

@@ -16,6 +16,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/profile"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -48,7 +49,7 @@ func shipped(t testing.TB) Catalogue {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Catalogue{Products: products, Site: site}
+	return Catalogue{Products: products, Site: site, Profiles: profile.Open(os.DirFS(deploy + "/profiles"))}
 }
 
 func readFile(t testing.TB, path string) []byte {

@@ -107,6 +107,7 @@ func readRoles(top *form.Object, o *Order) {
 	o.SUCI = form.FieldOr(top, "suci", "", parseSUCI)
 	o.SMSR = form.FieldOr(top, "sm_sr", "", perso.ParseName)
 	o.Provider = form.Field(top, "bootstrap_provider", perso.ParseName)
+	o.Profile = form.FieldOr(top, "profile", "", perso.ParseName)
 	delivery := top.Object("delivery")
 	o.Delivery = form.Field(delivery, "target", perso.ParseName)
 	delivery.Close()

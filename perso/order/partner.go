@@ -14,6 +14,7 @@ import (
 	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/form"
 	"github.com/persoline/persoline/perso/order/k4"
+	"github.com/persoline/persoline/perso/profile"
 	"github.com/persoline/persoline/perso/tlv"
 )
 
@@ -60,6 +61,10 @@ func readProvider(top *form.Object, key perso.Name, name string) Provider {
 	if top.Has("receive_keys") {
 		p.ReceiveKeys = form.List(top, "receive_keys", perso.ParseName)
 	}
+	p.Profile = form.FieldOr(top, "profile", "", perso.ParseName)
+	if top.Has("pol1") {
+		p.POL1 = readPOL1(top)
+	}
 	mncDigits := int(top.Int("mnc_digits", 2, 3))
 	if mncDigits != p.MNCDigits() && p.PLMN != "" && mncDigits != 0 {
 		top.Fault("mnc_digits", fmt.Sprintf("is %d, but the plmn %s has %d digits", mncDigits, p.PLMN, len(p.PLMN)), "")
@@ -80,6 +85,22 @@ func readProvider(top *form.Object, key perso.Name, name string) Provider {
 		top.Fault("imsi_pool.first", fmt.Sprintf("belongs to network %s, expected the plmn %s", m.MCC()+m.MNC(), p.PLMN), "")
 	}
 	return p
+}
+
+// readPOL1 reads the policy rules of a provider's profiles.
+func readPOL1(top *form.Object) *profile.POL1 {
+	words := form.List(top, "pol1", func(s string) (string, error) {
+		_, err := profile.ParsePOL1([]string{s})
+		return s, err
+	})
+	if top.Faulty("pol1") {
+		return nil
+	}
+	p, err := profile.ParsePOL1(words)
+	if err != nil {
+		top.Fault("pol1", err.Error(), "")
+	}
+	return &p
 }
 
 func readReceiver(top *form.Object) k4.Receiver {

@@ -15,6 +15,7 @@ import (
 	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/form"
 	"github.com/persoline/persoline/perso/order/k4"
+	"github.com/persoline/persoline/perso/profile"
 )
 
 const (
@@ -69,9 +70,11 @@ type Provider struct {
 	PLMN     string // MCC and MNC, 5 or 6 digits
 	ICCIDIIN string // first digits of each ICCID
 
-	OPKeys        []auth.Held  // read only
-	TransportKeys []k4.Held    // read only
-	ReceiveKeys   []perso.Name // read only: vault keys that its own Ki may come under; none when it sends no Ki
+	OPKeys        []auth.Held   // read only
+	TransportKeys []k4.Held     // read only
+	Profile       perso.Name    // package of its bootstrap profile; none when empty
+	POL1          *profile.POL1 // policy rules that its profiles get; nil leaves a package's own
+	ReceiveKeys   []perso.Name  // read only: vault keys that its own Ki may come under; none when it sends no Ki
 	ICCIDPool     id.ICCIDRange
 	IMSIPool      id.IMSIRange
 }

@@ -122,6 +122,9 @@ func parseMaking(top *form.Object, p *Product) {
 	if p.Family == Basic {
 		p.Profile.FileSystem = form.Field(profile, "file_system", parseDescriptionName)
 	}
+	if profile.Has("package") {
+		p.Profile.Package = profile.Bool("package")
+	}
 	profile.Close()
 }
 
@@ -141,6 +144,7 @@ func parseAIDs(o *form.Object, family Family, domain bool) (a AIDs) {
 		a.LoadFile = form.Field(o, "loadfile", ParseAID)
 		a.Module = form.Field(o, "module", ParseAID)
 		a.ISDP = form.Field(o, "isdp", ParseAID)
+		a.ISDP2 = form.FieldOr(o, "isdp2", AID{}, ParseAID)
 	}
 	o.Close()
 	return a
@@ -195,6 +199,9 @@ func checkMaking(top *form.Object, p Product) {
 	}
 	if p.KeyOrigin == KeyHSM && !p.Proves(ProofSignature) && !top.Faulty("proof") {
 		top.Fault("proof", "a chip that is given its key must prove that it has it", fmt.Sprintf("add %q", ProofSignature))
+	}
+	if p.AIDs.ISDP2 != (AID{}) && (!p.Profile.Package || p.AIDs.ISDP2 == p.AIDs.ISDP) {
+		top.Fault("aids.isdp2", "an operational profile comes in a package, and has an ISD-P of its own", "")
 	}
 	if p.Family.EUICC() && p.ChipID == ChipIDNone {
 		top.Fault("chip_id", "an eUICC must say which chip it is: its EID is bound to it", "")

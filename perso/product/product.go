@@ -194,9 +194,10 @@ type EIS struct {
 }
 
 // AIDs are the names of what is on the chip. LoadFile, Module and ISDP are those of the issuer security domain of the
-// bootstrap profile.
+// bootstrap profile, ISDP2 that of an operational profile beside it; zero where the product has no room for one. USIM is that of a
+// profile that comes with the product; one that comes in a package has its own.
 type AIDs struct {
-	ISD, ISDR, ECASD, LoadFile, Module, ISDP, USIM, ISIM AID
+	ISD, ISDR, ECASD, LoadFile, Module, ISDP, ISDP2, USIM, ISIM AID
 }
 
 // Profile describes the bootstrap profile, or the only one of a SIM.
@@ -204,7 +205,9 @@ type Profile struct {
 	AllocatedMemory uint32 // bytes
 	Type            string // ProfileType of the EIS; may be empty
 	FileSystem      string // description of a SIM's file system, in the catalogue's folder; empty for other families
-	adHead          [3]byte
+	// Package says that the script loads the profile from the package that the order names; without, its commands write it.
+	Package bool
+	adHead  [3]byte
 }
 
 // AD is the content of EF.AD (TS 31.102 clause 4.2.18): operation mode and additional information from the product,

@@ -17,6 +17,8 @@ type Template struct {
 	slots   []Slot
 	patches []patch
 	home    home
+	policy  byte
+	usim    []byte
 }
 
 // Slot is a value that each card brings.
@@ -24,6 +26,8 @@ type Slot struct {
 	Name   string
 	Length int // bytes
 	Secret bool
+
+	key Use // of a key of a security domain
 }
 
 type patch struct{ offset, slot int }
@@ -44,13 +48,17 @@ func Compile(p *Package) (*Template, error) {
 		return nil, err
 	}
 	chip, _ := p.Expand() // whose faults are among those of Check
-	t := &Template{bytes: p.Bytes(), home: homeOf(chip)}
+	t := &Template{bytes: p.Bytes(), home: homeOf(chip), policy: append(slices.Clone(chip.Header.Policy), 0)[0]}
 	for _, pt := range points {
 		if pt.Class == CardValue {
 			if err := t.place(pt); err != nil {
 				return nil, err
 			}
 		}
+	}
+	t.noteKeys(chip)
+	if i := slices.IndexFunc(chip.Applications(), func(f *File) bool { return f.Application() == PEUSIM }); i >= 0 {
+		t.usim = slices.Clone(chip.Applications()[i].AID)
 	}
 	return t, nil
 }

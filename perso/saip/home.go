@@ -97,3 +97,33 @@ func ProviderLot(p *Package, network Network, name string) (Lot, error) {
 	}
 	return lot, nil
 }
+
+// SampleIMSI is an IMSI of the network that the template's constants speak of, in no subscription's use: for dry runs.
+func (t *Template) SampleIMSI() string {
+	const digits, mccDigits, textMNC = 15, 3, 3
+	mcc, mnc := "001", "01"
+	if n := t.home.mncDigits; n != 0 {
+		mnc = "001"[textMNC-n:]
+	}
+	if len(t.home.texts) > 0 { // mnc001.mcc001
+		text := t.home.texts[0]
+		mcc = text[len(text)-mccDigits:]
+		mnc = text[len("mnc"):][:textMNC]
+		if t.home.mncDigits != textMNC {
+			mnc = mnc[1:]
+		}
+	}
+	imsi := mcc + mnc
+	for len(imsi) < digits {
+		imsi += "9"
+	}
+	return imsi
+}
+
+// MNCDigits is the length of the network code, 2 or 3.
+func (t *Template) MNCDigits() int {
+	if t.home.mncDigits != 0 {
+		return t.home.mncDigits
+	}
+	return 2
+}

@@ -16,6 +16,7 @@ import (
 type Lot struct {
 	ProfileType  string // shown by some devices; empty leaves the package's
 	Connectivity []byte // parameters for the SM-SR's link (SGP.02); nil leaves the package's
+	Policy       []byte // policy rules, POL1 (SGP.02 §3.6.1); nil leaves the package's
 
 	Algorithm Algorithm // of every application that has one; 0 leaves the package's
 	KeyBytes  int       // length of K: 16, or with TUAK 16 or 32; 0 means 16
@@ -77,7 +78,7 @@ func Prepare(p *Package, lot Lot) (*Package, error) {
 }
 
 func (lot Lot) header(n *node) error {
-	for name, value := range map[string][]byte{"profileType": []byte(lot.ProfileType), "connectivityParameters": lot.Connectivity} {
+	for name, value := range map[string][]byte{"profileType": []byte(lot.ProfileType), "connectivityParameters": lot.Connectivity, "pol": lot.Policy} {
 		if len(value) > 0 {
 			if err := n.set(name, value); err != nil {
 				return err

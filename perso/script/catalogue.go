@@ -29,11 +29,12 @@ const (
 )
 
 // WithPackage adds what a script needs to load a profile package of n bytes by a name: the package, the SHA-256 of what the card
-// gets, the host challenge of its session, and the key set of its ISD-P.
+// gets, its policy rules, the host challenge of its session, and the key set of its ISD-P.
 func (c Catalogue) WithPackage(name string, n int) Catalogue {
 	const challenge, key = 8, 16
 	c[name] = Var{Len: n, Secret: true, Package: true}
 	c[name+".HASH"] = Var{Len: sha256.Size}
+	c[name+".POL1"] = Var{Len: 1} // policy rules that the profile came with
 	c[name+suffixChallenge] = Var{Len: challenge}
 	for _, k := range []string{".ENC", ".MAC", ".DEK"} {
 		c[name+k] = Var{Len: key, Secret: true}

@@ -62,7 +62,7 @@ func TestLintProduct(t *testing.T) {
 		t.Fatalf("%d scripts are shipped, %v", len(scripts), err)
 	}
 	for _, name := range scripts {
-		_, found, err := Lint(folder, name, StandardCatalogue(smsrAddrLen, certLen))
+		_, found, err := Lint(folder, name, StandardCatalogue(smsrAddrLen, certLen).WithPackage(PackageBootstrap, 4000).WithPackage(PackageOperational, 4000))
 		if err != nil || len(found) > 0 {
 			t.Errorf("%s: %v\n%v", name, found, err)
 		}

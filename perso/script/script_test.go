@@ -21,7 +21,7 @@ const (
 
 func productSource(t testing.TB) []byte {
 	t.Helper()
-	src, err := os.ReadFile(filepath.Join("..", "..", "deploy", "products", "m2m-200s.script"))
+	src, err := os.ReadFile(filepath.Join("testdata", "m2m-200s.script"))
 	if err != nil {
 		t.Fatal(err)
 	}

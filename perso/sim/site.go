@@ -22,6 +22,7 @@ import (
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/profile"
 	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/statement"
 )
@@ -131,7 +132,7 @@ func (w *World) catalogues(context.Context) error {
 	if err != nil {
 		return err
 	}
-	w.site.cat = ledger.Catalogues{Order: order.Catalogue{Products: products, Site: partners},
+	w.site.cat = ledger.Catalogues{Order: order.Catalogue{Products: products, Site: partners, Profiles: profile.Open(os.DirFS(filepath.Join(w.cfg.Deploy, "profiles")))},
 		Scripts: os.DirFS(filepath.Join(w.cfg.Deploy, "products")), CertBytes: keygen.CertValueBytes}
 	p, ok := products.Get(product.SKU(cmp.Or(w.cfg.Product, "m2m-200s-mff2")))
 	if !ok {

@@ -64,7 +64,20 @@ type Release struct {
 
 	// Constants of the lot: values of the script's public variables that are equal on every card, by variable name.
 	Constants []Constant
+	// Packages are the profile packages of the lot, in the order in which a chip gets them.
+	Packages []Package
 }
+
+// Package is a profile package as the vault gets it: prepared for the lot, without a secret.
+type Package struct {
+	Variable string     // of the script
+	Name     perso.Name // in the office's catalogue, for people
+	Bytes    uint64
+	Hash     [32]byte // SHA-256
+}
+
+// MaxPackages bounds the packages of a lot.
+const MaxPackages = 8
 
 // The Ki source whose Ki come in a file (perso/order).
 const kiCustomer = "customer"
@@ -125,7 +138,10 @@ func (r Release) Encode() ([]byte, error) {
 		Str("chip_id", r.ChipID).Str("channel", r.Channel).Uint("factory_kvn", uint64(r.FactoryKVN)).Uint("card_kvn", uint64(r.CardKVN)).
 		Str("proof", r.Proof).Str("auth_proof", r.AuthProof).
 		Str("kmc", string(r.KMC)).Str("op", string(r.OP)).Str("transport_key", string(r.TransportKey)).Str("transport_mode", r.TransportMode).Str("receiver_key", r.ReceiverKey).Str("wrap_key", string(r.WrapKey)).
-		Str("smsr", string(r.SMSR)).Str("delivery", string(r.Delivery))
+		Str("smsr", string(r.SMSR)).Str("delivery", string(r.Delivery)).Uint("packages", uint64(len(r.Packages)))
+	for _, p := range r.Packages {
+		w.Str("package", p.Variable).Str("package_name", string(p.Name)).Uint("package_bytes", p.Bytes).Hex("package_hash", p.Hash[:])
+	}
 	for _, c := range r.Constants {
 		w.Str("constant", c.Name).Hex("value", c.Value)
 	}
@@ -164,6 +180,7 @@ func ParseRelease(body []byte) (Release, error) {
 	optionalName(d, "wrap_key", &r.WrapKey)
 	optionalName(d, "smsr", &r.SMSR)
 	name(d, "delivery", &r.Delivery)
+	r.readPackages(d)
 	for d.More() && len(r.Constants) < MaxConstants {
 		r.Constants = append(r.Constants, Constant{Name: d.Raw("constant"), Value: d.Hex("value")})
 	}
@@ -171,6 +188,20 @@ func ParseRelease(body []byte) (Release, error) {
 		return Release{}, fmt.Errorf("parsing release: %w", err)
 	}
 	return r, r.sense()
+}
+
+func (r *Release) readPackages(d *record.Reader) {
+	n := d.Uint("packages", 8)
+	if n > MaxPackages {
+		d.Check(fmt.Errorf("%d packages, at most %d", n, MaxPackages))
+		return
+	}
+	for range n {
+		p := Package{Variable: d.Raw("package")}
+		name(d, "package_name", &p.Name)
+		p.Bytes, p.Hash = d.Uint("package_bytes", 32), d.Hash("package_hash")
+		r.Packages = append(r.Packages, p)
+	}
 }
 
 func name(d *record.Reader, key string, to *perso.Name) {
@@ -234,6 +265,13 @@ func (r Release) sense() error {
 		return fmt.Errorf("parsing release: EIDs, key origin, wrap key and SM-SR belong to an eUICC, and to nothing else")
 	case r.Remake != "same-identity" && r.Remake != "fresh-identity":
 		return fmt.Errorf("parsing release: unknown re-make rule %q", r.Remake)
+	}
+	named := map[string]bool{}
+	for _, p := range r.Packages {
+		if named[p.Variable] {
+			return fmt.Errorf("parsing release: package %q is there twice", p.Variable)
+		}
+		named[p.Variable] = true
 	}
 	seen := map[string]bool{}
 	for _, c := range r.Constants { // who signs must not read one value while another is used

@@ -105,8 +105,13 @@ func TestEditedRows(t *testing.T) {
 			s.restart()
 			return newChip(s.T, 1)
 		}, "not the one released"},
+		"I7: another profile package": {func(s *site) *cardsim.Chip {
+			s.sql(`UPDATE package_blob SET data = $1`, append(bytes.Clone(s.pkg), 0))
+			s.restart()
+			return newChip(s.T, 1)
+		}, "not the one released"},
 		"I1: a certificate of the attacker's": {func(s *site) *cardsim.Chip {
-			chip := s.tornChip(45)
+			chip := s.tornChip(66)
 			var cert, key []byte
 			s.scan(`SELECT cert, cert_key FROM claim`, nil, &cert, &key)
 			cert[len(cert)-1] ^= 1

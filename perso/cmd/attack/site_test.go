@@ -37,6 +37,7 @@ import (
 	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/order/kifile"
 	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/profile"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/statement"
@@ -62,6 +63,7 @@ type site struct {
 	release  statement.Release
 	signed   statement.Signed
 	script   []byte
+	pkg      []byte // the lot's profile package
 	contacts uint64
 	ki       *kifile.File // of a lot with the customer's own Ki
 
@@ -177,7 +179,7 @@ func (s *site) startLedger() {
 	partners, err := order.LoadSite(os.DirFS(deploy + "/partners"))
 	s.must(err)
 	c := ledger.Config{DB: s.db, Vault: s.vault, Signer: s.vault, LogVault: s.cfg.Name, Now: func() time.Time { return s.now }, Rand: rand.Reader,
-		Log: slog.New(slog.DiscardHandler), Catalogues: ledger.Catalogues{Order: order.Catalogue{Products: products, Site: partners},
+		Log: slog.New(slog.DiscardHandler), Catalogues: ledger.Catalogues{Order: order.Catalogue{Products: products, Site: partners, Profiles: profile.Open(os.DirFS(deploy + "/profiles"))},
 			Scripts: os.DirFS(deploy + "/products"), CertBytes: keygen.CertValueBytes}}
 	if s.cfg2 != nil {
 		c.Assigner, c.Others = s.vault, []ledger.OtherVault{{Name: s.cfg2.Name, Vault: s.vault2, Follower: s.vault2}}
@@ -273,6 +275,7 @@ func (s *site) orderMore(fields map[string]any) error {
 	work, err := s.ledger.WorkOrders(s.ctx)
 	s.must(err)
 	s.lot, s.script = r.Lot, work[0].Script
+	s.scan(`SELECT data FROM package_blob`, nil, &s.pkg)
 	return nil
 }
 
@@ -294,7 +297,7 @@ func (s *site) opening(signed statement.Signed) bus.OpenLotRequest {
 	for _, name := range []perso.Name{"ann", "bob", "cid"} {
 		register.Sign(name, s.officers[name])
 	}
-	return bus.OpenLotRequest{Register: [][]byte{register.Encode()}, Release: signed.Encode(), Script: s.script}
+	return bus.OpenLotRequest{Register: [][]byte{register.Encode()}, Release: signed.Encode(), Script: s.script, Packages: [][]byte{s.pkg}}
 }
 
 // refused demands that somebody said no, and in which words.

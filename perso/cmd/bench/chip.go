@@ -32,11 +32,15 @@ const (
 
 // chipFloor records the commands of one personalization, then lets fresh chips of the same kind answer them again.
 func chipFloor(f *Factory) (c Chip, err error) {
-	s, err := script.CompileFile(os.DirFS(f.Site.Catalogue("products")), f.product.Script, script.StandardCatalogue(smsrBytes, certBytes))
+	packages, err := dryrun.Beside(f.Site.Catalogue("products"), f.product)
 	if err != nil {
 		return c, err
 	}
-	trace, err := dryrun.Run(s, dryrun.Config{Product: f.product})
+	s, err := script.CompileFile(os.DirFS(f.Site.Catalogue("products")), f.product.Script, dryrun.WithPackages(script.StandardCatalogue(smsrBytes, certBytes), packages))
+	if err != nil {
+		return c, err
+	}
+	trace, err := dryrun.Run(s, dryrun.Config{Product: f.product, Packages: packages})
 	if err = errors.Join(err, trace.Failed); err != nil {
 		return c, err
 	}

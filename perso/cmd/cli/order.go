@@ -16,6 +16,7 @@ import (
 	"github.com/persoline/persoline/perso/cmd/console"
 	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/profile"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -140,7 +141,9 @@ func (env *Env) catalogue(products, partners string) (order.Catalogue, error) {
 	if err != nil {
 		return order.Catalogue{}, Hint(fmt.Errorf("partners in %q: %w", partners, err), hint)
 	}
-	return order.Catalogue{Products: p, Site: s}, nil
+	// Profile packages lie beside the products, in a site as in what is delivered.
+	profiles := profile.Open(os.DirFS(filepath.Join(filepath.Dir(filepath.Clean(products)), "profiles")))
+	return order.Catalogue{Products: p, Site: s, Profiles: profiles}, nil
 }
 
 func checkOrder(env *Env, cat order.Catalogue, path, kiPath string) error {

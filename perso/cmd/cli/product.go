@@ -182,11 +182,15 @@ func (t *productTime) measure(p product.Product, folder string) error {
 	case t.Heads < 1 || t.Index < 0:
 		return Usage("--heads is at least 1, and --index at least 0")
 	}
-	s, err := compiled(p, folder)
+	packages, err := dryrun.Beside(folder, p)
 	if err != nil {
 		return err
 	}
-	trace, err := dryrun.Run(s, dryrun.Config{Product: p})
+	s, err := compiledWith(p, folder, dryrun.WithPackages(script.StandardCatalogue(addressBytes, keygen.CertValueBytes), packages))
+	if err != nil {
+		return err
+	}
+	trace, err := dryrun.Run(s, dryrun.Config{Product: p, Packages: packages})
 	if err = errors.Join(err, trace.Failed); err != nil {
 		return fmt.Errorf("playing the script of %q to a virtual chip: %w", p.SKU, err)
 	}
@@ -303,15 +307,21 @@ func compiles(p product.Product, folder string) error {
 	if p.Script == "" {
 		return nil
 	}
-	_, err := compiled(p, folder)
+	_, err := compiledWith(p, folder, anyPackages(script.StandardCatalogue(addressBytes, keygen.CertValueBytes)))
 	if err == nil && p.Profile.FileSystem != "" {
 		err = checkFileSystem(p, folder)
 	}
 	return err
 }
 
-func compiled(p product.Product, folder string) (*script.Script, error) {
-	s, err := script.CompileFile(os.DirFS(folder), p.Script, script.StandardCatalogue(addressBytes, keygen.CertValueBytes))
+// anyPackages stands in for the packages of an order, whose lengths no fault of a script depends on either.
+func anyPackages(c script.Catalogue) script.Catalogue {
+	const usual = 4000
+	return c.WithPackage(script.PackageBootstrap, usual).WithPackage(script.PackageOperational, usual)
+}
+
+func compiledWith(p product.Product, folder string, vars script.Catalogue) (*script.Script, error) {
+	s, err := script.CompileFile(os.DirFS(folder), p.Script, vars)
 	if err != nil {
 		return nil, fmt.Errorf("script %q: %w", p.Script, err)
 	}

@@ -13,8 +13,10 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/persoline/persoline/keygen"
+	"github.com/persoline/persoline/perso/cmd/dryrun"
 	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/saip"
 	"github.com/persoline/persoline/perso/script"
 )
 
@@ -32,11 +34,43 @@ type scriptSource struct {
 	path      string
 	smsrBytes int
 	algorithm auth.Algorithm // the usual one when zero
+	files     [2]string      // packages that it loads, by their place in packageNames
+	packages  map[string]*saip.Template
+	lengths   map[string]int // of packages that are known by their lengths alone
 	folder    *os.Root       // the script's folder: no name leads out of it
 }
 
 func (s *scriptSource) flags(c *cobra.Command) {
 	c.Flags().IntVar(&s.smsrBytes, "smsr-bytes", usualSMSRBytes, "bytes of the SM-SR's addressing parameters")
+}
+
+// packageFlags are of commands that need the packages that a script loads.
+func (s *scriptSource) packageFlags(c *cobra.Command) {
+	c.Flags().StringVar(&s.files[0], "package", "", "profile package that the script loads (default "+dryrun.BesideProducts+" from the script's folder, if it is there)")
+	c.Flags().StringVar(&s.files[1], "package2", "", "package of an operational profile, for a script that loads one as well")
+}
+
+// readPackages reads the packages, and the usual one where none is named.
+func (s *scriptSource) readPackages() error {
+	s.packages = map[string]*saip.Template{}
+	for i, name := range []string{script.PackageBootstrap, script.PackageOperational} {
+		path := s.files[i]
+		if path == "" && i == 0 {
+			path = filepath.Join(filepath.Dir(s.path), filepath.FromSlash(dryrun.BesideProducts))
+			if _, err := os.Stat(path); err != nil {
+				continue
+			}
+		}
+		if path == "" {
+			continue
+		}
+		t, err := dryrun.ReadPackage(path)
+		if err != nil {
+			return Hint(err, "'perso profile check' tells all that is wrong with a package")
+		}
+		s.packages[name] = t
+	}
+	return nil
 }
 
 // open opens the script's folder; the caller closes it.
@@ -58,7 +92,10 @@ func (s *scriptSource) catalogue() script.Catalogue {
 	if a := s.algorithm; !a.IsZero() {
 		c = c.For(len(a.Parameters()), a.KBytes(), a.OPBytes())
 	}
-	return c
+	for name, n := range s.lengths {
+		c = c.WithPackage(name, n)
+	}
+	return dryrun.WithPackages(c, s.packages)
 }
 
 // compile reads the script; every fault is an error of its own, with the file.
@@ -128,7 +165,7 @@ func checkScript(env *Env, s *scriptSource, path string) error {
 		return err
 	}
 	defer s.folder.Close() // only read
-	compiled, faults, err := script.Lint(s.folder.FS(), s.name(), s.catalogue())
+	compiled, faults, err := script.Lint(s.folder.FS(), s.name(), anyPackages(s.catalogue()))
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,7 @@ func newScriptCompileCmd(env *Env) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error { return compileScript(env, &s, args[0], release, out) },
 	}
 	s.flags(c)
+	s.packageFlags(c)
 	c.Flags().StringVar(&release, "release", "", "release of a lot, draft or signed, whose script this is to be")
 	c.Flags().StringVarP(&out, "out", "o", "", "new file for the compiled form")
 	return c
@@ -68,6 +69,11 @@ func compileScript(env *Env, s *scriptSource, path, release, out string) error {
 		return err
 	}
 	defer s.folder.Close() // only read
+	if r == nil {
+		if err := s.readPackages(); err != nil {
+			return err
+		}
+	}
 	compiled, err := s.compile()
 	if err != nil {
 		return err
@@ -99,6 +105,10 @@ func (s *scriptSource) asReleased(env *Env, path string) (*statement.Release, er
 		if c.Name == "SMSR.ADDR" {
 			s.smsrBytes = len(c.Value)
 		}
+	}
+	s.lengths = map[string]int{}
+	for _, p := range r.Packages {
+		s.lengths[p.Variable] = int(p.Bytes)
 	}
 	return &r, nil
 }

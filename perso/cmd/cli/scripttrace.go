@@ -76,6 +76,7 @@ func newScriptTraceCmd(env *Env) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error { return traceScript(env, &f, args[0]) },
 	}
 	f.flags(c)
+	f.packageFlags(c)
 	c.Flags().StringVar(&f.product, "product", "", "file of the product")
 	c.Flags().StringArrayVar(&f.set, "set", nil, "NAME=HEX: test value of a variable; again for another")
 	c.Flags().StringArrayVar(&f.when, "when", nil, "NAME=true|false: decision that the vault would make; again for another")
@@ -116,6 +117,10 @@ func traceScript(env *Env, f *traceFlags, path string) error {
 	if err != nil {
 		return err
 	}
+	if err := f.readPackages(); err != nil {
+		return err
+	}
+	config.Packages = f.packages
 	compiled, err := f.compile()
 	if err != nil {
 		return err

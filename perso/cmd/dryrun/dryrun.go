@@ -20,6 +20,7 @@ import (
 
 	"github.com/persoline/persoline/lineside/cardsim"
 	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/saip"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 )
@@ -34,6 +35,8 @@ type Config struct {
 	Values map[string][]byte
 	// When are the decisions that the vault would make, true where nothing is said.
 	When map[string]bool
+	// Packages are the profile packages that the script loads, by name, ready for a card's values.
+	Packages map[string]*saip.Template
 	// Again presents the personalized chip a second time: sections that are found done are left out then.
 	Again bool
 	// Torn lets Interrupt also lose contact while a command writes, on a chip whose writing is not atomic: of what it writes the

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/saip"
 	"github.com/persoline/persoline/perso/script"
 )
 
@@ -35,12 +36,39 @@ func config(t *testing.T) Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Config{Product: p}
+	return Config{Product: p, Packages: packages(t)}
+}
+
+// packages are the shipped bootstrap profile, as either of the two.
+func packages(t *testing.T) map[string]*saip.Template {
+	t.Helper()
+	b, err := os.ReadFile("../../../deploy/profiles/bootstrap.der")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := saip.Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template, err := saip.Compile(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return map[string]*saip.Template{script.PackageBootstrap: template, script.PackageOperational: template}
+}
+
+// catalogue is that of a lot with both packages.
+func catalogue(t *testing.T) script.Catalogue {
+	c := script.StandardCatalogue(40, 235)
+	for name, p := range packages(t) {
+		c = c.WithPackage(name, p.Len())
+	}
+	return c
 }
 
 func compiled(t *testing.T, src string) *script.Script {
 	t.Helper()
-	s, err := script.Compile([]byte(src), script.StandardCatalogue(40, 235))
+	s, err := script.Compile([]byte(src), catalogue(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +102,7 @@ func TestProduct(t *testing.T) {
 		t.Fatal(err)
 	}
 	secrets := 0
-	for name, kind := range script.StandardCatalogue(40, 235) {
+	for name, kind := range catalogue(t) {
 		value := v.byName[name]
 		if !kind.Secret || value == nil {
 			continue
@@ -86,7 +114,7 @@ func TestProduct(t *testing.T) {
 			}
 		}
 	}
-	named := slices.ContainsFunc(trace.Entries, func(e Entry) bool { return strings.Contains(e.Command, "{dek:KI}") })
+	named := slices.ContainsFunc(trace.Entries, func(e Entry) bool { return strings.Contains(e.Command, "{dek:PROFILE.ENC}") })
 	if secrets < 8 || !named {
 		t.Errorf("%d secrets, named %v", secrets, named)
 	}
@@ -152,11 +180,11 @@ func TestInterrupt(t *testing.T) {
 			t.Errorf("at %q, executed %v: %v", i.Label, i.Executed, i.Failed)
 		}
 	}
-	// Without DONE a second profile is created where one is.
-	spoilt := strings.Replace(source(t), "REDO=safe  DONE=p.apps[4F <{AID.ISDP}>]", "REDO=safe", 1)
+	// Without DONE a profile that is in use is to be deleted.
+	spoilt := strings.Replace(source(t), "REDO=delete-first  DONE=p.isdp[DF28 <{PROFILE.HASH}>]", "REDO=delete-first", 1)
 	all, err = Interrupt(compiled(t, spoilt), config(t))
 	failed := slices.IndexFunc(all, func(i Interruption) bool { return i.Failed != nil })
-	if err != nil || failed < 0 || all[failed].Label != "isdp-create#1" || !all[failed].Executed {
+	if err != nil || failed < 0 || all[failed].Label != "profile-life#2" || !all[failed].Executed {
 		t.Errorf("%v, %+v", err, all[max(failed, 0)])
 	}
 	if _, err := Interrupt(compiled(t, strings.Replace(source(t), "80CA9F7F", "80CA9F7E", 1)), config(t)); err != nil {
@@ -171,7 +199,7 @@ func TestCannot(t *testing.T) {
 		"SCP02":                  func(src *string, _ *Config) { *src = strings.Replace(good, "SCP03 LEVEL=33", "SCP02 LEVEL=13", 1) },
 		"16-byte":                func(src *string, _ *Config) { *src = strings.Replace(good, "LEVEL=33", "LEVEL=33 MODE=S16", 1) },
 		"no variable \"NOBODY\"": func(_ *string, c *Config) { c.Values = map[string][]byte{"NOBODY": {1}} },
-		"giving AD: 1 bytes":     func(_ *string, c *Config) { c.Values = map[string][]byte{"AD": {1}} },
+		"giving CIN: 1 bytes":    func(_ *string, c *Config) { c.Values = map[string][]byte{"CIN": {1}} },
 		"i = 10":                 func(_ *string, c *Config) { c.Product.Factory.I = 0x10 },
 	} {
 		src, c := good, config(t)
@@ -186,13 +214,13 @@ func TestCannot(t *testing.T) {
 func TestGiven(t *testing.T) {
 	t.Parallel()
 	c := config(t)
-	c.Values = map[string][]byte{"ACC": {0x12, 0x34}}
+	c.Values = map[string][]byte{"CIN": bytes.Repeat([]byte{0x12}, 16)}
 	c.When = map[string]bool{"stamp": false}
 	trace, err := Run(compiled(t, source(t)), c)
 	if err != nil || trace.Failed == nil || !strings.Contains(trace.Failed.Error(), "v.isd") {
 		t.Fatalf("without a stamp: %v, %v", err, trace.Failed)
 	}
-	if !slices.ContainsFunc(trace.Entries, func(e Entry) bool { return strings.Contains(e.Command, "6F78021234") }) {
+	if !slices.ContainsFunc(trace.Entries, func(e Entry) bool { return strings.Contains(e.Command, "451012121212") }) {
 		t.Error("the value was not sent")
 	}
 }
@@ -232,11 +260,11 @@ func TestShippedScriptsAreContinued(t *testing.T) {
 		if p.Script == "" {
 			continue
 		}
-		s, err := script.CompileFile(os.DirFS(products), p.Script, script.StandardCatalogue(40, 235))
+		s, err := script.CompileFile(os.DirFS(products), p.Script, catalogue(t))
 		if err != nil {
 			t.Fatal(err)
 		}
-		all, err := Interrupt(s, Config{Product: p})
+		all, err := Interrupt(s, Config{Product: p, Packages: packages(t)})
 		if err != nil || len(all) < 100 {
 			t.Fatalf("%s: %d interruptions, %v", sku, len(all), err)
 		}

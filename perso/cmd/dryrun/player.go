@@ -43,6 +43,7 @@ type player struct {
 func (p *player) present() error {
 	p.contact++
 	p.values.answers, p.values.channel = map[string][]byte{}, func() channel { return p.channel }
+	p.values.loads = map[string]*load{}
 	p.power(Entry{Act: -1, Label: "contact", Expect: "ATR"})
 	for i := range p.script.Identify {
 		st := &p.script.Identify[i]
@@ -205,6 +206,10 @@ func (p *player) take(st *script.Step, data []byte, sw apdu.SW) error {
 	switch st.Purpose {
 	case script.PurposeProbe:
 		p.values.answers[st.Label] = bytes.Clone(data)
+	case script.PurposeOpening:
+		return p.values.opened(st, data)
+	case script.PurposeObject:
+		return p.values.object(st, data)
 	case script.PurposeECKA:
 		if !sw.OK() {
 			return nil
@@ -250,7 +255,7 @@ func shown(c apdu.Command, body []script.Segment) string {
 			if g.Var != nil {
 				n = g.Var.To - g.Var.From
 			}
-			if g.Var != nil && (g.Var.Form == script.DEK || g.Var.Form == script.Secret) {
+			if g.Var != nil && (g.Var.Form == script.DEK || g.Var.Form == script.Secret || g.Var.Form == script.Sealed) {
 				b.WriteString(g.Var.String())
 			} else {
 				fmt.Fprintf(&b, "%X", c.Data[at:at+n])

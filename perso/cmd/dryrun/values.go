@@ -24,12 +24,13 @@ type values struct {
 	channel func() channel    // that is open
 	tdes    bool              // the ISD's keys are Triple DES keys
 	point   []byte            // that the certificate is for
+	loads   map[string]*load  // packages on their way, by name
 }
 
 // newValues makes up what the script needs. What follows from other values is made from them, so that the chip's own
 // checks hold.
 func newValues(s *script.Script, c Config) (*values, error) {
-	v := &values{byName: map[string][]byte{}, tdes: protocolOf(c.Product) == script.SCP02}
+	v := &values{byName: map[string][]byte{}, loads: map[string]*load{}, tdes: protocolOf(c.Product) == script.SCP02}
 	for name, size := range sizes(s) {
 		v.byName[name] = made(name, size)
 	}
@@ -42,7 +43,7 @@ func newValues(s *script.Script, c Config) (*values, error) {
 	}
 	a := c.Product.AIDs
 	for name, aid := range map[string][]byte{"ISD": a.ISD.Bytes(), "ISDR": a.ISDR.Bytes(), "ECASD": a.ECASD.Bytes(), "LOADFILE": a.LoadFile.Bytes(),
-		"MODULE": a.Module.Bytes(), "ISDP": a.ISDP.Bytes(), "USIM": a.USIM.Bytes(), "ISIM": a.ISIM.Bytes()} {
+		"MODULE": a.Module.Bytes(), "ISDP": a.ISDP.Bytes(), "ISDP2": a.ISDP2.Bytes(), "USIM": a.USIM.Bytes(), "ISIM": a.ISIM.Bytes()} {
 		if err := v.set("AID."+name, aid); err != nil {
 			return nil, err
 		}
@@ -52,6 +53,11 @@ func newValues(s *script.Script, c Config) (*values, error) {
 			return nil, fmt.Errorf("giving a value: the script has no variable %q: %w", name, ErrCannot)
 		}
 		if err := v.set(name, value); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range s.Packages() {
+		if err := v.render(name, c.Packages[name]); err != nil {
 			return nil, err
 		}
 	}
@@ -78,7 +84,7 @@ func sizes(s *script.Script) map[string]int {
 	note := func(segments []script.Segment) {
 		for _, g := range segments {
 			switch {
-			case g.Var == nil || g.Var.Form == script.Answer:
+			case g.Var == nil || g.Var.Form == script.Answer || g.Var.Form == script.Sealed:
 			case g.Var.Form != script.KCV:
 				all[g.Var.Name] = g.Var.Size
 			case all[g.Var.Name] == 0:
@@ -197,6 +203,8 @@ func (v *values) Bind(dst []byte, form script.Form, name string) ([]byte, error)
 		return append(dst, v.answers[name]...), nil
 	}
 	switch value := v.byName[name]; form {
+	case script.Sealed:
+		return v.sealed(dst, name)
 	case script.DEK:
 		enc, err := v.channel().dek(value)
 		return append(dst, enc...), err

@@ -23,7 +23,7 @@ const (
 	selectMF    = "00A40004023F00"
 	selectICCID = "00A40004022FE2"
 	readICCID   = "00B000000A"
-	selectUSIM  = "00A4040010A0000000871002FF86FF0389FFFFFFFF00"
+	selectUSIM  = "00A4040410A0000000871002FF86FF0389FFFFFFFF00"
 	selectIMSI  = "00A40004026F07"
 	readIMSI    = "00B0000009"
 	selectISD   = "00A4040008A000000151000000"
@@ -60,7 +60,7 @@ func (f *factory) askChips(t *testing.T) {
 				c.tell(a[1], a[2], a[5], a[8])
 			case errors.Is(err, card.ErrMute) && bin != perso.VerdictGood:
 				m := c.memory.cells
-				c.tell(tlv.Encode(tagEID, m[cell{domECASD, kindData, tagEID}]), nil, m[cell{domISDP, kindData, fileICCID}], m[cell{domISDP, kindData, fileIMSI}])
+				c.tell(tlv.Encode(tagEID, m[cell{domECASD, kindData, tagEID}]), nil, c.memory.file(fileICCID, 10, 0x98), c.memory.file(fileIMSI, 9, 0x08))
 			default:
 				t.Fatal(err)
 			}

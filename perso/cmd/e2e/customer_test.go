@@ -87,7 +87,7 @@ func kiOnChips(t *testing.T, f *factory, sent map[string]row) {
 		if s["IMSI"] != u["IMSI"] || s["KI_KCV"] != u["KI_KCV"] || upper(kcv(t, ki)) != u["KI_KCV"] {
 			t.Errorf("ICCID %s is not of the Ki that was sent", u["ICCID"])
 		}
-		if c.iccid != u["ICCID"] || !bytes.Equal(c.memory.cells[cell{domISDP, kindData, cellKi}], ki) {
+		if c.iccid != u["ICCID"] || !bytes.Equal(c.memory.ki(), ki) {
 			t.Errorf("EID %s: the chip has another Ki than the customer's", u["EID"])
 		}
 	}

@@ -18,9 +18,11 @@ const (
 	domISD, domISDR, domECASD, domISDP = 0, 1, 2, 3
 
 	kindState, kindData, kindKey, kindPair, kindPIN = 0x01, 0x03, 0x04, 0x06, 0x07
+	kindPiece, kindAKA, kindCode, kindPUK           = 0x0B, 0x0C, 0x0D, 0x0E // of a profile that came in a package
 
 	cellKi, cellOPc = 0x8F20, 0x8F21
-	refPIN1         = 0x01
+	codePIN1        = 0 // number of its cell
+	codeBytes       = 8
 )
 
 type cell struct {
@@ -73,6 +75,12 @@ func (m memory) note(at cell, value []byte, where string) {
 				m.secrets[fmt.Sprintf("%s: code %d of reference %02X", where, i, at.number)] = code
 			}
 		}
+	case at.kind == kindCode || at.kind == kindPUK:
+		m.secrets[fmt.Sprintf("%s: code %02X %04X", where, at.kind, at.number)] = value[:codeBytes]
+	case at.kind == kindAKA:
+		if ki, opc := subscription(value); ki != nil {
+			m.secrets[where+": Ki"], m.secrets[where+": OPc"] = ki, opc
+		}
 	case at.domain >= domISDP && at.kind == kindData && at.number == cellKi:
 		m.secrets[where+": Ki"] = value
 	case at.domain >= domISDP && at.kind == kindData && at.number == cellOPc:
@@ -87,4 +95,40 @@ func (m memory) key(domain, kvn, kid byte) []byte {
 		return nil
 	}
 	return v[1:]
+}
+
+// subscription takes Ki and OPc out of an AKA parameter: behind its kind, checks and two limits of SQN come algorithm, Ki and OPc, each
+// with its length. Nothing of one that shares another's.
+func subscription(value []byte) (ki, opc []byte) {
+	const own, head = 0x01, 2 + 2*6
+	if len(value) < head || value[0] != own {
+		return nil, nil
+	}
+	var parts [][]byte
+	for b := value[head:]; len(parts) < 3; b = b[1+b[0]:] {
+		parts = append(parts, b[1:1+b[0]])
+	}
+	return parts[1], parts[2]
+}
+
+// ki is the Ki of the chip's first profile, as its commands or its package brought it.
+func (m memory) ki() []byte {
+	for at, value := range m.cells {
+		if at.domain == domISDP && at.kind == kindAKA {
+			if ki, _ := subscription(value); ki != nil {
+				return ki
+			}
+		}
+	}
+	return m.cells[cell{domISDP, kindData, cellKi}]
+}
+
+// file is the content of a file of the first profile by what it begins with: a package's files have numbers of their own.
+func (m memory) file(id uint16, size int, first byte) []byte {
+	for at, value := range m.cells {
+		if at.domain == domISDP && at.kind == kindPiece && len(value) == size && value[0] == first {
+			return value
+		}
+	}
+	return m.cells[cell{domISDP, kindData, id}]
 }

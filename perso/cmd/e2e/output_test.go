@@ -175,7 +175,7 @@ func codes(t *testing.T, f *factory) {
 			}
 		}
 		// PIN1 is not asked for before somebody enables it, so that only the memory can tell.
-		if pin := c.memory.cells[cell{domISDP, kindPIN, refPIN1}]; hex.EncodeToString(pin[:8]) != code("PIN1") {
+		if pin := c.memory.cells[cell{domISDP, kindCode, codePIN1}]; len(pin) < codeBytes || hex.EncodeToString(pin[:8]) != code("PIN1") {
 			t.Errorf("EID %s: PIN1 of the output file is not the chip's", c.eid)
 		}
 	}

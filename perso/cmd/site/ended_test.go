@@ -79,7 +79,7 @@ func TestZoneEndsForPrograms(t *testing.T) {
 	}
 }
 
-// TestCatalogueOfASite: a site takes products and partners, and nothing else that lies beside them; without them nothing is made.
+// TestCatalogueOfASite: a site takes products, partners and profiles, and nothing else that lies beside them; without them nothing is made.
 func TestCatalogueOfASite(t *testing.T) {
 	t.Parallel()
 	const deploy = "../../../deploy"
@@ -89,7 +89,7 @@ func TestCatalogueOfASite(t *testing.T) {
 		t.Fatal(err)
 	}
 	found, err := os.ReadDir(filepath.Join(dir, "catalogue"))
-	if err != nil || len(found) != 2 || found[0].Name() != cataloguePartners || found[1].Name() != catalogueProducts {
+	if err != nil || len(found) != 3 || found[0].Name() != cataloguePartners || found[1].Name() != catalogueProducts || found[2].Name() != catalogueProfiles {
 		t.Errorf("%v, %v", found, err)
 	}
 	if _, err := s.OrderCatalogue(); err != nil {

@@ -103,11 +103,15 @@ func Init(ctx context.Context, p InitPlan, log *slog.Logger) (s *Site, err error
 const (
 	catalogueProducts = "products"
 	cataloguePartners = "partners"
+	catalogueProfiles = "profiles" // may be missing: then no product is made that loads a package
 )
 
 func (s *Site) copyCatalogue(from string) error {
 	var errs []error
-	for _, d := range []string{catalogueProducts, cataloguePartners} {
+	for _, d := range []string{catalogueProducts, cataloguePartners, catalogueProfiles} {
+		if _, err := os.Stat(filepath.Join(from, d)); d == catalogueProfiles && errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
 		errs = append(errs, os.CopyFS(s.path("catalogue", d), os.DirFS(filepath.Join(from, d))))
 	}
 	return errors.Join(errs...)

@@ -20,6 +20,7 @@ import (
 	"github.com/persoline/persoline/perso/bus/natsbus"
 	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/profile"
 )
 
 // Zones in the order in which they are started.
@@ -92,7 +93,8 @@ func catalogues(dir string) (ledger.Catalogues, error) {
 	if err != nil {
 		return ledger.Catalogues{}, err
 	}
-	return ledger.Catalogues{Order: order.Catalogue{Products: products, Site: partners}, Scripts: scripts, CertBytes: keygen.CertValueBytes}, nil
+	profiles := profile.Open(os.DirFS(filepath.Join(dir, catalogueProfiles)))
+	return ledger.Catalogues{Order: order.Catalogue{Products: products, Site: partners, Profiles: profiles}, Scripts: scripts, CertBytes: keygen.CertValueBytes}, nil
 }
 
 // ServeLedger runs the ledger until the context ends. A database that says its state is unknown ends it too: starting

@@ -5,6 +5,12 @@ CREATE TABLE IF NOT EXISTS script_blob (
   data BYTEA NOT NULL
 );
 
+-- Prepared profile packages: templates without a byte of any card.
+CREATE TABLE IF NOT EXISTS package_blob (
+  hash BYTEA PRIMARY KEY,
+  data BYTEA NOT NULL
+);
+
 CREATE TABLE IF NOT EXISTS lot (
   lot            TEXT   PRIMARY KEY,
   order_id       TEXT   NOT NULL REFERENCES customer_order (order_id),
