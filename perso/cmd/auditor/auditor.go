@@ -24,7 +24,7 @@ func NewCmd(env *console.Console, more ...*cobra.Command) *cobra.Command {
 }
 
 func commands(env *console.Console) []*cobra.Command {
-	return []*cobra.Command{newVerifyCmd(env), newConsistencyCmd(env), newWitnessCmd(env), newReportCmd(env), newProveCmd(env), newCheckProofCmd(env), newExceptionsCmd(env), newDraftReviewCmd(env), newCeremonyCmd(env)}
+	return []*cobra.Command{newVerifyCmd(env), newConsistencyCmd(env), newWitnessCmd(env), newReportCmd(env), newProveCmd(env), newCheckProofCmd(env), newExceptionsCmd(env), newDraftReviewCmd(env), newEvidenceCmd(env), newCeremonyCmd(env)}
 }
 
 // Program is the root of the auditor's own program: the same commands, without the group's name.

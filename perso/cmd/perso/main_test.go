@@ -39,8 +39,10 @@ func TestReadme(t *testing.T) {
 	for _, found := range regexp.MustCompile("bin/perso ([^\"`#&|)\n]*)").FindAllSubmatch(text, -1) {
 		args := strings.Fields(shell.ReplaceAllString(string(found[1]), "1")) // what another command printed
 		switch {
-		case strings.HasSuffix(string(found[0]), "verify "):
+		case strings.HasSuffix(string(found[0]), "verify "), strings.HasSuffix(string(found[0]), "exceptions "), strings.HasSuffix(string(found[0]), "report "):
 			args = append(args, "BUNDLE")
+		case strings.HasSuffix(string(found[0]), "prove "):
+			args = append(args, "BUNDLE", "KEY")
 		case strings.HasSuffix(string(found[0]), "--reader "):
 			args = append(args, "READER", "00A4040000")
 		}
