@@ -17,6 +17,9 @@ import (
 // admit decides an act by data only (phase A).
 func (a *act) admit(ctx context.Context, b *Batch) error {
 	a.decision, a.serve, a.claim = decision{}, nil, claimRow{}
+	if stands, err := a.standsStill(ctx, b); stands || err != nil {
+		return err
+	}
 	s, found, err := findSession(ctx, b, a.q.Session)
 	switch {
 	case err != nil:

@@ -40,6 +40,7 @@ var testStart = time.Date(2026, 11, 22, 8, 0, 0, 0, time.UTC)
 
 // bench is a site with one released lot: a ledger on a database in memory, officers, a scripted vault and made-up chips.
 type bench struct {
+	words    byte // statements that steer the work, so far
 	t        testing.TB
 	db       DB
 	l        *Ledger

@@ -152,6 +152,9 @@ func (l *Ledger) close(ctx context.Context, b *Batch, lt *lot, signed statement.
 	if err := reg.Authorize(signed); err != nil {
 		return bus.Refuse(bus.FaultRefused, "%v", err), nil
 	}
+	if fault, err := b.mayGoOn(ctx, lt); fault != nil || err != nil {
+		return fault, err
+	}
 	ours, blocks, err := balance(ctx, b, c.Lot)
 	switch {
 	case err != nil:
@@ -178,14 +181,18 @@ func (l *Ledger) close(ctx context.Context, b *Batch, lt *lot, signed statement.
 
 // RecordExport logs what was handed out, once per lot and kind: the same hash again is the same export.
 func (l *Ledger) RecordExport(ctx context.Context, e entry.Export) error {
-	if _, err := l.lot(ctx, e.Lot); err != nil {
+	lt, err := l.lot(ctx, e.Lot)
+	if err != nil {
 		return err
 	}
 	var fault error
-	err := l.commit(ctx, func(ctx context.Context, b *Batch) error {
-		fault = nil
+	err = l.commit(ctx, func(ctx context.Context, b *Batch) error {
+		var err error
+		if fault, err = b.mayGoOn(ctx, lt); fault != nil || err != nil {
+			return err
+		}
 		var before []byte
-		err := b.QueryRow(ctx, sqlExport, string(e.Lot), e.What).Scan(&before)
+		err = b.QueryRow(ctx, sqlExport, string(e.Lot), e.What).Scan(&before)
 		if err == nil {
 			if string(before) != string(e.Hash[:]) {
 				fault = fmt.Errorf("%w: another %s export is on record", ErrRefused, e.What)

@@ -27,6 +27,8 @@ type Batch struct {
 	items   []tree.Item
 	earlier []time.Time // stamps of tries of this batch, some of whose outcome was not known
 	erased  bool        // a step deleted what nobody may find again
+	stands  frozen      // what stands still, once froze says that it was read
+	froze   bool
 }
 
 // ours says whether what is stamped so was written by an earlier try of this very batch: the answer is then the first

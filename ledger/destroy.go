@@ -163,6 +163,9 @@ func (l *Ledger) orderDestruction(ctx context.Context, b *Batch, lt *lot, signed
 		}
 		return nil, err
 	}
+	if fault, err := b.mayGoOn(ctx, lt); fault != nil || err != nil {
+		return fault, err
+	}
 	closed := e.signed[statement.KindClose]
 	if closed == nil {
 		return bus.Refuse(bus.FaultRefused, "the lot is not closed"), nil

@@ -103,6 +103,8 @@ const (
 	sessionLease = 60 * time.Second
 	// holdFor tells a head when to ask again while every identity left is in work elsewhere.
 	holdFor = 100 * time.Millisecond
+	// frozenFor tells a head when to ask again while its lot or line is frozen: people's time, and not much load.
+	frozenFor = 2 * time.Second
 	// maxAnswerBytes bounds the answers of one act: a window of 80 read-backs, so that 32 acts fit one message to the vault.
 	maxAnswerBytes = 20 << 10
 	// maxStateBytes bounds what the line brings back of the vault's, which makes no more of it.

@@ -47,6 +47,9 @@ func checkPresent(q bus.PresentRequest) error {
 }
 
 func (a *act) present(ctx context.Context, b *Batch, q bus.PresentRequest) error {
+	if stands, err := a.standsStill(ctx, b); stands || err != nil {
+		return err
+	}
 	known, found, err := findPresentation(ctx, b, q.Present)
 	switch {
 	case err != nil:

@@ -58,6 +58,9 @@ const (
 	sqlAccountReels = `SELECT reel, n FROM stock_account WHERE account = $1 AND n <> 0`
 	sqlBooking      = `SELECT seq FROM stock_booking WHERE id = $1`
 	sqlAddBooking   = `INSERT INTO stock_booking (id, seq) VALUES ($1, $2)`
+	sqlFrozen       = `SELECT what, name, reason, hash, since FROM frozen`
+	sqlFreeze       = `INSERT INTO frozen (what, name, reason, hash, since) VALUES ($1, $2, $3, $4, $5)`
+	sqlUnfreeze     = `DELETE FROM frozen WHERE what = $1 AND name = $2`
 	sqlLotIssued    = `UPDATE lot SET issued = issued + $2 WHERE lot = $1`
 
 	claimColumns    = `lot, unit, gen, eid_index, eid, chip, state, seq, loss_seq, outcome_seq, cert, cert_key, ki, pair, sessions, failures, last_counter, line, head, number`

@@ -290,11 +290,17 @@ func (l *Ledger) mayRelease(ctx context.Context, b *Batch, signed statement.Sign
 	if err := reg.Authorize(signed); err != nil {
 		return bus.Refuse(bus.FaultRefused, "%v", err), nil
 	}
+	all, err := b.frozen(ctx)
+	if err != nil {
+		return nil, err
+	}
 	switch {
 	case r.Env != l.site.env || r.Site != l.site.name:
 		return bus.Refuse(bus.FaultRefused, "the release is for site %s (%s), this is %s (%s)", r.Site, r.Env, l.site.name, l.site.env), nil
 	case o.state != perso.OrderAccepted:
 		return bus.Refuse(bus.FaultRefused, "order %q is %s already", r.Order, o.state), nil
+	case all.of(r) != "":
+		return bus.Refuse(bus.FaultRefused, "%s", all.of(r)), nil
 	case !b.At.Before(r.Expires) || !o.content.Expires.IsZero() && r.Expires.After(o.content.Expires):
 		return bus.Refuse(bus.FaultRefused, "the release ends on %s: that has passed, or is later than the order allows", r.Expires.Format(time.DateOnly)), nil
 	}

@@ -43,8 +43,11 @@ func (l *Ledger) review(ctx context.Context, b *Batch, signed statement.Signed, 
 		return nil, nil, err
 	}
 	signers, err := reg.Signers(signed)
-	if err != nil || len(signers) == 0 {
-		return nil, bus.Refuse(bus.FaultRefused, "an officer must have signed it: %v", err), nil
+	if err == nil {
+		err = reg.Authorize(signed)
+	}
+	if err != nil {
+		return nil, bus.Refuse(bus.FaultRefused, "%v", err), nil
 	}
 	for _, o := range signers {
 		by = append(by, o.Person)

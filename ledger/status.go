@@ -28,6 +28,7 @@ func (l *Ledger) statusOf(ctx context.Context, name perso.Name, told int) (bus.S
 		return bus.StatusReply{}, err
 	}
 	r := bus.StatusReply{Env: l.site.env, Lot: lt.name, Order: lt.order, Proof: lt.release.Proof, Now: l.now().UTC()}
+	var stands string
 	err = l.db.View(ctx, func(tx sqldb.Tx) (err error) {
 		if r.LogSize, err = tree.Size(ctx, tx); err != nil {
 			return err
@@ -39,9 +40,17 @@ func (l *Ledger) statusOf(ctx context.Context, name perso.Name, told int) (bus.S
 		if r.Vault, err = readAssigned(ctx, tx, lt.name); err != nil {
 			return err
 		}
+		all, err := readFrozen(ctx, tx)
+		if err != nil {
+			return err
+		}
+		stands = all.of(lt.release)
 		return fillStatus(ctx, tx, &r)
 	})
-	if err == nil && (r.State == perso.LotReleased || r.State == perso.LotRunning) {
+	switch {
+	case stands != "":
+		r.Waits = stands
+	case err == nil && (r.State == perso.LotReleased || r.State == perso.LotRunning):
 		if r.Waits, err = l.waitsFor(ctx, lt, &r); err != nil {
 			return bus.StatusReply{}, err
 		}

@@ -127,6 +127,9 @@ func (l *Ledger) book(ctx context.Context, b *Batch, q bus.BookRequest, lots []*
 		return bus.Refuse(bus.FaultRefused, "%s holds %d chips %s", q.From, there, ofReel(r.Product, q.Reel)), nil
 	}
 	for _, lt := range lots {
+		if fault, err := b.mayGoOn(ctx, lt); fault != nil || err != nil {
+			return fault, err
+		}
 		if fault, err := lotTakes(ctx, b, lt, q, r); fault != nil || err != nil {
 			return fault, err
 		}

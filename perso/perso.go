@@ -150,6 +150,7 @@ const (
 	ReasonVaultRefused  Reason = "vault-refused"   // the vault said no: an alarm
 	ReasonVaultFault    Reason = "vault-fault"     // the vault answers an act with a fault, again and again: an alarm
 	ReasonReplay        Reason = "replay"          // same act, other responses: an alarm
+	ReasonFrozen        Reason = "frozen"          // an officer froze the lot, its order, a key of it or the line
 	ReasonSessionElse   Reason = "session-elsewhere"
 	ReasonAlreadyGood   Reason = "already-good"
 	ReasonStale         Reason = "session-too-old" // it waited too long for the vault: the chip is contacted again

@@ -15,6 +15,7 @@ func (a *auditor) destroy(e entry.Statement) {
 		a.bad("I7", "lot %q is not closed, or its key was ordered to be destroyed before", e.Lot)
 		return
 	}
+	a.standsStill(l, "")
 	l.ending = e.Hash
 	if !l.delivered() {
 		a.bad("I7", "the key of lot %s was ordered to be destroyed before the lot was delivered", e.Lot)

@@ -70,7 +70,7 @@ func TestFalseReviews(t *testing.T) {
 			w.EnterReview(statement.Review{Env: perso.EnvTest, Site: SiteName, At: w.Tick(), Nonce: Hash("n"),
 				Items: []statement.Reviewed{{Entry: 10_000, Hash: Hash("other"), Finding: "fine"}}}, "sec")
 		}, "which did not exist then"},
-		"signed by nobody": {func(w *world, alarm int64) { w.Review("fine", nil, alarm) }, "nobody signed it"},
+		"signed by nobody": {func(w *world, alarm int64) { w.Review("fine", nil, alarm) }, "must sign the exception-review, 0 did"},
 		"by no officer":    {func(w *world, alarm int64) { w.Review("fine", []perso.Name{"stranger"}, alarm) }, "is no officer"},
 		"of another site": {func(w *world, alarm int64) {
 			w.EnterReview(statement.Review{Env: perso.EnvTest, Site: "elsewhere", At: w.Tick(), Nonce: Hash("n"),

@@ -31,9 +31,11 @@ func (a *auditor) judged(p perso.Presentation, lot perso.Name, v perso.Verdict) 
 
 // present is a contact that ended no claim.
 func (a *auditor) present(e entry.Present) {
-	if a.lotOf(e.Lot) == nil {
+	l := a.lotOf(e.Lot)
+	if l == nil {
 		return
 	}
+	a.standsStill(l, e.Present.Line)
 	if e.Verdict == perso.VerdictGood || e.Verdict == perso.VerdictRejectLive {
 		a.bad("I4", "verdict %s without an outcome", e.Verdict)
 	}
@@ -91,6 +93,7 @@ func (a *auditor) close(e entry.Statement) {
 	if l == nil {
 		return
 	}
+	a.standsStill(l, "")
 	l.closed, l.closing = true, e.Hash
 	body, found := a.opening(e)
 	if !found {

@@ -68,6 +68,7 @@ func (a *auditor) release(e entry.Statement) {
 		a.report.Trusts = append(a.report.Trusts, fmt.Sprintf("lot %s is good by %s: a line that lies could have said it, or written a second chip alike", e.Lot, r.Proof))
 	}
 	l.release = &r
+	a.standsStill(l, "")
 }
 
 // shareIdentities looks at the first Q+S of each range: no more may be made of them.
@@ -122,6 +123,7 @@ func (a *auditor) export(e entry.Export) {
 		a.bad("I7", "lot %q was never released", e.Lot)
 		return
 	}
+	a.standsStill(l, "")
 	if l.exported[e.What] {
 		a.bad("I8", "the %s export of lot %s is on record already", e.What, e.Lot)
 	}

@@ -50,6 +50,8 @@ func (a *auditor) statement(e entry.Statement) {
 		a.destroyed(e)
 	case statement.KindReview:
 		a.review(e)
+	case statement.KindFreeze, statement.KindUnfreeze:
+		a.freeze(e)
 	default:
 		a.bad("I5", "statements of kind %q are not known", e.What)
 	}

@@ -40,6 +40,9 @@ type history struct {
 	shelves   map[shelf]int64 // the books of the stock
 	bookings  map[[32]byte]bool
 
+	frozen  []frozen
+	freezes uint64
+
 	exceptions     map[int64]*Exception
 	signedOff      map[int64][]signedOff
 	moreExceptions uint64
@@ -164,7 +167,7 @@ func (a *auditor) summarize() {
 		claims, good, lost, open = claims+l.claims, good+l.good, lost+l.lost, open+l.open
 	}
 	a.report.Facts = []Fact{
-		{"orders accepted", a.orders}, {"orders refused", a.refused}, {"chips received", a.stock}, {"bookings of chips", uint64(len(a.bookings))},
+		{"orders accepted", a.orders}, {"orders refused", a.refused}, {"chips received", a.stock}, {"bookings of chips", uint64(len(a.bookings))}, {"freezes", a.freezes}, {"freezes in force", uint64(len(a.frozen))},
 		{"live rejects that wait for their destruction", a.in(perso.AccountRejectLive)}, {"lots released", uint64(len(a.lots))},
 		{"claims", claims}, {"units good", good}, {"units lost, their EIDs, if any, retired", lost}, {"units that officers gave up", uint64(len(a.losses))}, {"units open", open},
 		{"certificates in place of an earlier one", a.superseded},

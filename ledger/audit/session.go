@@ -36,6 +36,7 @@ func (a *auditor) act(e entry.Act) {
 	if c == nil {
 		return
 	}
+	a.standsStill(c.lot, e.Present.Line)
 	if e.N >= perso.MaxActs {
 		a.bad("I9", "act %d, at most %d", e.N, perso.MaxActs-1)
 	}

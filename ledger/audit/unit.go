@@ -34,6 +34,7 @@ func (a *auditor) claim(e entry.Claim) {
 	if l == nil {
 		return
 	}
+	a.standsStill(l, e.Present.Line)
 	if e.Release != l.hash {
 		a.bad("I7", "it rests on another release than the lot's")
 	}

@@ -115,6 +115,8 @@ func (s *Service) subscribe() error {
 		s.serve(bus.OfficeSubject(bus.OfficeInWork), answer(s, l.InWork)),
 		s.serve(bus.OfficeSubject(bus.OfficeLose), answer(s, then(s, l.Lose))),
 		s.serve(bus.OfficeSubject(bus.OfficeTrace), answer(s, l.Trace)),
+		s.serve(bus.OfficeSubject(bus.OfficeWord), answer(s, then(s, l.Word))),
+		s.serve(bus.OfficeSubject(bus.OfficeStanding), answer(s, l.Standing)),
 		s.serve(bus.OfficeSubject(bus.OfficeBook), answer(s, l.Book)),
 		s.serve(bus.OfficeSubject(bus.OfficeStock), answer(s, l.Stock)),
 		s.serve(bus.OfficeSubject(bus.OfficeReview), answer(s, l.Review)),
@@ -225,6 +227,9 @@ func then[Q, A any](s *Service, f func(context.Context, Q) (A, error)) func(cont
 }
 
 func (s *Service) export(ctx context.Context, q bus.LotRequest) (bus.PathReply, error) {
+	if err := s.c.Ledger.MayHandOut(ctx, q); err != nil {
+		return bus.PathReply{}, err
+	}
 	return s.c.Exporter.Export(ctx, q.Lot)
 }
 

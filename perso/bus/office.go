@@ -31,6 +31,9 @@ const (
 	OfficeLose    = "lose"
 	OfficeBook    = "book"
 	OfficeStock   = "stock"
+	// OfficeWord hands in a signed statement by which people steer the work: see WordReply.
+	OfficeWord     = "word"
+	OfficeStanding = "standing"
 )
 
 // SubmitRequest carries an order file as it was received, and names the file of Ki that comes with it, which was sent before.
@@ -133,6 +136,30 @@ type BookReply struct {
 	Left      int64  `cbor:"3,keyasint"`
 	There     int64  `cbor:"4,keyasint"`
 	Duplicate bool   `cbor:"5,keyasint,omitempty"`
+}
+
+// WordReply says which statement was taken in.
+type WordReply struct {
+	Kind      string   `cbor:"1,keyasint"`
+	Hash      [32]byte `cbor:"2,keyasint"`
+	Duplicate bool     `cbor:"3,keyasint,omitempty"`
+}
+
+// FrozenThing is an order, a lot, a line or a key that stands still.
+type FrozenThing struct {
+	What   string    `cbor:"1,keyasint"`
+	Name   string    `cbor:"2,keyasint"`
+	Reason string    `cbor:"3,keyasint"`
+	Hash   [32]byte  `cbor:"4,keyasint"` // of the statement that froze it
+	Since  time.Time `cbor:"5,keyasint"`
+}
+
+// StandingReply is what a draft of such a statement must name.
+type StandingReply struct {
+	Env    perso.Env     `cbor:"1,keyasint"`
+	Site   perso.Name    `cbor:"2,keyasint"`
+	Now    time.Time     `cbor:"3,keyasint"`
+	Frozen []FrozenThing `cbor:"4,keyasint,omitempty"`
 }
 
 // StockRow is how many chips of one reel, or of none, an account holds.

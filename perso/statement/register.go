@@ -23,26 +23,40 @@ const (
 // MaxOfficers bounds a site's register.
 const MaxOfficers = 64
 
-// Role is an officer's duty; two signatures count only when their roles differ.
+// Role is what a person in the register has to do; which statements it may sign, and which roles exclude one another, is in duties.go.
 type Role string
 
-// The roles that may sign.
+// The officers' roles, of which two release, close and destroy.
 const (
 	RoleProduction Role = "production"
 	RoleSecurity   Role = "security"
 	RoleQuality    Role = "quality"
 )
 
-// ParseRole accepts the closed set.
-func ParseRole(s string) (Role, error) {
-	switch r := Role(s); r {
-	case RoleProduction, RoleSecurity, RoleQuality:
-		return r, nil
-	}
-	return "", fmt.Errorf("unknown officer role %q: it is none of %s, %s, %s", s, RoleProduction, RoleSecurity, RoleQuality)
+// The other roles of a site.
+const (
+	RoleOrderDesk  Role = "order-desk"
+	RoleOperator   Role = "operator"
+	RoleSupervisor Role = "supervisor"
+	RoleAuditor    Role = "auditor"
+	RoleCustodian  Role = "key-custodian"
+	RoleAdmin      Role = "admin"
+)
+
+// Roles are all of them.
+func Roles() []Role {
+	return []Role{RoleProduction, RoleSecurity, RoleQuality, RoleOrderDesk, RoleOperator, RoleSupervisor, RoleAuditor, RoleCustodian, RoleAdmin}
 }
 
-// Officer is a person in a role with a key. One person may hold one active entry only.
+// ParseRole accepts the closed set.
+func ParseRole(s string) (Role, error) {
+	if r := Role(s); slices.Contains(Roles(), r) {
+		return r, nil
+	}
+	return "", fmt.Errorf("unknown officer role %q: it is none of %s", s, roles(Roles()))
+}
+
+// Officer is a person in a role with a key. One person holds several active entries only for roles that do not exclude one another.
 type Officer struct {
 	ID     perso.Name
 	Person string
@@ -191,8 +205,8 @@ func (reg *Register) admit(o Officer) error {
 		switch {
 		case other.ID == o.ID:
 			return fmt.Errorf("%w: officer %q is already in the register", ErrNotAuthorized, o.ID)
-		case strings.EqualFold(other.Person, o.Person):
-			return fmt.Errorf("%w: %q and %q are the same person", ErrNotAuthorized, other.ID, o.ID)
+		case strings.EqualFold(other.Person, o.Person) && Exclude(other.Role, o.Role):
+			return fmt.Errorf("%w: %q and %q are the same person, and nobody may be both %s and %s", ErrNotAuthorized, other.ID, o.ID, other.Role, o.Role)
 		case bytes.Equal(other.Key, o.Key):
 			return fmt.Errorf("%w: %q and %q have the same key", ErrNotAuthorized, other.ID, o.ID)
 		}
@@ -293,10 +307,11 @@ func (reg *Register) Signers(s Signed) ([]Officer, error) {
 	return out, nil
 }
 
-// Dual reports whether two of the officers differ in person and in role.
-func Dual(officers []Officer) bool {
-	for i, a := range officers {
-		for _, b := range officers[i+1:] {
+// Dual reports whether two of them differ in person and in role, both in a role that releases, closes and destroys.
+func Dual(of []Officer) bool {
+	of = slices.DeleteFunc(slices.Clone(of), func(o Officer) bool { return !slices.Contains(officers, o.Role) })
+	for i, a := range of {
+		for _, b := range of[i+1:] {
 			if a.Role != b.Role && !strings.EqualFold(a.Person, b.Person) {
 				return true
 			}
@@ -308,16 +323,4 @@ func Dual(officers []Officer) bool {
 // Officers lists those who may sign now, by name.
 func (reg *Register) Officers() []Officer {
 	return slices.SortedFunc(maps.Values(reg.officers), func(a, b Officer) int { return strings.Compare(string(a.ID), string(b.ID)) })
-}
-
-// Authorize demands two valid signatures by officers who differ in person and in role.
-func (reg *Register) Authorize(s Signed) error {
-	signers, err := reg.Signers(s)
-	if err != nil {
-		return err
-	}
-	if Dual(signers) {
-		return nil
-	}
-	return fmt.Errorf("%w: two officers of different person and role are needed, %d signed", ErrNotAuthorized, len(signers))
 }

@@ -316,3 +316,102 @@ func FuzzDecode(f *testing.F) {
 		_, _ = NewRegister([32]byte{}, []Signed{s})
 	})
 }
+
+// TestDuties: who may sign what; what is not listed nobody may, and a role without a say does not count.
+func TestDuties(t *testing.T) {
+	t.Parallel()
+	all := []Officer{officer("prod", RoleProduction), officer("sec", RoleSecurity), officer("qual", RoleQuality), officer("desk", RoleOrderDesk), officer("oper", RoleOperator),
+		officer("super", RoleSupervisor), officer("audit", RoleAuditor), officer("keys", RoleCustodian), officer("admin", RoleAdmin)}
+	reg := must(NewRegister([32]byte{}, []Signed{genesis(all...)}))
+	ok := map[string][][]perso.Name{
+		KindRelease: {{"prod", "sec"}, {"qual", "sec"}, {"prod", "sec", "oper"}},
+		KindFreeze:  {{"prod"}, {"sec"}, {"qual"}, {"super"}},
+		KindReview:  {{"prod"}, {"sec"}, {"qual"}, {"super"}, {"audit"}},
+	}
+	no := map[string][][]perso.Name{
+		KindRelease:    {{}, {"prod"}, {"oper", "super"}, {"prod", "super"}, {"prod", "audit"}, {"desk", "admin"}, {"keys", "sec"}},
+		KindUnfreeze:   {{"prod"}, {"prod", "super"}},
+		KindFreeze:     {{}, {"oper"}, {"desk"}, {"audit"}, {"keys"}, {"admin"}, {"oper", "desk"}},
+		KindReview:     {{}, {"oper"}, {"desk"}, {"keys"}, {"admin"}},
+		KindGenesis:    {{"prod", "sec", "qual"}},
+		KindAssigned:   {{"prod", "sec", "qual"}},
+		"lot-giveaway": {{"prod", "sec", "qual"}},
+	}
+	for kind := range duties {
+		if _, tried := no[kind]; !tried {
+			no[kind] = [][]perso.Name{{}, {"admin", "desk", "oper"}}
+		}
+	}
+	for want, cases := range map[bool]map[string][][]perso.Name{true: ok, false: no} {
+		for kind, signers := range cases {
+			for _, names := range signers {
+				err := reg.Authorize(sign([]byte("persoline/1 "+kind+"\nx 1\n"), names...))
+				if (err == nil) != want || err != nil && !errors.Is(err, ErrNotAuthorized) {
+					t.Errorf("%s by %v: %v", kind, names, err)
+				}
+			}
+		}
+	}
+}
+
+// TestExclusiveRoles: one person holds two roles only where they do not exclude one another, in the ceremony as later.
+func TestExclusiveRoles(t *testing.T) {
+	t.Parallel()
+	allowed := 0
+	for i, a := range Roles() {
+		for _, b := range Roles()[i:] {
+			second := officer("two", b)
+			second.Person = "PERSON one"
+			_, err := NewRegister([32]byte{}, []Signed{genesis(officer("one", a), second)})
+			if Exclude(a, b) != Exclude(b, a) || (err == nil) == Exclude(a, b) {
+				t.Errorf("%s and %s: %v", a, b, err)
+			}
+			if !Exclude(a, b) {
+				allowed++
+			}
+		}
+	}
+	if allowed != len(together) || !Exclude(RoleProduction, RoleSecurity) || !Exclude(RoleAdmin, RoleAuditor) || !Exclude(RoleOrderDesk, RoleCustodian) {
+		t.Errorf("%d pairs are allowed", allowed)
+	}
+	super := officer("super", RoleSupervisor)
+	super.Person = "Person prod"
+	g := threeOfficers()
+	reg := must(NewRegister(g.Hash(), []Signed{g, change(KindAdd, g, super, "prod", "sec")}))
+	if err := reg.Authorize(sign([]byte("persoline/1 release\nx 1\n"), "prod", "super")); err == nil {
+		t.Error("one person released alone, in two roles")
+	}
+}
+
+func TestFreezeForms(t *testing.T) {
+	t.Parallel()
+	for _, f := range []Freeze{
+		{Kind: KindFreeze, Env: perso.EnvTest, Site: "site-1", What: FrozenOrder, Name: "A-1.B", Reason: "why", At: at, Nonce: hash(1)},
+		{Kind: KindUnfreeze, Env: perso.EnvTest, Site: "site-1", What: FrozenKey, Name: "kmc", Lifts: hash(2), Reason: "why", At: at, Nonce: hash(1)},
+	} {
+		b := must(f.Encode())
+		if back, err := ParseFreeze(b); err != nil || back != f {
+			t.Errorf("read back as %+v, %v", back, err)
+		}
+		recordtest.Canonical(t, b, func(b []byte) ([]byte, error) {
+			f, err := ParseFreeze(b)
+			if err != nil {
+				return nil, err
+			}
+			return f.Encode()
+		})
+	}
+	for old, other := range map[string]string{"what order": "what all", "name A": "name -", "reason why": "reason -"} {
+		f := Freeze{Kind: KindFreeze, Env: perso.EnvTest, Site: "site-1", What: FrozenOrder, Name: "A", Reason: "why", At: at, Nonce: hash(1)}
+		if _, err := ParseFreeze([]byte(strings.Replace(string(must(f.Encode())), old, other, 1))); err == nil {
+			t.Errorf("%q is accepted", other)
+		}
+	}
+	r := release()
+	r.Customer.ReceiveKey = "rk"
+	for name, what := range map[string]Frozen{"L1": FrozenLot, "DEMO-1": FrozenOrder, "kmc": FrozenKey, "op": FrozenKey, "tk": FrozenKey, "wk": FrozenKey, "rk": FrozenKey} {
+		if !(Freeze{What: what, Name: name}).Stops(r) || (Freeze{What: what, Name: name + "x"}).Stops(r) || (Freeze{What: FrozenLine, Name: name}).Stops(r) {
+			t.Errorf("a freeze of %s %s", what, name)
+		}
+	}
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -257,4 +258,12 @@ func (s *Site) EnterReview(v statement.Review, signers ...perso.Name) {
 	signed := Sign(Must(v.Encode()), signers...)
 	s.Openings = append(s.Openings, signed)
 	s.Append(entry.Statement{What: statement.KindReview, Hash: signed.Hash(), At: s.Tick()})
+}
+
+// Word logs people's signed statement, about a lot or (empty) about none, and gives its hash.
+func (s *Site) Word(signed statement.Signed, lot perso.Name) [32]byte {
+	kind := Must(record.Kind(signed.Body))
+	s.Openings = append(s.Openings, signed)
+	s.Append(entry.Statement{What: kind, Hash: signed.Hash(), Lot: lot, At: s.Tick()})
+	return signed.Hash()
 }

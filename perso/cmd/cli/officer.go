@@ -25,7 +25,7 @@ import (
 const signedSuffix = ".signed"
 
 func newOfficerCmd(env *Env) *cobra.Command {
-	return Group("officer", "Make officers' keys and sign with them, without a site", `  perso officer new prod-1 --person "First Person" --role production -o prod-1.key
+	return Group("officer", "Make people's keys and sign with them, without a site", `  perso officer new prod-1 --person "First Person" --role production -o prod-1.key
   perso officer sign demo.release --key prod-1.key`,
 		newOfficerNewCmd(env), newOfficerSignCmd(env))
 }
@@ -58,7 +58,7 @@ func newOfficerNewCmd(env *Env) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&person, "person", "", "full name of the person")
-	c.Flags().StringVar(&role, "role", "", "production, security or quality")
+	c.Flags().StringVar(&role, "role", "", "production, security, quality, order-desk, operator, supervisor, auditor, key-custodian or admin")
 	c.Flags().StringVarP(&out, "output", "o", "", "key file to create")
 	return c
 }
@@ -154,6 +154,8 @@ func (env *Env) adviseAfterSigning(kind, file string, signatures int) {
 	switch {
 	case kind == statement.KindReview:
 		env.Advise("next: %s", env.Command("audit review", "%s", Quoted(file)))
+	case kind == statement.KindUnfreeze && signatures > 1:
+		env.Advise("next: %s", env.Command("unfreeze", "%s", Quoted(file)))
 	case !ofLot:
 	case signatures < 2:
 		env.Advise("next: another officer, of another role, reads and signs it: perso officer sign %s --key KEYFILE", Quoted(file))
@@ -229,6 +231,8 @@ func readable(body []byte) (kind string, err error) {
 		_, err = statement.ParseReview(body)
 	case statement.KindLost:
 		_, err = statement.ParseLost(body)
+	case statement.KindFreeze, statement.KindUnfreeze:
+		_, err = statement.ParseFreeze(body)
 	case statement.KindGenesis, statement.KindAdd, statement.KindRevoke:
 	default:
 		err = fmt.Errorf("a %q is nothing that officers sign", kind)

@@ -1,0 +1,90 @@
+package ledger
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+func (b *bench) freeze(kind string, what statement.Frozen, name string, lifts [32]byte, officers ...perso.Name) (bus.WordReply, error) {
+	b.words++
+	f := statement.Freeze{Kind: kind, Env: perso.EnvTest, Site: testSite, What: what, Name: name, Lifts: lifts, Reason: "a drill", At: b.clock(), Nonce: [32]byte{b.words}}
+	return b.l.Word(b.t.Context(), bus.SignedRequest{Signed: b.sign(must(f.Encode()), officers...).Encode()})
+}
+
+// TestFreeze: one officer stops a lot by its name, its order, a key of it, or its line, in every process at once; two let it go
+// on; until then nothing is begun, goes on, is closed or handed out, and what lies in a bin is still taken.
+func TestFreeze(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 3, spares: 1})
+	chips := b.stock(3)
+	binned := b.makeGood(chips[0], 0)
+	open := b.begin(chips[1], b.at(1))
+	b.act(open)
+	r := must(b.l.lot(t.Context(), b.lot)).release
+	for what, name := range map[statement.Frozen]string{statement.FrozenLot: string(b.lot), statement.FrozenOrder: r.Order, statement.FrozenKey: string(r.KMC), statement.FrozenLine: "line-1"} {
+		f, err := b.freeze(statement.KindFreeze, what, name, [32]byte{}, "ann")
+		if err != nil {
+			t.Fatal(what, err)
+		}
+		b.want(b.act(b.begin(chips[2], b.at(2))), perso.VerdictHold, perso.ReasonFrozen)
+		b.want(b.act(open), perso.VerdictHold, perso.ReasonFrozen)
+		b.want(b.mute(b.at(3), 3), perso.VerdictHold, perso.ReasonFrozen)
+		if what != statement.FrozenLine {
+			if s := b.status(); !strings.Contains(s.Waits, "is frozen: a drill") {
+				t.Errorf("status says it waits for %q", s.Waits)
+			}
+			for doing, err := range map[string]error{"handing out": b.l.MayHandOut(t.Context(), bus.LotRequest{Lot: b.lot}), "recording an export": b.l.RecordExport(t.Context(), entry.Export{Lot: b.lot, What: "eis", Receiver: "x"}),
+				"closing": second(b.l.Close(t.Context(), b.closing(nil, "ann", "bob"))), "issuing": second(b.move(byte(90+b.words), "R1", perso.AccountStore, perso.LotAccount(b.lot), 1))} {
+				if err == nil || !strings.Contains(err.Error(), "is frozen: a drill") {
+					t.Errorf("%s: %s was not refused: %v", what, doing, err)
+				}
+			}
+		}
+		if s := must(b.l.Standing(t.Context(), bus.Empty{})); len(s.Frozen) != 1 || s.Frozen[0].Hash != f.Hash {
+			t.Errorf("%s: standing %+v", what, s)
+		}
+		if _, err := b.freeze(statement.KindUnfreeze, what, name, f.Hash, "ann", "bob"); err != nil {
+			t.Error(what, err)
+		}
+	}
+	if a := b.act(open); a.Verdict != nil {
+		t.Errorf("it does not go on: %+v", a.Verdict)
+	}
+	if err := b.bin(binned, perso.VerdictGood); err != nil {
+		t.Error(err)
+	}
+	b.check()
+}
+
+func second[T any](_ T, err error) error { return err }
+
+// TestFreezeRefusals: who may not freeze, what is frozen already, and old words.
+func TestFreezeRefusals(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 1})
+	lot := string(b.lot)
+	f := must(b.freeze(statement.KindFreeze, statement.FrozenLot, lot, [32]byte{}, "ann"))
+	for name, err := range map[string]error{
+		"nobody":             second(b.freeze(statement.KindFreeze, statement.FrozenLine, "line-1", [32]byte{})),
+		"twice":              second(b.freeze(statement.KindFreeze, statement.FrozenLot, lot, [32]byte{}, "bob")),
+		"unfreeze by one":    second(b.freeze(statement.KindUnfreeze, statement.FrozenLot, lot, f.Hash, "ann")),
+		"of another freeze":  second(b.freeze(statement.KindUnfreeze, statement.FrozenLot, lot, [32]byte{1}, "ann", "bob")),
+		"of what is at work": second(b.freeze(statement.KindUnfreeze, statement.FrozenLine, "line-1", f.Hash, "ann", "bob")),
+		"no word":            second(b.l.Word(t.Context(), b.closing(nil, "ann", "bob"))),
+	} {
+		var fault *bus.Fault
+		if !errors.As(err, &fault) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(must(b.l.Standing(t.Context(), bus.Empty{})).Frozen) != 1 {
+		t.Error("a refused word changed something")
+	}
+	b.check()
+}
