@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/persoline/persoline/lineside/cardsim"
 	"github.com/persoline/persoline/perso/apdu"
@@ -48,7 +49,12 @@ func (c *chip) Replay(apply func([]byte) error) error {
 
 // newBlank makes chip n with the maker's keys.
 func (w *World) newBlank(n int) (Blank, error) {
-	b := Blank{Personality: cardsim.Personality{ATR: mustHex("3B9F96801F878031E073FE2113674D324D32303000" + "00"), KVN: 0xFF}}
+	p := w.site.product
+	options, err := cardsim.OptionsOf(p)
+	if err != nil {
+		return Blank{}, err
+	}
+	b := Blank{Personality: cardsim.Personality{ATR: mustHex(strings.ReplaceAll(p.ATR.String(), "X", "0")), KVN: p.Factory.KVN, Options: options}}
 	copy(b.CPLC[:], []byte{0x4A, 0x50, 0x12, 0x34})
 	binary.BigEndian.PutUint32(b.CPLC[12:], uint32(n)+1)
 	b.CPLC[16], b.CPLC[17] = 1, 2

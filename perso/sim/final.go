@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -215,19 +216,25 @@ func (c *checker) askGood(ch *chip, word word) {
 		c.w.fail("I4", "%s lies in the good bin without a claim", ch.name)
 		return
 	}
-	eid := cl.EID.Bytes()
+	var eid []byte
+	if b := cl.EID.Bytes(); c.w.euicc() {
+		eid = b[:]
+	}
+	channel := c.w.site.product.Channel() != product.ChannelADM // else it has no ISD, and so no keys of one
 	iccid, err := c.w.site.release.ICCIDs.At(uint64(cl.Unit))
 	ef := iccid.EFBytes()
 	switch {
 	case err != nil:
 		c.w.fail("I7", "unit %d: %v", cl.Unit, err)
-	case !bytes.Equal(word.eid, eid[:]):
+	case !bytes.Equal(word.eid, eid):
 		c.w.fail("I1", "%s says EID %x, its claim %s", ch.name, word.eid, cl.EID)
 	case !bytes.Equal(word.iccid, ef[:]):
 		c.w.fail("I1", "%s says ICCID %x, its claim %s", ch.name, word.iccid, iccid)
 	case !c.stamped(word.stamp, cl):
 		c.w.fail("I1", "%s does not carry the stamp of its claim and one of its sessions", ch.name)
-	case !bytes.Contains(word.keys, []byte{0xC0, 0x04, 0x01, 0x30}) || bytes.Contains(word.keys, []byte{0x01, 0xFF}):
+	case !channel && !word.finished:
+		c.w.fail("I4", "%s is good, and its maker's code may still open it", ch.name)
+	case channel && (!bytes.Contains(word.keys, []byte{0xC0, 0x04, 0x01, 0x30}) || bytes.Contains(word.keys, []byte{0x01, 0xFF})):
 		c.w.fail("I4", "%s is good and has not (only) its own keys: %x", ch.name, word.keys)
 	}
 }
@@ -250,6 +257,7 @@ func (c *checker) stamped(stamp []byte, cl *claim) bool {
 type word struct {
 	mute                    bool
 	eid, stamp, keys, iccid []byte
+	finished                bool // its master file is activated
 }
 
 // interview asks a copy of the chip, so that its own counters stay.
@@ -277,11 +285,17 @@ func (c *chip) interview() (word, error) {
 		}
 		return answer[min(skip, len(answer)-2) : len(answer)-2]
 	}
+	isd := []string{"00A4040008A00000015100000000"}
+	if c.blank.Options.NoDomain {
+		isd = nil
+	}
+	mf := get(0, "00A40004023F0000")
 	return word{
-		eid:   get(2, "00A4040010A0000005591010FFFFFFFF890000020000", "80CA005A00"),
-		stamp: get(3, "00A4040008A00000015100000000", "80CADF2000"),
-		keys:  get(2, "00A4040008A00000015100000000", "80CA00E000"),
-		iccid: get(0, "00A4040410A0000000871002FF86FF0389FFFFFFFF00", "00A40004023F0000", "00A40004022FE200", "00B000000A"),
+		finished: bytes.Contains(mf, []byte{0x8A, 0x01, 0x05}),
+		eid:      get(2, "00A4040010A0000005591010FFFFFFFF890000020000", "80CA005A00"),
+		stamp:    get(3, append(isd, "80CADF2000")...),
+		keys:     get(2, append(isd, "80CA00E000")...),
+		iccid:    get(0, "00A4040410A0000000871002FF86FF0389FFFFFFFF00", "00A40004023F0000", "00A40004022FE200", "00B000000A"),
 	}, nil
 }
 

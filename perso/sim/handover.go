@@ -41,10 +41,15 @@ func (c *checker) handOver() {
 	w, ctx := c.w, context.Background()
 	core, out := w.ledger.core, filepath.Join(w.cfg.Dir, "out")
 	e := export.Config{DB: w.ledger.disk, Ledger: core, Vault: office{w}, Site: w.site.cat.Order.Site, Products: w.site.cat.Order.Products, Out: out}
-	for _, make := range []struct {
+	type kind struct {
 		what string
 		do   func(context.Context, perso.Name) (export.Result, error)
-	}{{export.WhatEIS, e.EIS}, {export.WhatOutput, e.Output}} {
+	}
+	kinds := []kind{{export.WhatEIS, e.EIS}, {export.WhatOutput, e.Output}}
+	if !w.euicc() {
+		kinds = []kind{{export.WhatOutput, e.Output}, {export.WhatCards, e.Cards}}
+	}
+	for _, make := range kinds {
 		first, err := make.do(ctx, w.site.lot)
 		if err != nil || first.Units != c.m.good {
 			w.fail("I8", "the %s export has %d of %d units: %v", make.what, first.Units, c.m.good, err)

@@ -14,6 +14,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/apdu"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/sealing"
 )
 
 // lineHost is the line's machine: the shell that carries out a station's effects, in virtual time. Chips, handler and
@@ -31,6 +32,7 @@ type lineHost struct {
 	orders  int             // copies of the work order in the queue
 
 	reelComing bool
+	keys       map[int]*sealing.Key // of the presentations in hand, by head, of chips without a secure channel
 }
 
 // newLine makes the line's journal and machine.
@@ -78,6 +80,7 @@ func (w *World) publish() {
 func (l *lineHost) restart() {
 	w := l.w
 	l.life++
+	l.keys = map[int]*sealing.Key{} // those of before went with the process
 	var err error
 	if l.journal, err = journal.OpenStorage(l.disk); err != nil {
 		w.note(lineName, "does not start: %v", err)
@@ -168,8 +171,10 @@ func (l *lineHost) effect(head int, e lineside.Effect) {
 		})
 	case lineside.Contact:
 		l.contact(head, e)
+	case lineside.MakeKey:
+		l.makeKey(head, e)
 	case lineside.Play:
-		l.play(head, e, nil)
+		l.open(head, e)
 	case lineside.Bin:
 		l.bin(head, e)
 	case lineside.AskAct:
@@ -220,6 +225,37 @@ func (l *lineHost) contact(head int, e lineside.Contact) {
 		w.note(headName(head), "contact %d: %s, ATR of %d bytes", number, c.name, len(atr))
 		l.step(head, lineside.Contacted{Ticket: e.Ticket, Number: number, ATR: atr})
 	})
+}
+
+// makeKey makes the key pair of the presentation in hand.
+func (l *lineHost) makeKey(head int, e lineside.MakeKey) {
+	key, err := sealing.NewKey(l.w.stream())
+	if err != nil {
+		l.w.fail("line", "making a key: %v", err)
+		return
+	}
+	l.keys[head] = &key
+	l.step(head, lineside.KeyMade{Ticket: e.Ticket, Public: key.Public()})
+}
+
+// open opens a window that comes sealed. One that is not for this presentation must never come.
+func (l *lineHost) open(head int, e lineside.Play) {
+	if e.Sealed == nil {
+		l.play(head, e, nil)
+		return
+	}
+	key := l.keys[head]
+	if key == nil {
+		l.w.fail("line", "a sealed window came to head %d, which has no key", head)
+		return
+	}
+	window, err := e.Sealed.Open(*key)
+	if err != nil {
+		l.w.fail("line", "a sealed window does not open: %v", err)
+		return
+	}
+	e.Window = window
+	l.play(head, e, nil)
 }
 
 // play sends the next command of a window.

@@ -54,7 +54,7 @@ func (m *machine) newReel(count int) (goodsIn []byte, err error) {
 		return nil, nil
 	}
 	p := w.site.product
-	return json.Marshal(map[string]any{"version": 1, "reel": fmt.Sprintf("R-%d", m.reels), "product": string(p.SKU), "os": p.ChipOS, "atr": "", "kmc": kmcName, "kvn": 255,
+	return json.Marshal(map[string]any{"version": 1, "reel": fmt.Sprintf("R-%d", m.reels), "product": string(p.SKU), "os": p.ChipOS, "atr": "", "kmc": string(p.Factory.KMC), "kvn": p.Factory.KVN,
 		"count": len(list), "chips": list})
 }
 

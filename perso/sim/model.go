@@ -168,7 +168,9 @@ func (c *checker) claimed(e entry.Claim, seq int64, body []byte) {
 		c.w.fail("I1", "unit %d generation %d is claimed twice", e.Unit, e.Gen)
 	case m.byChip[e.Chip] != nil:
 		c.w.fail("I1", "chip %s is claimed twice", e.Chip)
-	case m.byEID[e.EID] != nil:
+	case e.EID.IsZero() == c.w.euicc():
+		c.w.fail("I1", "unit %d is claimed with the EID %q", e.Unit, e.EID)
+	case !e.EID.IsZero() && m.byEID[e.EID] != nil:
 		c.w.fail("I1", "EID %s is claimed twice", e.EID)
 	case uint64(e.Index) >= cfg.Units+cfg.Spares || uint64(e.Unit) >= cfg.Units+cfg.Spares:
 		c.w.fail("I7", "unit %d with EID index %d: %d were released", e.Unit, e.Index, cfg.Units+cfg.Spares)
@@ -177,7 +179,10 @@ func (c *checker) claimed(e entry.Claim, seq int64, body []byte) {
 	case m.good+m.open >= cfg.Units:
 		c.w.fail("I7", "%d units are good, %d in work, and one more is claimed", m.good, m.open)
 	}
-	m.claims[key], m.byChip[e.Chip], m.byEID[e.EID] = cl, cl, cl
+	m.claims[key], m.byChip[e.Chip] = cl, cl
+	if !e.EID.IsZero() {
+		m.byEID[e.EID] = cl
+	}
 	m.open++
 }
 

@@ -32,7 +32,6 @@ const (
 	vaultName = "vault-1"
 	lineName  = "line-1"
 	logOrigin = "persoline.example/sim"
-	kmcName   = "kmc-m2m-200s"
 )
 
 // site is what never changes: keys, certificates, officers, catalogues.
@@ -67,7 +66,7 @@ func (w *World) build() error {
 		what string
 		do   func(context.Context) error
 	}{
-		{"ceremony", w.ceremony}, {"catalogues", w.catalogues}, {"ledger", w.genesis}, {"line", w.newLine}, {"goods-in", w.firstReel}, {"order", w.order},
+		{"catalogues", w.catalogues}, {"ceremony", w.ceremony}, {"ledger", w.genesis}, {"line", w.newLine}, {"goods-in", w.firstReel}, {"order", w.order},
 	} {
 		if err := step.do(context.Background()); err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
@@ -93,7 +92,7 @@ func (w *World) ceremony(ctx context.Context) (err error) {
 	}
 	plan := ceremony.Plan{Env: perso.EnvTest, Site: siteName, Vault: vaultName, Origin: logOrigin,
 		EUM: ceremony.EUM{Name: "Demonstration EUM", Country: "DE", OID: "2.999.1.1", IIN: "89049099"}, Dir: filepath.Join(w.cfg.Dir, "vault"), Now: w.clock(), Rand: random,
-		KMCs:          map[perso.Name]secret.Bytes{kmcName: secrets[0]},
+		KMCs:          map[perso.Name]secret.Bytes{s.product.Factory.KMC: secrets[0]},
 		TransportKeys: map[perso.Name]secret.Bytes{"tk-auc-demo": secrets[1]},
 		WrapKeys:      map[perso.Name]secret.Bytes{"wk-smsr-demo": secrets[2]},
 		ReceiveKeys:   w.receiveKeys(),
@@ -157,13 +156,22 @@ func (w *World) genesis(ctx context.Context) error {
 	return w.ledger.start()
 }
 
+// euicc says whether the product has EIDs, certificates and an SM-SR.
+func (w *World) euicc() bool { return w.site.product.Family.EUICC() }
+
 // order takes an order in and releases it.
 func (w *World) order(ctx context.Context) error {
-	file, err := json.Marshal(map[string]any{"version": 1, "order": "SIM-1", "customer": "Demonstration Meters", "product": string(w.site.product.SKU), "key_origin": string(w.site.product.KeyOrigin),
+	fields := map[string]any{"version": 1, "order": "SIM-1", "customer": "Demonstration Meters", "product": string(w.site.product.SKU), "key_origin": string(w.site.product.KeyOrigin),
 		"quantity": w.cfg.Units, "spares": w.cfg.Spares, "remake": w.cfg.Remake, "ki_source": cmp.Or(w.cfg.KiSource, "derived"),
 		"eid": map[string]any{"first": "89049099002000000000000000000080"}, "iccid": map[string]any{"first": "8988001020001000004"},
 		"imsi": map[string]any{"first": "001010200100000", "mnc_digits": 2}, "auth": map[string]any{"algorithm": "milenage", "op_key": "op-demo-1"},
-		"transport_key": "tk-auc-demo", "sm_sr": "smsr-demo", "bootstrap_provider": "provider-demo", "delivery": map[string]any{"target": "auc-demo"}})
+		"transport_key": "tk-auc-demo", "sm_sr": "smsr-demo", "bootstrap_provider": "provider-demo", "delivery": map[string]any{"target": "auc-demo"}}
+	if !w.euicc() {
+		for _, name := range []string{"eid", "sm_sr", "key_origin"} {
+			delete(fields, name)
+		}
+	}
+	file, err := json.Marshal(fields)
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,50 @@
+package sim
+
+import (
+	"testing"
+
+	"github.com/persoline/persoline/lineside/cardsim"
+)
+
+// The SIMs: one is written over SCP03, the other under its maker's code by a line that reads what it plays.
+var simProducts = []string{"basic-100m-mff2", "basic-100s-2ff"}
+
+// TestSIMs runs the usual mixtures of faults on lots of SIMs, which have neither EID nor certificate.
+func TestSIMs(t *testing.T) {
+	t.Parallel()
+	for _, product := range simProducts {
+		t.Run(product, func(t *testing.T) {
+			t.Parallel()
+			total := Stats{Verdicts: map[string]int{}}
+			for seed := range uint64(10) {
+				cfg := Draw(seed)
+				cfg.Product = product
+				if seed%3 == 1 {
+					cfg.KiSource = "random"
+				}
+				s, err := run(cfg, t.TempDir())
+				if err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+				total.add(s)
+			}
+			if total.Good == 0 || total.VaultCrashes == 0 || total.LedgerCrashes == 0 || total.LineCrashes == 0 {
+				t.Errorf("%d good, %d crashes of the vault, %d of the ledger, %d of the line", total.Good, total.VaultCrashes, total.LedgerCrashes, total.LineCrashes)
+			}
+			t.Logf("%+v", total)
+		})
+	}
+}
+
+// simTears is the distance of the commands that are torn: each script has three hundred, and a whole matrix takes minutes.
+const simTears = 8
+
+// TestTearMatrixOfSIMs takes the power away at the commands of their long scripts; with PERSO_SIM_TEARS=1 at every one.
+func TestTearMatrixOfSIMs(t *testing.T) {
+	t.Parallel()
+	for _, product := range simProducts {
+		t.Run(product, func(t *testing.T) {
+			tearMatrix(t, product, int(number("PERSO_SIM_TEARS", simTears)), tearCase{cardsim.FaultTearBefore, false}, tearCase{cardsim.FaultTearAfter, false})
+		})
+	}
+}
