@@ -24,6 +24,10 @@ func fill(dest []any, row []driver.Value) error {
 
 // assign takes what the portable subset can hold. A narrower integer must have room for the value.
 func assign(dest any, v driver.Value) error {
+	if d, ok := dest.(*any); ok { // whatever the column holds: for who copies rows without knowing what they mean
+		*d = v
+		return nil
+	}
 	switch v := v.(type) {
 	case int64:
 		return assignInt(dest, v)
