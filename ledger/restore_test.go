@@ -87,14 +87,9 @@ func (d *drill) restore(held ...[]byte) error {
 	return err
 }
 
-// The ledger is lost with everything since its backup, which was made while it worked; chips were made in between. Nothing is
-// missing from the ledger that is made anew, the vault goes on with it, and no identity is made twice.
-func TestRestoreDrill(t *testing.T) {
-	t.Parallel()
-	d := newDrill(t, spec{good: 60, spares: 10})
-	half := d.begin(d.one(), d.at(3)) // in work at the backup and at the loss
-	first := d.act(half)
-
+// makeDuringBackup makes good chips while a backup is written, and says how many.
+func (d *drill) makeDuringBackup() int {
+	d.t.Helper()
 	done := make(chan error, 1)
 	go func() { done <- d.backup(context.Background()) }()
 	made := 0
@@ -103,12 +98,24 @@ func TestRestoreDrill(t *testing.T) {
 		select {
 		case err := <-done:
 			if err != nil {
-				t.Fatal(err)
+				d.t.Fatal(err)
 			}
 			running = false
 		default:
 		}
 	}
+	return made
+}
+
+// The ledger is lost with everything since its backup, which was made while it worked; chips were made in between. Nothing is
+// missing from the ledger that is made anew, the vault goes on with it, and no identity is made twice.
+func TestRestoreDrill(t *testing.T) {
+	t.Parallel()
+	d := newDrill(t, spec{good: 60, spares: 10})
+	half := d.begin(d.one(), d.at(3)) // in work at the backup and at the loss
+	first := d.act(half)
+
+	made := d.makeDuringBackup()
 	young := d.one()
 	youngAct := d.begin(young, d.at(4)) // begun after the backup
 	d.act(youngAct)
@@ -176,24 +183,12 @@ func TestRestoreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.restore(); !errors.Is(err, backup.ErrInTheWay) {
-		t.Errorf("over a ledger: %v", err)
-	}
 	d.lose()
 	aside := d.redo() + ".aside"
 	move := func(from, to string) {
 		if err := os.Rename(from, to); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if err := os.WriteFile(d.file()+"-wal", []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.restore(); !errors.Is(err, backup.ErrInTheWay) {
-		t.Errorf("beside an old write-ahead log: %v", err)
-	}
-	if err := os.Remove(d.file() + "-wal"); err != nil {
-		t.Fatal(err)
 	}
 	move(d.redo(), aside)
 	if err := d.restore(); !errors.Is(err, backup.ErrRedoGap) {
@@ -237,6 +232,31 @@ func TestRestoreRefused(t *testing.T) {
 		t.Error(err)
 	}
 	d.check()
+}
+
+// A ledger that is there, or a part of one, is not written over.
+func TestRestoreInTheWay(t *testing.T) {
+	t.Parallel()
+	d := newDrill(t, spec{good: 5, spares: 5})
+	if err := d.backup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.restore(); !errors.Is(err, backup.ErrInTheWay) {
+		t.Errorf("over a ledger: %v", err)
+	}
+	d.lose()
+	if err := os.WriteFile(d.file()+"-wal", []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.restore(); !errors.Is(err, backup.ErrInTheWay) {
+		t.Errorf("beside an old write-ahead log: %v", err)
+	}
+	if err := os.Remove(d.file() + "-wal"); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.restore(); err != nil {
+		t.Error(err)
+	}
 }
 
 // The durable steps of a ledger keep their promise with a redo log as well: what was told is in it.

@@ -40,8 +40,9 @@ func RenewRedo(ctx context.Context, db sqldb.DB, dir string, random io.Reader) e
 // PruneRedo deletes what a verified backup covers of the redo log.
 func PruneRedo(dir string, t Taken) (files int, err error) { return redo.Prune(dir, t.Manifest.Redo) }
 
-// Errors of the redo log that people must act on.
+// Errors that people must act on.
 var (
 	ErrNoRedo  = redo.ErrNone
 	ErrRedoGap = redo.ErrGap
+	ErrMissing = sqldb.ErrMissing
 )

@@ -33,6 +33,8 @@ type Progress struct {
 
 // Restored says what was restored.
 type Restored struct {
+	Backup   string   // its folder
+	Hash     [32]byte // of its manifest
 	Manifest Manifest
 	Mark     redo.Mark // the last transaction that was done again
 	Size     int64     // entries of the log
@@ -101,10 +103,12 @@ func syncFile(path string) error {
 
 // fillDatabase loads the backup into an empty database, does the redo log again, and verifies the log that results.
 func fillDatabase(ctx context.Context, db sqldb.DB, p Plan) (r Restored, err error) {
-	if r.Manifest, err = load(ctx, db, p); err != nil {
+	o, err := load(ctx, db, p)
+	if err != nil {
 		return r, err
 	}
-	m := r.Manifest
+	r.Backup, r.Hash, r.Manifest = p.Backup, HashOf(o.raw), o.m
+	m := o.m
 	if m.Redo.IsZero() {
 		return r, fmt.Errorf("the backup was made before the redo log began, so nothing leads on from it: %w", redo.ErrGap)
 	}
@@ -182,25 +186,24 @@ func (p Plan) tell(x Progress) {
 var ErrOtherProgram = errors.New("the backup was made by another version of this program: restore it with that one, then upgrade")
 
 // load makes the tables and fills them.
-func load(ctx context.Context, db sqldb.DB, p Plan) (m Manifest, err error) {
-	o, err := open(p.Backup)
-	if err != nil {
-		return m, err
+func load(ctx context.Context, db sqldb.DB, p Plan) (o opened, err error) {
+	if o, err = open(p.Backup); err != nil {
+		return o, err
 	}
 	defer func() { err = errors.Join(err, o.Close()) }()
 	tables, made, err := schema.Tables()
 	if err != nil {
-		return m, err
+		return o, err
 	}
 	if o.m.Schema != made {
-		return m, fmt.Errorf("%w: it has %d migrations, this program %d", ErrOtherProgram, o.m.Schema.Migrations, made.Migrations)
+		return o, fmt.Errorf("%w: it has %d migrations, this program %d", ErrOtherProgram, o.m.Schema.Migrations, made.Migrations)
 	}
 	if err := schema.Init(ctx, db); err != nil {
-		return m, err
+		return o, err
 	}
 	c, err := o.check(p.Held)
 	if err != nil {
-		return m, err
+		return o, err
 	}
 	told := Progress{All: o.m.rows()}
 	l := &loader{ctx: ctx, db: db, tables: tables}
@@ -214,7 +217,7 @@ func load(ctx context.Context, db sqldb.DB, p Plan) (m Manifest, err error) {
 	if err == nil && l.next != len(tables) {
 		err = damaged("table %s is missing", tables[l.next].Name)
 	}
-	return o.m, err
+	return o, err
 }
 
 // rowsPerTransaction are written at once.

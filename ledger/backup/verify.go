@@ -34,6 +34,31 @@ func Verify(dir string, held [][]byte, told func(rows uint64)) (Manifest, error)
 	return m, nil
 }
 
+// Newest finds the backup under a folder that was made last: what the redo log leads on from, for as long as it is kept.
+func Newest(under string) (dir string, err error) {
+	all, err := filepath.Glob(filepath.Join(under, folderPrefix+"*"))
+	if err != nil {
+		return "", err
+	}
+	var newest Manifest
+	for _, d := range all {
+		o, err := open(d)
+		if err != nil {
+			return "", fmt.Errorf("looking for the newest backup: %q: %w", d, err)
+		}
+		if dir == "" || o.m.Size > newest.Size || o.m.Size == newest.Size && o.m.Redo.Seq > newest.Redo.Seq {
+			dir, newest = d, o.m
+		}
+		if err := o.Close(); err != nil {
+			return "", err
+		}
+	}
+	if dir == "" {
+		return "", fmt.Errorf("there is no backup in %q: name the folder of one", under)
+	}
+	return dir, nil
+}
+
 // opened is a backup whose small files were read.
 type opened struct {
 	m      Manifest

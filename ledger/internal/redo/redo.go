@@ -220,6 +220,9 @@ type recorder struct {
 	did []statement
 }
 
+// Within is the transaction itself (sqldb.TakeTurn).
+func (r *recorder) Within() sqldb.Tx { return r.Tx }
+
 func (r *recorder) note(query string, args []any, rows int64) {
 	kept := make([]any, len(args))
 	for i, a := range args {

@@ -38,6 +38,13 @@ var (
 // changes nothing; CockroachDB queues up at rows, PostgreSQL, which would refuse whoever waited there, at the table, and
 // SQLite did so when the transaction began.
 func TakeTurn(ctx context.Context, tx Tx, table, touch string) error {
+	for { // one that notes what is done notes no turn: it changes nothing
+		outer, ok := tx.(interface{ Within() Tx })
+		if !ok {
+			break
+		}
+		tx = outer.Within()
+	}
 	t, ok := tx.(*strictTx)
 	if !ok {
 		return fmt.Errorf("taking turns at %s: a %T is no transaction of this package", table, tx)

@@ -51,7 +51,7 @@ func (d *Database) server(dir string) (ledger.Server, error) {
 // OpenDatabase opens the database of the site's ledger, wherever it is.
 func (s *Site) OpenDatabase(ctx context.Context) (ledger.DB, error) {
 	if s.Config.Database == nil {
-		return ledger.OpenSQLite(ctx, s.ledgerFile())
+		return s.openFile(ctx)
 	}
 	at, err := s.Config.Database.server(s.Dir)
 	if err != nil {

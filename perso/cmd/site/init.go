@@ -198,7 +198,10 @@ func (s *Site) initLedger(ctx context.Context, made *ceremony.Made, now time.Tim
 	defer func() { err = errors.Join(err, db.Close()) }()
 	g := entry.Genesis{Env: s.Config.Env, Site: s.Config.Site, Origin: s.Config.Origin, At: now, Register: made.RegisterPin, LogKey: made.LogKey,
 		StmtKey: made.StmtKey, EUMCert: sha256.Sum256(made.EUMCert), EISCert: sha256.Sum256(made.EISCert)}
-	return ledger.Init(ctx, db, g, []statement.Signed{made.Register})
+	if err := ledger.Init(ctx, db, g, []statement.Signed{made.Register}); err != nil {
+		return err
+	}
+	return s.firstBackup(ctx, db)
 }
 
 // newToken makes a SoftHSM token with a random PIN in a file: allowed in a test environment only.

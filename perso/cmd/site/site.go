@@ -69,6 +69,9 @@ type Config struct {
 	Pin      string `json:"register_pin"` // hash of the officer register's genesis, as the ceremony printed it
 	LogKey   string `json:"log_key"`      // verifier key of the log (C2SP vkey)
 	CAID     string `json:"ca_identifier"`
+	// Redo is the folder of the ledger's redo log; a relative path is within the site's folder, and nothing means "redo". It belongs on
+	// another disk than the ledger: who loses one of them loses nothing (ledger/RESTORE.md). A database on a server has none.
+	Redo string `json:"ledger_redo,omitempty"`
 	// Inventory is the folder of the key ceremonies' transcripts, and Head the hash of the last one, as it was printed. Without
 	// them, which only a test site may be, the vault uses every key on its token.
 	Inventory string `json:"key_inventory,omitempty"`
@@ -107,7 +110,7 @@ func Open(dir string) (*Site, error) {
 		err = s.Config.validate()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening site %q: %w; 'perso site init' wrote it: people change of it no more than a database's password_file and ledger_processes, and hsm_sessions and a line's transport, readers, pcscd_socket and atr_command; put the rest back from a copy", dir, err)
+		return nil, fmt.Errorf("opening site %q: %w; 'perso site init' wrote it: people change of it no more than a database's password_file and ledger_processes, ledger_redo, hsm_sessions and a line's transport, readers, pcscd_socket and atr_command; put the rest back from a copy", dir, err)
 	}
 	return s, nil
 }

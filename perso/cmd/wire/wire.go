@@ -31,7 +31,7 @@ func Into(env *cli.Env) {
 		}
 		return s.Office(ctx)
 	}
-	env.Extra = append(env.Extra, newSiteCmd, newServeCmd, newUpCmd, newDemoCmd, newChipCmd, newBenchCmd, newHSMCmd, newReadersCmd, newAPDUCmd)
+	env.Extra = append(env.Extra, newSiteCmd, newServeCmd, newUpCmd, newDemoCmd, newChipCmd, newBenchCmd, newHSMCmd, newReadersCmd, newAPDUCmd, newLedgerCmd)
 }
 
 func zoneLog(w io.Writer) *slog.Logger {
