@@ -13,6 +13,9 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/eis"
+	"github.com/persoline/persoline/perso/profile"
+	"github.com/persoline/persoline/perso/script"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // Key sets of an SGP.02 eUICC as our scripts make them.
@@ -179,8 +182,31 @@ func (w *eisWriter) fields(u *unit, result bus.ExportResult) (eis.Fields, error)
 		Profiles: []eis.Profile{{
 			ICCID: u.iccid, IMSI: u.imsi, ISDPAID: p.AIDs.ISDP.Bytes(), MNOID: string(w.lot.provider.MNOOID), SMDPID: string(w.lot.provider.SMDPOID),
 			Fallback: true, State: "Enabled", ProfileType: p.Profile.Type, AllocatedMemory: uint64(p.Profile.AllocatedMemory),
+			Rules: policyRules(w.lot.release, script.PackageBootstrap),
 		}},
 	}, nil
+}
+
+// policyRules are the rules that a profile brought along on the chip, as the SM-SR keeps them (SGP.02 §3.6.1).
+func policyRules(r statement.Release, variable string) (rules []eis.Rule) {
+	for _, c := range r.Constants {
+		if c.Name != variable+".POL1" || len(c.Value) != 1 {
+			continue
+		}
+		p := profile.POL1Of(c.Value[0])
+		for _, one := range []struct {
+			rule string
+			as   eis.Rule
+		}{
+			{profile.NoDisable, eis.Rule{Action: "DISABLE", Qualification: "Not-Allowed"}}, {profile.NoDelete, eis.Rule{Action: "DELETE", Qualification: "Not-Allowed"}},
+			{profile.DeleteAfter, eis.Rule{Action: "DISABLE", Qualification: "Auto-Delete"}},
+		} {
+			if p.Has(one.rule) {
+				rules = append(rules, one.as)
+			}
+		}
+	}
+	return rules
 }
 
 // domain has what the script wrote: the issuer's number (tag 42) is the EID's first four bytes, the image number (tag 45)

@@ -105,6 +105,14 @@ type Profile struct {
 	ProfileType     string // or empty
 	AllocatedMemory uint64
 	FreeMemory      *uint64
+	// Rules are POL2, which the SM-SR keeps: at registration, those that the profile brings along as POL1.
+	Rules []Rule
+}
+
+// Rule is a rule of POL2 about the profile.
+type Rule struct {
+	Action        string // "ENABLE", "DISABLE" or "DELETE"
+	Qualification string // "Not-Allowed" or "Auto-Delete"
 }
 
 // Fields is a whole EIS without its signature. EUMCertificateID is left out when empty, as the schema has it.

@@ -215,6 +215,17 @@ func (w *writer) profile(p Profile) {
 	if p.FreeMemory != nil {
 		w.num("FreeMemory", *p.FreeMemory)
 	}
+	if len(p.Rules) > 0 {
+		w.open("pol2") // spelled so in the schema
+		for _, r := range p.Rules {
+			w.open("Rule")
+			w.text("Subject", "PROFILE")
+			w.text("Action", r.Action)
+			w.text("Qualification", r.Qualification)
+			w.close("Rule")
+		}
+		w.close("pol2")
+	}
 	w.close("ProfileInfo")
 }
 
@@ -252,6 +263,11 @@ func (f Fields) checkRest(sig Signature) error {
 	for _, p := range f.Profiles {
 		if p.ICCID.IsZero() || p.IMSI.IsZero() || !plain(p.MNOID) || !plain(p.State) {
 			return errors.New("profile without ICCID, IMSI, Mno-id or State")
+		}
+		for _, r := range p.Rules {
+			if r.Action != "ENABLE" && r.Action != "DISABLE" && r.Action != "DELETE" || r.Qualification != "Not-Allowed" && r.Qualification != "Auto-Delete" {
+				return fmt.Errorf("profile with the rule %q %q", r.Action, r.Qualification)
+			}
 		}
 	}
 	return f.ISDR.check()
