@@ -87,11 +87,11 @@ func (l *Ledger) terms(row orderRow) (statement.Release, error) {
 		return statement.Release{}, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
 	named := named(packages)
-	compiled, err := l.compile(p, len(smsr.Addressing), o.Algorithm, named)
+	constants, err := constants(p, smsr, provider, o, packages)
 	if err != nil {
 		return statement.Release{}, err
 	}
-	constants, err := constants(p, smsr, provider, o, packages)
+	compiled, err := l.compile(p, constants, o.Algorithm, named)
 	if err != nil {
 		return statement.Release{}, err
 	}
@@ -170,11 +170,11 @@ func pin1Of(o order.Order) string {
 }
 
 // compile reads and compiles a product's script; lengths that differ by lot are those of the SM-SR's addressing, of the
-// authentication and of the profile packages.
-func (l *Ledger) compile(p product.Product, addressing int, a auth.Algorithm, packages []statement.Package) (*script.Script, error) {
-	vars := script.StandardCatalogue(addressing, l.cat.CertBytes).For(len(a.Parameters()), a.KBytes(), a.OPBytes())
+// authentication, of the profile packages and of their USIM's AID.
+func (l *Ledger) compile(p product.Product, constants []statement.Constant, a auth.Algorithm, packages []statement.Package) (*script.Script, error) {
+	vars := script.StandardCatalogue(lengthOf(constants, "SMSR.ADDR"), l.cat.CertBytes).For(len(a.Parameters()), a.KBytes(), a.OPBytes())
 	for _, one := range packages {
-		vars = vars.WithPackage(one.Variable, int(one.Bytes))
+		vars = vars.WithPackage(one.Variable, int(one.Bytes)).WithUSIM(lengthOf(constants, "AID.USIM"))
 	}
 	s, err := script.CompileFile(l.cat.Scripts, p.Script, vars)
 	if err != nil {
@@ -209,7 +209,7 @@ func (l *Ledger) Release(ctx context.Context, q bus.SignedRequest) (bus.LotReply
 	if err != nil {
 		return bus.LotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
-	compiled, err := l.compile(p, len(constantOf(r, "SMSR.ADDR")), algorithm, r.Packages)
+	compiled, err := l.compile(p, r.Constants, algorithm, r.Packages)
 	if err != nil {
 		return bus.LotReply{}, err
 	}
@@ -227,13 +227,14 @@ func (l *Ledger) Release(ctx context.Context, q bus.SignedRequest) (bus.LotReply
 	return bus.LotReply{Lot: r.Lot}, l.OpenLot(ctx, r.Lot)
 }
 
-func constantOf(r statement.Release, name string) []byte {
-	for _, c := range r.Constants {
+// lengthOf is the length of a constant, 0 of one that the lot does not have.
+func lengthOf(constants []statement.Constant, name string) int {
+	for _, c := range constants {
 		if c.Name == name {
-			return c.Value
+			return len(c.Value)
 		}
 	}
-	return nil
+	return 0
 }
 
 func (l *Ledger) release(ctx context.Context, b *Batch, signed statement.Signed, r statement.Release, compiled *script.Script) (fault, err error) {

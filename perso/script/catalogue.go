@@ -42,6 +42,12 @@ func (c Catalogue) WithPackage(name string, n int) Catalogue {
 	return c
 }
 
+// WithUSIM gives the catalogue of a lot whose USIM has an AID of n bytes: a package brings its own.
+func (c Catalogue) WithUSIM(n int) Catalogue {
+	c["AID.USIM"] = Var{Len: n}
+	return c
+}
+
 // StandardCatalogue is the variables of an SGP.02 eUICC but for those of its profile packages, and of a SIM. smsrAddrLen is the length
 // of the SM-SR addressing parameters of the lot, 0 for one of SIMs, which has none; certLen that of the value field of the ECASD
 // certificate (without 7F21 and

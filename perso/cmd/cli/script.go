@@ -36,6 +36,7 @@ type scriptSource struct {
 	algorithm auth.Algorithm // the usual one when zero
 	files     [2]string      // packages that it loads, by their place in packageNames
 	packages  map[string]*saip.Template
+	usimBytes int            // of the USIM's AID, where a release says it
 	lengths   map[string]int // of packages that are known by their lengths alone
 	folder    *os.Root       // the script's folder: no name leads out of it
 }
@@ -94,6 +95,9 @@ func (s *scriptSource) catalogue() script.Catalogue {
 	}
 	for name, n := range s.lengths {
 		c = c.WithPackage(name, n)
+	}
+	if s.usimBytes > 0 {
+		c = c.WithUSIM(s.usimBytes)
 	}
 	return dryrun.WithPackages(c, s.packages)
 }

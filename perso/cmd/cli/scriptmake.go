@@ -105,6 +105,9 @@ func (s *scriptSource) asReleased(env *Env, path string) (*statement.Release, er
 		if c.Name == "SMSR.ADDR" {
 			s.smsrBytes = len(c.Value)
 		}
+		if c.Name == "AID.USIM" {
+			s.usimBytes = len(c.Value)
+		}
 	}
 	s.lengths = map[string]int{}
 	for _, p := range r.Packages {

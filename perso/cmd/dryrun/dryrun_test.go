@@ -5,11 +5,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/reftest"
 	"github.com/persoline/persoline/perso/saip"
 	"github.com/persoline/persoline/perso/script"
 )
@@ -273,5 +275,43 @@ func TestShippedScriptsAreContinued(t *testing.T) {
 				t.Errorf("%s: lost at command %d (%s), executed %v: %v", sku, i.Command, i.Label, i.Executed, i.Failed)
 			}
 		}
+	}
+}
+
+// The packages that the GSMA publishes for testing are personalized, loaded through the product's script, and authenticate.
+func TestPublishedPackages(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(reftest.Path(t, "data", "ts48_upp", "*.der"))
+	if err != nil || len(files) < 18 {
+		t.Fatalf("%d packages, %v", len(files), err)
+	}
+	for _, path := range files {
+		t.Run(filepath.Base(path), func(t *testing.T) {
+			t.Parallel()
+			template, err := ReadPackage(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := config(t)
+			c.Packages = map[string]*saip.Template{script.PackageBootstrap: template}
+			s, err := script.Compile([]byte(source(t)), WithPackages(script.StandardCatalogue(40, 235), c.Packages))
+			if err != nil {
+				t.Fatal(err)
+			}
+			trace, err := Run(s, c)
+			if loadsCode := "TS48v1_B.der"; filepath.Base(path) == loadsCode {
+				// It demands applications of its own, which this chip has no virtual machine for, and the chip says so.
+				if trace.Failed == nil || !strings.Contains(trace.Failed.Error(), "status 10 (service javacard)") {
+					t.Error(err, trace.Failed)
+				}
+				return
+			}
+			if err != nil || trace.Failed != nil {
+				t.Fatal(err, trace.Failed)
+			}
+			if !slices.ContainsFunc(trace.Entries, func(e Entry) bool { return e.Label == "auth" && len(e.Answer) == 16 && e.Answer[0] == 0xDC }) {
+				t.Error("the chip did not authenticate")
+			}
+		})
 	}
 }

@@ -44,7 +44,7 @@ func (v *values) render(name string, t *saip.Template) error {
 	digest := sha256.Sum256(pkg)
 	v.byName[name], v.byName[name+".HASH"] = pkg, digest[:]
 	v.byName[name+".POL1"] = []byte{t.Policy()}
-	if aid := t.USIM(); name == script.PackageBootstrap && len(aid) == len(v.byName["AID.USIM"]) {
+	if aid := t.USIM(); name == script.PackageBootstrap && len(aid) > 0 {
 		v.byName["AID.USIM"] = aid
 	}
 	return nil
@@ -147,6 +147,9 @@ func ReadPackage(path string) (*saip.Template, error) {
 func WithPackages(c script.Catalogue, packages map[string]*saip.Template) script.Catalogue {
 	for name, t := range packages {
 		c = c.WithPackage(name, t.Len())
+		if n := len(t.USIM()); name == script.PackageBootstrap && n > 0 {
+			c = c.WithUSIM(n)
+		}
 	}
 	return c
 }
