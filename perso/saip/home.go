@@ -11,10 +11,15 @@ import (
 type home struct {
 	texts     []string // "mnc001.mcc001", in identities that hold an IMSI
 	mncDigits int      // by EF.AD; 0 where it doesn't say
+	// equivalent are the networks of EF.EHPLMN, three bytes each: where there are any, a phone takes no other for its home (TS 31.102
+	// clause 4.2.84).
+	equivalent [][]byte
 }
 
 const (
 	fidAD        = 0x6FAD
+	fidEHPLMN    = 0x6FD9
+	plmnBytes    = 3
 	adMNCDigits  = 3    // byte of EF.AD with the length of the network code
 	adMNCLowBits = 0x0F // of which the rest is reserved
 )
@@ -37,6 +42,12 @@ func homeOf(chip *Chip) (h home) {
 			}
 		case kind == PEUSIM && f.FID == fidAD && len(f.Content) > adMNCDigits:
 			h.mncDigits = int(f.Content[adMNCDigits] & adMNCLowBits)
+		case kind == PEUSIM && f.FID == fidEHPLMN:
+			for plmn := range slices.Chunk(f.Content, plmnBytes) {
+				if len(plmn) == plmnBytes && len(withoutFiller(plmn)) > 0 {
+					h.equivalent = append(h.equivalent, slices.Clone(plmn))
+				}
+			}
 		}
 	}
 	return h
@@ -52,6 +63,10 @@ func (h home) admits(imsi id.IMSI) error {
 		if text != want {
 			return fmt.Errorf("its network is %s, and the identities of the profile speak of %s", want, text)
 		}
+	}
+	own := imsi.PLMN()
+	if len(h.equivalent) > 0 && !slices.ContainsFunc(h.equivalent, func(plmn []byte) bool { return slices.Equal(plmn, own[:]) }) {
+		return fmt.Errorf("its network is %s, which is none of the home networks in EF.EHPLMN", want)
 	}
 	return nil
 }
@@ -102,6 +117,13 @@ func ProviderLot(p *Package, network Network, name string) (Lot, error) {
 func (t *Template) SampleIMSI() string {
 	const digits, mccDigits, textMNC = 15, 3, 3
 	mcc, mnc := "001", "01"
+	if len(t.home.equivalent) > 0 && len(t.home.texts) == 0 { // nibbles: MCC 2 1, MNC 3 and MCC 3, MNC 2 1 (TS 24.008)
+		e := fmt.Sprintf("%X", t.home.equivalent[0])
+		if mcc, mnc = e[1:2]+e[0:1]+e[3:4], e[5:6]+e[4:5]; e[2] != 'F' {
+			mnc += e[2:3]
+		}
+		return (mcc + mnc + "999999999999")[:digits]
+	}
 	if n := t.home.mncDigits; n != 0 {
 		mnc = "001"[textMNC-n:]
 	}

@@ -92,8 +92,14 @@ func (s *session) tlvResponseMAC(m Mark, sent []byte) [16]byte {
 }
 
 func tlvHeader(tag byte, n int) []byte {
-	whole := tlv.Encode(uint32(tag), make([]byte, n))
-	return whole[:len(whole)-n]
+	const shortest, oneByte = 0x80, 0x100 // from here on the length has one byte before it, or two
+	switch {
+	case n < shortest:
+		return []byte{tag, byte(n)}
+	case n < oneByte:
+		return []byte{tag, 0x81, byte(n)}
+	}
+	return []byte{tag, 0x82, byte(n >> 8), byte(n)}
 }
 
 // ExternalAuthenticateTLV proves the host to the card and opens the session.
@@ -125,6 +131,11 @@ func AuthenticatedTLV(answer []byte) error {
 
 // WrapTLV protects the next segment of the session and gives its Mark.
 func (h *Host) WrapTLV(data []byte) ([]byte, Mark, error) {
+	return h.appendTLV(make([]byte, 0, len(data)+longSize+h.s.macBytes+blockBytes), data)
+}
+
+// appendTLV is WrapTLV behind what is there.
+func (h *Host) appendTLV(dst, data []byte) ([]byte, Mark, error) {
 	switch {
 	case !h.open || h.dead || h.s.level != LevelAll:
 		return nil, Mark{}, fmt.Errorf("wrapping segment: %w", ErrState)
@@ -135,14 +146,18 @@ func (h *Host) WrapTLV(data []byte) ([]byte, Mark, error) {
 	if err != nil {
 		return nil, Mark{}, fmt.Errorf("wrapping segment: %w", err)
 	}
-	sent := make([]byte, padded(len(data)), padded(len(data))+longSize)
-	copy(sent, data)
+	size := padded(len(data))
+	dst = append(dst, tlvHeader(TagData, size+h.s.macBytes)...)
+	start := len(dst)
+	dst = append(dst, data...)
+	dst = append(dst, make([]byte, size-len(data))...)
+	sent := dst[start:]
 	pad(sent, len(data))
 	h.s.setIV(counter, ivCommand)
 	cbcEncrypt(h.s.enc, &h.s.iv, sent)
 	mac := h.s.tlvMAC(TagData, sent)
 	h.s.at = Mark{Chain: mac, Counter: counter}
-	return tlv.Encode(TagData, append(sent, mac[:h.s.macBytes]...)), h.s.at, nil
+	return append(dst, mac[:h.s.macBytes]...), h.s.at, nil
 }
 
 // UnwrapTLV opens the answer to the segment of m. It does not move the session. A RefusedError proves nothing: anyone may have

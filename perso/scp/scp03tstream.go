@@ -2,6 +2,7 @@ package scp
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/persoline/persoline/perso/tlv"
 )
@@ -36,14 +37,18 @@ func (h *Host) SealStream(dst, pkg []byte) (stream []byte, marks []Mark, err err
 	if err != nil {
 		return dst, nil, err
 	}
-	dst = append(dst, auth...)
+	whole := 0
+	for _, n := range StreamObjects(len(pkg), h.s.macBytes) {
+		whole += n
+	}
+	dst = append(slices.Grow(dst, whole), auth...)
 	for len(pkg) > 0 {
 		n := min(len(pkg), MaxTLVData)
-		segment, m, err := h.WrapTLV(pkg[:n])
+		next, m, err := h.appendTLV(dst, pkg[:n])
 		if err != nil {
 			return dst, nil, err
 		}
-		dst, marks, pkg = append(dst, segment...), append(marks, m), pkg[n:]
+		dst, marks, pkg = next, append(marks, m), pkg[n:]
 	}
 	return dst, marks, nil
 }

@@ -1,0 +1,96 @@
+package order
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/persoline/persoline/perso/profile"
+)
+
+func smallOrder(t testing.TB) string {
+	t.Helper()
+	return string(readFile(t, deploy+"/samples/orders/small-20.json"))
+}
+
+// A package that is no good is refused with the order, and the place of its fault; one that does not fit is refused with the reason.
+func TestPackagesRefused(t *testing.T) {
+	t.Parallel()
+	good := readFile(t, deploy+"/profiles/bootstrap.der")
+	wrongTag := bytes.Clone(good)
+	wrongTag[0] ^= 0x1E
+	wrongLength := bytes.Clone(good)
+	wrongLength[1]++
+	noEnd := good[:bytes.LastIndexByte(good, 0xAA)]
+	if len(noEnd) == 0 {
+		t.Fatal("the shipped package has changed its form")
+	}
+	files := fstest.MapFS{
+		"bootstrap.der": {Data: good}, "truncated.der": {Data: good[:1000]}, "wrong-tag.der": {Data: wrongTag}, "wrong-length.der": {Data: wrongLength}, "no-end.der": {Data: noEnd},
+		"behind.der": {Data: append(bytes.Clone(good), 0)}, "too-long.der": {Data: make([]byte, profile.MaxBytes+1)}, "north.der": {Data: readFile(t, deploy+"/profiles/north.der")},
+	}
+	cat := shipped(t)
+	cat.Profiles = profile.Open(files)
+	for name, want := range map[string][]string{
+		"truncated": {"profile: ", "byte "}, "wrong-tag": {"byte 2", "PE 1"}, "wrong-length": {"byte "}, "no-end": {"byte "}, "behind": {"byte 2985"},
+		"too-long": {"more than the 65536 bytes"}, "bootstrab": {"not in the catalogue", `did you mean "bootstrap"?`}, "north": {"do not fit package", "network"},
+	} {
+		text := strings.Replace(smallOrder(t), `"delivery"`, `"profile": "`+name+`", "delivery"`, 1)
+		_, err := Intake(strings.NewReader(text), cat)
+		for _, w := range want {
+			if err == nil || !strings.Contains(err.Error(), w) {
+				t.Errorf("%s: %v, want %q", name, err, w)
+			}
+		}
+	}
+	o, err := Intake(strings.NewReader(strings.Replace(smallOrder(t), `"delivery"`, `"profile": "bootstrap", "delivery"`, 1)), cat)
+	if err != nil || o.Profile != "bootstrap" {
+		t.Errorf("the good one: %q, %v", o.Profile, err)
+	}
+	plain, err := Intake(strings.NewReader(smallOrder(t)), cat)
+	if err != nil || plain.Hash() == o.Hash() {
+		t.Errorf("named or not is the same order: %v", err)
+	}
+	if again, err := Parse(bytes.NewReader(o.Canonical())); err != nil || again.Hash() != o.Hash() {
+		t.Errorf("read back: %v", err)
+	}
+	injected := strings.Replace(string(readFile(t, deploy+"/samples/orders/injected-key-20.json")), `"delivery"`, `"profile": "bootstrap", "delivery"`, 1)
+	if _, err := Intake(strings.NewReader(injected), cat); err == nil || !strings.Contains(err.Error(), "written by its script") {
+		t.Errorf("a product without packages: %v", err)
+	}
+	cat.Profiles = profile.Catalogue{}
+	if _, err := Intake(strings.NewReader(smallOrder(t)), cat); err == nil || !strings.Contains(err.Error(), "bootstrap_provider: the profile package") {
+		t.Errorf("without a catalogue: %v", err)
+	}
+}
+
+// Each of the four providers' samples is made with the package of its own.
+func TestProvidersPackages(t *testing.T) {
+	t.Parallel()
+	cat, seen := shipped(t), map[string]string{}
+	for _, p := range cat.Site.Providers() {
+		sample := map[string]string{"provider-demo": "small-20"}[string(p.ID)]
+		if sample == "" {
+			sample = "bootstrap-" + strings.TrimPrefix(string(p.ID), "provider-") + "-20"
+		}
+		o, err := Intake(bytes.NewReader(readFile(t, deploy+"/samples/orders/"+sample+".json")), cat)
+		if err != nil {
+			t.Errorf("%s: %v", p.ID, err)
+			continue
+		}
+		all, err := cat.Packages(o)
+		if err != nil || len(all) != 1 || all[0].Name != p.Profile || all[0].Template.Policy() != p.POL1.Byte() {
+			t.Errorf("%s: %d packages, %v", p.ID, len(all), err)
+			continue
+		}
+		hash := all[0].Hash()
+		if other := seen[string(hash[:])]; other != "" {
+			t.Errorf("%s has the package of %s", p.ID, other)
+		}
+		seen[string(hash[:])] = string(p.ID)
+	}
+	if len(seen) != 4 {
+		t.Errorf("%d providers", len(seen))
+	}
+}
