@@ -182,6 +182,9 @@ const (
 	cellPIN   = 0x07
 	cellTries = 0x08
 	cellSQN   = 0x09
+	cellAKA   = 0x0C // of a profile that came in a package, as the next two
+	cellPUK   = 0x0E
+	cellSD    = 0x10
 
 	domainECASD = 2
 	numberEID   = 0x5A
@@ -221,6 +224,10 @@ func (c *checker) writtenCell(ch *chip, domain, kind byte, number uint16, value 
 		c.once(c.material, string(value[:32]), ch, "a private key")
 	case kind == cellData && (number == numberKi || number == numberOPc) && c.w.customer():
 		c.customerKi(ch, cl, number, value)
+	case kind == cellAKA:
+		c.authentication(ch, cl, value)
+	case kind == cellPUK, kind == cellSD:
+		c.once(c.material, string(value), ch, "key material")
 	case kind == cellPIN, kind == cellData && (number == numberKi || number == numberOPc):
 		c.once(c.material, string(value), ch, "key material")
 	case kind == cellData && domain == domainECASD && number == numberEID:
@@ -228,6 +235,27 @@ func (c *checker) writtenCell(ch *chip, domain, kind byte, number uint16, value 
 		if eid := cl.EID.Bytes(); !bytes.Equal(value, eid[:]) {
 			c.w.fail("I1", "%s gets an EID that is not its claim's", ch.name)
 		}
+	}
+}
+
+// authentication looks at the Ki and OPc of a profile that came in a package: behind its kind, checks and two limits of SQN come
+// algorithm, Ki and OPc, each with its length. Another application of the profile may share them.
+func (c *checker) authentication(ch *chip, cl *claim, value []byte) {
+	const own, head, parts = 0x01, 2 + 2*6, 3
+	if len(value) < head || value[0] != own {
+		return
+	}
+	var all [parts][]byte
+	rest := value[head:]
+	for i := range all {
+		all[i], rest = rest[1:1+rest[0]], rest[1+rest[0]:]
+	}
+	for number, key := range map[uint16][]byte{numberKi: all[1], numberOPc: all[2]} {
+		if c.w.customer() {
+			c.customerKi(ch, cl, number, key)
+			continue
+		}
+		c.once(c.material, string(key), ch, "key material")
 	}
 }
 

@@ -145,7 +145,7 @@ func (c *checker) receipts() {
 
 // openLot hands the vault the officers' words, as the ledger does.
 func (w *World) openLot() {
-	q := bus.OpenLotRequest{Register: [][]byte{w.site.register.Encode()}, Release: w.site.signed, Script: w.site.work.Script}
+	q := bus.OpenLotRequest{Register: [][]byte{w.site.register.Encode()}, Release: w.site.signed, Script: w.site.work.Script, Packages: w.site.packages}
 	if _, err := w.vault.core.OpenLot(context.Background(), q); err != nil {
 		w.fail("I5", "opening the lot: %v", err)
 	}

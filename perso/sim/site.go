@@ -47,6 +47,7 @@ type site struct {
 	lot      perso.Name
 	release  statement.Release
 	signed   []byte // release
+	packages [][]byte
 	work     ledger.Work
 	log      *slog.Logger
 }
@@ -186,6 +187,17 @@ func (w *World) order(ctx context.Context) error {
 	d, err := w.ledger.core.Draft(ctx, bus.DraftRequest{Order: a.Order})
 	if err != nil {
 		return err
+	}
+	o, err := order.Parse(bytes.NewReader(file))
+	if err != nil {
+		return err
+	}
+	packages, err := w.site.cat.Order.Packages(o)
+	if err != nil {
+		return err
+	}
+	for _, p := range packages {
+		w.site.packages = append(w.site.packages, p.Bytes)
 	}
 	w.site.signed = w.sign(d.Body).Encode()
 	if w.site.release, err = statement.ParseRelease(d.Body); err != nil {
