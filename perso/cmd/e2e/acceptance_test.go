@@ -222,7 +222,7 @@ func (f *factory) out(parts ...string) string {
 	return filepath.Join(append([]string{f.site.OutDir(), string(lotName)}, parts...)...)
 }
 
-// writeOrder writes the sample order with some fields changed.
+// writeOrder writes the sample order with some fields changed, and without those that are nil.
 func writeOrder(t *testing.T, f *factory, path string, change map[string]any) {
 	t.Helper()
 	var fields map[string]any
@@ -230,7 +230,9 @@ func writeOrder(t *testing.T, f *factory, path string, change map[string]any) {
 		t.Fatal(err)
 	}
 	for name, v := range change {
-		fields[name] = v
+		if fields[name] = v; v == nil {
+			delete(fields, name)
+		}
 	}
 	text, err := json.MarshalIndent(fields, "", "  ")
 	if err != nil {

@@ -110,8 +110,15 @@ const auc = "osmo-auc-gen"
 // byCentre has an authentication centre that holds a Ki and its OPc challenge the chip.
 func (f *factory) byCentre(t *testing.T, eid string, number int, ki, opc []byte) {
 	t.Helper()
-	const sqn = "4096"
 	rand := fmt.Sprintf("%032X", 0x1234567+number)
+	autn, want := f.vector(t, ki, opc, rand)
+	f.authenticate(t, eid, rand, autn, want)
+}
+
+// vector has an authentication centre make a challenge's AUTN, and say what the chip must answer.
+func (f *factory) vector(t *testing.T, ki, opc []byte, rand string) (autn, want string) {
+	t.Helper()
+	const sqn = "4096"
 	out, err := exec.CommandContext(t.Context(), auc, "-3", "-a", "milenage", "-k", hex.EncodeToString(ki), "-o", hex.EncodeToString(opc),
 		"-f", "8000", "-s", sqn, "-r", rand).Output()
 	if err != nil {
@@ -124,7 +131,7 @@ func (f *factory) byCentre(t *testing.T, eid string, number int, ki, opc []byte)
 		}
 		return string(m[1])
 	}
-	f.authenticate(t, eid, rand, say("AUTN"), "db08"+say("RES")+"10"+say("CK")+"10"+say("IK"))
+	return say("AUTN"), "db08" + say("RES") + "10" + say("CK") + "10" + say("IK")
 }
 
 // authenticate has one chip answer a challenge. It answers once: the same again is stale, and a changed one is not of
