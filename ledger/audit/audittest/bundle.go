@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"maps"
 	"slices"
+	"strings"
 	"testing/fstest"
 
 	"golang.org/x/mod/sumdb/tlog"
@@ -20,24 +21,43 @@ import (
 // golang.org/x/mod/sumdb/tlog.
 func (s *Site) Bundle(lot perso.Name) fstest.MapFS {
 	out := fstest.MapFS{}
-	put := func(path string, data []byte) { out[path] = &fstest.MapFile{Data: data} }
-	s.log(put)
+	s.BundleTo(lot, func(path string, data []byte) { out[path] = &fstest.MapFile{Data: data} })
+	return out
+}
+
+// BundleTo gives the files of a bundle one by one, manifest and seal last: one of a million cards does not fit into memory twice.
+func (s *Site) BundleTo(lot perso.Name, put func(path string, data []byte)) {
+	var files []layout.File
+	listed := func(path string, data []byte) {
+		files = append(files, layout.File{Hash: sha256.Sum256(data), Size: int64(len(data)), Path: path})
+		put(path, data)
+	}
+	s.log(listed)
 	for i, r := range s.Register {
-		put(layout.Register(i), r.Encode())
+		listed(layout.Register(i), r.Encode())
 	}
 	for _, o := range s.Openings {
-		put(layout.Statement(o.Hash()), o.Encode())
+		listed(layout.Statement(o.Hash()), o.Encode())
 	}
 	for name, chain := range s.Chains {
-		s.receipts(name, chain, put)
+		s.receipts(name, chain, listed)
 	}
 	for path, manifest := range s.Exports {
-		put(path, manifest)
+		listed(path, manifest)
 	}
-	put(layout.EUMCert, s.EUMCert)
-	put(layout.EISCert, s.EISCert)
-	s.Seal(out, lot)
-	return out
+	listed(layout.EUMCert, s.EUMCert)
+	listed(layout.EISCert, s.EISCert)
+	slices.SortFunc(files, func(a, b layout.File) int { return strings.Compare(a.Path, b.Path) })
+	s.seal(lot, files, put)
+}
+
+// seal writes manifest and seal over files, which are sorted.
+func (s *Site) seal(lot perso.Name, files []layout.File, put func(path string, data []byte)) {
+	manifest := Must(layout.EncodeManifest(files))
+	seal := Must(layout.SealBody{Env: perso.EnvTest, Site: SiteName, Lot: lot, Files: uint64(len(files)), Manifest: sha256.Sum256(manifest)}.Encode())
+	put(layout.Manifest, manifest)
+	put(layout.Seal, seal)
+	put(layout.SealSig, layout.EncodeSignature(ed25519.Sign(s.StmtKey, seal)))
 }
 
 func (s *Site) receipts(lot perso.Name, chain *Chain, put func(string, []byte)) {
@@ -62,11 +82,7 @@ func (s *Site) Seal(bundle fstest.MapFS, lot perso.Name) {
 		data := bundle[path].Data
 		files = append(files, layout.File{Hash: sha256.Sum256(data), Size: int64(len(data)), Path: path})
 	}
-	manifest := Must(layout.EncodeManifest(files))
-	seal := Must(layout.SealBody{Env: perso.EnvTest, Site: SiteName, Lot: lot, Files: uint64(len(files)), Manifest: sha256.Sum256(manifest)}.Encode())
-	bundle[layout.Manifest] = &fstest.MapFile{Data: manifest}
-	bundle[layout.Seal] = &fstest.MapFile{Data: seal}
-	bundle[layout.SealSig] = &fstest.MapFile{Data: layout.EncodeSignature(ed25519.Sign(s.StmtKey, seal))}
+	s.seal(lot, files, func(path string, data []byte) { bundle[path] = &fstest.MapFile{Data: data} })
 }
 
 // stored serves tlog's algorithms from memory.

@@ -75,7 +75,7 @@ func pageOf(t *testing.T, s *Site, bundle fstest.MapFS, lot perso.Name, unjudged
 	}
 	o.Watch = c.Watch
 	if unjudged {
-		o.Unjudged, o.Wants = true, lotreport.Wants(lot)
+		o.Unjudged, o.Wants = true, c.Wants
 	}
 	r, err := audit.Verify(bundle, o)
 	if err != nil {

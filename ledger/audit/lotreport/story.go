@@ -10,10 +10,12 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -126,29 +128,48 @@ func newStory(lot perso.Name) *story {
 	return &story{lot: lot, bins: map[perso.Verdict]uint64{}, counts: map[string]entry.Count{}, causes: map[cause]uint64{}, heads: map[place]*headCount{}}
 }
 
-// Wants asks for the entries that a report of the lot is made of, by what they begin with (audit.Options.Wants).
-func Wants(lot perso.Name) func(kind string, body []byte) bool {
-	ours := []byte("\nlot " + string(lot) + "\n")
-	return func(kind string, body []byte) bool {
-		switch kind {
-		case entry.KindGenesis, entry.KindStatement:
-			return true
-		case entry.KindClaim, entry.KindOutcome, entry.KindPresent, entry.KindBin, entry.KindCount, entry.KindExport, entry.KindAct, entry.KindCertificate:
-			return bytes.Contains(body[:min(len(body), 128)], ours)
-		}
-		return false
-	}
-}
-
 // Collector takes the log in.
 type Collector struct {
 	words Words
 	s     *story
+	ours  []byte // how the lot's entries begin, after their kind
+
+	// What Wants counted of entries that need not be parsed for it.
+	acts, sessions, superseded atomic.Uint64
 }
 
 // Collect begins a report of a lot.
 func Collect(lot perso.Name, words Words) *Collector {
-	return &Collector{words: words, s: newStory(lot)}
+	return &Collector{words: words, s: newStory(lot), ours: []byte("\nlot " + string(lot) + "\n")}
+}
+
+// Wants asks for the entries that the report is made of, by what they are and how they begin (audit.Options.Wants). Acts and
+// certificates, which are half of a log, are only counted. It may be asked by many at once.
+func (c *Collector) Wants(kind string, body []byte) bool {
+	switch kind {
+	case entry.KindGenesis, entry.KindStatement:
+		return true
+	case entry.KindClaim, entry.KindOutcome, entry.KindPresent, entry.KindBin, entry.KindCount, entry.KindExport, entry.KindAct, entry.KindCertificate:
+	default:
+		return false
+	}
+	if first := len(record.Magic) + len(kind); !bytes.HasPrefix(body[min(first, len(body)):], c.ours) {
+		return false
+	}
+	switch kind {
+	case entry.KindAct:
+		c.acts.Add(1)
+		if bytes.Contains(body, []byte("\nn 0\n")) {
+			c.sessions.Add(1)
+		}
+		return false
+	case entry.KindCertificate:
+		if !bytes.Contains(body, []byte("\nsupersedes "+record.None+"\n")) {
+			c.superseded.Add(1)
+		}
+		return false
+	}
+	return true
 }
 
 // Watch is told every entry in order (audit.Options.Watch).

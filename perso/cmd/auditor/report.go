@@ -83,7 +83,6 @@ func writeReport(env *console.Console, p *pins, q reporting) error {
 		if before, about.Judged, err = readVerified(env, q.verified); err != nil {
 			return err
 		}
-		o.Unjudged, o.Wants = true, lotreport.Wants(lot)
 	}
 	page, err := collectReport(env, q, lot, log, o, origin, before, about)
 	if err != nil {
@@ -121,7 +120,7 @@ func (q reporting) lotName() (perso.Name, error) {
 
 func collectReport(env *console.Console, q reporting, lot perso.Name, log *audit.Log, o audit.Options, origin string, before *audit.Report, about lotreport.Options) (lotreport.Page, error) {
 	c := lotreport.Collect(lot, log)
-	o.Watch = c.Watch
+	o.Watch, o.Unjudged, o.Wants = c.Watch, before != nil, c.Wants
 	r, err := judge(env, q.bundle, o, origin)
 	if err != nil {
 		return lotreport.Page{}, err

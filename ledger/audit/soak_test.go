@@ -1,0 +1,80 @@
+package audit_test
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/persoline/persoline/ledger/audit"
+	. "github.com/persoline/persoline/ledger/audit/audittest"
+	"github.com/persoline/persoline/ledger/audit/lotreport"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/entry"
+)
+
+// TestManyCards writes a bundle of as many cards as PERSO_AUDIT_CARDS says, in lots of a hundred thousand, and tells how long an
+// auditor waits for it: to have it verified, to have a lot's report of what was verified before, to have a unit proven. A million
+// cards take some minutes, 8 GB of memory and 7 GB of disk ("make soak-audit"). What it tells depends on the machine; nothing fails
+// because of it.
+func TestManyCards(t *testing.T) {
+	cards, err := strconv.ParseUint(os.Getenv("PERSO_AUDIT_CARDS"), 10, 32)
+	if err != nil {
+		t.Skip("SKIP: PERSO_AUDIT_CARDS says how many; make soak-audit sets it")
+	}
+	const perLot = 100_000
+	s := New()
+	s.Append(entry.Stock{Reel: "reel-2", File: Hash("reel-2"), Chips: 2 * cards, At: s.Tick()})
+	eid := ""
+	for n := uint64(0); n*perLot < cards; n++ {
+		lot := s.Release(perso.Name("L"+strconv.FormatUint(n+1, 10)), n, min(perLot, cards-n*perLot), 10)
+		eid = Must(lot.Release.EIDs.At(5)).String()
+		lot.Finish()
+	}
+	dir := filepath.Join(t.TempDir(), "bundle")
+	s.BundleTo("L1", func(path string, data []byte) {
+		name := filepath.Join(dir, filepath.FromSlash(path))
+		if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	})
+	o, entries := pins(s), len(s.Entries)
+	*s = Site{} // so that the auditor has the memory
+	t.Logf("%d cards, %d entries", cards, entries)
+	fsys := os.DirFS(dir)
+	measure := func(what string, f func()) {
+		before, busy := time.Now(), processorTime(t)
+		f()
+		took, used := time.Since(before), processorTime(t)-busy
+		t.Logf("%s: %s, of which %s of processor time; %.0f entries per second of it", what, took.Round(time.Millisecond), used.Round(time.Millisecond), float64(entries)/used.Seconds())
+	}
+	var judged audit.Report
+	measure("verify", func() { judged, err = audit.Verify(fsys, o) })
+	if err != nil || !judged.OK() {
+		t.Fatal(err, judged.Findings)
+	}
+	log := Must(audit.OpenLog(fsys, o.LogKey))
+	measure("report of what was verified before", func() {
+		c := lotreport.Collect("L1", log)
+		again := o
+		again.Unjudged, again.Wants, again.Watch = true, c.Wants, c.Watch
+		r, err := audit.Verify(fsys, again)
+		if err != nil || r.Seal != judged.Seal {
+			t.Fatal(err, r.Findings)
+		}
+		var page strings.Builder
+		if err := c.Page(judged, nil, lotreport.Options{Program: "test"}).Write(&page); err != nil {
+			t.Fatal(err)
+		}
+	})
+	measure("prove a unit", func() {
+		if _, err := log.Prove(audit.Subject{Kind: audit.SubjectEID, Key: eid}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
