@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"bytes"
 	"cmp"
 	"errors"
 	"fmt"
@@ -103,7 +102,8 @@ type chain struct {
 	vault, lot perso.Name
 	count      uint64
 	head       [32]byte
-	gathered   [][]byte
+	text       []byte // links that wait to be parsed, one behind the other
+	ends       []int
 }
 
 func (c *chain) place() string { return fmt.Sprintf("%s receipt %d", c.path, c.count) }
@@ -170,29 +170,39 @@ type receipt struct {
 
 // gather keeps a link until there are many.
 func (c *chain) gather(b []byte) error {
-	c.gathered = append(c.gathered, bytes.Clone(b))
-	if len(c.gathered) < receiptsAtOnce {
+	c.text = append(c.text, b...)
+	c.ends = append(c.ends, len(c.text))
+	if len(c.ends) < receiptsAtOnce {
 		return nil
 	}
 	return c.flush()
 }
 
+// gathered is link i of those that wait.
+func (c *chain) gathered(i int) []byte {
+	from := 0
+	if i > 0 {
+		from = c.ends[i-1]
+	}
+	return c.text[from:c.ends[i]]
+}
+
 // flush parses what was gathered, and takes it in order.
 func (c *chain) flush() error {
-	links := make([]receipt, len(c.gathered))
+	links := make([]receipt, len(c.ends))
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	const share = 256
 	for from := 0; from < len(links); from += share {
 		g.Go(func() error {
 			for i := from; i < min(from+share, len(links)); i++ {
-				links[i].parse(c.gathered[i])
+				links[i].parse(c.gathered(i))
 			}
 			return nil
 		})
 	}
 	_ = g.Wait() // the functions return no error
-	c.gathered = c.gathered[:0]
+	c.text, c.ends = c.text[:0], c.ends[:0]
 	for i := range links {
 		if err := c.receipt(&links[i]); err != nil {
 			return err
