@@ -3,6 +3,7 @@ package audit
 import (
 	"crypto/sha256"
 	"io/fs"
+	"slices"
 
 	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/perso"
@@ -10,23 +11,58 @@ import (
 	"github.com/persoline/persoline/perso/statement"
 )
 
-// contact is one presentation: what was decided last, and where its chip lies.
+// contact is one presentation: what was decided last, and where its chip lies. There are more of them than chips, so neither it nor
+// its key holds a pointer.
 type contact struct {
-	lot     perso.Name
-	verdict perso.Verdict
-	bin     perso.Verdict
+	lot     uint32 // its number
+	verdict verdictCode
+	bin     verdictCode
 }
 
-func (a *auditor) judged(p perso.Presentation, lot perso.Name, v perso.Verdict) {
-	c := a.contacts[p]
-	switch {
-	case c == nil:
-		a.contacts[p] = &contact{lot: lot, verdict: v}
-	case c.lot != lot || c.bin != "":
-		a.bad("I6", "presentation %s is of lot %s, or was binned before", p, c.lot)
-	default:
-		c.verdict = v
+type contactKey struct {
+	line   uint32
+	head   uint16
+	number uint64
+}
+
+// verdictCode stands for a verdict, by its place in verdicts; 0 for none.
+type verdictCode uint8
+
+var verdicts = []perso.Verdict{"", perso.VerdictGood, perso.VerdictRejectLive, perso.VerdictRejectBlank, perso.VerdictRecontact, perso.VerdictHold, perso.VerdictStop, perso.VerdictReturn}
+
+func codeOf(v perso.Verdict) verdictCode { return verdictCode(max(0, slices.Index(verdicts, v))) }
+
+func (a *auditor) contactKey(p perso.Presentation) contactKey {
+	line, known := a.lines[p.Line]
+	if !known {
+		line = uint32(len(a.lines))
+		a.lines[p.Line] = line
 	}
+	return contactKey{line: line, head: p.Head, number: p.Number}
+}
+
+func (a *auditor) judged(p perso.Presentation, l *lot, v perso.Verdict) {
+	k := a.contactKey(p)
+	c, known := a.contacts[k]
+	switch {
+	case !known:
+		c = contact{lot: l.number, verdict: codeOf(v)}
+	case c.lot != l.number || c.bin != 0:
+		a.bad("I6", "presentation %s is of lot %s, or was binned before", p, a.nameOf(c.lot))
+	default:
+		c.verdict = codeOf(v)
+	}
+	a.contacts[k] = c
+}
+
+// nameOf is the name of a lot by its number.
+func (a *auditor) nameOf(number uint32) perso.Name {
+	for name, l := range a.lots {
+		if l.number == number {
+			return name
+		}
+	}
+	return ""
 }
 
 // present is a contact that ended no claim.
@@ -39,7 +75,7 @@ func (a *auditor) present(e entry.Present) {
 	if e.Verdict == perso.VerdictGood || e.Verdict == perso.VerdictRejectLive {
 		a.bad("I4", "verdict %s without an outcome", e.Verdict)
 	}
-	a.judged(e.Present, e.Lot, e.Verdict)
+	a.judged(e.Present, l, e.Verdict)
 }
 
 // bin is where the handler put a chip: where the verdict on its presentation said, or, when a finished chip came again,
@@ -52,21 +88,22 @@ func (a *auditor) bin(e entry.Bin) {
 	a.bins++
 	l.bins[e.Bin]++
 	known := a.chips[e.Chip]
-	c := a.contacts[e.Present]
-	if c == nil {
-		c = &contact{lot: e.Lot}
-		a.contacts[e.Present] = c
+	k := a.contactKey(e.Present)
+	c, contacted := a.contacts[k]
+	if !contacted {
+		c.lot = l.number
 	}
 	switch {
-	case c.lot != e.Lot || c.bin != "":
-		a.bad("I6", "presentation %s is of lot %s, or was binned before", e.Present, c.lot)
+	case c.lot != l.number || c.bin != 0:
+		a.bad("I6", "presentation %s is of lot %s, or was binned before", e.Present, a.nameOf(c.lot))
 	case !e.Bin.Final():
 		a.bad("I6", "there is no bin %q", e.Bin)
-	case c.verdict == e.Bin:
+	case verdicts[c.verdict] == e.Bin:
 	case known == nil || known.lot != l || known.verdict != e.Bin:
-		a.bad("I6", "chip %s of presentation %s was put into %s, the verdict was %q", e.Chip, e.Present, e.Bin, c.verdict)
+		a.bad("I6", "chip %s of presentation %s was put into %s, the verdict was %q", e.Chip, e.Present, e.Bin, verdicts[c.verdict])
 	}
-	c.bin = e.Bin
+	c.bin = codeOf(e.Bin)
+	a.contacts[k] = c
 	if known != nil {
 		known.binned = true
 	}

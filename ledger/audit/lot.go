@@ -12,6 +12,7 @@ import (
 
 // lot is what became of one release.
 type lot struct {
+	number  uint32             // in the order of releases: what is kept by the million names a lot so
 	release *statement.Release // nil when its opening was deleted
 	vault   perso.Name         // that it was assigned to; empty when it was not
 	hash    [32]byte
@@ -41,7 +42,8 @@ func (a *auditor) release(e entry.Statement) {
 	}
 	l := &lot{hash: e.Hash, units: map[perso.Unit]*claim{}, indexes: map[perso.EIDIndex]bool{}, serials: map[uint64]bool{}, bins: map[perso.Verdict]uint64{},
 		counts: map[string]entry.Count{}, exported: map[string]bool{}, gaveUp: map[[32]byte]*claim{}}
-	a.lots[e.Lot] = l
+	l.number = uint32(len(a.numbered))
+	a.lots[e.Lot], a.numbered = l, append(a.numbered, l)
 	body, found := a.opening(e)
 	if !found {
 		return

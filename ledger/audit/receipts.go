@@ -43,10 +43,11 @@ func (a *auditor) unserved() {
 	}
 	slices.SortFunc(missing, func(x, y actInfo) int { return cmp.Compare(x.seq, y.seq) })
 	for _, info := range missing {
-		if !told[info.lot] || info.lot.chained {
-			a.find(logPlace(info.seq, entry.KindAct), "I5", "something follows from it, but the vault has no receipt for it (lot has receipts: %v)", info.lot.chained)
+		lot := a.numbered[info.lot]
+		if !told[lot] || lot.chained {
+			a.find(logPlace(info.seq, entry.KindAct), "I5", "something follows from it, but the vault has no receipt for it (lot has receipts: %v)", lot.chained)
 		}
-		told[info.lot] = true
+		told[lot] = true
 	}
 }
 
@@ -68,7 +69,7 @@ func (a *auditor) unanswered() {
 	for _, info := range a.acts {
 		switch {
 		case info.needed:
-		case info.receipts == 0 && info.lot.chained:
+		case info.receipts == 0 && a.numbered[info.lot].chained:
 			a.never.add(info.seq)
 		case info.receipts == 0:
 			a.elsewhere.add(info.seq)
@@ -240,7 +241,7 @@ func (c *chain) match(e *receipt) {
 	}
 	l := a.lots[e.Lot]
 	info, logged := a.acts[e.key]
-	if !logged || info.lot != l {
+	if !logged || a.numbered[info.lot] != l {
 		c.unlogged(l, e)
 		return
 	}

@@ -29,12 +29,14 @@ type history struct {
 	eids     map[id.EID]*claim
 	chips    map[id.ChipID]*claim
 	sessions map[perso.Session]*session
+	numbered []*lot // by their number
 	acts     map[actKey]actInfo
 	goods    map[[32]byte]goodRef // by the receipt that an outcome names
 	losses   map[[32]byte]*loss   // by the statement's hash
 	// abandoned are losses by the receipt that an outcome names.
 	abandoned map[[32]byte]*loss
-	contacts  map[perso.Presentation]*contact
+	contacts  map[contactKey]contact
+	lines     map[perso.Name]uint32 // numbers of lines
 	reels     map[perso.Name]bool
 	lists     map[[32]byte]bool
 	shelves   map[shelf]int64 // the books of the stock
@@ -55,7 +57,7 @@ type history struct {
 func newHistory() history {
 	return history{
 		lots: map[perso.Name]*lot{}, eids: map[id.EID]*claim{}, chips: map[id.ChipID]*claim{}, sessions: map[perso.Session]*session{},
-		acts: map[actKey]actInfo{}, goods: map[[32]byte]goodRef{}, contacts: map[perso.Presentation]*contact{},
+		acts: map[actKey]actInfo{}, goods: map[[32]byte]goodRef{}, contacts: map[contactKey]contact{}, lines: map[perso.Name]uint32{},
 		reels: map[perso.Name]bool{}, lists: map[[32]byte]bool{}, losses: map[[32]byte]*loss{}, abandoned: map[[32]byte]*loss{}, shelves: map[shelf]int64{}, bookings: map[[32]byte]bool{},
 		exceptions: map[int64]*Exception{}, signedOff: map[int64][]signedOff{},
 	}

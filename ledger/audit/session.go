@@ -17,9 +17,9 @@ type session struct {
 // actInfo is what is known of an act until the receipts are read.
 type actInfo struct {
 	seq      int64
-	lot      *lot
-	needed   bool // something rests on its having been served
-	script   bool // it was served with a script
+	lot      uint32 // its number: without a pointer, the memory's keeper need not look into millions of these
+	needed   bool   // something rests on its having been served
+	script   bool   // it was served with a script
 	receipts uint32
 }
 
@@ -66,7 +66,7 @@ func (a *auditor) act(e entry.Act) {
 		a.needReceipt(s.last)
 	}
 	s.n, s.last = e.N, key
-	a.acts[key] = actInfo{seq: a.seq, lot: c.lot}
+	a.acts[key] = actInfo{seq: a.seq, lot: c.lot.number}
 }
 
 // needReceipt notes that an act must have been served, since something follows from it.

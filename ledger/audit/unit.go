@@ -146,7 +146,7 @@ func (a *auditor) outcome(e entry.Outcome) {
 	}
 	c.ended, c.verdict = uint64(a.seq), e.Verdict
 	c.lot.open--
-	a.judged(e.Present, e.Lot, e.Verdict)
+	a.judged(e.Present, c.lot, e.Verdict)
 	switch e.Verdict {
 	case perso.VerdictGood:
 		c.lot.good++
