@@ -83,11 +83,18 @@ func newFactory(t *testing.T, heads int, chips uint32, faults ...chipfarm.FaultS
 // and a reel for each line.
 func newFactoryOf(t *testing.T, vaults int, via site.Transport, heads int, chips uint32, faults ...chipfarm.FaultSpec) *factory {
 	t.Helper()
+	return newFactoryWith(t, nil, vaults, via, heads, chips, faults...)
+}
+
+// newFactoryWith gives "perso site init" more flags.
+func newFactoryWith(t *testing.T, flags []string, vaults int, via site.Transport, heads int, chips uint32, faults ...chipfarm.FaultSpec) *factory {
+	t.Helper()
 	hsmtest.RequireSoftHSM(t)
 	dir := filepath.Join(t.TempDir(), "site")
 	// In a process of its own: one process has room for one token.
 	init := exec.Command(program, "site", "init", "--site", dir, "--name", "chaos", "--heads", strconv.Itoa(heads), "--catalogue", filepath.Join(repo, "deploy"),
 		"--lines", strconv.Itoa(vaults), "--vaults", strconv.Itoa(vaults), "--transport", string(via))
+	init.Args = append(init.Args, flags...)
 	if out, err := init.CombinedOutput(); err != nil {
 		t.Fatalf("making the site: %v\n%s", err, out)
 	}
