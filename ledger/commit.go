@@ -163,9 +163,9 @@ func (l *Ledger) commitTogether(ctx context.Context, steps []Step, tried *[]time
 }
 
 // mend runs a transaction that logs nothing and may be run twice, until it is known to be committed.
-func (l *Ledger) mend(ctx context.Context, f func(tx sqldb.Tx) error) (err error) {
+func mend(ctx context.Context, db DB, f func(tx sqldb.Tx) error) (err error) {
 	for range maxCommitTries {
-		if err = l.db.Update(ctx, f); !errors.Is(err, sqldb.ErrAmbiguous) {
+		if err = db.Update(ctx, f); !errors.Is(err, sqldb.ErrAmbiguous) {
 			return err
 		}
 	}

@@ -24,7 +24,7 @@ func (l *Ledger) KiPart(ctx context.Context, q bus.KiPartRequest) (bus.KiPartRep
 		return bus.KiPartReply{}, bus.Refuse(bus.FaultBadMessage, "%d bytes at %d of a file of %d, of which there may be %d", len(q.Data), q.At, q.File.Size, kifile.MaxFileBytes)
 	}
 	var have uint64
-	err := l.mend(ctx, func(tx sqldb.Tx) error {
+	err := mend(ctx, l.db, func(tx sqldb.Tx) error {
 		if q.At == 0 {
 			if n, err := tx.Exec(ctx, sqlDropKiParts); err != nil || n > 0 {
 				l.unerased.Store(true)

@@ -175,6 +175,9 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 	if err := schema.Check(ctx, c.DB); err != nil {
 		return nil, fmt.Errorf("opening ledger: %w", err)
 	}
+	if err := mayServe(ctx, c.DB); err != nil {
+		return nil, fmt.Errorf("opening ledger: %w", err)
+	}
 	if err := l.reload(ctx, l.head.put); err != nil {
 		return nil, fmt.Errorf("opening ledger: %w", err)
 	}

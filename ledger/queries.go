@@ -134,6 +134,12 @@ const (
 	sqlExport    = `SELECT hash FROM export WHERE lot = $1 AND what = $2`
 	sqlAddExport = `INSERT INTO export (lot, what, receiver, hash, seq, created) VALUES ($1, $2, $3, $4, $5, $6)`
 
+	sqlHead    = `SELECT size, signed_size, note FROM log_head WHERE id = 1`
+	sqlAddHead = `INSERT INTO log_head (id, size, signed_size, note) VALUES (1, $1, $2, $3) ON CONFLICT DO NOTHING`
+	sqlMeta    = `SELECT value FROM meta WHERE key = $1`
+	sqlCutMeta = `DELETE FROM meta WHERE key = $1`
+	sqlAddMeta = `INSERT INTO meta (key, value) VALUES ($1, $2)`
+
 	sqlAddProcess      = `INSERT INTO process (instance, since) VALUES ($1, $2) ON CONFLICT DO NOTHING`
 	sqlProcess         = `SELECT since FROM process WHERE instance = $1`
 	sqlForgetProcesses = `DELETE FROM process WHERE since < $1`

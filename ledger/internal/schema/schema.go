@@ -97,6 +97,21 @@ func Check(ctx context.Context, db sqldb.DB) error {
 	return nil
 }
 
+// Known counts this program's migrations.
+func Known() (int, error) {
+	all, err := load(files)
+	return len(all), err
+}
+
+// Has counts the migrations that were applied to a ledger, each of which must be ours.
+func Has(ctx context.Context, db sqldb.DB) (int, error) {
+	all, err := load(files)
+	if err != nil {
+		return 0, err
+	}
+	return matched(ctx, db, all)
+}
+
 // matched counts the ledger's migrations, each of which must be ours.
 func matched(ctx context.Context, db sqldb.DB, all []migration) (int, error) {
 	done := 0

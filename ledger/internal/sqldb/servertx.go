@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // SQLSTATE codes that callers or the retry loop act on (PostgreSQL, appendix A; CockroachDB uses the same).
@@ -117,6 +118,15 @@ func (r serverRows) Next(row []driver.Value) error {
 		switch v := v.(type) {
 		case int32: // the type of a small literal
 			row[i] = int64(v)
+		case pgtype.Numeric: // the type of a SUM of BIGINT
+			n, err := v.Int64Value()
+			if err != nil {
+				return fmt.Errorf("column %d: %w", i+1, err)
+			}
+			row[i] = n.Int64
+			if !n.Valid {
+				row[i] = nil
+			}
 		default:
 			row[i] = v
 		}

@@ -2,7 +2,7 @@
 // portable subset that SQLite, PostgreSQL and CockroachDB all read the same way.
 //
 // The subset: $n placeholders; BIGINT, TEXT, BYTEA, BOOLEAN; CHECK, UNIQUE, REFERENCES; ON CONFLICT DO NOTHING; RETURNING;
-// LIMIT; compare-and-set by rows affected; ORDER BY on BIGINT and BYTEA only, since TEXT collates differently. Not in it:
+// LIMIT; COUNT and SUM of BIGINT; compare-and-set by rows affected; ORDER BY on BIGINT and BYTEA only, since TEXT collates differently. Not in it:
 // FOR UPDATE, sequences, now(), JSON types, advisory locks, LISTEN, triggers.
 //
 // The contract is the strictest of the three, so that code which works on one works on all:
@@ -55,6 +55,17 @@ type DB interface {
 	Erase(ctx context.Context) error
 	// Close waits for running transactions.
 	Close() error
+}
+
+// KindOf says which database this is; "" of one that is wrapped by a test.
+func KindOf(db DB) Kind {
+	switch d := db.(type) {
+	case *sqliteDB:
+		return SQLite
+	case *serverDB:
+		return d.kind
+	}
+	return ""
 }
 
 // What callers act on.

@@ -133,6 +133,19 @@ func (l *Log) CatchUp(ctx context.Context, tx sqldb.Tx, size int64) (*Log, error
 	return next, nil
 }
 
+// Replay computes the log of a size from its entries alone, one by one.
+func Replay(ctx context.Context, tx sqldb.Tx, size int64) (*Log, error) {
+	l := &Log{}
+	for l.size < size {
+		next, err := l.CatchUp(ctx, tx, min(size, l.size+MaxItems))
+		if err != nil {
+			return nil, err
+		}
+		l = next
+	}
+	return l, nil
+}
+
 // openAt reads the edge that the log had at a size.
 func openAt(ctx context.Context, tx sqldb.Tx, size int64) (*Log, error) {
 	l := &Log{size: size}

@@ -2,6 +2,7 @@ package natsbus
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -59,6 +60,9 @@ func (c *Conn) EnsureStreams(ctx context.Context, lines ...perso.Name) error {
 	}
 	for _, want := range c.streams() {
 		stream, err := c.js.CreateOrUpdateStream(ctx, want)
+		if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) || isReserved(err) { // another process made it just now
+			stream, err = c.js.CreateOrUpdateStream(ctx, want)
+		}
 		if err != nil {
 			return fmt.Errorf("ensuring stream %q: %w", want.Name, unanswered(err))
 		}
@@ -72,6 +76,15 @@ func (c *Conn) EnsureStreams(ctx context.Context, lines ...perso.Name) error {
 		}
 	}
 	return nil
+}
+
+// codeNoRoom is the server's "insufficient storage resources available".
+const codeNoRoom = 10047
+
+// isReserved: of two that make the same stream at once, the server counts its room twice for a moment.
+func isReserved(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && api.ErrorCode == codeNoRoom
 }
 
 func (c *Conn) streams() []jetstream.StreamConfig {
