@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/persoline/persoline/ledger/internal/schema"
 	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/ledger/internal/tree"
 )
 
 // Keys of the table meta, by which a database says that it is no ledger to be served.
@@ -93,6 +95,35 @@ func mayServe(ctx context.Context, db DB) error {
 		mark, err := readMeta(ctx, tx, metaCopied)
 		if err == nil && mark != nil {
 			err = fmt.Errorf("%w: copying into it was not finished; run 'perso ledger copy' again", ErrMoved)
+		}
+		return err
+	})
+}
+
+// Continues refuses a database that is not the one that an old one's ledger was moved to: its log must have the old one's root at
+// the old one's size.
+func Continues(ctx context.Context, old, next DB) error {
+	was, err := Describe(ctx, old)
+	if err != nil {
+		return err
+	}
+	if was.Moved == nil {
+		return fmt.Errorf("%w: the ledger was not moved out of the database that it is in; 'perso ledger copy' does that", ErrRefused)
+	}
+	if err := mayServe(ctx, next); err != nil {
+		return err
+	}
+	return next.View(ctx, func(tx sqldb.Tx) error {
+		log, err := tree.Open(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if log.Size() < was.Moved.Size {
+			return fmt.Errorf("%w: that database has a log of %d entries, the one that was moved had %d", ErrRefused, log.Size(), was.Moved.Size)
+		}
+		root, err := log.RootAt(ctx, tx, was.Moved.Size)
+		if err == nil && !bytes.Equal(root[:], was.Moved.Root) {
+			err = fmt.Errorf("%w: that database holds another log than the one that was moved", ErrRefused)
 		}
 		return err
 	})

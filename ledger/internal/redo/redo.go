@@ -203,6 +203,9 @@ func (d *DB) Close() error {
 	return errors.Join(d.DB.Close(), d.log.close())
 }
 
+// Inner is the database itself (sqldb.KindOf).
+func (d *DB) Inner() sqldb.DB { return d.DB }
+
 // statement is one that changed something, or may have.
 type statement struct {
 	_     struct{} `cbor:",toarray"`

@@ -60,6 +60,8 @@ type DB interface {
 // KindOf says which database this is; "" of one that is wrapped by a test.
 func KindOf(db DB) Kind {
 	switch d := db.(type) {
+	case interface{ Inner() DB }:
+		return KindOf(d.Inner())
 	case *sqliteDB:
 		return SQLite
 	case *serverDB:

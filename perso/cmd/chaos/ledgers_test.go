@@ -2,6 +2,8 @@ package chaos
 
 import (
 	"math/rand/v2"
+	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -49,4 +51,56 @@ func TestFourLedgers(t *testing.T) {
 	f.judge(l)
 	l.audited()
 	stop()
+}
+
+// TestMoveToServer begins a lot on a ledger in a file, moves that to PostgreSQL with two processes, and finishes the lot there. The
+// file is no ledger any more.
+func TestMoveToServer(t *testing.T) {
+	const heads, units, spares = 8, 60, 20
+	database := pgtest.Start(t)
+	f := newFactory(t, heads, units+spares+2*heads)
+	_, stop := f.supervise()
+	f.connect()
+	l := f.submit("CHAOS-MOVE", units, spares)
+	l.release()
+	l.reach(units / 3)
+	if out, err := f.run("ledger", "copy", "--to", database.URL()); err == nil || !strings.Contains(out, "in use") {
+		t.Errorf("copied under a running ledger: %v\n%s", err, out)
+	}
+	stop()
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"ledger", "status"}, "SQLite"},
+		{[]string{"ledger", "copy", "--to", database.URL()}, "equal in both"},
+		{[]string{"ledger", "status"}, "moved to"},
+		{[]string{"ledger", "use", "--database", database.URL(), "--ledgers", "2"}, "2 ledger processes"},
+		{[]string{"ledger", "status"}, "PostgreSQL"},
+	} {
+		out, err := f.run(c.args...)
+		if err != nil || !strings.Contains(out, c.want) {
+			t.Fatalf("perso %s: %v\n%s", strings.Join(c.args, " "), err, out)
+		}
+	}
+	moved, err := site.Open(f.site.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.site = moved
+	_ = f.office.Close()
+	f.office = nil
+	_, stop = f.supervise()
+	f.connect()
+	l.complete()
+	t.Logf("closed: %+v", l.close())
+	f.judge(l)
+	l.audited()
+	stop()
+}
+
+// run runs the program on the site.
+func (f *factory) run(args ...string) (string, error) {
+	out, err := exec.CommandContext(f.t.Context(), program, append(args, "--site", f.site.Dir)...).CombinedOutput()
+	return string(out), err
 }

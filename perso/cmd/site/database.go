@@ -53,11 +53,59 @@ func (s *Site) OpenDatabase(ctx context.Context) (ledger.DB, error) {
 	if s.Config.Database == nil {
 		return s.openFile(ctx)
 	}
-	at, err := s.Config.Database.server(s.Dir)
+	return s.Config.Database.Open(ctx, s.Dir)
+}
+
+// OpenToRead opens it beside the ledger that works on it.
+func (s *Site) OpenToRead(ctx context.Context) (ledger.DB, error) { return s.beside(ctx) }
+
+// Open opens a database on a server. A relative password file lies in dir.
+func (d *Database) Open(ctx context.Context, dir string) (ledger.DB, error) {
+	at, err := d.server(dir)
 	if err != nil {
 		return nil, err
 	}
 	return ledger.OpenServer(ctx, at)
+}
+
+// UseDatabase has a stopped site use the database that its ledger was moved to. It changes site.json when that is the very one.
+func UseDatabase(ctx context.Context, dir string, d Database) (*Site, error) {
+	if err := CheckIdle(dir); err != nil {
+		return nil, err
+	}
+	s, err := Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if d.PasswordFile != "" {
+		if d.PasswordFile, err = filepath.Abs(d.PasswordFile); err != nil {
+			return nil, err
+		}
+	}
+	if err := errors.Join(d.validate(), s.continues(ctx, d)); err != nil {
+		return nil, fmt.Errorf("using another database: %w", err)
+	}
+	s.Config.Database = &d
+	// COMMIT POINT: from here on the site's ledger is there.
+	if err := s.replace(); err != nil {
+		return nil, fmt.Errorf("using another database: %w", err)
+	}
+	return s, nil
+}
+
+// continues refuses a database that does not continue the site's own ledger, which must have been given up.
+func (s *Site) continues(ctx context.Context, d Database) (err error) {
+	old, err := s.OpenDatabase(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, old.Close()) }()
+	next, err := d.Open(ctx, s.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, next.Close()) }()
+	return ledger.Continues(ctx, old, next)
 }
 
 // newDatabase makes the file of a new ledger, or opens the server's database for one.
@@ -73,11 +121,7 @@ func (d *Database) checkVacant(ctx context.Context, dir string) (err error) {
 	if d == nil {
 		return nil
 	}
-	at, err := d.server(dir)
-	if err != nil {
-		return err
-	}
-	db, err := ledger.OpenServer(ctx, at)
+	db, err := d.Open(ctx, dir)
 	if err != nil {
 		return err
 	}

@@ -165,16 +165,21 @@ func AddVault(dir string, name perso.Name) (*Site, error) {
 	if err := s.makeVaultState(name); err != nil {
 		return nil, err
 	}
-	const next = "site.json.new"
-	if err := os.Remove(s.path(next)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("adding a vault: %w", err)
-	}
-	if err := s.save(next); err != nil {
-		return nil, err
-	}
 	// COMMIT POINT: from here on the site has the vault.
-	if err := errors.Join(os.Rename(s.path(next), s.path("site.json")), journal.SyncDir(s.Dir)); err != nil {
+	if err := s.replace(); err != nil {
 		return nil, fmt.Errorf("adding a vault: %w", err)
 	}
 	return s, nil
+}
+
+// replace puts the configuration into the place of the one on the disk: whole, or not at all.
+func (s *Site) replace() error {
+	const next = "site.json.new"
+	if err := os.Remove(s.path(next)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if err := s.save(next); err != nil {
+		return err
+	}
+	return errors.Join(os.Rename(s.path(next), s.path("site.json")), journal.SyncDir(s.Dir))
 }

@@ -20,9 +20,11 @@ import (
 // This file is what keeps the ledger from being lost: ledger/RESTORE.md says when to type what.
 
 func newLedgerCmd(env *cli.Env) *cobra.Command {
-	return cli.Group("ledger", "Back the ledger up, and restore it", `  perso ledger backup --to /mnt/other-disk/backups
+	return cli.Group("ledger", "Back the ledger up and restore it, look after its tables, move it to a server", `  perso ledger backup --to /mnt/other-disk/backups
+  perso ledger status
   perso ledger verify-backup /mnt/other-disk/backups/backup-000000008195-2f8d1c0a9b7e6543
-  perso ledger restore`, newBackupCmd(env), newVerifyBackupCmd(env), newRestoreCmd(env))
+  perso ledger restore`, newBackupCmd(env), newVerifyBackupCmd(env), newRestoreCmd(env),
+		newLedgerStatusCmd(env), newLedgerInitCmd(env), newLedgerUpgradeCmd(env), newLedgerCopyCmd(env), newLedgerUseCmd(env))
 }
 
 // backedUp is the result of "ledger backup" and "ledger verify-backup".
@@ -231,6 +233,11 @@ func (t *ticker) tick(all uint64) {
 		left = fmt.Sprintf(" of %d, time left %v", all, time.Duration(float64(all-t.n)/rate*float64(time.Second)).Round(time.Second))
 	}
 	fmt.Fprintf(t.env.Err, "%d %s%s, %.0f/s\n", t.n, t.what, left, rate)
+}
+
+func (t *ticker) copied(_ string, done, total int64) {
+	t.n = uint64(done)
+	t.tick(uint64(total))
 }
 
 func (t *ticker) restored(redone *uint64) func(backup.Progress) {

@@ -70,6 +70,11 @@ func newSiteCmd(env *cli.Env) *cobra.Command {
 			fewer(cmd, via, &heads)
 			p := site.InitPlan{Dir: env.SiteDir, Name: n, Lines: site.NumberedLines(lines, heads, via), Vaults: vaults, Catalogue: catalogue}
 			if database.URL != "" {
+				if database.PasswordFile != "" {
+					if database.PasswordFile, err = filepath.Abs(database.PasswordFile); err != nil {
+						return err
+					}
+				}
 				p.Database = &database
 			} else if database.Processes != 0 || database.PasswordFile != "" {
 				return cli.Usage("--ledgers, --database-password-file: they are for a database on a server, which --database names")
