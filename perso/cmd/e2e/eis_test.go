@@ -85,8 +85,8 @@ var eisOrder = map[string]string{
 	"Keyset": "Version Type? Cntr? (Key|Certificate)*", "Key": "Index KeyComponents+", "Certificate": "Index CaId Value",
 	"EuiccCapabilities":   "CattpSupport CattpVersion? HttpSupport HttpVersion? SecurePacketVersion RemoteProvisioningVersion",
 	"ProfileInfo":         "Iccid Isd-p-aid Mno-id FallbackAttribute SubscriptionAddress State Smdp-id? ProfileType? AllocatedMemory FreeMemory? pol2?",
-	"SubscriptionAddress": "Imsi? Msisdn?",
-	"EumSignature":        "SignedInfo SignatureValue KeyInfo?", "SignedInfo": "CanonicalizationMethod SignatureMethod Reference",
+	"SubscriptionAddress": "Imsi? Msisdn?", "pol2": "Rule+", "Rule": "Subject Action Qualification",
+	"EumSignature": "SignedInfo SignatureValue KeyInfo?", "SignedInfo": "CanonicalizationMethod SignatureMethod Reference",
 	"Reference": "Transforms? DigestMethod DigestValue", "Transforms": "Transform+", "KeyInfo": "X509Data+", "X509Data": "X509SKI",
 }
 
@@ -100,6 +100,7 @@ var eisTypes = map[string]string{
 	"Value": `7F21([0-9A-F]{2})+`, "CattpSupport": boolean, "HttpSupport": boolean, "FallbackAttribute": boolean,
 	"RemainingMemory": `\d+`, "AvailableMemoryForProfiles": `\d+`, "AllocatedMemory": `\d+`, "FreeMemory": `\d+`,
 	"Iccid": `\d{19}[\dF]`, "Imsi": `\d{6,15}`, "State": `Created|Disabled|Enabled`, "ProfileType": `.{1,100}`, "KeyComponents": ``,
+	"Subject": `PROFILE`, "Action": `ENABLE|DISABLE|DELETE`, "Qualification": `Not-Allowed|Auto-Delete`,
 	"DigestValue": `[A-Za-z0-9+/]{43}=`, "SignatureValue": `[A-Za-z0-9+/]{86}==`, "X509SKI": `[A-Za-z0-9+/]{27}=`,
 	"CanonicalizationMethod": ``, "SignatureMethod": ``, "Transform": ``, "DigestMethod": ``,
 }
