@@ -57,6 +57,8 @@ const (
 	// ClassLife marks the life that a vault is in: it encrypts and signs nothing,
 	// and goes when the next life begins (package keygen/life).
 	ClassLife
+	// ClassKiPrint makes the prints by which equal Ki of customers are found.
+	ClassKiPrint
 )
 
 // Classes returns every class, in order.
@@ -65,7 +67,7 @@ func Classes() []Class {
 		ClassLot, ClassReceipt, ClassLog, ClassStatement, ClassEUM,
 		ClassEIS, ClassTransport, ClassSMSR, ClassKMC, ClassSeal,
 		ClassEUMBrainpool, ClassTransport3DES, ClassReceive, ClassEnvelope,
-		ClassLife,
+		ClassLife, ClassKiPrint,
 	}
 }
 
@@ -112,6 +114,8 @@ func (c Class) String() string {
 		return "envelope"
 	case ClassLife:
 		return "life"
+	case ClassKiPrint:
+		return "ki-print"
 	default:
 		return fmt.Sprintf("class(%d)", uint8(c))
 	}

@@ -91,6 +91,9 @@ func ruleOf(c Class) rule {
 	case ClassLife:
 		mac.why = "which life a vault is in: its MAC of a constant stands in the vault's state, and it is destroyed when the next life begins, so that a copy or an older state finds its key gone"
 		return mac
+	case ClassKiPrint:
+		mac.why = "prints of customers' Ki: the same for the same Ki, and nothing to anybody else; apart from the receipt key, so that no MAC of one is one of the other"
+		return mac
 	case ClassLog:
 		sign.why = "checkpoints of the log, and nothing else"
 		return sign

@@ -275,7 +275,7 @@ func refused(p *pkcs11.Ctx, s pkcs11.SessionHandle, h pkcs11.ObjectHandle, c hsm
 // ruleKind is the kind of object that a class lives in.
 func ruleKind(c hsm.Class) string {
 	switch c {
-	case hsm.ClassLot, hsm.ClassReceipt, hsm.ClassLife:
+	case hsm.ClassLot, hsm.ClassReceipt, hsm.ClassLife, hsm.ClassKiPrint:
 		return "mac"
 	case hsm.ClassTransport, hsm.ClassSMSR, hsm.ClassKMC:
 		return "ecb"

@@ -137,7 +137,7 @@ func (c Class) permits(v Verb) bool {
 		// Log and statement keys never sign a digest of unknown origin.
 		return c == ClassEUM || c == ClassEIS || c == ClassEUMBrainpool
 	case VerbMAC:
-		return c == ClassLot || c == ClassReceipt || c == ClassLife
+		return c == ClassLot || c == ClassReceipt || c == ClassLife || c == ClassKiPrint
 	case VerbEncryptECB:
 		return c == ClassTransport || c == ClassSMSR || c == ClassKMC || c == ClassTransport3DES
 	case VerbDecryptECB:

@@ -113,6 +113,9 @@ func (v *Vault) assign(ctx context.Context, a Assignment, r statement.Release, c
 
 // mayBegin is what a lot must be when it is seen for the first time.
 func (v *Vault) mayBegin(r statement.Release, hash [32]byte, chain []statement.Signed) error {
+	if err := v.kiKept(r); err != nil {
+		return err
+	}
 	if !v.cfg.Now().Before(r.Expires) {
 		return bus.Refuse(bus.FaultRefused, "release of lot %q has expired", r.Lot)
 	}

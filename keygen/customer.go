@@ -62,7 +62,8 @@ func (l *lot) nameReceive(env perso.Env) (err error) {
 
 // CheckKi says which rows of a customer's file have a Ki that does not fit its check value, before an order for them is
 // accepted: of all that can be wrong with such a file, this only the vault can see. Each Ki is opened, compared and wiped;
-// that it fits or not is all that is told, and who asks has the check values already. One HSM operation.
+// that it fits or not is all that is told, and who asks has the check values already. The rows of a file come in order, and KeepKi
+// follows the last: of each Ki its print stays until then (kiset.go). Two HSM operations for at most MaxBatch rows.
 func (v *Vault) CheckKi(ctx context.Context, q bus.CheckKiRequest) (bus.CheckKiReply, error) {
 	if err := v.cfg.Life.Present(ctx); err != nil {
 		return bus.CheckKiReply{}, err
@@ -81,7 +82,9 @@ func (v *Vault) CheckKi(ctx context.Context, q bus.CheckKiRequest) (bus.CheckKiR
 	if err != nil {
 		return bus.CheckKiReply{}, bus.Refuse(bus.FaultBadMessage, "%v", err)
 	}
-	wrong, err := kisource.CheckRows(ctx, receiveKey{v.cfg.Token, key}, mode, rows)
+	v.intaking.Lock()
+	defer v.intaking.Unlock()
+	wrong, err := v.takeRows(ctx, q, kifile.Under{Key: q.ReceiveKey, Mode: mode}, rows, key)
 	if errors.Is(err, hsm.ErrNotFound) {
 		return bus.CheckKiReply{}, bus.Refuse(bus.FaultRefused, "receive key %q is not on the token", q.ReceiveKey)
 	}
@@ -96,6 +99,33 @@ func (v *Vault) CheckKi(ctx context.Context, q bus.CheckKiRequest) (bus.CheckKiR
 		reply.Wrong = append(reply.Wrong, uint16(i))
 	}
 	return reply, nil
+}
+
+// takeRows checks rows and adds their prints to the file's intake; v.intaking is held.
+func (v *Vault) takeRows(ctx context.Context, q bus.CheckKiRequest, under kifile.Under, rows []kifile.Row, key hsm.Key) (wrong []int, err error) {
+	in, err := v.intakeOf(q, under)
+	if err != nil {
+		return nil, err
+	}
+	prints, err := v.printer(ctx)
+	if err != nil {
+		return nil, err
+	}
+	secret.Do(func() {
+		wrong, err = kisource.CheckRows(ctx, receiveKey{v.cfg.Token, key}, under.Mode, rows, func(i int, ki []byte) error {
+			return in.sorter.add(printOf(prints, ki, q.First+uint32(i)))
+		})
+	})
+	prints.Reset()
+	if err != nil {
+		v.endIntake() // some of its prints are there, and the request may come again
+		return nil, err
+	}
+	in.spoiled = in.spoiled || len(wrong) > 0
+	for _, row := range rows {
+		in.root.Add(row)
+	}
+	return wrong, nil
 }
 
 // findReceive refuses a lot whose Ki nobody here could open, before anything is made for it.

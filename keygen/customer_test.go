@@ -11,6 +11,7 @@ import (
 
 	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/hsm/hsmfake"
+	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/keygen/kisource"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/aka"
@@ -49,12 +50,29 @@ func (r *rig) received(change func(*statement.CustomerKi), spoil ...func([]kifil
 	c.release.KiSource = string(order.KiCustomer)
 	c.release.Customer = statement.CustomerKi{Root: c.root(c.file), Rows: c.file.Rows(), ReceiveKey: "rk-1", Mode: string(kifile.ModeECB), Output: string(order.KiWrapped)}
 	change(&c.release.Customer)
+	c.plant(c.release)
 	c.signed = c.sign(c.release, "ann", "bob")
 	c.customer = func(u perso.Unit) *bus.CustomerKi { return c.row(c.file, u) }
 	return c
 }
 
 func asReleased(*statement.CustomerKi) {}
+
+// plant has the vault remember a file as one that it compared with all others, whatever is in it.
+func (c *rig) plant(r statement.Release) {
+	c.t.Helper()
+	err := c.cfg.KiSets.KeepKi(keygen.KiSet{Order: order.ID(r.Order), Root: r.Customer.Root, Rows: r.Customer.Rows}, func(emit func(keygen.KiPrint) error) error {
+		for row := range uint32(r.Customer.Rows) {
+			if err := emit(keygen.KiPrint{Print: [16]byte{0xFF, byte(row)}, Row: row}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
 
 // sent is a file as the operator sends it, of Ki from the system: another generator keeps what it gave (residue_test.go).
 func (c *customerRig) sent(spoil ...func([]kifile.Row)) *kifile.File {

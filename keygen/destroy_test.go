@@ -40,6 +40,9 @@ func newGraveOf(t *testing.T, change func(*statement.Release)) *grave {
 	}
 	r.cfg.Shredder, r.cfg.Graves = r.token.(*hsmfake.Token), memory
 	r.reopenVault()
+	if r.release.Customer.Rows > 0 {
+		r.plant(r.release)
+	}
 	r.openLot()
 	g := &grave{rig: r, by: []perso.Name{"ann", "bob"}, logged: true}
 	g.close = statement.Close{Env: perso.EnvTest, Lot: testLot, At: start.Add(24 * time.Hour), Nonce: [32]byte{1}, Counts: statement.Counts{In: 2, Good: 2}}

@@ -18,10 +18,12 @@ type Issued struct {
 	EIDs   id.EIDRange // empty of a lot of SIMs
 	ICCIDs id.ICCIDRange
 	IMSIs  id.IMSIRange
+
+	Ki [32]byte // root of the customer's file of Ki; zero where there is none
 }
 
 func issued(r statement.Release, hash [32]byte, chain []statement.Signed) Issued {
-	return Issued{Release: hash, Register: chain[len(chain)-1].Hash(), Statements: uint64(len(chain)), EIDs: r.EIDs, ICCIDs: r.ICCIDs, IMSIs: r.IMSIs}
+	return Issued{Release: hash, Register: chain[len(chain)-1].Hash(), Statements: uint64(len(chain)), EIDs: r.EIDs, ICCIDs: r.ICCIDs, IMSIs: r.IMSIs, Ki: r.Customer.Root}
 }
 
 // shared names a kind of identity that two lots have in common, or nothing.
@@ -33,6 +35,8 @@ func (i Issued) shared(other Issued) string {
 		return "ICCIDs"
 	case i.IMSIs.Overlaps(other.IMSIs):
 		return "IMSIs"
+	case i.Ki != [32]byte{} && i.Ki == other.Ki:
+		return "Ki"
 	}
 	return ""
 }

@@ -23,6 +23,7 @@ const (
 	labelIndex     = "persoline/1 index"
 	labelPairing   = "persoline/1 pairing"
 	labelCarrying  = "persoline/1 carrying"
+	labelKiPrint   = "persoline/1 ki print"
 	labelEnvelope  = "persoline/1 envelope"
 	labelSealing   = "persoline/1 sealing"
 )

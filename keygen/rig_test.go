@@ -146,7 +146,7 @@ func (r *rig) config(site perso.Name) keygen.Config {
 	}
 	r.t.Cleanup(func() { _ = r.journal.Close() })
 	return keygen.Config{Env: perso.EnvTest, Site: site, Name: "V1", Origin: "factory.example/test", Token: r.token, Keys: r.made.Keys,
-		Journal: r.journal, Memory: memory, OPs: journal.OPFolder(r.made.OPDir), RegisterPin: r.made.RegisterPin,
+		Journal: r.journal, Memory: memory, KiSets: memory, OPs: journal.OPFolder(r.made.OPDir), RegisterPin: r.made.RegisterPin,
 		EUMCert: r.made.EUMCert, EISCert: r.made.EISCert, CAID: r.made.CAID,
 		Now: func() time.Time { return r.now }, Side: sideBySide, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 }

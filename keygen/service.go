@@ -37,6 +37,8 @@ func Register(server bus.Server, v *Vault) (stop func() error, err error) {
 		{bus.VaultDestroyLot, answer(v.DestroyLot)},
 		{bus.VaultAbandon, answer(v.Abandon)},
 		{bus.VaultCheckKi, answer(v.CheckKi)},
+		{bus.VaultKeepKi, answer(v.KeepKi)},
+		{bus.VaultDropKi, answer(v.DropKi)},
 	} {
 		s, err := server.Serve(bus.VaultSubject(v.cfg.Name, o.verb), bus.QueueVault, o.handle)
 		if err != nil {

@@ -58,13 +58,14 @@ type Keys struct {
 	EUM       hsm.Key // signs eUICC certificates
 	EIS       hsm.Key // signs EumSignedInfo
 	Seal      hsm.Key // keeps OP at rest
+	KiPrint   hsm.Key // parent of the key of customers' Ki's prints; on the token only where a site takes such Ki
 	Envelope  hsm.Key // signs envelopes; on the token only where a receiver has an RSA key
 }
 
 // SiteKeys are the keys of a site in an environment, as the ceremony makes them.
 func SiteKeys(env perso.Env, site perso.Name) (k Keys, err error) {
 	for class, to := range map[hsm.Class]*hsm.Key{hsm.ClassLog: &k.Log, hsm.ClassStatement: &k.Statement, hsm.ClassReceipt: &k.Receipt,
-		hsm.ClassEUM: &k.EUM, hsm.ClassEIS: &k.EIS, hsm.ClassSeal: &k.Seal, hsm.ClassEnvelope: &k.Envelope} {
+		hsm.ClassEUM: &k.EUM, hsm.ClassEIS: &k.EIS, hsm.ClassSeal: &k.Seal, hsm.ClassEnvelope: &k.Envelope, hsm.ClassKiPrint: &k.KiPrint} {
 		if *to, err = hsm.NewKey(string(env), class, string(site)); err != nil {
 			return Keys{}, err
 		}

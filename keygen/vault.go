@@ -52,6 +52,8 @@ type Config struct {
 	// Shredder and Graves destroy lots' keys and remember it; nil in a vault that does not.
 	Shredder Shredder
 	Graves   Graves
+	// KiSets keeps the prints of customers' Ki; of the vault that signs the log. Nil in one that takes no customer's Ki.
+	KiSets KiSets
 	// Assignments is the log vault's; nil in any other, and in one that never had another beside it. What was given away binds
 	// it for ever, also when it is the only vault again.
 	Assignments Assignments
@@ -97,6 +99,9 @@ type Vault struct {
 	certs   certificates
 	signing sync.Mutex // one checkpoint at a time
 	opening sync.Mutex // one lot at a time; taken before the mutex of a lot, that before mu
+	// intaking is for one file of Ki at a time; taken before opening.
+	intaking sync.Mutex
+	intake   *kiIntake // under intaking; nil while none is under way
 
 	mu     sync.Mutex
 	memory Recollection // what Config.Memory holds

@@ -2,10 +2,12 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/persoline/persoline/ledger/internal/kirow"
 	"github.com/persoline/persoline/ledger/internal/sqldb"
@@ -84,22 +86,35 @@ type customerKi struct {
 	file  [32]byte // SHA-256 of the file as received
 	terms statement.CustomerKi
 	pages []kifile.Page
+	kept  bool // the vault knows them now, on account of this file
 }
 
-// KiChecker is a vault that says which Ki of a customer do not fit. A Vault that is none takes no order with such Ki.
+// KiChecker is a vault that says which Ki of a customer do not fit, and which are on another card's row already. A Vault that is
+// none takes no order with such Ki.
 type KiChecker interface {
 	CheckKi(ctx context.Context, q bus.CheckKiRequest) (bus.CheckKiReply, error)
+	KeepKi(ctx context.Context, q bus.KeepKiRequest) (bus.KeepKiReply, error)
+	DropKi(ctx context.Context, q bus.DropKiRequest) (bus.Empty, error)
+}
+
+// kiChecker is the log vault, which knows the Ki of all orders.
+func (l *Ledger) kiChecker() (KiChecker, error) {
+	checker, ok := l.doors[0].vault.(KiChecker)
+	if !ok {
+		return nil, bus.Refuse(bus.FaultRefused, "this site's vault takes no Ki of customers")
+	}
+	return checker, nil
 }
 
 // checkKi has the vault compare every row with its check value; a *order.FaultList names those that do not fit.
 func (l *Ledger) checkKi(ctx context.Context, f *kifile.File) error {
-	checker, ok := l.doors[0].vault.(KiChecker)
-	if !ok {
-		return bus.Refuse(bus.FaultRefused, "this site's vault takes no Ki of customers")
+	checker, err := l.kiChecker()
+	if err != nil {
+		return err
 	}
 	var wrong []perso.Unit
 	for first := uint64(0); first < f.Rows(); first += bus.MaxBatch {
-		q := bus.CheckKiRequest{ReceiveKey: f.ReceiveKey, Mode: string(f.Mode)}
+		q := bus.CheckKiRequest{ReceiveKey: f.ReceiveKey, Mode: string(f.Mode), Order: string(f.Order), First: uint32(first)}
 		for u := first; u < min(first+bus.MaxBatch, f.Rows()); u++ {
 			row, err := f.Row(perso.Unit(u))
 			if err != nil {
@@ -109,7 +124,7 @@ func (l *Ledger) checkKi(ctx context.Context, f *kifile.File) error {
 		}
 		a, err := checker.CheckKi(ctx, q)
 		if err != nil {
-			return fmt.Errorf("having Ki checked by the vault: %w", err)
+			return fmt.Errorf("having Ki checked by the vault: %w", overtaken(err))
 		}
 		for _, i := range a.Wrong {
 			wrong = append(wrong, perso.Unit(first)+perso.Unit(i))
@@ -147,11 +162,15 @@ func (l *Ledger) takeKi(ctx context.Context, o order.Order, file *bus.KiFileRef)
 	if file == nil {
 		return nil, nil
 	}
-	known, err := l.knownKi(ctx, o)
-	if err != nil || known != nil && known.file == file.Hash {
-		return known, err // asked again: the file may be gone from memory
+	known, waits, err := l.knownKi(ctx, o)
+	again := known != nil && known.file == file.Hash
+	if err != nil || again && !waits {
+		return known, err
 	}
 	data, err := l.wholeKi(ctx, *file)
+	if again && isRefusal(err) {
+		return known, nil // the file is not here any more
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -171,21 +190,117 @@ func (l *Ledger) takeKi(ctx context.Context, o order.Order, file *bus.KiFileRef)
 		return nil, err
 	}
 	pages, err := f.Pages(t)
-	return &customerKi{file: file.Hash, terms: statement.CustomerKi{Root: root, Rows: f.Rows(), ReceiveKey: f.ReceiveKey, Mode: string(f.Mode), Output: string(o.KiOutput)}, pages: pages}, err
+	if err != nil {
+		return nil, err
+	}
+	if again { // no lot has them yet, and a vault may have lost them since
+		return known, l.keepKi(ctx, f, root)
+	}
+	k := &customerKi{file: file.Hash, terms: statement.CustomerKi{Root: root, Rows: f.Rows(), ReceiveKey: f.ReceiveKey, Mode: string(f.Mode), Output: string(o.KiOutput)}, pages: pages}
+	if known != nil { // the same order with another file: whether it has the same rows, accept says
+		return k, nil
+	}
+	k.kept = true
+	return k, l.keepKi(ctx, f, root)
 }
 
-// knownKi is what is on record of the very same order's Ki, nil when there is none.
-func (l *Ledger) knownKi(ctx context.Context, o order.Order) (k *customerKi, err error) {
+// keepKi has the vault know the file's Ki from here on; a *order.FaultList names those that are another row's too. The vault may
+// know them of an order that was never accepted, when a crash came between the two: then that is undone.
+func (l *Ledger) keepKi(ctx context.Context, f *kifile.File, root [32]byte) error {
+	checker, err := l.kiChecker()
+	if err != nil {
+		return err
+	}
+	a, err := checker.KeepKi(ctx, bus.KeepKiRequest{Order: string(f.Order), Root: root, Rows: f.Rows()})
+	if err != nil {
+		return fmt.Errorf("having Ki compared by the vault: %w", overtaken(err))
+	}
+	undone := false
+	for _, s := range a.Same {
+		if s.Order == string(f.Order) {
+			continue
+		}
+		orphan, err := l.neverAccepted(ctx, s.Order)
+		if err != nil {
+			return err
+		}
+		if orphan {
+			if err := l.dropKi(ctx, order.ID(s.Order)); err != nil {
+				return err
+			}
+			undone = true
+		}
+	}
+	if undone {
+		if a, err = checker.KeepKi(ctx, bus.KeepKiRequest{Order: string(f.Order), Root: root, Rows: f.Rows()}); err != nil {
+			return fmt.Errorf("having Ki compared by the vault: %w", err)
+		}
+	}
+	return sameKiFaults(f, a)
+}
+
+// overtaken is what it means that the vault does not know the rows before: another process of the ledger has begun a file, or the
+// vault was restarted.
+func overtaken(err error) error {
+	var fault *bus.Fault
+	if errors.As(err, &fault) && fault.Code == bus.FaultNotFound {
+		return fmt.Errorf("%w: %w", bus.Refuse(bus.FaultBusy, "another file of Ki is being looked at, or the vault was restarted; hand it in again"), err)
+	}
+	return err
+}
+
+func (l *Ledger) neverAccepted(ctx context.Context, number string) (never bool, err error) {
 	err = l.db.View(ctx, func(tx sqldb.Tx) error {
-		k = nil
+		_, err := readOrder(ctx, tx, number)
+		if never = errors.Is(err, ErrNotFound); never {
+			return nil
+		}
+		return err
+	})
+	return never, err
+}
+
+// dropKi has the vault forget the Ki of an order that is not accepted.
+func (l *Ledger) dropKi(ctx context.Context, o order.ID) error {
+	checker, err := l.kiChecker()
+	if err != nil {
+		return err
+	}
+	if _, err := checker.DropKi(ctx, bus.DropKiRequest{Order: string(o)}); err != nil {
+		return fmt.Errorf("having the Ki of order %q forgotten: %w", o, err)
+	}
+	return nil
+}
+
+// sameKiFaults says whose a Ki is already, in the order of the file.
+func sameKiFaults(f *kifile.File, a bus.KeepKiReply) error {
+	var faults order.FaultList
+	slices.SortFunc(a.Same, func(x, y bus.SameKi) int { return cmp.Compare(x.Row, y.Row) })
+	for _, s := range a.Same {
+		whose := fmt.Sprintf("of unit %d of order %q", s.There, s.Order)
+		if s.Order == string(f.Order) {
+			whose = fmt.Sprintf("of unit %d too", s.There)
+		}
+		faults.Add(order.Fault{Field: "EKI", Line: f.Line(perso.Unit(s.Row)), Column: 1, Reason: fmt.Sprintf("the Ki of unit %d is that %s", s.Row, whose), Hint: "a Ki is on one card, once: send a new one"})
+	}
+	if more := a.Count - uint64(len(a.Same)); more > 0 {
+		faults.Add(order.Fault{Field: "EKI", Reason: fmt.Sprintf("%d more Ki are on record already", more), Hint: "was this file sent before, for another order?"})
+	}
+	return faults.Err()
+}
+
+// knownKi is what is on record of the very same order's Ki, nil when there is none, and whether the order waits for its release.
+func (l *Ledger) knownKi(ctx context.Context, o order.Order) (k *customerKi, waits bool, err error) {
+	err = l.db.View(ctx, func(tx sqldb.Tx) error {
+		k, waits = nil, false
 		known, err := readOrder(ctx, tx, string(o.ID))
 		if errors.Is(err, ErrNotFound) || err == nil && known.hash != o.Hash() {
 			return nil
 		}
-		k = &known.ki
+		k, waits = &known.ki, known.state == perso.OrderAccepted
 		return err
 	})
-	return k, err
+	return k, waits, err
 }
 
 // refuseKi records a refused file of Ki: its order changes nothing either.

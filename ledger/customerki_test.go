@@ -74,8 +74,98 @@ func (v *vaultDouble) CheckKi(_ context.Context, q bus.CheckKiRequest) (a bus.Ch
 		if scp.KCV(ki) != row.KCV {
 			a.Wrong = append(a.Wrong, uint16(i))
 		}
+		if q.First == 0 && i == 0 {
+			v.laid = nil
+		}
+		v.laid = append(v.laid, string(ki))
 	}
 	return a, nil
+}
+
+// KeepKi is KiChecker's: whose a Ki is is remembered for ever.
+func (v *vaultDouble) KeepKi(_ context.Context, q bus.KeepKiRequest) (a bus.KeepKiReply, err error) {
+	if err := v.failing("keep-ki"); err != nil {
+		return a, err
+	}
+	if q.Rows != uint64(len(v.laid)) || q.Root == [32]byte{} {
+		v.t.Errorf("%d rows are to be kept, %d went through", q.Rows, len(v.laid))
+	}
+	for i, ki := range v.laid {
+		if owner, known := v.kis[ki]; known && owner.Order != q.Order {
+			a.Same = append(a.Same, bus.SameKi{Row: uint32(i), Order: owner.Order, There: owner.There})
+		}
+	}
+	if a.Count = uint64(len(a.Same)); a.Count > 0 {
+		return a, nil
+	}
+	for i, ki := range v.laid {
+		v.kis[ki] = bus.SameKi{Order: q.Order, There: uint32(i)}
+	}
+	return a, v.failing("kept-ki")
+}
+
+// DropKi is KiChecker's.
+func (v *vaultDouble) DropKi(_ context.Context, q bus.DropKiRequest) (bus.Empty, error) {
+	for ki, owner := range v.kis {
+		if owner.Order == q.Order {
+			delete(v.kis, ki)
+		}
+	}
+	return bus.Empty{}, v.failing("drop-ki")
+}
+
+// moved is an order of other numbers.
+func (b *bench) moved(file []byte, iccid, imsi string) []byte {
+	b.t.Helper()
+	file = bytes.Replace(file, []byte("8988001020002000003"), []byte(iccid), 1)
+	return bytes.Replace(file, []byte("001010200200000"), []byte(imsi), 1)
+}
+
+// TestCustomerKiTwice: a Ki that another order has is refused with the order and the unit that have it, and nothing changes. What the
+// vault knows of an order that was never accepted stands in nobody's way.
+func TestCustomerKiTwice(t *testing.T) {
+	t.Parallel()
+	b := newSite(t)
+	first := b.kiOrder("KI-1", 3, 1)
+	text, _ := b.kiFile(first, 1)
+	ref := b.upload(text, 5000)
+	away := context.DeadlineExceeded
+	b.vault.fail = failOn("kept-ki", away) // it knows them now, and the order is not accepted
+	if _, err := b.submitKi(first, &ref); !errors.Is(err, away) {
+		t.Fatal(err)
+	}
+	b.vault.fail = nil
+	second := b.moved(b.kiOrder("KI-2", 3, 1), "8988001020003000002", "001010200300000")
+	same, _ := b.kiFile(second, 1)
+	ref2 := b.upload(same, 5000)
+	if a, err := b.submitKi(second, &ref2); err != nil || len(a.Faults)+len(a.KiFaults) > 0 {
+		t.Fatalf("in the way of an order that nobody accepted: %+v, %v", a, err)
+	}
+	before := b.kinds()
+	ref = b.upload(text, 5000)
+	a, err := b.submitKi(first, &ref)
+	if err != nil || len(a.KiFaults) != 4 || a.KiFaults[1].Line != 8 || a.KiFaults[1].Reason != `the Ki of unit 1 is that of unit 1 of order "KI-2"` {
+		t.Errorf("%+v, %v", a, err)
+	}
+	before[entry.KindRefused]++
+	if after := b.kinds(); !reflect.DeepEqual(after, before) || b.rows("customer_order") != 1 || b.rows("customer_ki") != 1 || len(b.vault.kis) != 4 {
+		t.Errorf("it left more than one entry: %v, then %v", before, after)
+	}
+	if a, err := b.submitKi(second, &ref2); err != nil || !a.Duplicate {
+		t.Errorf("the same order again: %+v, %v", a, err)
+	}
+	clear(b.vault.kis) // it lost its memory, and refuses the release: handing the order in again mends that
+	ref2 = b.upload(same, 5000)
+	if a, err := b.submitKi(second, &ref2); err != nil || !a.Duplicate || len(b.vault.kis) != 4 {
+		t.Errorf("the same order for a vault that does not know its Ki: %+v, %v", a, err)
+	}
+	taken := b.moved(b.kiOrder("KI-3", 3, 1), "8988001020003000002", "001010200300000") // numbers of KI-2
+	fresh, _ := b.kiFile(taken, 9)
+	ref = b.upload(fresh, 5000)
+	if a, err := b.submitKi(taken, &ref); err != nil || len(a.Faults) == 0 || len(b.vault.kis) != 4 {
+		t.Errorf("the vault knows Ki of an order that was refused: %+v, %v", a, err)
+	}
+	b.check()
 }
 
 func refOf(text []byte) bus.KiFileRef {
@@ -293,7 +383,7 @@ func TestCustomerKiRefused(t *testing.T) {
 	if a, err := b.submitKi(file, &ref); err != nil || len(a.Faults)+len(a.KiFaults) > 0 {
 		t.Errorf("asked again: %+v, %v", a, err)
 	}
-	file = b.kiOrder("KI-7", 5, 0)
+	file = b.moved(b.kiOrder("KI-7", 5, 0), "8988001020003000002", "001010200300000")
 	gone := refOf([]byte("never sent"))
 	_, err := b.submitKi(file, &gone)
 	b.refused(err, bus.FaultNotFound)

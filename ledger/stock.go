@@ -240,13 +240,17 @@ func lotTakes(ctx context.Context, b *Batch, lt *lot, q bus.BookRequest, r *bus.
 	return nil, nil
 }
 
-// fedChips counts the chips of a lot that went through its heads into a bin.
+// fedChips counts the chips of a lot that went through its heads into a bin, or that officers account for.
 func fedChips(ctx context.Context, tx sqldb.Tx, name perso.Name) (n uint64, err error) {
 	bins, err := readBins(ctx, tx, name)
+	if err != nil {
+		return 0, err
+	}
 	for _, c := range bins {
 		n += c
 	}
-	return n, err
+	given, err := readFates(ctx, tx, name)
+	return n + given.rejectLive + given.missing, err
 }
 
 // issuedHere stops a chip that was not issued to its lot, where the site issues chips to lots: of a reel that lies elsewhere, or

@@ -36,6 +36,9 @@ func (l *Ledger) Submit(ctx context.Context, q bus.SubmitRequest) (bus.SubmitRep
 			return bus.SubmitReply{}, bus.Refuse(bus.FaultBusy, "another file of Ki is being looked at; hand it in again when that is done")
 		}
 		defer l.kiTurn.Unlock()
+		if found, err := l.faultsOf(ctx, o); err != nil || found != nil { // before the vault knows the Ki
+			return l.refuseUnless(ctx, q.File, found, err)
+		}
 	}
 	ki, err := l.takeKi(ctx, o, q.Ki)
 	if errors.As(err, &faults) {
@@ -56,6 +59,11 @@ func (l *Ledger) Submit(ctx context.Context, q bus.SubmitRequest) (bus.SubmitRep
 	if err != nil {
 		return bus.SubmitReply{}, fmt.Errorf("accepting order %q: %w", o.ID, err)
 	}
+	if faults != nil && ki != nil && ki.kept {
+		if err := l.dropKi(ctx, o.ID); err != nil {
+			return bus.SubmitReply{}, err
+		}
+	}
 	if faults != nil {
 		return l.refuse(ctx, q.File, *faults)
 	}
@@ -72,7 +80,11 @@ func (l *Ledger) CheckOrder(ctx context.Context, file []byte) (order.FaultList, 
 	if err != nil {
 		return nil, err
 	}
-	var found order.FaultList
+	return l.faultsOf(ctx, o)
+}
+
+// faultsOf says what stands in an order's way among those that are accepted.
+func (l *Ledger) faultsOf(ctx context.Context, o order.Order) (found order.FaultList, err error) {
 	err = l.db.View(ctx, func(tx sqldb.Tx) error {
 		_, list, err := l.resolve(ctx, tx, o)
 		if found = nil; list != nil {
@@ -84,6 +96,13 @@ func (l *Ledger) CheckOrder(ctx context.Context, file []byte) (order.FaultList, 
 		return nil, fmt.Errorf("checking order %q: %w", o.ID, err)
 	}
 	return found, nil
+}
+
+func (l *Ledger) refuseUnless(ctx context.Context, file []byte, faults order.FaultList, err error) (bus.SubmitReply, error) {
+	if err != nil {
+		return bus.SubmitReply{}, err
+	}
+	return l.refuse(ctx, file, faults)
 }
 
 func (l *Ledger) refuse(ctx context.Context, file []byte, faults order.FaultList) (bus.SubmitReply, error) {

@@ -40,6 +40,8 @@ type vaultDouble struct {
 	units    map[string]id.ChipID         // lot, unit and generation
 	states   map[[33]byte][]byte          // what was sealed for an act
 	serials  uint64                       // makes certificates differ
+	laid     []string                     // Ki of the file that is being checked
+	kis      map[string]bus.SameKi        // whose a Ki is
 	goods    map[id.ChipID]entry.Act      // by which chips were called good
 	acts     uint8                        // acts of a whole session
 	served   int                          // acts answered
@@ -51,7 +53,7 @@ func newVault(t testing.TB, pin [32]byte) *vaultDouble {
 	return &vaultDouble{t: t, pin: pin, key: key, pub: key.Public().(ed25519.PublicKey), acts: 2,
 		last: checkpoint.Checkpoint{Origin: testOrigin, Root: checkpoint.EmptyRoot()},
 		open: map[perso.Name]statement.Release{}, scripted: map[id.ChipID][]bus.ServeResult{}, refusals: map[id.ChipID]string{}, given: map[[33]byte]bus.ServeResult{}, chips: map[id.ChipID]id.EID{},
-		owners: map[id.EID]id.ChipID{}, units: map[string]id.ChipID{}, states: map[[33]byte][]byte{}, goods: map[id.ChipID]entry.Act{}}
+		owners: map[id.EID]id.ChipID{}, units: map[string]id.ChipID{}, states: map[[33]byte][]byte{}, goods: map[id.ChipID]entry.Act{}, kis: map[string]bus.SameKi{}}
 }
 
 // say scripts the answers to a chip's next acts.

@@ -287,7 +287,7 @@ func (t *Token) CardPair(ctx context.Context) (pair hsm.CardPair, err error) {
 // KCV is as hsm.Token.KCV.
 func (t *Token) KCV(ctx context.Context, k hsm.Key) (kcv [hsm.KCVBytes]byte, err error) {
 	err = t.with(ctx, hsm.VerbKCV, k, 0, func(found *key) error {
-		if k.Class == hsm.ClassLot || k.Class == hsm.ClassReceipt {
+		if k.Class == hsm.ClassLot || k.Class == hsm.ClassReceipt || k.Class == hsm.ClassKiPrint {
 			mac := found.mac([]byte("persoline key check value v1"))
 			copy(kcv[:], mac[:])
 			return nil

@@ -47,7 +47,7 @@ func lifeOfAKey(f *fixture) {
 func importing(f *fixture) {
 	ctx := f.Context()
 	sizes := map[hsm.Class][]int{
-		hsm.ClassLot: {32}, hsm.ClassReceipt: {32}, hsm.ClassSeal: {32}, hsm.ClassSMSR: {16},
+		hsm.ClassLot: {32}, hsm.ClassReceipt: {32}, hsm.ClassKiPrint: {32}, hsm.ClassSeal: {32}, hsm.ClassSMSR: {16},
 		hsm.ClassTransport: {16, 24, 32}, hsm.ClassKMC: {16, 24, 32},
 		hsm.ClassTransport3DES: {16, 24}, hsm.ClassReceive: {16, 24, 32},
 	}

@@ -151,7 +151,7 @@ func (c *ceremony) generate() (err error) {
 		return err
 	}
 	k := c.made.Keys
-	keys := []hsm.Key{k.Log, k.Statement, k.Receipt, k.EUM, k.EIS, k.Seal}
+	keys := []hsm.Key{k.Log, k.Statement, k.Receipt, k.EUM, k.EIS, k.Seal, k.KiPrint}
 	if c.plan.Envelopes {
 		keys = append(keys, k.Envelope)
 	}

@@ -119,7 +119,15 @@ func issuedRecord(kind string, lot perso.Name, i keygen.Issued) *record.Writer {
 	eid, iccid, imsi := i.EIDs.First(), i.ICCIDs.First(), i.IMSIs.First()
 	return record.New(kind).Str("lot", string(lot)).Hex("release", i.Release[:]).Hex("register", i.Register[:]).Uint("statements", i.Statements).
 		Str("eid_first", eid.String()).Uint("eid_count", i.EIDs.Count()).Str("iccid_first", iccid.String()).Uint("iccid_count", i.ICCIDs.Count()).
-		Str("imsi_first", imsi.String()).Uint("imsi_mnc_digits", uint64(imsi.MNCDigits())).Uint("imsi_count", i.IMSIs.Count())
+		Str("imsi_first", imsi.String()).Uint("imsi_mnc_digits", uint64(imsi.MNCDigits())).Uint("imsi_count", i.IMSIs.Count()).Hex("ki_root", rootOf(i.Ki))
+}
+
+// rootOf is nothing where there is no file of Ki.
+func rootOf(ki [32]byte) []byte {
+	if ki == [32]byte{} {
+		return nil
+	}
+	return ki[:]
 }
 
 func readIssued(r *record.Reader) (i keygen.Issued) {
@@ -142,6 +150,7 @@ func readIssued(r *record.Reader) (i keygen.Issued) {
 	r.Check(err)
 	i.IMSIs, err = id.NewIMSIRange(imsi, r.Uint("imsi_count", 32))
 	r.Check(err)
+	i.Ki = r.OptHash("ki_root")
 	return i
 }
 

@@ -47,8 +47,8 @@ const MaxRows = maxCallBytes / shortKi
 
 // CheckRows decrypts rows, at most MaxRows and all of one length, and gives the places of those whose Ki does not fit its check
 // value or is weak. It is how a wrong receive key or a wrong row is found before an order is accepted: a yes or no is all that
-// leaves. One HSM operation.
-func CheckRows(ctx context.Context, key Decrypter, mode kifile.Mode, rows []kifile.Row) (wrong []int, err error) {
+// leaves. One that fits is shown to fits, in place, and wiped after it. One HSM operation.
+func CheckRows(ctx context.Context, key Decrypter, mode kifile.Mode, rows []kifile.Row, fits func(i int, ki []byte) error) (wrong []int, err error) {
 	values := make([][]byte, len(rows))
 	for i, r := range rows {
 		if len(r.EKI) != len(rows[0].EKI) {
@@ -63,10 +63,12 @@ func CheckRows(ctx context.Context, key Decrypter, mode kifile.Mode, rows []kifi
 	for i, ki := range plain {
 		if checkKi(ki, rows[i].KCV) != nil {
 			wrong = append(wrong, i)
+		} else if err == nil {
+			err = fits(i, ki)
 		}
 		clear(ki)
 	}
-	return wrong, nil
+	return wrong, err
 }
 
 // decrypt opens values in one call.

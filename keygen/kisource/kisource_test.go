@@ -287,7 +287,7 @@ func TestCustomer(t *testing.T) {
 			kis, f, key := customerFile(t, 5, size, mode, nil)
 			if first, err := f.Row(0); err != nil {
 				t.Fatal(err)
-			} else if wrong, err := CheckRows(t.Context(), key, mode, []kifile.Row{first}); err != nil || wrong != nil {
+			} else if wrong, err := CheckRows(t.Context(), key, mode, []kifile.Row{first}, func(int, []byte) error { return nil }); err != nil || wrong != nil {
 				t.Fatal(wrong, err)
 			}
 			tree, errTree := f.Tree()
@@ -335,14 +335,14 @@ func TestCheckRowsFindsEveryFault(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if wrong, err := CheckRows(t.Context(), key, mode, rows); err != nil || !slices.Equal(wrong, []int{0, 57, 100, 255}) || key.calls != 1 {
+		if wrong, err := CheckRows(t.Context(), key, mode, rows, func(int, []byte) error { return nil }); err != nil || !slices.Equal(wrong, []int{0, 57, 100, 255}) || key.calls != 1 {
 			t.Errorf("%s: %v, %d calls, %v", mode, wrong, key.calls, err)
 		}
-		if _, err := CheckRows(t.Context(), key, mode, append(rows, rows[0])); err == nil {
+		if _, err := CheckRows(t.Context(), key, mode, append(rows, rows[0]), func(int, []byte) error { return nil }); err == nil {
 			t.Error("more than one call takes")
 		}
 		rows[3].EKI = append(rows[3].EKI, rows[3].EKI...)
-		if _, err := CheckRows(t.Context(), key, mode, rows[:9]); !errors.Is(err, ErrSource) {
+		if _, err := CheckRows(t.Context(), key, mode, rows[:9], func(int, []byte) error { return nil }); !errors.Is(err, ErrSource) {
 			t.Errorf("Ki of two lengths: %v", err)
 		}
 	}

@@ -131,6 +131,16 @@ func (v Vault) Abandon(ctx context.Context, q bus.AbandonRequest) (bus.AbandonRe
 	return ask[bus.AbandonReply](ctx, v, bus.VaultAbandon, q)
 }
 
+// KeepKi has a customer's Ki known from here on.
+func (v Vault) KeepKi(ctx context.Context, q bus.KeepKiRequest) (bus.KeepKiReply, error) {
+	return ask[bus.KeepKiReply](ctx, v, bus.VaultKeepKi, q)
+}
+
+// DropKi has the Ki of an order that was not accepted forgotten.
+func (v Vault) DropKi(ctx context.Context, q bus.DropKiRequest) (bus.Empty, error) {
+	return ask[bus.Empty](ctx, v, bus.VaultDropKi, q)
+}
+
 // DestroyLot has a lot's key destroyed.
 func (v Vault) DestroyLot(ctx context.Context, q bus.DestroyLotRequest) (bus.DestroyLotReply, error) {
 	return ask[bus.DestroyLotReply](ctx, v, bus.VaultDestroyLot, q)

@@ -112,6 +112,8 @@ const (
 	VaultDestroyLot = "destroy-lot"
 	VaultAbandon    = "abandon"
 	VaultCheckKi    = "check-ki"
+	VaultKeepKi     = "keep-ki"
+	VaultDropKi     = "drop-ki"
 )
 
 // Fault is a refusal as it travels. Code is for programs, Text for people.

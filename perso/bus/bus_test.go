@@ -46,6 +46,7 @@ func samples() []sample {
 		sampleOf[ReceiptsRequest]("ReceiptsRequest"), sampleOf[Reply[ReceiptsReply]]("ReceiptsReply"),
 		sampleOf[SealBundleRequest]("SealBundleRequest"), sampleOf[Reply[SealBundleReply]]("SealBundleReply"),
 		sampleOf[SubmitRequest]("SubmitRequest"), sampleOf[Reply[SubmitReply]]("SubmitReply"),
+		sampleOf[KeepKiRequest]("KeepKiRequest"), sampleOf[Reply[KeepKiReply]]("KeepKiReply"), sampleOf[DropKiRequest]("DropKiRequest"),
 		sampleOf[CheckKiRequest]("CheckKiRequest"), sampleOf[Reply[CheckKiReply]]("CheckKiReply"),
 		sampleOf[KiPartRequest]("KiPartRequest"), sampleOf[Reply[KiPartReply]]("KiPartReply"),
 		sampleOf[DraftRequest]("DraftRequest"), sampleOf[Reply[DraftReply]]("DraftReply"),

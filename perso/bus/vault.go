@@ -118,16 +118,43 @@ type CustomerKi struct {
 }
 
 // CheckKiRequest asks which of at most MaxBatch rows of a customer's file have a Ki that fits its check value. It concerns no
-// lot: a file is checked before its order is accepted.
+// lot: a file is checked before its order is accepted. The rows of a file come in order, from row 0 on.
 type CheckKiRequest struct {
 	ReceiveKey perso.Name `cbor:"1,keyasint"`
 	Mode       string     `cbor:"2,keyasint"` // kifile.Mode
 	Rows       Chunks     `cbor:"3,keyasint"` // kifile.Row
+	Order      string     `cbor:"4,keyasint"`
+	First      uint32     `cbor:"5,keyasint"` // number of the first row
 }
 
 // CheckKiReply names those that do not, by their place in the request. Nothing else of a Ki leaves the vault.
 type CheckKiReply struct {
 	Wrong []uint16 `cbor:"1,keyasint,omitempty"`
+}
+
+// KeepKiRequest asks that the file whose rows went through CheckKi be known from here on, if none of its Ki is known before.
+type KeepKiRequest struct {
+	Order string   `cbor:"1,keyasint"`
+	Root  [32]byte `cbor:"2,keyasint"`
+	Rows  uint64   `cbor:"3,keyasint"`
+}
+
+// KeepKiReply names the rows whose Ki is another row's too, of this order or one before. When there are any nothing is kept.
+type KeepKiReply struct {
+	Same  []SameKi `cbor:"1,keyasint,omitempty"` // the first so many
+	Count uint64   `cbor:"2,keyasint,omitempty"` // of all
+}
+
+// SameKi says that a row's Ki is that of row There of an order.
+type SameKi struct {
+	Row   uint32 `cbor:"1,keyasint"`
+	Order string `cbor:"2,keyasint"`
+	There uint32 `cbor:"3,keyasint"`
+}
+
+// DropKiRequest says that an order whose Ki were kept was not accepted after all.
+type DropKiRequest struct {
+	Order string `cbor:"1,keyasint"`
 }
 
 // ServeItem is one act to serve. The answer is a function of it, of the release and of the HSM's keys.

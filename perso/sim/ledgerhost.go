@@ -257,6 +257,16 @@ func (v vaultClient) CheckKi(ctx context.Context, q bus.CheckKiRequest) (bus.Che
 	return bus.Call[bus.CheckKiReply](ctx, v, bus.VaultSubject(vaultName, bus.VaultCheckKi), q)
 }
 
+// KeepKi is ledger.KiChecker's.
+func (v vaultClient) KeepKi(ctx context.Context, q bus.KeepKiRequest) (bus.KeepKiReply, error) {
+	return bus.Call[bus.KeepKiReply](ctx, v, bus.VaultSubject(vaultName, bus.VaultKeepKi), q)
+}
+
+// DropKi is ledger.KiChecker's.
+func (v vaultClient) DropKi(ctx context.Context, q bus.DropKiRequest) (bus.Empty, error) {
+	return bus.Call[bus.Empty](ctx, v, bus.VaultSubject(vaultName, bus.VaultDropKi), q)
+}
+
 // Checkpoint is ledger.Signer's.
 func (v vaultClient) Checkpoint(ctx context.Context, q bus.CheckpointRequest) (bus.CheckpointReply, error) {
 	return bus.Call[bus.CheckpointReply](ctx, v, bus.VaultSubject(vaultName, bus.VaultCheckpoint), q)

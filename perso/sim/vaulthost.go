@@ -14,6 +14,7 @@ import (
 	"github.com/persoline/persoline/keygen/life"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/order"
 )
 
 // The vault's client in the ledger repeats a question that nobody answered, as the product's does.
@@ -42,7 +43,7 @@ func (h *vaultHost) start() error {
 		return err
 	}
 	core, err := keygen.New(context.Background(), keygen.Config{Env: perso.EnvTest, Site: siteName, Name: vaultName, Origin: logOrigin, Token: w.site.token, Keys: m.Keys,
-		Journal: h.disk, Memory: h.disk, Life: l, OPs: journal.OPFolder(m.OPDir), RegisterPin: m.RegisterPin, EUMCert: m.EUMCert, EISCert: m.EISCert, CAID: m.CAID,
+		Journal: h.disk, Memory: h.disk, KiSets: h.disk, Life: l, OPs: journal.OPFolder(m.OPDir), RegisterPin: m.RegisterPin, EUMCert: m.EUMCert, EISCert: m.EISCert, CAID: m.CAID,
 		Now: w.clock, Log: w.site.log})
 	if err != nil {
 		return err
@@ -189,10 +190,11 @@ type vaultDisk struct {
 	receipts map[perso.Name][][]byte
 	memory   keygen.Recollection
 	life     *life.Record // nil before the first
+	kis      map[order.ID]simKiSet
 }
 
 func newVaultDisk(w *World) *vaultDisk {
-	return &vaultDisk{w: w, receipts: map[perso.Name][][]byte{}, memory: keygen.Recollection{Lots: map[perso.Name]keygen.Issued{}}}
+	return &vaultDisk{w: w, receipts: map[perso.Name][][]byte{}, memory: keygen.Recollection{Lots: map[perso.Name]keygen.Issued{}}, kis: map[order.ID]simKiSet{}}
 }
 
 // write does one durable write, or fails: before it or after it, and lives on or dies.

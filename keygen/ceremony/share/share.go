@@ -77,7 +77,7 @@ func check(class string, b []byte) ([]byte, error) {
 	case class == transcript.ClassOP:
 	case err != nil:
 		return nil, err
-	case c == hsm.ClassLot || c == hsm.ClassReceipt:
+	case c == hsm.ClassLot || c == hsm.ClassReceipt || c == hsm.ClassKiPrint:
 		mac := hmac.New(sha256.New, b)
 		mac.Write([]byte(macCheckText))
 		return mac.Sum(nil), nil

@@ -133,3 +133,76 @@ func TestCustomerKi(t *testing.T) {
 		})
 	}
 }
+
+// lay brings a file before the vault as a ledger does.
+func (s *site) lay(f *kifile.File) (bus.KeepKiReply, error) {
+	s.Helper()
+	q := bus.CheckKiRequest{ReceiveKey: f.ReceiveKey, Mode: string(f.Mode), Order: string(f.Order)}
+	for u := range f.Rows() {
+		row, err := f.Row(perso.Unit(u))
+		s.must(err)
+		q.Rows = append(q.Rows, row.Bytes())
+	}
+	_, err := s.vault.CheckKi(s.ctx, q)
+	s.must(err)
+	return s.vault.KeepKi(s.ctx, bus.KeepKiRequest{Order: string(f.Order), Root: s.rootOf(f), Rows: f.Rows()})
+}
+
+func (s *site) rootOf(f *kifile.File) [32]byte {
+	s.Helper()
+	tree, err := f.Tree()
+	s.must(err)
+	root, err := tree.Root()
+	s.must(err)
+	return root
+}
+
+// TestOneKiTwice (I1): a ledger in an enemy's hand shows officers a second lot with a Ki that another lot has, and they sign it, since
+// they see no Ki. The vault opens it for nothing that the ledger does: it knows the Ki of each lot itself, for ever.
+func TestOneKiTwice(t *testing.T) {
+	t.Parallel()
+	s := newCustomerSite(t)
+	r := s.release
+	r.Lot, r.Order, r.EIDs, r.ICCIDs, r.IMSIs = "LOT-2", "OTHER-2", behind(t, r.EIDs), behind(t, r.ICCIDs), behind(t, r.IMSIs)
+	want := kifile.Want{Order: "OTHER-2", ICCIDs: r.ICCIDs, IMSIs: r.IMSIs, Total: r.Units()}
+	rows := make([]kifile.Row, r.Units())
+	fresh := s.draw(want)
+	for u := range rows {
+		var err error
+		rows[u], err = fresh.Row(perso.Unit(u))
+		s.must(err)
+	}
+	stolen, err := s.ki.Row(1)
+	s.must(err)
+	rows[2] = stolen
+	f, err := kifile.New(want, kifile.Under{Key: receiveKey, Mode: kifile.ModeCBC}, rows) // another mode, the same Ki
+	s.must(err)
+	open := func(root [32]byte, mode kifile.Mode) error {
+		q := r
+		q.Customer.Root, q.Customer.Mode = root, string(mode)
+		_, err := s.vault.OpenLot(s.ctx, s.opening(s.sign(q, "ann", "bob")))
+		return err
+	}
+	refused(t, open(s.rootOf(f), kifile.ModeCBC), "never held against")
+	a, err := s.lay(f)
+	if err != nil || a.Count != 1 || a.Same[0] != (bus.SameKi{Row: 2, Order: s.release.Order, There: 1}) {
+		t.Errorf("laid before the vault: %+v, %v", a, err)
+	}
+	refused(t, open(s.rootOf(f), kifile.ModeCBC), "never held against")
+	refused(t, open(s.rootOf(s.ki), kifile.ModeECB), "never held against") // the other lot's file, as it is
+	r.Order = s.release.Order
+	refused(t, open(s.rootOf(s.ki), kifile.ModeECB), "has Ki of lot")
+	r.Order = "OTHER-2"
+	_, err = s.vault.DropKi(s.ctx, bus.DropKiRequest{Order: s.release.Order})
+	refused(t, err, "was released with its Ki")
+	s.startVault()
+	if a, err := s.lay(f); err != nil || a.Count != 1 {
+		t.Errorf("before a vault that was restarted: %+v, %v", a, err)
+	}
+	if a, err := s.lay(fresh); err != nil || a.Count != 0 {
+		t.Errorf("an honest file: %+v, %v", a, err)
+	}
+	if err := open(s.rootOf(fresh), kifile.ModeECB); err != nil {
+		t.Errorf("an honest lot: %v", err)
+	}
+}

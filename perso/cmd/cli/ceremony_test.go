@@ -33,7 +33,7 @@ func TestCeremonyDemo(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, row := range []string{"9 steps", `refused; 7 acts done for the site, nothing`, "ceremony 1 +complete, gone on with", "8 as the inventory says", "ceremony 2 +complete", "destroyed, 0 of 3 copies left",
+	for _, row := range []string{"10 steps", `refused; 8 acts done for the site, nothing`, "ceremony 1 +complete, gone on with", "9 as the inventory says", "ceremony 2 +complete", "destroyed, 0 of 3 copies left",
 		"VERIFIED, 2 ceremonies", "exit 3: 0001.transcript: order", "exit 3 against the head", "exit 3: ALARM came back persoline/test/kmc/maker-1"} {
 		if !regexp.MustCompile(row).Match(out) {
 			t.Errorf("the table does not say %q:\n%s", row, out)

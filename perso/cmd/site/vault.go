@@ -155,6 +155,7 @@ func (s *Site) vaultConfig(name perso.Name, log *slog.Logger) (c keygen.Config, 
 	c.Memory, c.Graves = memory, memory
 	if name == s.logVault() {
 		// Also of a site that names one vault: a vault that was taken out had lots, whose identities stay issued (I1).
+		c.KiSets = memory
 		c.Assignments, c.Sole = memory, len(s.VaultNames()) == 1
 	}
 	if c.EUMCert, err = os.ReadFile(s.keysPath(ceremony.FileEUM)); err != nil {
