@@ -19,7 +19,9 @@ import (
 // the database did not do its duty.
 type Step func(ctx context.Context, b *Batch) error
 
-// Batch is one transaction being built.
+// Batch is one transaction being built. Before its first step it holds the head of the log (tree.Take), in the order in which
+// processes asked for it, and knows what others appended: steps of several processes are never run side by side, and none is run in
+// vain because another was faster.
 type Batch struct {
 	sqldb.Tx
 	At      time.Time

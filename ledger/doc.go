@@ -5,6 +5,6 @@
 //
 // The functions are synchronous, start no goroutine and read no clock of their own; they may be called from many
 // goroutines at once, and calls that arrive together share one transaction, one checkpoint and one request to the vault.
-// ledger/service puts them on the bus; perso/sim drives them in one goroutine. The package imports neither the vault nor
+// Several processes may work on one database server: Batch says how they take turns. ledger/service puts them on the bus; perso/sim drives them in one goroutine. The package imports neither the vault nor
 // the line: it knows them as the interfaces below and as messages of perso/bus.
 package ledger
