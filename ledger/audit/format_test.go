@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
+
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/persoline/persoline/ledger/audit/audittest"
 	"github.com/persoline/persoline/perso"
@@ -46,6 +49,25 @@ func TestFormatExamples(t *testing.T) {
 	note, _, _ = strings.Cut(audittest.Origin+note, "```")
 	if _, err := checkpoint.Open([]byte(note), audittest.Origin, audittest.Public(audittest.Key("log"))); err != nil {
 		t.Errorf("checkpoint: %v", err)
+	}
+}
+
+// TestFormatHex: the entry of the page in a tile, its leaf and a node over it, byte by byte.
+func TestFormatHex(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../FORMAT.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, claim, _ := bytes.Cut(page, []byte("```\npersoline/1 claim\n"))
+	claim, _, _ = bytes.Cut(append([]byte("persoline/1 claim\n"), claim...), []byte("```"))
+	leaf := checkpoint.Leaf(claim)
+	node := tlog.NodeHash(leaf, leaf)
+	for _, want := range []string{fmt.Sprintf("has %d bytes", len(claim)), fmt.Sprintf("`%04x`", len(claim)), fmt.Sprintf("`%x`", claim[:16]), fmt.Sprintf("`%x`", claim[len(claim)-8:]),
+		fmt.Sprintf("`%x`", leaf[:]), fmt.Sprintf("`%x`", node[:])} {
+		if !bytes.Contains(page, []byte(want)) {
+			t.Errorf("the page does not say %s", want)
+		}
 	}
 }
 

@@ -35,6 +35,7 @@ type Page struct {
 	Gone     statement.Destroyed
 	Deleted  signedWord
 	Assigned perso.Name
+	Words    []otherWord
 
 	First, Last   time.Time
 	Quantities    []row
@@ -102,7 +103,7 @@ func (c *Collector) Page(result audit.Report, receipts []entry.ReceiptHead, o Op
 	s.acts, s.sessions, s.superseded = s.acts+c.acts.Swap(0), s.sessions+c.sessions.Swap(0), s.superseded+c.superseded.Swap(0)
 	p := Page{Made: o.Now, Program: o.Program, Judged: o.Judged, Again: !o.Judged.IsZero(), Audit: result, Lot: s.lot, Found: s.release.Seq > 0, Release: s.released, Released: s.release,
 		Closed: s.closed, Closing: s.closing, Ordered: s.ordered, Destroy: s.destroy, Gone: s.gone, Deleted: s.deleted, Assigned: s.assigned, First: s.first, Last: s.last,
-		Rejects: s.rejects, MoreRejects: s.moreRejects, Remakes: s.remakes, MoreRemakes: s.moreRemakes, Exports: s.exports, Receipts: receipts, Faults: s.faults}
+		Rejects: s.rejects, MoreRejects: s.moreRejects, Remakes: s.remakes, MoreRemakes: s.moreRemakes, Exports: s.exports, Receipts: receipts, Faults: s.faults, Words: s.others}
 	if p.Judged.IsZero() {
 		p.Judged = o.Now
 	}

@@ -107,7 +107,8 @@ func write(t *testing.T, p lotreport.Page) string {
 func TestReport(t *testing.T) {
 	t.Parallel()
 	s := troubled()
-	text := write(t, pageOf(t, s, s.Bundle("L1"), "L1", false))
+	p := pageOf(t, s, s.Bundle("L1"), "L1", false)
+	text := write(t, p)
 	for _, want := range []string{
 		"Verified: no finding.", "ENVIRONMENT TEST", "Person prod (production, prod) and Person sec (security, sec)",
 		"<b>40</b><span>good</span>", "<b>5</b><span>lost (reject-live)</span>", "<b>4</b><span>reject-blank</span>", "81.63 %",

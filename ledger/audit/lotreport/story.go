@@ -65,6 +65,7 @@ type story struct {
 	exports             []exported
 	events              []event
 	presented, returned uint64
+	others              []otherWord
 	faults              []string // words that could not be read
 }
 
@@ -328,6 +329,23 @@ func (c *Collector) statement(seq int64, e entry.Statement) {
 	case statement.KindDestroyed:
 		s.deleted = word
 		parseWord(s, signed, there, statement.ParseDestroyed, &s.gone)
+	default:
+		s.other(e.What, word)
+	}
+}
+
+// otherWord is a statement about the lot that the report tells by its kind: a unit that was given up, a freeze.
+type otherWord struct {
+	What string
+	Word signedWord
+}
+
+// maxOthers bounds those that are told one by one.
+const maxOthers = 200
+
+func (s *story) other(what string, w signedWord) {
+	if len(s.others) < maxOthers {
+		s.others = append(s.others, otherWord{what, w})
 	}
 }
 
