@@ -155,6 +155,9 @@ func (a *act) bind(ctx context.Context, b *Batch, n counts) error {
 	case !b.At.Before(a.lot.release.Expires): // nothing more is begun under it, so the lot ends short
 		return a.noIdentity(ctx, b, n)
 	}
+	if locked, err := a.awaitsOfficers(ctx, b); locked || err != nil {
+		return err
+	}
 	e := entry.Claim{Lot: a.lot.name, Index: perso.EIDIndex(n.nextEID), Chip: a.chip, Release: a.lot.hash, Present: a.q.Present, At: b.At}
 	left, err := a.pickUnit(ctx, b, n, &e)
 	if err != nil {

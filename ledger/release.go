@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/persoline/persoline/ledger/internal/restored"
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/aka/suci"
@@ -294,6 +295,9 @@ func (l *Ledger) mayRelease(ctx context.Context, b *Batch, signed statement.Sign
 	all, err := b.frozen(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if _, locked, err := restored.Read(ctx, b); locked || err != nil {
+		return bus.Refuse(bus.FaultRefused, awaitsOfficers), err
 	}
 	switch {
 	case r.Env != l.site.env || r.Site != l.site.name:

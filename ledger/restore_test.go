@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -11,6 +12,9 @@ import (
 
 	"github.com/persoline/persoline/ledger/backup"
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // drill is a bench on a file with a redo log, whose file may be lost.
@@ -107,6 +111,140 @@ func (d *drill) makeDuringBackup() int {
 	return made
 }
 
+// drafted gives what officers are to sign.
+func (d *drill) drafted() statement.Restored {
+	d.t.Helper()
+	r, err := d.l.DraftRestored(d.t.Context(), bus.RestoredRequest{Reason: "a drill"})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return must(statement.ParseRestored(r.Body))
+}
+
+// handIn hands a word in that some signed.
+func (d *drill) handIn(w statement.Restored, officers ...perso.Name) error {
+	_, err := d.l.Word(d.t.Context(), bus.SignedRequest{Signed: d.sign(must(w.Encode()), officers...).Encode()})
+	return err
+}
+
+// confirm has two officers sign what was restored.
+func (d *drill) confirm() statement.Restored {
+	d.t.Helper()
+	w := d.drafted()
+	if err := d.handIn(w, "ann", "bob"); err != nil {
+		d.t.Fatal(err)
+	}
+	return w
+}
+
+// keep adds a receipt to a lot's chain. v.mu is held.
+func (v *vaultDouble) keep(lot perso.Name, e entry.Receipt) {
+	if v.chains == nil {
+		v.chains = map[perso.Name][][]byte{}
+	}
+	if e.Seq = uint64(len(v.chains[lot])); e.Seq > 0 {
+		e.Prev = entry.Hash(v.chains[lot][e.Seq-1])
+	}
+	v.chains[lot] = append(v.chains[lot], must(e.Encode()))
+}
+
+// Receipts gives them in portions of two.
+func (v *vaultDouble) Receipts(_ context.Context, q bus.ReceiptsRequest) (bus.ReceiptsReply, error) {
+	if _, err := v.release(q.Lot); err != nil {
+		return bus.ReceiptsReply{}, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	all := v.chains[q.Lot]
+	r := bus.ReceiptsReply{Vault: "V1", Receipts: all[q.From:min(q.From+2, uint64(len(all)))]}
+	if q.From+2 < uint64(len(all)) {
+		return r, nil
+	}
+	h := entry.ReceiptHead{Env: perso.EnvTest, Vault: "V1", Lot: q.Lot, Count: uint64(len(all)), At: testStart}
+	if len(all) > 0 {
+		h.Head = entry.Hash(all[len(all)-1])
+	}
+	r.Head = must(h.Encode())
+	r.Signature = ed25519.Sign(v.key, r.Head)
+	return r, nil
+}
+
+// A restored ledger issues nothing, and releases nothing, until two officers signed what it was restored from, and nobody signs for
+// another restoration, or for a ledger that lacks what the vault served.
+func TestRestoredIsLocked(t *testing.T) {
+	t.Parallel()
+	d := newDrill(t, spec{good: 5, spares: 5})
+	if _, err := d.l.DraftRestored(t.Context(), bus.RestoredRequest{Reason: "a drill"}); err == nil {
+		t.Error("a ledger that was not restored is signed for")
+	}
+	if err := d.backup(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	d.makeGood(d.one(), 0)
+	d.lose()
+	if err := d.restore(); err != nil {
+		t.Fatal(err)
+	}
+	d.start()
+	d.vault.restart()
+	held := d.one()
+	d.want(d.act(d.begin(held, d.at(0))), perso.VerdictHold, perso.ReasonFrozen)
+	r := d.draft(spec{good: 1})
+	_, err := d.l.Release(t.Context(), bus.SignedRequest{Signed: d.sign(must(r.Encode()), "ann", "bob").Encode()})
+	d.refused(err, bus.FaultRefused)
+
+	w := d.drafted()
+	d.refused(d.handIn(w, "ann"), bus.FaultRefused)
+	d.refused(d.handIn(w, "ann", "cid"), bus.FaultRefused) // of one role
+	for name, change := range map[string]func(*statement.Restored){
+		"another backup":  func(w *statement.Restored) { w.Backup[0] ^= 1 },
+		"another log":     func(w *statement.Restored) { w.Root[0] ^= 1 },
+		"less done again": func(w *statement.Restored) { w.Redone-- },
+		"no lot":          func(w *statement.Restored) { w.Lots = nil },
+		"fewer identities": func(w *statement.Restored) {
+			w.Lots = []statement.RestoredLot{w.Lots[0]}
+			w.Lots[0].Claims--
+			w.Lots[0].First, w.Lots[0].Last = 0, 0
+		},
+		"another site's word": func(w *statement.Restored) { w.Site = "S2" },
+	} {
+		wrong := w
+		if change(&wrong); d.handIn(wrong, "ann", "bob") == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+	d.want(d.act(d.begin(held, d.at(0))), perso.VerdictHold, perso.ReasonFrozen)
+
+	// The vault served somebody whom this ledger does not know.
+	chain := d.vault.chains[d.lot]
+	d.vault.keep(d.lot, entry.Receipt{Vault: "V1", Lot: d.lot, Unit: 4, Claim: [32]byte{5}, Session: perso.Session{1}, Responses: [32]byte{1}, Result: "script", At: testStart, MAC: [32]byte{1}})
+	if _, err := d.l.DraftRestored(t.Context(), bus.RestoredRequest{Reason: "a drill"}); !errors.Is(err, ErrNotTheLedger) {
+		t.Errorf("a receipt without its claim: %v", err)
+	}
+	d.vault.chains[d.lot] = chain
+
+	// The lock outlives the ledger's process, and another loss.
+	d.lose()
+	if err := d.restore(); err != nil {
+		t.Fatal(err)
+	}
+	d.start()
+	d.want(d.act(d.begin(held, d.at(0))), perso.VerdictHold, perso.ReasonFrozen)
+	d.refused(d.handIn(w, "ann", "bob"), bus.FaultRefused) // it is about the last one
+	if w := d.confirm(); w.BackupSize != uint64(d.taken.Manifest.Size) || w.Lots[0].Claims != 1 {
+		t.Errorf("the officers signed %+v", w)
+	}
+	d.refused(d.handIn(d.wrongTime(w), "ann", "bob"), bus.FaultRefused) // nothing waits for a word any more
+	d.makeGood(held, 0)
+	d.check()
+}
+
+// wrongTime is the same word at another time: another statement.
+func (d *drill) wrongTime(w statement.Restored) statement.Restored {
+	w.At = w.At.Add(1_000_000)
+	return w
+}
+
 // The ledger is lost with everything since its backup, which was made while it worked; chips were made in between. Nothing is
 // missing from the ledger that is made anew, the vault goes on with it, and no identity is made twice.
 func TestRestoreDrill(t *testing.T) {
@@ -153,6 +291,11 @@ func TestRestoreDrill(t *testing.T) {
 	}
 	d.want(d.act(next(half, "x")), perso.VerdictGood, perso.ReasonNone)
 	d.want(d.act(next(youngAct, "x")), perso.VerdictGood, perso.ReasonNone)
+	// Identities are issued when two officers have signed.
+	d.want(d.act(d.begin(d.one(), d.at(0))), perso.VerdictHold, perso.ReasonFrozen)
+	if w := d.confirm(); len(w.Lots) != 1 || w.Lots[0].Claims == 0 || w.Lots[0].InWork != 2 || w.Size != uint64(size) || w.BackupSize != uint64(d.taken.Manifest.Size) {
+		t.Errorf("the officers signed %+v", w)
+	}
 	for range 3 {
 		d.makeGood(d.one(), 0)
 	}

@@ -46,6 +46,7 @@ type vaultDouble struct {
 	acts     uint8                        // acts of a whole session
 	served   int                          // acts answered
 	openings int                          // OpenLot calls
+	chains   map[perso.Name][][]byte      // receipts
 }
 
 func newVault(t testing.TB, pin [32]byte) *vaultDouble {
@@ -212,6 +213,8 @@ func (v *vaultDouble) serve(r statement.Release, note []byte, item bus.ServeItem
 		return bus.ServeResult{}, err
 	}
 	v.served++
+	v.keep(claim.Lot, entry.Receipt{Vault: "V1", Lot: claim.Lot, Unit: claim.Unit, Gen: claim.Gen, Claim: entry.Hash(item.Claim.Entry), Session: act.Session, N: act.N,
+		Responses: act.Responses, Result: "script", At: act.At, MAC: [32]byte{1}})
 	result := v.result(claim, act, item)
 	if result.Window != nil {
 		v.states[stateKey(act.Session, act.N)] = result.State

@@ -27,6 +27,7 @@ type word interface {
 // words knows every kind that comes in by this door.
 var words = map[string]func(body []byte) (word, error){
 	statement.KindFreeze:   parseWord(func(f statement.Freeze) word { return freezeWord{f} }, statement.ParseFreeze),
+	statement.KindRestored: parseWord(func(s statement.Restored) word { return restoredWord{s} }, statement.ParseRestored),
 	statement.KindUnfreeze: parseWord(func(f statement.Freeze) word { return freezeWord{f} }, statement.ParseFreeze),
 }
 

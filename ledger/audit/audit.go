@@ -83,8 +83,10 @@ func Verify(fsys fs.FS, o Options) (Report, error) {
 		return a.report, nil
 	}
 	a.readOfficers()
+	a.readRestored()
 	a.checkLog()
 	a.checkReceipts()
+	a.checkRestored()
 	a.checkLosses()
 	a.checkShredded()
 	a.checkReviews()

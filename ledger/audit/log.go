@@ -43,6 +43,7 @@ func (a *auditor) checkLog() {
 			switch {
 			case !a.opt.Unjudged:
 				a.replay(seq, *p)
+				a.reached(seq+1, tree.root)
 			case p.err != nil:
 				a.find(logPlace(seq, p.kind), "I5", "%v", p.err)
 			}

@@ -44,6 +44,7 @@ func (a *auditor) release(e entry.Statement) {
 		counts: map[string]entry.Count{}, exported: map[string]bool{}, gaveUp: map[[32]byte]*claim{}}
 	l.number = uint32(len(a.numbered))
 	a.lots[e.Lot], a.numbered = l, append(a.numbered, l)
+	a.lockedUp()
 	body, found := a.opening(e)
 	if !found {
 		return

@@ -50,6 +50,8 @@ func (a *auditor) statement(e entry.Statement) {
 		a.destroyed(e)
 	case statement.KindReview:
 		a.review(e)
+	case statement.KindRestored:
+		a.restored(e)
 	case statement.KindFreeze, statement.KindUnfreeze:
 		a.freeze(e)
 	default:

@@ -228,6 +228,7 @@ func (c *chain) receipt(e *receipt) error {
 	}
 	c.match(e)
 	c.head, c.count = e.hash, c.count+1
+	c.a.passes(c.vault, c.lot, c.count, c.head)
 	return nil
 }
 

@@ -42,8 +42,9 @@ type history struct {
 	shelves   map[shelf]int64 // the books of the stock
 	bookings  map[[32]byte]bool
 
-	frozen  []frozen
-	freezes uint64
+	frozen       []frozen
+	freezes      uint64
+	restorations []*restoration
 
 	exceptions     map[int64]*Exception
 	signedOff      map[int64][]signedOff
@@ -170,6 +171,7 @@ func (a *auditor) summarize() {
 	}
 	a.report.Facts = []Fact{
 		{"orders accepted", a.orders}, {"orders refused", a.refused}, {"chips received", a.stock}, {"bookings of chips", uint64(len(a.bookings))}, {"freezes", a.freezes}, {"freezes in force", uint64(len(a.frozen))},
+		{"restorations of a lost ledger, signed for", a.restoredTimes()},
 		{"live rejects that wait for their destruction", a.in(perso.AccountRejectLive)}, {"lots released", uint64(len(a.lots))},
 		{"claims", claims}, {"units good", good}, {"units lost, their EIDs, if any, retired", lost}, {"units that officers gave up", uint64(len(a.losses))}, {"units open", open},
 		{"certificates in place of an earlier one", a.superseded},

@@ -35,6 +35,7 @@ func (a *auditor) claim(e entry.Claim) {
 		return
 	}
 	a.standsStill(l, e.Present.Line)
+	a.issues(e)
 	if e.Release != l.hash {
 		a.bad("I7", "it rests on another release than the lot's")
 	}

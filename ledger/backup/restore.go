@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/persoline/persoline/ledger/internal/redo"
+	"github.com/persoline/persoline/ledger/internal/restored"
 	"github.com/persoline/persoline/ledger/internal/rows"
 	"github.com/persoline/persoline/ledger/internal/schema"
 	"github.com/persoline/persoline/ledger/internal/sqldb"
@@ -76,7 +77,9 @@ func restore(ctx context.Context, d disk, p Plan) (r Restored, err error) {
 	if err != nil {
 		return r, err
 	}
-	r, err = fillDatabase(ctx, db, p)
+	if r, err = fillDatabase(ctx, db, p); err == nil {
+		db, err = lockUp(ctx, db, p.Redo, r)
+	}
 	if err = errors.Join(err, db.Close()); err != nil { // a clean end empties the write-ahead log
 		return r, err
 	}
@@ -141,6 +144,19 @@ func fillDatabase(ctx context.Context, db sqldb.DB, p Plan) (r Restored, err err
 		}
 	}
 	return r, nil
+}
+
+// lockUp keeps the restored ledger from issuing identities until two officers have looked at it. It goes through the redo log, as everything
+// does from now on.
+func lockUp(ctx context.Context, db sqldb.DB, redoDir string, r Restored) (sqldb.DB, error) {
+	d, err := redo.Open(ctx, db, redoDir)
+	if err != nil {
+		return db, err
+	}
+	return d, d.Update(ctx, func(tx sqldb.Tx) error {
+		return restored.Set(ctx, tx, restored.Mark{Backup: r.Hash, BackupSize: r.Manifest.Size, BackupRoot: r.Manifest.Root, From: r.Manifest.Redo.Seq, To: r.Mark.Seq,
+			Size: r.Size, Root: r.Root})
+	})
 }
 
 // database reads the log out of a database.

@@ -117,6 +117,7 @@ func (s *Service) subscribe() error {
 		s.serve(bus.OfficeSubject(bus.OfficeTrace), answer(s, l.Trace)),
 		s.serve(bus.OfficeSubject(bus.OfficeWord), answer(s, then(s, l.Word))),
 		s.serve(bus.OfficeSubject(bus.OfficeStanding), answer(s, l.Standing)),
+		s.serve(bus.OfficeSubject(bus.OfficeRestored), answer(s, l.DraftRestored)),
 		s.serve(bus.OfficeSubject(bus.OfficeBook), answer(s, l.Book)),
 		s.serve(bus.OfficeSubject(bus.OfficeStock), answer(s, l.Stock)),
 		s.serve(bus.OfficeSubject(bus.OfficeReview), answer(s, l.Review)),

@@ -55,7 +55,12 @@ func (v Vaults) Receipts(ctx context.Context, q bus.ReceiptsRequest) (a bus.Rece
 	if err != nil {
 		return a, err
 	}
-	return ask[bus.ReceiptsReply](ctx, at, bus.VaultReceipts, q)
+	return at.Receipts(ctx, q)
+}
+
+// Receipts asks one vault for its own records.
+func (v Vault) Receipts(ctx context.Context, q bus.ReceiptsRequest) (bus.ReceiptsReply, error) {
+	return ask[bus.ReceiptsReply](ctx, v, bus.VaultReceipts, q)
 }
 
 // SealBundle has a bundle's manifest signed.

@@ -34,6 +34,7 @@ const (
 	// OfficeWord hands in a signed statement by which people steer the work: see WordReply.
 	OfficeWord     = "word"
 	OfficeStanding = "standing"
+	OfficeRestored = "draft-restored"
 )
 
 // SubmitRequest carries an order file as it was received, and names the file of Ki that comes with it, which was sent before.
@@ -160,6 +161,16 @@ type StandingReply struct {
 	Site   perso.Name    `cbor:"2,keyasint"`
 	Now    time.Time     `cbor:"3,keyasint"`
 	Frozen []FrozenThing `cbor:"4,keyasint,omitempty"`
+}
+
+// RestoredRequest asks for the statement by which officers let a restored ledger issue identities again.
+type RestoredRequest struct {
+	Reason string `cbor:"1,keyasint"` // people's words
+}
+
+// RestoredReply is its text, to sign.
+type RestoredReply struct {
+	Body []byte `cbor:"1,keyasint"`
 }
 
 // StockRow is how many chips of one reel, or of none, an account holds.

@@ -36,6 +36,8 @@ var duties = map[string]duty{
 	KindDestroy: {2, officers, true},
 	KindLost:    {2, officers, true},
 
+	KindRestored: {2, officers, true},
+
 	"ceremony-order": {2, officers, true}, // perso/statement/transcript
 	"ceremony-step":  {2, officers, true},
 	"ceremony-end":   {2, officers, true},

@@ -39,6 +39,9 @@ func Register(i int) string { return fmt.Sprintf("%s%03d%s", registerPrefix, i, 
 // IsRegister reports whether a path is of the register's folder.
 func IsRegister(path string) bool { return strings.HasPrefix(path, registerPrefix) }
 
+// IsStatement reports whether a path is of an opened statement.
+func IsStatement(path string) bool { return strings.HasPrefix(path, statementPrefix) }
+
 // Statement is the file of an opened statement: officers' words on a lot, named by their hash.
 func Statement(hash [32]byte) string {
 	return statementPrefix + hex.EncodeToString(hash[:]) + statementSuffix

@@ -154,6 +154,8 @@ func (env *Env) adviseAfterSigning(kind, file string, signatures int) {
 	switch {
 	case kind == statement.KindReview:
 		env.Advise("next: %s", env.Command("audit review", "%s", Quoted(file)))
+	case kind == statement.KindRestored && signatures > 1:
+		env.Advise("next: %s", env.Command("ledger confirm-restored", "%s", Quoted(file)))
 	case kind == statement.KindUnfreeze && signatures > 1:
 		env.Advise("next: %s", env.Command("unfreeze", "%s", Quoted(file)))
 	case !ofLot:
@@ -233,6 +235,8 @@ func readable(body []byte) (kind string, err error) {
 		_, err = statement.ParseLost(body)
 	case statement.KindFreeze, statement.KindUnfreeze:
 		_, err = statement.ParseFreeze(body)
+	case statement.KindRestored:
+		_, err = statement.ParseRestored(body)
 	case statement.KindGenesis, statement.KindAdd, statement.KindRevoke:
 	default:
 		err = fmt.Errorf("a %q is nothing that officers sign", kind)

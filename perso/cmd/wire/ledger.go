@@ -23,7 +23,7 @@ func newLedgerCmd(env *cli.Env) *cobra.Command {
 	return cli.Group("ledger", "Back the ledger up and restore it, look after its tables, move it to a server", `  perso ledger backup --to /mnt/other-disk/backups
   perso ledger status
   perso ledger verify-backup /mnt/other-disk/backups/backup-000000008195-2f8d1c0a9b7e6543
-  perso ledger restore`, newBackupCmd(env), newVerifyBackupCmd(env), newRestoreCmd(env),
+  perso ledger restore`, newBackupCmd(env), newVerifyBackupCmd(env), newRestoreCmd(env), cli.NewDraftRestoredCmd(env), cli.NewConfirmRestoredCmd(env),
 		newLedgerStatusCmd(env), newLedgerInitCmd(env), newLedgerUpgradeCmd(env), newLedgerCopyCmd(env), newLedgerUseCmd(env))
 }
 
@@ -192,6 +192,7 @@ func restoreLedger(ctx context.Context, env *cli.Env, from string, held []string
 	case err != nil:
 		return err
 	}
+	env.Advise("next: perso up --site %s; then two officers look at it: %s", env.SiteDir, env.Command("ledger draft-restored", "--reason TEXT -o FILE"))
 	out := restored{Backup: r.Backup, Hash: hex.EncodeToString(r.Hash[:]), From: r.Manifest.Size, Redone: redone, Size: r.Size, Root: hex.EncodeToString(r.Root[:])}
 	return env.Emit(out, func(w io.Writer) {
 		fmt.Fprintf(w, "restored a log of %d entries from %s, which has %d, and %d transactions behind it\nroot     %s\n", out.Size, out.Backup, out.From, out.Redone, out.Root)
