@@ -189,6 +189,9 @@ func TestRestoredIsLocked(t *testing.T) {
 	d.vault.restart()
 	held := d.one()
 	d.want(d.act(d.begin(held, d.at(0))), perso.VerdictHold, perso.ReasonFrozen)
+	if s := d.status(); s.Waits != awaitsOfficers {
+		t.Errorf("the lot waits for %q", s.Waits)
+	}
 	r := d.draft(spec{good: 1})
 	_, err := d.l.Release(t.Context(), bus.SignedRequest{Signed: d.sign(must(r.Encode()), "ann", "bob").Encode()})
 	d.refused(err, bus.FaultRefused)

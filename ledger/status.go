@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/persoline/persoline/ledger/internal/restored"
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/ledger/internal/tree"
 	"github.com/persoline/persoline/perso"
@@ -45,7 +46,14 @@ func (l *Ledger) statusOf(ctx context.Context, name perso.Name, told int) (bus.S
 			return err
 		}
 		stands = all.of(lt.release)
-		return fillStatus(ctx, tx, &r)
+		if err := fillStatus(ctx, tx, &r); err != nil {
+			return err
+		}
+		_, locked, err := restored.Read(ctx, tx)
+		if locked && stands == "" && (r.State == perso.LotReleased || r.State == perso.LotRunning) {
+			stands = awaitsOfficers
+		}
+		return err
 	})
 	switch {
 	case stands != "":

@@ -27,6 +27,7 @@ const (
 	segmentBytes  = 64 << 20
 	segmentSuffix = ".redo"
 	lockName      = "lock"
+	turnName      = "turn" // a file that asks for a new segment
 	seqDigits     = 16
 )
 
@@ -179,7 +180,7 @@ func (l *log) goOn(s segment, m Mark) error {
 // write puts a record at the end, on stable storage. It may be taken back until keep says that it is true.
 func (l *log) write(did []statement) (Mark, error) {
 	l.before = state{end: l.end, last: l.last}
-	if l.file == nil || l.end >= l.limit {
+	if l.file == nil || l.end >= l.limit || l.end > 0 && l.asked() {
 		if err := l.begin(); err != nil {
 			l.dead = fmt.Errorf("%w: %w", ErrBroken, err)
 			return Mark{}, l.dead
@@ -218,6 +219,12 @@ func (l *log) write(did []statement) (Mark, error) {
 	return l.last, nil
 }
 
+// asked says that Prune asks for a new segment. The question is taken away when there is one: asked twice is no harm.
+func (l *log) asked() bool {
+	_, err := os.Lstat(filepath.Join(l.dir, turnName))
+	return err == nil
+}
+
 // begin starts a new segment. One that a crash or a failure left without a record is written over: nobody was told of it.
 func (l *log) begin() error {
 	path := filepath.Join(l.dir, fmt.Sprintf("%0*d%s", seqDigits, l.last.Seq+1, segmentSuffix))
@@ -236,6 +243,9 @@ func (l *log) begin() error {
 	}
 	l.file, l.end, l.before.end = f, 0, 0
 	clear(l.texts)
+	if gone := os.Remove(filepath.Join(l.dir, turnName)); gone != nil && !errors.Is(gone, fs.ErrNotExist) {
+		err = errors.Join(err, gone)
+	}
 	return err
 }
 

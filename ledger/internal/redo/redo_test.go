@@ -184,6 +184,22 @@ func TestReplayMakesTheSameDatabase(t *testing.T) {
 	r.restored()
 	ok(t, r.work())
 	r.restored()
+	// A backup that has all of it leaves nothing but what comes after, one backup later.
+	r.d.log.limit = 1 << 20
+	r.base = copyOf(t, r.db)
+	if _, err := Prune(r.dir, r.d.log.last); err != nil {
+		t.Fatal(err)
+	}
+	ok(t, r.work())
+	r.restored()
+	if n, err := Prune(r.dir, r.d.log.last); err != nil || n == 0 {
+		t.Error("the segment that a backup covered stays:", n, err)
+	}
+	if all, err := listSegments(r.dir); err != nil || len(all) != 1 {
+		t.Error(all, err)
+	}
+	r.reopen()
+	ok(t, r.work())
 }
 
 // The database fails at each transaction in each way that it may; nothing that was told is lost, and nothing is there that was not.

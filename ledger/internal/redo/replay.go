@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 )
@@ -217,7 +218,8 @@ func (p *player) flush(ctx context.Context) error {
 	return nil
 }
 
-// Prune deletes the segments that hold nothing behind a mark: a verified backup has it. The newest one stays.
+// Prune deletes the segments that hold nothing behind a mark: a verified backup has it. The newest one stays, and the ledger is asked to
+// begin another one, so that the next backup covers it: what was deleted from the ledger shall not stay here for ever.
 func Prune(dir string, covered Mark) (deleted int, err error) {
 	segments, err := listSegments(dir)
 	if err != nil {
@@ -229,8 +231,8 @@ func Prune(dir string, covered Mark) (deleted int, err error) {
 		}
 		deleted++
 	}
-	if deleted > 0 {
-		err = syncDir(dir)
+	if len(segments) > 0 && segments[len(segments)-1].first <= covered.Seq {
+		err = os.WriteFile(filepath.Join(dir, turnName), nil, 0o600)
 	}
-	return deleted, err
+	return deleted, errors.Join(err, syncDir(dir))
 }
