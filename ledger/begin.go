@@ -17,6 +17,9 @@ func (a *act) begin(ctx context.Context, b *Batch) error {
 	if done, err := a.usedPlace(ctx, b); done || err != nil {
 		return err
 	}
+	if clear, err := a.lineClear(ctx, b); err != nil || !clear {
+		return err
+	}
 	n, err := readCounts(ctx, b, a.lot.name)
 	if err != nil {
 		return err
@@ -41,6 +44,9 @@ func (a *act) begin(ctx context.Context, b *Batch) error {
 	case !found && !factory:
 		return a.stop(ctx, b, perso.ReasonForeignChip, "the chip has no claim, but not the maker's keys either")
 	case !found:
+		if holds, err := a.policyHolds(ctx, b, n); err != nil || holds {
+			return err
+		}
 		if here, err := a.issuedHere(ctx, b, n); err != nil || !here {
 			return err
 		}

@@ -110,13 +110,13 @@ func newSiteOn(t testing.TB, db DB) *bench {
 	g := statement.Genesis{Env: perso.EnvTest, Site: testSite, At: testStart, Nonce: [32]byte{1}}
 	for i, o := range []statement.Officer{
 		{ID: "ann", Person: "Ann", Role: statement.RoleProduction}, {ID: "bob", Person: "Bob", Role: statement.RoleSecurity},
-		{ID: "cid", Person: "Cid", Role: statement.RoleProduction},
+		{ID: "cid", Person: "Cid", Role: statement.RoleProduction}, {ID: "qua", Person: "Qua", Role: statement.RoleQuality},
 	} {
 		key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{byte(i + 1)}, 32))
 		o.Key, b.officers[o.ID] = key.Public().(ed25519.PublicKey), key
 		g.Officers = append(g.Officers, o)
 	}
-	register := b.sign(must(g.Encode()), "ann", "bob", "cid")
+	register := b.sign(must(g.Encode()), "ann", "bob", "cid", "qua")
 	b.vault = newVault(t, register.Hash())
 	genesis := entry.Genesis{Env: perso.EnvTest, Site: testSite, Origin: testOrigin, At: testStart, Register: register.Hash(), LogKey: b.vault.pub,
 		StmtKey: b.vault.pub, EUMCert: [32]byte{1}, EISCert: [32]byte{2}}

@@ -57,15 +57,11 @@ func balance(ctx context.Context, tx sqldb.Tx, name perso.Name) (c statement.Cou
 		own.RejectLive -= given.rejectLive // people put these into the locked bin
 		compare(block, "handler", machine, own)
 	}
-	hand, recounted, err := readCount(ctx, tx, name, entry.SourceHand)
+	hand, err := readHandCount(ctx, tx, name)
 	if err != nil {
 		return c, nil, err
 	}
-	if !recounted {
-		block(bus.BlockNotCounted)
-	} else {
-		compare(block, "hand count", hand, c)
-	}
+	hand.blocks(block, c)
 	if n.issued > 0 && counted && n.issued != machine.In {
 		block("%d chips were issued to the lot and %d were fed: what is left must be given back", n.issued, machine.In)
 	}
@@ -159,6 +155,8 @@ func (l *Ledger) close(ctx context.Context, b *Batch, lt *lot, signed statement.
 	switch {
 	case err != nil:
 		return nil, err
+	case lt.policy.FirstArticle > 0 && !n.approved:
+		return bus.Refuse(bus.FaultRefused, blockFirstArticle), nil
 	case len(blocks) > 0:
 		return bus.Refuse(bus.FaultRefused, "%s", blocks[0]), nil
 	case c.Env != l.site.env:

@@ -22,6 +22,7 @@ type lot struct {
 	hash    [32]byte // of the release
 	script  [32]byte
 	order   string
+	policy  statement.Policy // that it was released under
 
 	assigning sync.Mutex
 	door      *door // of its vault; under assigning, nil until it was looked up
@@ -53,9 +54,9 @@ func (l *Ledger) lot(ctx context.Context, name perso.Name) (*lot, error) {
 }
 
 func (l *Ledger) readLot(ctx context.Context, tx sqldb.Tx, name perso.Name) (*lot, error) {
-	var releaseHash, script []byte
+	var releaseHash, script, policy []byte
 	out := &lot{name: name}
-	err := tx.QueryRow(ctx, sqlLot, string(name)).Scan(&releaseHash, &out.order, &script)
+	err := tx.QueryRow(ctx, sqlLot, string(name)).Scan(&releaseHash, &out.order, &script, &policy)
 	if errors.Is(err, sqldb.ErrNoRows) {
 		return nil, unknown("no lot %q", name)
 	} else if err != nil {
@@ -69,6 +70,9 @@ func (l *Ledger) readLot(ctx context.Context, tx sqldb.Tx, name perso.Name) (*lo
 		return nil, err
 	}
 	if out.release, err = statement.ParseRelease(signed.Body); err != nil {
+		return nil, err
+	}
+	if out.policy, err = readPolicy(ctx, tx, policy); err != nil {
 		return nil, err
 	}
 	out.hash, out.script = signed.Hash(), out.release.ScriptHash
@@ -87,13 +91,14 @@ type counts struct {
 	nextUnit, nextEID  uint64
 	open, made, lost   uint64
 	challenge, issued  uint64 // issued: chips from reels, less what was given back
+	approved           bool   // quality signed the first article
 	created, completed time.Time
 }
 
 func readCounts(ctx context.Context, tx sqldb.Tx, name perso.Name) (c counts, err error) {
 	var created, completed int64
 	err = tx.QueryRow(ctx, sqlLotCounts, string(name)).Scan((*string)(&c.state), &c.good, &c.spares, &c.nextUnit, &c.nextEID,
-		&c.open, &c.made, &c.lost, &c.challenge, &c.issued, &created, &completed)
+		&c.open, &c.made, &c.lost, &c.challenge, &c.issued, &c.approved, &created, &completed)
 	if err != nil {
 		return c, fmt.Errorf("reading the counts of lot %q: %w", name, err)
 	}

@@ -59,6 +59,9 @@ func (a *act) present(ctx context.Context, b *Batch, q bus.PresentRequest) error
 	case found && known.seq > 0:
 		return a.repeatVerdict(ctx, b, known)
 	}
+	if clear, err := a.lineClear(ctx, b); err != nil || !clear {
+		return err
+	}
 	n, err := readCounts(ctx, b, a.lot.name)
 	if err != nil {
 		return err
@@ -260,7 +263,14 @@ func setCount(ctx context.Context, b *Batch, lt *lot, q bus.CountRequest) (fault
 	if err != nil {
 		return nil, err
 	}
-	if before.At = e.At; found && e == before {
+	var times int64
+	var id []byte
+	if found {
+		if err := b.QueryRow(ctx, sqlTimes, string(q.Lot), q.Source).Scan(&times, &id); err != nil {
+			return nil, fmt.Errorf("reading how often lot %q was counted: %w", q.Lot, err)
+		}
+	}
+	if before.At = e.At; found && e == before && bytes.Equal(id, q.ID[:]) { // the same numbers under another id were counted again
 		return nil, nil
 	}
 	if found && q.Source == entry.SourceHandler && q.In < before.In {
@@ -280,7 +290,7 @@ func setCount(ctx context.Context, b *Batch, lt *lot, q bus.CountRequest) (fault
 	if _, err := b.Exec(ctx, sqlCutCount, string(q.Lot), q.Source); err != nil {
 		return nil, err
 	}
-	if _, err := b.Exec(ctx, sqlSetCount, string(q.Lot), q.Source, body); err != nil {
+	if _, err := b.Exec(ctx, sqlSetCount, string(q.Lot), q.Source, body, times+1, q.ID[:]); err != nil {
 		return nil, err
 	}
 	if n.open == 0 && !b.At.Before(lt.release.Expires) && (n.state == perso.LotReleased || n.state == perso.LotRunning) {

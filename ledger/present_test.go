@@ -233,7 +233,7 @@ func TestClose(t *testing.T) {
 	b.count(entry.SourceHandler, 5, 1, 1, 1, 1)
 	refuse("nobody has counted")
 	b.count(entry.SourceHand, 5, 1, 1, 1, 0)
-	refuse("hand count says 0 for return, the ledger 1")
+	refuse(bus.BlockCountAgain)
 	b.count(entry.SourceHand, 5, 1, 1, 1, 1)
 	refuse("5 chips went in and 4 are accounted for: difference 1")
 	fifth := b.at(3)

@@ -10,9 +10,9 @@ const (
 	sqlAddStatement   = `INSERT INTO statement (hash, kind, ord, lot, signed) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`
 	sqlStatementsKind = `SELECT signed FROM statement WHERE lot = $1 ORDER BY ord`
 
-	sqlLot         = `SELECT release_hash, order_id, script FROM lot WHERE lot = $1`
-	sqlLotCounts   = `SELECT state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, issued, created, completed FROM lot WHERE lot = $1`
-	sqlAddLot      = `INSERT INTO lot (lot, order_id, release_hash, state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, issued, script, created, completed) VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, 0, 0, 0, 0, $7, $8, 0) ON CONFLICT DO NOTHING`
+	sqlLot         = `SELECT release_hash, order_id, script, policy FROM lot WHERE lot = $1`
+	sqlLotCounts   = `SELECT state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, issued, approved, created, completed FROM lot WHERE lot = $1`
+	sqlAddLot      = `INSERT INTO lot (lot, order_id, release_hash, state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, issued, approved, policy, script, created, completed) VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, 0, 0, 0, 0, FALSE, $9, $7, $8, 0) ON CONFLICT DO NOTHING`
 	sqlLotState    = `UPDATE lot SET state = $2, completed = $3 WHERE lot = $1 AND state = $4`
 	sqlLotComplete = `UPDATE lot SET state = 'complete', completed = $2 WHERE lot = $1 AND state IN ('released', 'running')`
 	sqlLotClaimed  = `UPDATE lot SET next_unit = $2, next_eid = $3, open_count = open_count + 1, state = $4 WHERE lot = $1`
@@ -64,6 +64,14 @@ const (
 	sqlFrozen       = `SELECT what, name, reason, hash, since FROM frozen`
 	sqlFreeze       = `INSERT INTO frozen (what, name, reason, hash, since) VALUES ($1, $2, $3, $4, $5)`
 	sqlUnfreeze     = `DELETE FROM frozen WHERE what = $1 AND name = $2`
+	sqlCleared      = `SELECT lot FROM line_clearance WHERE line = $1`
+	sqlUnclear      = `DELETE FROM line_clearance WHERE line = $1`
+	sqlClear        = `INSERT INTO line_clearance (line, lot) VALUES ($1, $2)`
+	sqlApprove      = `UPDATE lot SET approved = TRUE WHERE lot = $1`
+	sqlDestroyed    = `SELECT statement FROM destroyed_chip WHERE chip = $1`
+	sqlAddDestroyed = `INSERT INTO destroyed_chip (chip, statement) VALUES ($1, $2)`
+	sqlFateOf       = `SELECT fate, bin FROM unit_lost WHERE chip = $1`
+	sqlLostChips    = `SELECT chip FROM claim WHERE lot = $1 AND state = 'lost' UNION SELECT chip FROM unit_lost WHERE lot = $1`
 	sqlLotIssued    = `UPDATE lot SET issued = issued + $2 WHERE lot = $1`
 
 	claimColumns    = `lot, unit, gen, eid_index, eid, chip, state, seq, loss_seq, outcome_seq, cert, cert_key, ki, pair, sessions, failures, last_counter, line, head, number`
@@ -123,6 +131,9 @@ const (
 		AND NOT EXISTS (SELECT 1 FROM unit_lost u WHERE u.chip = p.chip)
 		AND NOT EXISTS (SELECT 1 FROM presentation q WHERE q.line = p.line AND q.head = p.head AND q.number > p.number)`
 
+	sqlUnbinnedAt = `SELECT COUNT(*) FROM presentation p WHERE p.line = $1 AND p.bin = '' AND p.verdict IN ('good', 'reject-live', 'reject-blank', 'return')
+		AND NOT EXISTS (SELECT 1 FROM presentation q WHERE q.line = p.line AND q.head = p.head AND q.number > p.number)`
+
 	sqlAddBinCount    = `INSERT INTO bin_count (lot, bin, n) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING`
 	sqlBinCount       = `UPDATE bin_count SET n = n + 1 WHERE lot = $1 AND bin = $2`
 	sqlBins           = `SELECT bin, n FROM bin_count WHERE lot = $1`
@@ -130,9 +141,12 @@ const (
 	sqlReasonCount    = `UPDATE reason_count SET n = n + 1 WHERE lot = $1 AND verdict = $2 AND reason = $3`
 	sqlReasons        = `SELECT verdict, reason, n FROM reason_count WHERE lot = $1`
 
-	sqlCutCount = `DELETE FROM count_report WHERE lot = $1 AND source = $2`
-	sqlSetCount = `INSERT INTO count_report (lot, source, body) VALUES ($1, $2, $3)`
-	sqlCount    = `SELECT body FROM count_report WHERE lot = $1 AND source = $2`
+	sqlCutCount  = `DELETE FROM count_report WHERE lot = $1 AND source = $2`
+	sqlSetCount  = `INSERT INTO count_report (lot, source, body, times, id, explained) VALUES ($1, $2, $3, $4, $5, FALSE)`
+	sqlTimes     = `SELECT times, id FROM count_report WHERE lot = $1 AND source = $2`
+	sqlHandCount = `SELECT body, times, explained FROM count_report WHERE lot = $1 AND source = $2`
+	sqlExplain   = `UPDATE count_report SET explained = TRUE WHERE lot = $1 AND source = $2`
+	sqlCount     = `SELECT body FROM count_report WHERE lot = $1 AND source = $2`
 
 	sqlExport    = `SELECT hash FROM export WHERE lot = $1 AND what = $2`
 	sqlAddExport = `INSERT INTO export (lot, what, receiver, hash, seq, created) VALUES ($1, $2, $3, $4, $5, $6)`

@@ -241,7 +241,7 @@ func lengthOf(constants []statement.Constant, name string) int {
 func (l *Ledger) release(ctx context.Context, b *Batch, signed statement.Signed, r statement.Release, compiled *script.Script) (fault, err error) {
 	hash := signed.Hash()
 	var before []byte
-	err = b.QueryRow(ctx, sqlLot, string(r.Lot)).Scan(&before, new(string), new([]byte))
+	err = b.QueryRow(ctx, sqlLot, string(r.Lot)).Scan(&before, new(string), new([]byte), new([]byte))
 	switch {
 	case err == nil && string(before) == string(hash[:]):
 		return nil, nil // the same release again
@@ -272,7 +272,11 @@ func (l *Ledger) release(ctx context.Context, b *Batch, signed statement.Signed,
 	if fault, err := l.keepPackages(ctx, b, r, o.content); fault != nil || err != nil {
 		return fault, err
 	}
-	_, err = b.Exec(ctx, sqlAddLot, string(r.Lot), r.Order, hash[:], string(perso.LotReleased), int64(r.Good), int64(r.Spares), r.ScriptHash[:], b.At.UnixMicro())
+	policy, err := policyInForce(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	_, err = b.Exec(ctx, sqlAddLot, string(r.Lot), r.Order, hash[:], string(perso.LotReleased), int64(r.Good), int64(r.Spares), r.ScriptHash[:], b.At.UnixMicro(), policy)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/persoline/persoline/ledger/internal/tree"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/id"
 )
 
@@ -28,7 +29,7 @@ func (l *Ledger) statusOf(ctx context.Context, name perso.Name, told int) (bus.S
 	if err != nil {
 		return bus.StatusReply{}, err
 	}
-	r := bus.StatusReply{Env: l.site.env, Lot: lt.name, Order: lt.order, Proof: lt.release.Proof, Now: l.now().UTC()}
+	r := bus.StatusReply{Env: l.site.env, Lot: lt.name, Order: lt.order, Proof: lt.release.Proof, Policy: bus.Policy{FirstArticle: lt.policy.FirstArticle, Clearance: lt.policy.Clearance, Issue: lt.policy.Issue}, Now: l.now().UTC()}
 	var stands string
 	err = l.db.View(ctx, func(tx sqldb.Tx) (err error) {
 		if r.LogSize, err = tree.Size(ctx, tx); err != nil {
@@ -75,7 +76,7 @@ func fillStatus(ctx context.Context, tx sqldb.Tx, r *bus.StatusReply) error {
 		return err
 	}
 	r.State, r.Ordered, r.Spares, r.Good, r.Open, r.Lost, r.EIDsUsed = n.state, n.good, n.spares, n.made, n.open, n.lost, n.nextEID
-	r.Released, r.Completed = n.created, n.completed
+	r.Released, r.Completed, r.Approved = n.created, n.completed, n.approved
 	if r.Bins, err = readBins(ctx, tx, r.Lot); err != nil {
 		return err
 	}
@@ -94,7 +95,16 @@ func fillStatus(ctx context.Context, tx sqldb.Tx, r *bus.StatusReply) error {
 		return nil
 	}
 	c, blocks, err := balance(ctx, tx, r.Lot)
-	r.Balance, r.Blocks = &c, blocks
+	if err != nil {
+		return err
+	}
+	if r.Balance, r.Blocks = &c, blocks; r.Policy.FirstArticle > 0 && !n.approved {
+		r.Blocks = append(r.Blocks, blockFirstArticle)
+	}
+	hand, err := readHandCount(ctx, tx, r.Lot)
+	if hand.times >= minHandCounts && !hand.explained {
+		compare(func(string, ...any) { r.HandCount = entry.Hash(hand.body) }, "", hand.Count, c)
+	}
 	return err
 }
 

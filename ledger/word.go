@@ -29,6 +29,12 @@ var words = map[string]func(body []byte) (word, error){
 	statement.KindFreeze:   parseWord(func(f statement.Freeze) word { return freezeWord{f} }, statement.ParseFreeze),
 	statement.KindRestored: parseWord(func(s statement.Restored) word { return restoredWord{s} }, statement.ParseRestored),
 	statement.KindUnfreeze: parseWord(func(f statement.Freeze) word { return freezeWord{f} }, statement.ParseFreeze),
+
+	statement.KindPolicy:       parseWord(func(s statement.Policy) word { return policyWord{s} }, statement.ParsePolicy),
+	statement.KindFirstArticle: parseWord(func(s statement.FirstArticle) word { return firstArticleWord{s} }, statement.ParseFirstArticle),
+	statement.KindClearance:    parseWord(func(s statement.Clearance) word { return clearanceWord{s} }, statement.ParseClearance),
+	statement.KindExplained:    parseWord(func(s statement.Explained) word { return explainedWord{s} }, statement.ParseExplained),
+	statement.KindRejects:      parseWord(func(s statement.Rejects) word { return rejectsWord{s} }, statement.ParseRejects),
 }
 
 func parseWord[S any](as func(S) word, parse func([]byte) (S, error)) func([]byte) (word, error) {
@@ -107,12 +113,21 @@ func (l *Ledger) word(ctx context.Context, b *Batch, signed statement.Signed, ki
 	return nil, err
 }
 
-// Standing tells what a draft of a word must name: the site, its time, and what is frozen now.
+// Standing tells what a draft of a word must name: the site, its time, what is frozen now, and the policy in force.
 func (l *Ledger) Standing(ctx context.Context, _ bus.Empty) (bus.StandingReply, error) {
 	r := bus.StandingReply{Env: l.site.env, Site: l.site.name, Now: l.now().UTC()}
 	err := l.db.View(ctx, func(tx sqldb.Tx) error {
 		all, err := readFrozen(ctx, tx)
+		if err != nil {
+			return err
+		}
 		r.Frozen = all.told()
+		hash, err := policyInForce(ctx, tx)
+		if err != nil {
+			return err
+		}
+		p, err := readPolicy(ctx, tx, hash)
+		r.Policy = bus.Policy{FirstArticle: p.FirstArticle, Clearance: p.Clearance, Issue: p.Issue}
 		return err
 	})
 	if err != nil {

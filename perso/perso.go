@@ -150,6 +150,8 @@ const (
 	ReasonVaultRefused  Reason = "vault-refused"   // the vault said no: an alarm
 	ReasonVaultFault    Reason = "vault-fault"     // the vault answers an act with a fault, again and again: an alarm
 	ReasonReplay        Reason = "replay"          // same act, other responses: an alarm
+	ReasonFirstArticle  Reason = "first-article"   // quality has not signed the lot's first good chips
+	ReasonClearance     Reason = "line-clearance"  // nobody signed that the line is empty, for this lot
 	ReasonFrozen        Reason = "frozen"          // an officer froze the lot, its order, a key of it or the line
 	ReasonSessionElse   Reason = "session-elsewhere"
 	ReasonAlreadyGood   Reason = "already-good"

@@ -72,6 +72,7 @@ func (a *auditor) present(e entry.Present) {
 		return
 	}
 	a.standsStill(l, e.Present.Line)
+	a.cleanLine(l, e.Lot, e.Present.Line)
 	if e.Verdict == perso.VerdictGood || e.Verdict == perso.VerdictRejectLive {
 		a.bad("I4", "verdict %s without an outcome", e.Verdict)
 	}
@@ -121,6 +122,10 @@ func (a *auditor) count(e entry.Count) {
 	if e.Source != entry.SourceHandler && e.Source != entry.SourceHand {
 		a.bad("I6", "nobody called %q counts", e.Source)
 	}
+	if e.Source == entry.SourceHand {
+		l.handCount = a.hash
+		l.handTimes++
+	}
 	l.counts[e.Source] = e
 }
 
@@ -164,7 +169,14 @@ func (a *auditor) close(e entry.Statement) {
 		if source == entry.SourceHandler {
 			theirs.RejectLive += given.rejectLive // people put these into the locked bin
 		}
+		if source == entry.SourceHand && l.explained != [32]byte{} && l.explained == l.handCount {
+			a.note("the hand count of lot %s differs from the log; two persons signed why", e.Lot)
+			continue
+		}
 		a.sameCount(counts, source, theirs)
+	}
+	if l.policy.FirstArticle > 0 && !l.approved {
+		a.bad("I6", "nobody of quality had signed the first article")
 	}
 	a.bookClosing(e.Lot, l, n)
 	for u, c := range l.units {

@@ -21,14 +21,15 @@ type lot struct {
 	serials map[uint64]bool // host challenges used
 
 	claims, good, lost, open uint64
-	issued                   int64 // chips that were issued to it and not given back
-	bins                     map[perso.Verdict]uint64
-	counts                   map[string]entry.Count // last of each source
-	exported                 map[string]bool
-	closed, chained, gone    bool
-	losses                   []*loss
-	gaveUp                   map[[32]byte]*claim // by the claim's hash: what officers gave up
-	closing, ending          [32]byte            // hashes of the close, and of the order to destroy the key
+	floor
+	issued                int64 // chips that were issued to it and not given back
+	bins                  map[perso.Verdict]uint64
+	counts                map[string]entry.Count // last of each source
+	exported              map[string]bool
+	closed, chained, gone bool
+	losses                []*loss
+	gaveUp                map[[32]byte]*claim // by the claim's hash: what officers gave up
+	closing, ending       [32]byte            // hashes of the close, and of the order to destroy the key
 }
 
 // injects says whether the lot's chips are given their keys.
@@ -41,7 +42,7 @@ func (a *auditor) release(e entry.Statement) {
 		return
 	}
 	l := &lot{hash: e.Hash, units: map[perso.Unit]*claim{}, indexes: map[perso.EIDIndex]bool{}, serials: map[uint64]bool{}, bins: map[perso.Verdict]uint64{},
-		counts: map[string]entry.Count{}, exported: map[string]bool{}, gaveUp: map[[32]byte]*claim{}}
+		counts: map[string]entry.Count{}, exported: map[string]bool{}, floor: floor{policy: a.asks}, gaveUp: map[[32]byte]*claim{}}
 	l.number = uint32(len(a.numbered))
 	a.lots[e.Lot], a.numbered = l, append(a.numbered, l)
 	a.lockedUp()

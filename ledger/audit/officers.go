@@ -52,6 +52,16 @@ func (a *auditor) statement(e entry.Statement) {
 		a.review(e)
 	case statement.KindRestored:
 		a.restored(e)
+	case statement.KindPolicy:
+		a.policy(e)
+	case statement.KindFirstArticle:
+		a.firstArticle(e)
+	case statement.KindClearance:
+		a.clearance(e)
+	case statement.KindExplained:
+		a.explain(e)
+	case statement.KindRejects:
+		a.rejects(e)
 	case statement.KindFreeze, statement.KindUnfreeze:
 		a.freeze(e)
 	default:

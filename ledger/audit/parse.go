@@ -13,7 +13,7 @@ type parsed struct {
 	kind  string
 	entry any // of package entry
 	at    time.Time
-	hash  [32]byte // of a claim, whose hash its acts' receipts repeat, and of an exception, which a review names
+	hash  [32]byte // of a claim, whose hash its acts' receipts repeat; of a count, which an explanation names; of an exception, which a review names
 	err   error
 }
 
@@ -55,7 +55,7 @@ func parseEntry(body []byte) (p parsed) {
 		return p
 	}
 	p.entry, p.at, p.err = parse(body)
-	if _, what := exceptional(p.entry); what != "" || p.kind == entry.KindClaim {
+	if _, what := exceptional(p.entry); what != "" || p.kind == entry.KindClaim || p.kind == entry.KindCount {
 		p.hash = entry.Hash(body)
 	}
 	return p

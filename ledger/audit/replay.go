@@ -46,6 +46,10 @@ type history struct {
 	freezes      uint64
 	restorations []*restoration
 
+	asks           statement.Policy          // of lots that are released now
+	cleared        map[perso.Name]perso.Name // lines, for which lot
+	destroyedChips uint64
+
 	exceptions     map[int64]*Exception
 	signedOff      map[int64][]signedOff
 	moreExceptions uint64
@@ -59,7 +63,7 @@ func newHistory() history {
 	return history{
 		lots: map[perso.Name]*lot{}, eids: map[id.EID]*claim{}, chips: map[id.ChipID]*claim{}, sessions: map[perso.Session]*session{},
 		acts: map[actKey]actInfo{}, goods: map[[32]byte]goodRef{}, contacts: map[contactKey]contact{}, lines: map[perso.Name]uint32{},
-		reels: map[perso.Name]bool{}, lists: map[[32]byte]bool{}, losses: map[[32]byte]*loss{}, abandoned: map[[32]byte]*loss{}, shelves: map[shelf]int64{}, bookings: map[[32]byte]bool{},
+		reels: map[perso.Name]bool{}, lists: map[[32]byte]bool{}, losses: map[[32]byte]*loss{}, abandoned: map[[32]byte]*loss{}, shelves: map[shelf]int64{}, bookings: map[[32]byte]bool{}, cleared: map[perso.Name]perso.Name{},
 		exceptions: map[int64]*Exception{}, signedOff: map[int64][]signedOff{},
 	}
 }
@@ -172,7 +176,7 @@ func (a *auditor) summarize() {
 	a.report.Facts = []Fact{
 		{"orders accepted", a.orders}, {"orders refused", a.refused}, {"chips received", a.stock}, {"bookings of chips", uint64(len(a.bookings))}, {"freezes", a.freezes}, {"freezes in force", uint64(len(a.frozen))},
 		{"restorations of a lost ledger, signed for", a.restoredTimes()},
-		{"live rejects that wait for their destruction", a.in(perso.AccountRejectLive)}, {"lots released", uint64(len(a.lots))},
+		{"live rejects that wait for their destruction", a.in(perso.AccountRejectLive)}, {"live rejects destroyed", a.destroyedChips}, {"lots released", uint64(len(a.lots))},
 		{"claims", claims}, {"units good", good}, {"units lost, their EIDs, if any, retired", lost}, {"units that officers gave up", uint64(len(a.losses))}, {"units open", open},
 		{"certificates in place of an earlier one", a.superseded},
 		{"sessions", uint64(len(a.sessions))}, {"acts", uint64(len(a.acts))},

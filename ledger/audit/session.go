@@ -37,6 +37,9 @@ func (a *auditor) act(e entry.Act) {
 		return
 	}
 	a.standsStill(c.lot, e.Present.Line)
+	if e.N == 0 {
+		a.cleanLine(c.lot, e.Lot, e.Present.Line)
+	}
 	if e.N >= perso.MaxActs {
 		a.bad("I9", "act %d, at most %d", e.N, perso.MaxActs-1)
 	}

@@ -24,6 +24,7 @@ type claim struct {
 
 	loss             *loss // two officers gave it up
 	binned           bool  // a head put its chip somewhere
+	destroyed        bool  // two officers saw it
 	calledGood, gone bool  // by the vault's receipts
 }
 
@@ -36,6 +37,7 @@ func (a *auditor) claim(e entry.Claim) {
 	}
 	a.standsStill(l, e.Present.Line)
 	a.issues(e)
+	a.mayBegin(l)
 	if e.Release != l.hash {
 		a.bad("I7", "it rests on another release than the lot's")
 	}

@@ -160,8 +160,8 @@ func (h *house) load(ctx context.Context, tx sqldb.Tx, lot *audittest.Lot) (err 
 	file, n := audittest.Must(os.ReadFile("../../deploy/samples/orders/small-20.json")), int64(len(h.units))
 	exec(`INSERT INTO customer_order (order_id, hash, resolved, state, created) VALUES ('O', $1, $2, 'released', 1)`, []byte("o"), file)
 	exec(`INSERT INTO statement (hash, kind, ord, lot, signed) VALUES ($1, $2, 0, 'L1', $3)`, lot.Hash[:], statement.KindRelease, h.Openings[0].Encode())
-	exec(`INSERT INTO lot (lot, order_id, release_hash, state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, issued, created, completed)
-		VALUES ('L1', 'O', $1, 'complete', $2, 1, $2, $2, 0, $2, 0, 0, 0, 1, 1804000000000000)`, lot.Hash[:], n)
+	exec(`INSERT INTO lot (lot, order_id, release_hash, state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, issued, approved, created, completed)
+		VALUES ('L1', 'O', $1, 'complete', $2, 1, $2, $2, 0, $2, 0, 0, 0, FALSE, 1, 1804000000000000)`, lot.Hash[:], n)
 	for i, p := range h.pages {
 		exec(`INSERT INTO customer_ki_page (order_id, page, eki, hashes) VALUES ('O', $1, $2, $3)`, int64(i), p.Rows(), p.Upper())
 	}

@@ -116,6 +116,7 @@ func (s *Service) subscribe() error {
 		s.serve(bus.OfficeSubject(bus.OfficeLose), answer(s, then(s, l.Lose))),
 		s.serve(bus.OfficeSubject(bus.OfficeTrace), answer(s, l.Trace)),
 		s.serve(bus.OfficeSubject(bus.OfficeWord), answer(s, then(s, l.Word))),
+		s.serve(bus.OfficeSubject(bus.OfficeRejects), answer(s, l.Rejects)),
 		s.serve(bus.OfficeSubject(bus.OfficeStanding), answer(s, l.Standing)),
 		s.serve(bus.OfficeSubject(bus.OfficeRestored), answer(s, l.DraftRestored)),
 		s.serve(bus.OfficeSubject(bus.OfficeBook), answer(s, l.Book)),

@@ -123,4 +123,6 @@ type CountRequest struct {
 	RejectBlank uint64     `cbor:"5,keyasint"`
 	RejectLive  uint64     `cbor:"6,keyasint"`
 	Return      uint64     `cbor:"7,keyasint"`
+	// ID is drawn for each hand count: the same numbers under another id were counted again.
+	ID [16]byte `cbor:"8,keyasint"`
 }

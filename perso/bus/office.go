@@ -35,6 +35,7 @@ const (
 	OfficeWord     = "word"
 	OfficeStanding = "standing"
 	OfficeRestored = "draft-restored"
+	OfficeRejects  = "rejects"
 )
 
 // SubmitRequest carries an order file as it was received, and names the file of Ki that comes with it, which was sent before.
@@ -67,6 +68,9 @@ type KiPartReply struct {
 
 // BlockNotCounted is what keeps a lot from closing until people report their count; its text stands among the blocks.
 const BlockNotCounted = "nobody has counted the bins by hand"
+
+// BlockCountAgain is what keeps a lot from closing whose first hand count differs: it does not say in what.
+const BlockCountAgain = "the hand count differs from the ledger: count the bins again"
 
 // OrderFault is one thing that is wrong with an order file.
 type OrderFault struct {
@@ -161,6 +165,23 @@ type StandingReply struct {
 	Site   perso.Name    `cbor:"2,keyasint"`
 	Now    time.Time     `cbor:"3,keyasint"`
 	Frozen []FrozenThing `cbor:"4,keyasint,omitempty"`
+	Policy Policy        `cbor:"5,keyasint"`
+}
+
+// Policy is what every lot that is released now must go through (statement.Policy).
+type Policy struct {
+	FirstArticle uint64 `cbor:"1,keyasint,omitempty" json:"first_article"`
+	Clearance    bool   `cbor:"2,keyasint,omitempty" json:"clearance"`
+	Issue        bool   `cbor:"3,keyasint,omitempty" json:"issue"`
+}
+
+// RejectsReply lists chips that wait for their destruction, in the order of their bytes.
+type RejectsReply struct {
+	Env   perso.Env  `cbor:"1,keyasint"`
+	Site  perso.Name `cbor:"2,keyasint"`
+	Now   time.Time  `cbor:"3,keyasint"`
+	Chips []string   `cbor:"4,keyasint,omitempty"`
+	More  uint64     `cbor:"5,keyasint,omitempty"`
 }
 
 // RestoredRequest asks for the statement by which officers let a restored ledger issue identities again.
@@ -227,6 +248,11 @@ type StatusReply struct {
 	MoreTroubles uint64 `cbor:"22,keyasint,omitempty" json:"more_troubles,omitempty"`
 	// Proof is what makes a unit of the lot good, and says when that trusts the line.
 	Proof string `cbor:"23,keyasint" json:"proof"`
+	// Policy is what the lot was released under, Approved says that quality signed its first article, HandCount is the hash of
+	// the last hand count's log entry when it differs from the ledger and two persons may explain why.
+	Policy    Policy   `cbor:"24,keyasint" json:"policy"`
+	Approved  bool     `cbor:"25,keyasint,omitempty" json:"first_article_signed"`
+	HandCount [32]byte `cbor:"26,keyasint" json:"-"`
 }
 
 // Trouble is an act that the vault does not serve now: its head waits and asks again.

@@ -42,6 +42,12 @@ var duties = map[string]duty{
 	"ceremony-step":  {2, officers, true},
 	"ceremony-end":   {2, officers, true},
 
+	KindPolicy:       {2, officers, true},
+	KindRejects:      {2, officers, true},
+	KindExplained:    {2, append([]Role{RoleSupervisor}, officers...), false},
+	KindFirstArticle: {1, []Role{RoleQuality}, false},
+	KindClearance:    {1, append([]Role{RoleOperator, RoleSupervisor}, officers...), false},
+
 	KindReview:   {1, append([]Role{RoleSupervisor, RoleAuditor}, officers...), false},
 	KindFreeze:   {1, append([]Role{RoleSupervisor}, officers...), false},
 	KindUnfreeze: {2, officers, true},

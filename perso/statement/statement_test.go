@@ -339,7 +339,7 @@ func TestDuties(t *testing.T) {
 	}
 	for kind := range duties {
 		if _, tried := no[kind]; !tried {
-			no[kind] = [][]perso.Name{{}, {"admin", "desk", "oper"}}
+			no[kind] = [][]perso.Name{{}, {"admin", "desk", "keys"}}
 		}
 	}
 	for want, cases := range map[bool]map[string][][]perso.Name{true: ok, false: no} {
@@ -414,4 +414,47 @@ func TestFreezeForms(t *testing.T) {
 			t.Errorf("a freeze of %s %s", what, name)
 		}
 	}
+}
+
+// TestFloorForms: each has one spelling, and says what it must.
+func TestFloorForms(t *testing.T) {
+	t.Parallel()
+	h := Header{Env: perso.EnvTest, Site: "site-1", At: at, Nonce: hash(1)}
+	chips := []id.ChipID{must(id.ParseChipID("47901234000112345678")), must(id.ParseChipID("47901234000112345679"))}
+	again := func(kind string, body []byte) ([]byte, error) {
+		switch kind {
+		case KindPolicy:
+			return encoded(ParsePolicy(body))
+		case KindFirstArticle:
+			return encoded(ParseFirstArticle(body))
+		case KindClearance:
+			return encoded(ParseClearance(body))
+		case KindExplained:
+			return encoded(ParseExplained(body))
+		}
+		return encoded(ParseRejects(body))
+	}
+	bodies := map[string][]byte{
+		KindPolicy:       must(Policy{Header: h, FirstArticle: 5, Clearance: true}.Encode()),
+		KindFirstArticle: must(FirstArticle{Header: h, Lot: "L1", Good: 5, Finding: "as ordered"}.Encode()),
+		KindClearance:    must(Clearance{Header: h, Line: "line-1", Lot: "L1", Finding: "empty"}.Encode()),
+		KindExplained:    must(Explained{Header: h, Lot: "L1", Count: hash(2), Reason: "stuck together"}.Encode()),
+		KindRejects:      must(Rejects{Header: h, Lot: "L1", Place: "cellar", How: "shredded", Chips: chips}.Encode()),
+	}
+	for kind, body := range bodies {
+		recordtest.Canonical(t, body, func(b []byte) ([]byte, error) { return again(kind, b) })
+	}
+	for kind, c := range map[string][2]string{KindPolicy: {"clearance required", "clearance yes"}, KindFirstArticle: {"finding as ordered", "finding -"},
+		KindClearance: {"lot L1", "lot -"}, KindExplained: {"reason stuck together", "reason -"}, KindRejects: {"45678\n", "45679\n"}} {
+		if b, err := again(kind, bytes.Replace(bodies[kind], []byte(c[0]), []byte(c[1]), 1)); err == nil {
+			t.Errorf("%s: %s is accepted as %s", kind, c[1], b)
+		}
+	}
+}
+
+func encoded[S interface{ Encode() ([]byte, error) }](s S, err error) ([]byte, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s.Encode()
 }

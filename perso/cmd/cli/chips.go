@@ -15,7 +15,7 @@ func newChipsCmd(env *Env) *cobra.Command {
 	return Group("chips", "Take chips into stock, move them and see where they are", `  perso chips receive reel-4711.json
   perso chips issue --reel R-1 --lot L-2027-0001 --by "Store Keeper"
   perso chips status`,
-		newChipsReceiveCmd(env), newChipsIssueCmd(env), newChipsReturnCmd(env), newChipsSortCmd(env), newChipsListCmd(env), newChipsStatusCmd(env))
+		newChipsReceiveCmd(env), newChipsIssueCmd(env), newChipsReturnCmd(env), newChipsSortCmd(env), newChipsListCmd(env), newChipsStatusCmd(env), newChipsDraftDestroyCmd(env))
 }
 
 // received is the result of "chips receive".

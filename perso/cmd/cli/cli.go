@@ -67,7 +67,7 @@ func NewRootCmd(env *Env) *cobra.Command {
 	root := Group("perso", "Personalize SIM and eSIM chips, and account for each of them", `  perso order check order.json
   perso lot status L-2027-0001 --follow
   perso audit verify ./L-2027-0001.bundle`,
-		newOrderCmd(env), newOfficerCmd(env), newLotCmd(env), newChipsCmd(env), newFreezeCmd(env), newDraftUnfreezeCmd(env), newUnfreezeCmd(env), newFrozenCmd(env), newTraceCmd(env), newKeyCmd(env), newLogCmd(env), auditor.NewCmd(&env.Console, newAuditExportCmd(env), newAuditReviewCmd(env)), newCertCmd(env), newProductCmd(env), newProfileCmd(env), newScriptCmd(env), newVersionCmd(env))
+		newOrderCmd(env), newOfficerCmd(env), newLotCmd(env), newChipsCmd(env), newFreezeCmd(env), newDraftUnfreezeCmd(env), newUnfreezeCmd(env), newFrozenCmd(env), newPolicyCmd(env), newHandInCmd(env), newTraceCmd(env), newKeyCmd(env), newLogCmd(env), auditor.NewCmd(&env.Console, newAuditExportCmd(env), newAuditReviewCmd(env)), newCertCmd(env), newProductCmd(env), newProfileCmd(env), newScriptCmd(env), newVersionCmd(env))
 	for _, extra := range env.Extra {
 		root.AddCommand(extra(env))
 	}

@@ -25,6 +25,7 @@ func newLotCmd(env *Env) *cobra.Command {
 		newLotReleaseCmd(env), newLotListCmd(env), newLotStatusCmd(env), newLotCountCmd(env),
 		newLotDraftCloseCmd(env), newLotCloseCmd(env), newLotExportCmd(env), newLotBundleCmd(env),
 		newLotInWorkCmd(env), newLotDraftLostCmd(env), newLotLoseCmd(env),
+		newLotDraftClearanceCmd(env), newLotDraftFirstArticleCmd(env), newLotDraftExplainCmd(env),
 		newLotDraftDestroyCmd(env), newLotDestroyKeysCmd(env))
 }
 
@@ -152,6 +153,12 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 	row("in work", "%d, %d lost", s.Open, s.Lost)
 	row("proof", "%s", s.Proof)
 	row("identities", "%d of %d used", s.EIDsUsed, s.Ordered+s.Spares)
+	if s.Policy != (bus.Policy{}) {
+		row("policy", "%s", policyText(s.Policy))
+	}
+	if s.Policy.FirstArticle > 0 {
+		row("first article", "%s", map[bool]string{true: "signed", false: "not signed"}[s.Approved])
+	}
 	row("yield", "%s, first pass %s", yield, first)
 	if r := progress.Rejects(s); r != "" {
 		row("rejects", "%s", r)
@@ -246,8 +253,9 @@ func newLotCountCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "count LOT",
 		Short: "Report what was counted by hand in the bins",
-		Long: Describe("Reports the hand count of a lot's bins. It is blind: count first, and look at the ledger's numbers afterwards. A count that was\n"+
-			"wrong is corrected by another one; both stay in the log.", n),
+		Long: Describe("Reports the hand count of a lot's bins. It is blind: nobody is told what to find. A first count that differs from the ledger is\n"+
+			"counted again; what differs after two counts is named, and corrected by another count or explained ('perso lot draft-explain'). All\n"+
+			"counts stay in the log.", n),
 		Example: `  perso lot count L-2027-0001 --in 24 --good 20 --reject-blank 1 --reject-live 2 --return 1`,
 		Args:    Takes("LOT"),
 	}
@@ -273,6 +281,9 @@ func newLotCountCmd(env *Env) *cobra.Command {
 
 func countLot(ctx context.Context, env *Env, office bus.Requester, n counted) error {
 	q := bus.CountRequest{Lot: n.Lot, Source: entry.SourceHand, In: n.In, Good: n.Good, RejectBlank: n.RejectBlank, RejectLive: n.RejectLive, Return: n.Return}
+	if _, err := io.ReadFull(env.Rand, q.ID[:]); err != nil {
+		return fmt.Errorf("drawing the count's id: %w", err)
+	}
 	if _, err := ask[bus.Empty](ctx, office, bus.OfficeCount, q); err != nil {
 		return err
 	}

@@ -98,7 +98,7 @@ func submitSigned(ctx context.Context, env *Env, office bus.Requester, path, kin
 		return Hint(fmt.Errorf("reading %q: it is a %q, expected a %q", path, got, kind), "this is the wrong file")
 	}
 	r, err := ask[bus.LotReply](ctx, office, verb, bus.SignedRequest{Signed: b})
-	if err != nil && strings.Contains(err.Error(), bus.BlockNotCounted) {
+	if err != nil && (strings.Contains(err.Error(), bus.BlockNotCounted) || strings.Contains(err.Error(), bus.BlockCountAgain)) {
 		return Hint(err, "%s", env.countHint("LOT"))
 	}
 	if err != nil {
@@ -181,7 +181,7 @@ func refuseClose(env *Env, b blocked) error {
 	})}
 	for _, reason := range b.Blocks {
 		err := fmt.Errorf("lot %s cannot be closed: %s", b.Lot, reason)
-		if reason == bus.BlockNotCounted {
+		if reason == bus.BlockNotCounted || reason == bus.BlockCountAgain {
 			err = Hint(err, "%s", env.countHint(b.Lot))
 		}
 		all = append(all, err)

@@ -158,6 +158,8 @@ func (env *Env) adviseAfterSigning(kind, file string, signatures int) {
 		env.Advise("next: %s", env.Command("ledger confirm-restored", "%s", Quoted(file)))
 	case kind == statement.KindUnfreeze && signatures > 1:
 		env.Advise("next: %s", env.Command("unfreeze", "%s", Quoted(file)))
+	case slices.Contains(handInKinds, kind):
+		env.Advise("next: all whose duty it is sign, then %s", env.Command("hand-in", "%s", Quoted(file)))
 	case !ofLot:
 	case signatures < 2:
 		env.Advise("next: another officer, of another role, reads and signs it: perso officer sign %s --key KEYFILE", Quoted(file))
@@ -237,6 +239,16 @@ func readable(body []byte) (kind string, err error) {
 		_, err = statement.ParseFreeze(body)
 	case statement.KindRestored:
 		_, err = statement.ParseRestored(body)
+	case statement.KindPolicy:
+		_, err = statement.ParsePolicy(body)
+	case statement.KindFirstArticle:
+		_, err = statement.ParseFirstArticle(body)
+	case statement.KindClearance:
+		_, err = statement.ParseClearance(body)
+	case statement.KindExplained:
+		_, err = statement.ParseExplained(body)
+	case statement.KindRejects:
+		_, err = statement.ParseRejects(body)
 	case statement.KindGenesis, statement.KindAdd, statement.KindRevoke:
 	default:
 		err = fmt.Errorf("a %q is nothing that officers sign", kind)

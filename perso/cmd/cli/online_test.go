@@ -244,7 +244,7 @@ func TestCountAndHandOut(t *testing.T) {
 		}),
 	}
 	r := run(t, office, nil, strings.Fields("lot count L1 --in 24 --good 20 --reject-blank 0 --reject-live 1 --return 3")...)
-	want := bus.CountRequest{Lot: "L1", Source: entry.SourceHand, In: 24, Good: 20, RejectLive: 1, Return: 3}
+	want := bus.CountRequest{Lot: "L1", Source: entry.SourceHand, In: 24, Good: 20, RejectLive: 1, Return: 3, ID: [16]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}}
 	if got != want || r.code != ExitOK || r.out != "the hand count of lot L1 is on record\n" {
 		t.Errorf("sent %+v, want %+v; exit %d, %s%s", got, want, r.code, r.out, r.err)
 	}

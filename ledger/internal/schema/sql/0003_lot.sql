@@ -25,6 +25,8 @@ CREATE TABLE IF NOT EXISTS lot (
   lost_count     BIGINT NOT NULL CHECK (lost_count >= 0),
   challenge_next BIGINT NOT NULL CHECK (challenge_next >= 0),
   issued         BIGINT NOT NULL CHECK (issued >= 0),
+  approved       BOOLEAN NOT NULL,
+  policy         BYTEA,
   script         BYTEA,
   created        BIGINT NOT NULL,
   completed      BIGINT

@@ -34,6 +34,9 @@ CREATE TABLE IF NOT EXISTS count_report (
   lot    TEXT  NOT NULL,
   source TEXT  NOT NULL,
   body   BYTEA NOT NULL,
+  times  BIGINT NOT NULL,
+  id     BYTEA NOT NULL,
+  explained BOOLEAN NOT NULL,
   PRIMARY KEY (lot, source)
 );
 

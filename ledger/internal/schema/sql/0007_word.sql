@@ -7,3 +7,15 @@ CREATE TABLE IF NOT EXISTS frozen (
   since  BIGINT NOT NULL,
   PRIMARY KEY (what, name)
 );
+
+-- The lot that a line was last cleared for.
+CREATE TABLE IF NOT EXISTS line_clearance (
+  line TEXT PRIMARY KEY,
+  lot  TEXT NOT NULL
+);
+
+-- Live rejects that two officers saw destroyed; statement is the hash of their word.
+CREATE TABLE IF NOT EXISTS destroyed_chip (
+  chip      BYTEA PRIMARY KEY,
+  statement BYTEA NOT NULL
+);

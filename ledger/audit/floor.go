@@ -1,0 +1,132 @@
+package audit
+
+import (
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// floor is what people signed at the lines about a lot.
+type floor struct {
+	policy    statement.Policy // in force when the lot was released
+	approved  bool             // quality signed the first article
+	handCount [32]byte         // hash of the last hand count
+	handTimes uint64
+	explained [32]byte // hash of the hand count that two persons explained
+}
+
+// policy is what lots that are released from now on must go through.
+func (a *auditor) policy(e entry.Statement) {
+	a.asks = statement.Policy{} // of a policy that is not opened nothing can be asked
+	if p, found := ofSite(a, e, statement.ParsePolicy, statement.Policy.Head); found {
+		a.asks = p
+	}
+}
+
+// firstArticle is quality's word, after so many good chips as the policy says, or when the lot is over.
+func (a *auditor) firstArticle(e entry.Statement) {
+	l := a.lotOf(e.Lot)
+	if l == nil {
+		return
+	}
+	f, found := ofSite(a, e, statement.ParseFirstArticle, statement.FirstArticle.Head)
+	if !found {
+		l.approved = true // who may look into the words is for others to say
+		return
+	}
+	if f.Lot != e.Lot || f.Good != l.good {
+		a.bad("I6", "the statement is about %d good chips of lot %s, of which %d were good then", f.Good, f.Lot, l.good)
+		return
+	}
+	l.approved = true
+}
+
+// clearance is a person's word that a line is empty, and that a lot may start there.
+func (a *auditor) clearance(e entry.Statement) {
+	c, found := ofSite(a, e, statement.ParseClearance, statement.Clearance.Head)
+	if !found {
+		return
+	}
+	if c.Lot != e.Lot {
+		a.bad("I6", "the statement clears line %s for lot %s", c.Line, c.Lot)
+	}
+	a.cleared[c.Line] = c.Lot
+}
+
+// mayBegin finds a chip that was begun although the lot's policy held it.
+func (a *auditor) mayBegin(l *lot) {
+	if n := l.policy.FirstArticle; n > 0 && !l.approved && l.good+l.open >= n {
+		a.bad("I6", "%d chips were good or in work, and nobody of quality had signed the first %d", l.good+l.open, n)
+	}
+	if l.policy.Issue && l.issued <= 0 {
+		a.bad("I6", "no chips were issued to the lot")
+	}
+}
+
+// cleanLine finds a chip at a line that nobody cleared for its lot.
+func (a *auditor) cleanLine(l *lot, name, line perso.Name) {
+	if l.policy.Clearance && a.cleared[line] != name {
+		a.bad("I6", "line %s was not cleared for lot %s", line, name)
+	}
+}
+
+// explain is two persons' word why people count otherwise than the log, after they counted twice.
+func (a *auditor) explain(e entry.Statement) {
+	l := a.lotOf(e.Lot)
+	if l == nil {
+		return
+	}
+	x, found := ofSite(a, e, statement.ParseExplained, statement.Explained.Head)
+	switch {
+	case !found:
+	case x.Lot != e.Lot || x.Count != l.handCount || l.handTimes < 2:
+		a.bad("I6", "the statement explains a count of lot %s that is not its last, or its first", x.Lot)
+	default:
+		l.explained = x.Count
+	}
+}
+
+// rejects are live rejects that two officers saw destroyed, chip by chip.
+func (a *auditor) rejects(e entry.Statement) {
+	d, found := ofSite(a, e, statement.ParseRejects, statement.Rejects.Head)
+	if !found {
+		return
+	}
+	l := a.lots[e.Lot]
+	if l == nil || !l.closed || d.Lot != e.Lot {
+		a.bad("I6", "lot %q is not closed, or the statement is about lot %s", e.Lot, d.Lot)
+		return
+	}
+	a.standsStill(l, "")
+	from := map[perso.Account]uint64{}
+	for _, chip := range d.Chips {
+		account := a.rejectIn(l, chip)
+		if account == "" {
+			a.bad("I6", "chip %s is no live reject of lot %s, or was destroyed before", chip, d.Lot)
+			continue
+		}
+		a.chips[chip].destroyed = true
+		from[account]++
+		a.destroyedChips++
+	}
+	for _, account := range []perso.Account{perso.AccountRejectLive, perso.AccountMissing} {
+		if from[account] > 0 {
+			a.post("", account, perso.AccountDestroyed, from[account])
+		}
+	}
+}
+
+// rejectIn says where a live reject is in the books; empty if it is none.
+func (a *auditor) rejectIn(l *lot, chip id.ChipID) perso.Account {
+	c := a.chips[chip]
+	switch {
+	case c == nil || c.lot != l || c.destroyed:
+		return ""
+	case c.loss != nil && c.loss.counts() && c.loss.fate == statement.FateMissing:
+		return perso.AccountMissing
+	case c.verdict == perso.VerdictRejectLive || c.loss != nil && c.loss.counts():
+		return perso.AccountRejectLive
+	}
+	return ""
+}

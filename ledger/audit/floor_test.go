@@ -1,0 +1,134 @@
+package audit_test
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/persoline/persoline/ledger/audit/audittest"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+func (w *world) head() statement.Header {
+	return statement.Header{Env: perso.EnvTest, Site: SiteName, At: w.Tick(), Nonce: Hash("word %d", len(w.Entries))}
+}
+
+// under is a world whose lot is released under a policy.
+func under(p statement.Policy) *world {
+	s := New()
+	s.Enlist("qua", statement.RoleQuality)
+	w := &world{Site: s}
+	p.Header = w.head()
+	w.Word(Sign(Must(p.Encode()), "prod", "sec"), "")
+	w.lot = s.Release("L1", 0, 2, 1)
+	return w
+}
+
+func (w *world) article(good uint64, signers ...perso.Name) {
+	w.Word(Sign(Must(statement.FirstArticle{Header: w.head(), Lot: "L1", Good: good, Finding: "fine"}.Encode()), signers...), "L1")
+}
+
+func (w *world) clear(lot perso.Name, signers ...perso.Name) {
+	w.Word(Sign(Must(statement.Clearance{Header: w.head(), Line: "line-1", Lot: lot, Finding: "empty"}.Encode()), signers...), lot)
+}
+
+// handCounts logs hand counts and gives the hash of the last.
+func (w *world) handCounts(times int, good uint64) (last [32]byte) {
+	for range times {
+		e := entry.Count{Lot: "L1", Source: entry.SourceHand, In: good, Good: good, At: w.Tick()}
+		w.Append(e)
+		last = entry.Hash(Must(e.Encode()))
+	}
+	return last
+}
+
+func (w *world) explain(count [32]byte, signers ...perso.Name) {
+	w.Word(Sign(Must(statement.Explained{Header: w.head(), Lot: "L1", Count: count, Reason: "two stuck together"}.Encode()), signers...), "L1")
+}
+
+func (w *world) shred(lot perso.Name, chips []id.ChipID, signers ...perso.Name) {
+	w.Word(Sign(Must(statement.Rejects{Header: w.head(), Lot: lot, Place: "cellar", How: "shredded", Chips: chips}.Encode()), signers...), lot)
+}
+
+// closed makes the lot with one live reject, which it gives, and closes it.
+func (w *world) closed() id.ChipID {
+	lost, seq := w.lost(0, 1)
+	lost.Bin()
+	again := w.lot.Claim(0, 1, seq, Chip(2))
+	again.Run()
+	again.Bin()
+	w.good(1, 3).Bin()
+	w.lot.Count(entry.SourceHandler)
+	w.lot.Count(entry.SourceHand)
+	w.lot.Close()
+	return lost.Claim.Chip
+}
+
+// TestWordsOfTheFloor: what the policy asks for and people signed is no finding; what was skipped, or signed by those whose duty it
+// is not, is.
+func TestWordsOfTheFloor(t *testing.T) {
+	t.Parallel()
+	first, clearance, issue := statement.Policy{FirstArticle: 1}, statement.Policy{Clearance: true}, statement.Policy{Issue: true}
+	for name, c := range map[string]struct {
+		policy statement.Policy
+		live   func(w *world)
+		want   string
+	}{
+		"all is done": {statement.Policy{FirstArticle: 1, Clearance: true, Issue: true}, func(w *world) {
+			w.clear("L1", "prod")
+			w.book("a", "reel-1", perso.AccountStore, perso.LotAccount("L1"), 3)
+			w.good(0, 1)
+			w.article(1, "qua")
+			w.good(1, 2)
+		}, ""},
+		"first article skipped":     {first, func(w *world) { w.good(0, 1); w.good(1, 2) }, "nobody of quality had signed the first 1"},
+		"by nobody of quality":      {first, func(w *world) { w.good(0, 1); w.article(1, "prod", "sec") }, "quality must sign the first-article"},
+		"before there was one":      {first, func(w *world) { w.article(1, "qua") }, "of which 0 were good then"},
+		"closed without it":         {statement.Policy{FirstArticle: 9}, func(w *world) { w.closed() }, "nobody of quality had signed the first article"},
+		"line not cleared":          {clearance, func(w *world) { w.claim(0, 1).Act("identify") }, "line line-1 was not cleared for lot L1"},
+		"mute at a dirty line":      {clearance, func(w *world) { w.lot.Contact(perso.VerdictRejectBlank, perso.ReasonMute) }, "was not cleared"},
+		"cleared for another":       {clearance, func(w *world) { w.clear("L1", "prod"); w.Release("L2", 1, 1, 1); w.clear("L2", "prod"); w.good(0, 1) }, "was not cleared for lot L1"},
+		"cleared by nobody":         {clearance, func(w *world) { w.clear("L1") }, "must sign the line-clearance"},
+		"nothing issued":            {issue, func(w *world) { w.good(0, 1) }, "no chips were issued"},
+		"policy of one officer":     {statement.Policy{}, func(w *world) { w.Word(Sign(Must(statement.Policy{Header: w.head()}.Encode()), "sec"), "") }, "two officers"},
+		"count explained":           {statement.Policy{}, func(w *world) { w.miscounted(2, "prod", "sec") }, ""},
+		"count explained by one":    {statement.Policy{}, func(w *world) { w.miscounted(2, "sec") }, "must sign the count-explained"},
+		"the first count explained": {statement.Policy{}, func(w *world) { w.miscounted(1, "prod", "sec") }, "not its last, or its first"},
+		"counted again":             {statement.Policy{}, func(w *world) { w.explain(w.handCounts(2, 9), "prod", "sec"); w.miscounted(1) }, "the hand says"},
+		"rejects destroyed":         {statement.Policy{}, func(w *world) { w.shred("L1", []id.ChipID{w.closed()}, "prod", "sec") }, ""},
+		"one signature":             {statement.Policy{}, func(w *world) { w.shred("L1", []id.ChipID{w.closed()}, "sec") }, "two officers of different person and role"},
+		"destroyed twice": {statement.Policy{}, func(w *world) {
+			c := w.closed()
+			w.shred("L1", []id.ChipID{c}, "prod", "sec")
+			w.shred("L1", []id.ChipID{c}, "prod", "sec")
+		}, "was destroyed before"},
+		"a good chip destroyed": {statement.Policy{}, func(w *world) { w.closed(); w.shred("L1", []id.ChipID{Chip(3)}, "prod", "sec") }, "is no live reject"},
+		"before the lot closed": {statement.Policy{}, func(w *world) { lost, _ := w.lost(0, 1); w.shred("L1", []id.ChipID{lost.Claim.Chip}, "prod", "sec") }, "is not closed"},
+	} {
+		w := under(c.policy)
+		c.live(w)
+		r, err := w.verify()
+		if err != nil || (c.want == "") != r.OK() {
+			t.Errorf("%s: %v, %v", name, err, r.Findings)
+			continue
+		}
+		if c.want != "" && !strings.Contains(r.Findings[0].What, c.want) {
+			t.Errorf("%s: %v", name, r.Findings)
+		}
+	}
+}
+
+// miscounted closes a lot whose hand count differs, and has it explained by those named; without names nobody does.
+func (w *world) miscounted(times int, signers ...perso.Name) {
+	for u := range perso.Unit(2) {
+		w.good(u, uint32(u)).Bin()
+	}
+	w.lot.Count(entry.SourceHandler)
+	last := w.handCounts(times, 3)
+	if len(signers) > 0 {
+		w.explain(last, signers...)
+	}
+	w.lot.CloseAs(w.lot.NewClose(), "prod", "sec")
+}

@@ -1,0 +1,130 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// rejectsWord is two officers' word that live rejects are no more.
+type rejectsWord struct{ statement.Rejects }
+
+func (w rejectsWord) about() (perso.Env, perso.Name, perso.Name) { return w.Env, w.Site, w.Lot }
+
+func (w rejectsWord) accept(ctx context.Context, l *Ledger, b *Batch, hash [32]byte) (fault, err error) {
+	n, fault, err := standingLot(ctx, b, w.Lot)
+	if fault != nil || err != nil {
+		return fault, err
+	}
+	lt, err := l.readLot(ctx, b, w.Lot)
+	if err != nil {
+		return nil, err
+	}
+	if n.state != perso.LotClosed {
+		return bus.Refuse(bus.FaultRefused, "lot %s is not closed: its rejects are not counted", w.Lot), nil
+	}
+	if fault, err := b.mayGoOn(ctx, lt); fault != nil || err != nil {
+		return fault, err
+	}
+	from := map[perso.Account]uint64{}
+	for _, c := range w.Chips {
+		a, err := rejectIn(ctx, b, w.Lot, c)
+		if err != nil {
+			return nil, err
+		}
+		if a == "" {
+			return bus.Refuse(bus.FaultRefused, "chip %s is no live reject of lot %s, or was destroyed before", c, w.Lot), nil
+		}
+		from[a]++
+	}
+	for _, a := range []perso.Account{perso.AccountRejectLive, perso.AccountMissing} {
+		if err := post(ctx, b, posting{lt.release.Product, "", a, perso.AccountDestroyed, from[a]}); err != nil {
+			return nil, err
+		}
+	}
+	for _, c := range w.Chips {
+		if _, err := b.Exec(ctx, sqlAddDestroyed, c.Bytes(), hash[:]); err != nil {
+			return nil, fmt.Errorf("listing chip %s as destroyed: %w", c, err)
+		}
+	}
+	return nil, nil
+}
+
+// rejectIn says where a lot's live reject is in the books: among the live rejects, or, where officers signed that nobody found it,
+// among what is missing. It is empty for any other chip, and for one that was destroyed.
+func rejectIn(ctx context.Context, tx sqldb.Tx, lot perso.Name, chip id.ChipID) (perso.Account, error) {
+	c, found, err := findClaim(ctx, tx, sqlClaimOfChip, chip.Bytes())
+	if err != nil || !found || c.lot != lot {
+		return "", err
+	}
+	err = tx.QueryRow(ctx, sqlDestroyed, chip.Bytes()).Scan(new([]byte))
+	if err == nil {
+		return "", nil
+	}
+	if !errors.Is(err, sqldb.ErrNoRows) {
+		return "", fmt.Errorf("looking whether chip %s was destroyed: %w", chip, err)
+	}
+	var fate, bin string
+	err = tx.QueryRow(ctx, sqlFateOf, chip.Bytes()).Scan(&fate, &bin)
+	switch {
+	case errors.Is(err, sqldb.ErrNoRows):
+		if c.state == perso.UnitLost {
+			return perso.AccountRejectLive, nil
+		}
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("looking where chip %s is: %w", chip, err)
+	case bin != "" && perso.Verdict(bin) != perso.VerdictRejectLive:
+		return "", nil
+	case bin == "" && fate == string(statement.FateMissing):
+		return perso.AccountMissing, nil
+	}
+	return perso.AccountRejectLive, nil
+}
+
+// Rejects lists the live rejects of a lot that were not destroyed yet; of those that are missing none.
+func (l *Ledger) Rejects(ctx context.Context, q bus.LotRequest) (bus.RejectsReply, error) {
+	lt, err := l.lot(ctx, q.Lot)
+	if err != nil {
+		return bus.RejectsReply{}, err
+	}
+	r := bus.RejectsReply{Env: l.site.env, Site: l.site.name, Now: l.now().UTC()}
+	err = l.db.View(ctx, func(tx sqldb.Tx) error {
+		var lost []id.ChipID
+		if err := tx.Each(ctx, func(row sqldb.Row) error {
+			var raw []byte
+			if err := row.Scan(&raw); err != nil {
+				return err
+			}
+			c, err := id.ChipIDFromBytes(raw)
+			lost = append(lost, c)
+			return err
+		}, sqlLostChips, string(lt.name)); err != nil {
+			return err
+		}
+		r.Chips = nil
+		for _, c := range statement.InOrder(lost) {
+			a, err := rejectIn(ctx, tx, lt.name, c)
+			if err != nil {
+				return err
+			}
+			if a == perso.AccountRejectLive {
+				r.Chips = append(r.Chips, c.String())
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return bus.RejectsReply{}, fmt.Errorf("listing the rejects of lot %q: %w", q.Lot, err)
+	}
+	if len(r.Chips) > statement.MaxRejects {
+		r.More, r.Chips = uint64(len(r.Chips)-statement.MaxRejects), r.Chips[:statement.MaxRejects]
+	}
+	return r, nil
+}

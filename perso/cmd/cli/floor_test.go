@@ -1,0 +1,70 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/record"
+)
+
+// TestFloorDrafts: each draft is a statement that can be signed and handed in, with what the ledger says.
+func TestFloorDrafts(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	key := filepath.Join(dir, "qua.key")
+	if r := run(t, nil, nil, "officer", "new", "qua", "--person", "Third Person", "--role", "quality", "-o", key); r.code != ExitOK {
+		t.Fatal(r.err)
+	}
+	status := statusReply()
+	status.HandCount = [32]byte{7}
+	handed := ""
+	office := ledger{
+		bus.OfficeStanding: answer(func(bus.Empty) (bus.StandingReply, error) {
+			return bus.StandingReply{Env: perso.EnvTest, Site: "site-1", Now: epoch, Policy: bus.Policy{FirstArticle: 5}}, nil
+		}),
+		bus.OfficeStatus: statusOf(status)[bus.OfficeStatus],
+		bus.OfficeRejects: answer(func(bus.LotRequest) (bus.RejectsReply, error) {
+			return bus.RejectsReply{Chips: []string{"47901234000112345678"}}, nil
+		}),
+		bus.OfficeWord: answer(func(q bus.SignedRequest) (bus.WordReply, error) {
+			handed = string(q.Signed)
+			return bus.WordReply{Kind: "x"}, nil
+		}),
+	}
+	for i, c := range []struct{ args, kind, has string }{
+		{"policy draft --first-article 5 --clearance", "site-policy", "first_article 5\nclearance required\nissue -\n"},
+		{"lot draft-first-article L1 --finding fine", "first-article", "lot L1\ngood 20\nfinding fine\n"},
+		{"lot draft-clearance L1 --line line-1 --finding empty", "line-clearance", "line line-1\nlot L1\n"},
+		{"lot draft-explain L1 --reason stuck", "count-explained", "count 07000000"},
+		{"chips draft-destroy L1 --place cellar --how shredded --found 47901234000112345677", "rejects-destroyed", "chip 47901234000112345677\nchip 47901234000112345678\n"},
+	} {
+		file := filepath.Join(dir, string(rune('a'+i)))
+		if r := run(t, office, nil, append(strings.Fields(c.args), "-o", file)...); r.code != ExitOK {
+			t.Errorf("%s: %s", c.args, r.err)
+			continue
+		}
+		body, err := os.ReadFile(file)
+		if kind, kerr := record.Kind(body); err != nil || kerr != nil || kind != c.kind || !strings.Contains(string(body), c.has) {
+			t.Errorf("%s: %v, %v\n%s", c.args, err, kerr, body)
+		}
+		if r := run(t, nil, nil, "officer", "sign", file, "--key", key, "--yes"); r.code != ExitOK || !strings.Contains(r.err, "hand-in") {
+			t.Errorf("%s: %s", c.args, r.err)
+		}
+		if r := run(t, office, nil, "hand-in", file+".signed"); r.code != ExitOK || !strings.Contains(handed, c.has) || r.out != "the "+c.kind+" is on record\n" {
+			t.Errorf("%s: %s%s", c.args, r.out, r.err)
+		}
+	}
+	for _, args := range []string{"lot draft-first-article L1", "lot draft-clearance L1 --line a/b --finding x", "lot draft-clearance L1 --finding x", "lot draft-explain L1", "chips draft-destroy L1 --place x",
+		"chips draft-destroy L1 --place x --how y --found zz"} {
+		if r := run(t, office, nil, strings.Fields(args)...); r.code != ExitUsage {
+			t.Errorf("%s: exit %d, %s", args, r.code, r.err)
+		}
+	}
+	if r := run(t, office, nil, "policy", "show"); r.out != "quality signs the first 5 good chips\n" {
+		t.Error(r.out)
+	}
+}
