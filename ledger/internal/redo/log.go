@@ -1,6 +1,7 @@
 package redo
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -27,6 +28,7 @@ const (
 	segmentBytes  = 64 << 20
 	segmentSuffix = ".redo"
 	lockName      = "lock"
+	beginName     = "begin"
 	turnName      = "turn" // a file that asks for a new segment
 	seqDigits     = 16
 )
@@ -89,8 +91,9 @@ func createFile(path string) (disk, error) {
 	return os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 }
 
-// makeFolder makes an empty folder, and refuses one that holds anything.
-func makeFolder(dir string) error {
+// makeFolder makes a folder for a redo log that begins with a mark, and refuses one that holds anything but what an interrupted
+// beginning left.
+func makeFolder(dir string, m Mark) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -98,10 +101,26 @@ func makeFolder(dir string) error {
 	if err != nil {
 		return err
 	}
-	if len(all) > 0 {
-		return fmt.Errorf("folder %q is not empty: %w", dir, ErrBegun)
+	for _, f := range all {
+		if f.Name() != beginName {
+			return fmt.Errorf("folder %q is not empty: %w", dir, ErrBegun)
+		}
 	}
-	return errors.Join(syncDir(dir), syncDir(filepath.Dir(dir)))
+	f, err := os.OpenFile(filepath.Join(dir, beginName), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(m.bytes())
+	return errors.Join(err, f.Sync(), f.Close(), syncDir(dir), syncDir(filepath.Dir(dir)))
+}
+
+// beginsWith refuses a folder whose redo log begins otherwise: before its first record there is nothing else to tell it by.
+func beginsWith(dir string, m Mark) error {
+	b, err := os.ReadFile(filepath.Join(dir, beginName))
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(b, m.bytes()) {
+		return fmt.Errorf("it is another ledger's, or began anew since: %w", ErrGap)
+	}
+	return err
 }
 
 // openLog goes on with the redo log of a database that stands at a mark.
@@ -130,7 +149,7 @@ func openLog(dir string, m Mark) (l *log, err error) {
 		if m.Seq > 0 {
 			return nil, fmt.Errorf("the folder is empty, and the database stands at record %d: %w", m.Seq, ErrGap)
 		}
-		return l, nil
+		return l, beginsWith(dir, m)
 	}
 	return l, l.goOn(segments[len(segments)-1], m)
 }

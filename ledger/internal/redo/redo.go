@@ -107,7 +107,7 @@ func Begin(ctx context.Context, db sqldb.DB, dir string, random io.Reader) error
 	if _, err := io.ReadFull(random, m.Hash[:]); err != nil {
 		return fmt.Errorf("beginning redo log: %w", err)
 	}
-	if err := makeFolder(dir); err != nil {
+	if err := makeFolder(dir, m); err != nil {
 		return fmt.Errorf("beginning redo log: %w", err)
 	}
 	return db.Update(ctx, func(tx sqldb.Tx) error {

@@ -392,6 +392,13 @@ func TestRefused(t *testing.T) {
 			_, err = Open(t.Context(), r.db, r.dir)
 			return err
 		}, ErrLocked},
+		"the base is of a redo log that began anew since": {func(t *testing.T, r *rig, all []segment) error {
+			r.dir = newRig(t).dir
+			if _, err := Open(t.Context(), r.base, r.dir); !errors.Is(err, ErrLocked) { // its own ledger has it
+				t.Error(err)
+			}
+			return replay(r)
+		}, ErrGap},
 		"begun twice": {func(t *testing.T, r *rig, all []segment) error {
 			return Begin(t.Context(), r.db, filepath.Join(t.TempDir(), "other"), rand.Reader)
 		}, ErrBegun},

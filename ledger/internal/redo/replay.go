@@ -122,6 +122,11 @@ func Replay(ctx context.Context, db sqldb.DB, dir string, done func(records uint
 	if err != nil {
 		return m, fmt.Errorf("replaying redo log %q: %w", dir, err)
 	}
+	if m.Seq == 0 {
+		if err := beginsWith(dir, m); err != nil {
+			return m, fmt.Errorf("replaying redo log %q: %w", dir, err)
+		}
+	}
 	p := &player{db: db, at: m, done: done}
 	p.want = m
 	for i, s := range segments {
