@@ -138,6 +138,8 @@ func (r *replay) take(seq int64, kind string, body []byte) (err error) {
 		_, err = entry.ParseCount(body)
 	case entry.KindExport:
 		_, err = entry.ParseExport(body)
+	case entry.KindForbidden:
+		_, err = entry.ParseForbidden(body)
 	case entry.KindAlarm:
 		_, err = entry.ParseAlarm(body)
 	default:

@@ -88,3 +88,27 @@ func TestFreezeRefusals(t *testing.T) {
 	}
 	b.check()
 }
+
+// TestLogRefusal: what the office was refused stands in the log, once however often it is asked again.
+func TestLogRefusal(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 1})
+	q := b.closing(nil, "ann", "bob")
+	_, err := b.l.Close(t.Context(), q)
+	var fault *bus.Fault
+	if !errors.As(err, &fault) {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := b.l.LogRefusal(t.Context(), bus.OfficeClose, q, fault); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.l.LogRefusal(t.Context(), bus.OfficeWord, q, fault); err != nil {
+		t.Fatal(err)
+	}
+	if n := b.kinds()[entry.KindForbidden]; n != 2 {
+		t.Errorf("%d refusals are logged", n)
+	}
+	b.check()
+}

@@ -17,7 +17,8 @@ import (
 // MaxExceptions bounds the exceptions kept in full; all are counted.
 const MaxExceptions = 10_000
 
-// Exception is an entry that a named person must look at and sign off: an alarm, a refused order, a chip that stopped its head.
+// Exception is an entry that a named person must look at and sign off: an alarm, a refused order, an act
+// that was refused, a chip that stopped its head.
 type Exception struct {
 	Seq     int64
 	Kind    string
@@ -54,6 +55,8 @@ func exceptional(e any) (lot perso.Name, what string) {
 			what += ", the first: " + e.Faults[0]
 		}
 		return "", what
+	case entry.Forbidden:
+		return "", fmt.Sprintf("%s was refused: %s", e.Verb, e.Reason)
 	case entry.Present:
 		if e.Verdict == perso.VerdictStop {
 			return e.Lot, fmt.Sprintf("stopped at %s: %s", e.Present, e.Reason)

@@ -33,6 +33,7 @@ var parsers = map[string]func(b []byte) (any, time.Time, error){
 	entry.KindBin:         parser(entry.ParseBin, func(e *entry.Bin) time.Time { return e.At }),
 	entry.KindCount:       parser(entry.ParseCount, func(e *entry.Count) time.Time { return e.At }),
 	entry.KindExport:      parser(entry.ParseExport, func(e *entry.Export) time.Time { return e.At }),
+	entry.KindForbidden:   parser(entry.ParseForbidden, func(e *entry.Forbidden) time.Time { return e.At }),
 	entry.KindAlarm:       parser(entry.ParseAlarm, func(e *entry.Alarm) time.Time { return e.At }),
 }
 

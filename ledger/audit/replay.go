@@ -49,6 +49,7 @@ type history struct {
 	asks           statement.Policy          // of lots that are released now
 	cleared        map[perso.Name]perso.Name // lines, for which lot
 	destroyedChips uint64
+	forbidden      uint64
 
 	exceptions     map[int64]*Exception
 	signedOff      map[int64][]signedOff
@@ -122,6 +123,8 @@ func (a *auditor) apply(e any) {
 		a.count(e)
 	case entry.Export:
 		a.export(e)
+	case entry.Forbidden:
+		a.forbidden++
 	case entry.Alarm:
 		a.alarms++
 	default:
@@ -174,7 +177,7 @@ func (a *auditor) summarize() {
 		claims, good, lost, open = claims+l.claims, good+l.good, lost+l.lost, open+l.open
 	}
 	a.report.Facts = []Fact{
-		{"orders accepted", a.orders}, {"orders refused", a.refused}, {"chips received", a.stock}, {"bookings of chips", uint64(len(a.bookings))}, {"freezes", a.freezes}, {"freezes in force", uint64(len(a.frozen))},
+		{"orders accepted", a.orders}, {"orders refused", a.refused}, {"chips received", a.stock}, {"bookings of chips", uint64(len(a.bookings))}, {"acts of the office refused", a.forbidden}, {"freezes", a.freezes}, {"freezes in force", uint64(len(a.frozen))},
 		{"restorations of a lost ledger, signed for", a.restoredTimes()},
 		{"live rejects that wait for their destruction", a.in(perso.AccountRejectLive)}, {"live rejects destroyed", a.destroyedChips}, {"lots released", uint64(len(a.lots))},
 		{"claims", claims}, {"units good", good}, {"units lost, their EIDs, if any, retired", lost}, {"units that officers gave up", uint64(len(a.losses))}, {"units open", open},

@@ -53,11 +53,12 @@ type Config struct {
 
 // Service is a running ledger.
 type Service struct {
-	c      Config
-	stops  []func() error
-	kick   chan struct{}
-	broken chan error // holds why the database can't be used any more
-	mu     sync.Mutex
+	c       Config
+	stops   []func() error
+	kick    chan struct{}
+	refused refusals
+	broken  chan error // holds why the database can't be used any more
+	mu      sync.Mutex
 }
 
 // Run serves until the context ends. An error means that the ledger must be closed and opened again, by starting anew:
@@ -104,26 +105,26 @@ func (s *Service) subscribe() error {
 		s.serve(bus.OfficeSubject(bus.OfficeSubmit), answer(s, l.Submit)),
 		s.serve(bus.OfficeSubject(bus.OfficeKiPart), answer(s, l.KiPart)),
 		s.serve(bus.OfficeSubject(bus.OfficeDraft), answer(s, l.Draft)),
-		s.serve(bus.OfficeSubject(bus.OfficeRelease), answer(s, then(s, l.Release))),
-		s.serve(bus.OfficeSubject(bus.OfficeReceive), answer(s, then(s, l.Receive))),
+		s.serve(bus.OfficeSubject(bus.OfficeRelease), answer(s, told(s, bus.OfficeRelease, then(s, l.Release)))),
+		s.serve(bus.OfficeSubject(bus.OfficeReceive), answer(s, told(s, bus.OfficeReceive, then(s, l.Receive)))),
 		s.serve(bus.OfficeSubject(bus.OfficeStatus), answer(s, l.Status)),
 		s.serve(bus.OfficeSubject(bus.OfficeLots), answer(s, l.Lots)),
-		s.serve(bus.OfficeSubject(bus.OfficeCount), answer(s, countedBy(entry.SourceHand, l.Count))),
-		s.serve(bus.OfficeSubject(bus.OfficeClose), answer(s, then(s, l.Close))),
+		s.serve(bus.OfficeSubject(bus.OfficeCount), answer(s, told(s, bus.OfficeCount, countedBy(entry.SourceHand, l.Count)))),
+		s.serve(bus.OfficeSubject(bus.OfficeClose), answer(s, told(s, bus.OfficeClose, then(s, l.Close)))),
 		s.serve(bus.OfficeSubject(bus.OfficeClosing), answer(s, l.Closing)),
-		s.serve(bus.OfficeSubject(bus.OfficeDestroy), answer(s, l.DestroyKeys)),
+		s.serve(bus.OfficeSubject(bus.OfficeDestroy), answer(s, told(s, bus.OfficeDestroy, l.DestroyKeys))),
 		s.serve(bus.OfficeSubject(bus.OfficeInWork), answer(s, l.InWork)),
-		s.serve(bus.OfficeSubject(bus.OfficeLose), answer(s, then(s, l.Lose))),
+		s.serve(bus.OfficeSubject(bus.OfficeLose), answer(s, told(s, bus.OfficeLose, then(s, l.Lose)))),
 		s.serve(bus.OfficeSubject(bus.OfficeTrace), answer(s, l.Trace)),
-		s.serve(bus.OfficeSubject(bus.OfficeWord), answer(s, then(s, l.Word))),
+		s.serve(bus.OfficeSubject(bus.OfficeWord), answer(s, told(s, bus.OfficeWord, then(s, l.Word)))),
 		s.serve(bus.OfficeSubject(bus.OfficeRejects), answer(s, l.Rejects)),
 		s.serve(bus.OfficeSubject(bus.OfficeStanding), answer(s, l.Standing)),
 		s.serve(bus.OfficeSubject(bus.OfficeRestored), answer(s, l.DraftRestored)),
-		s.serve(bus.OfficeSubject(bus.OfficeBook), answer(s, l.Book)),
+		s.serve(bus.OfficeSubject(bus.OfficeBook), answer(s, told(s, bus.OfficeBook, l.Book))),
 		s.serve(bus.OfficeSubject(bus.OfficeStock), answer(s, l.Stock)),
-		s.serve(bus.OfficeSubject(bus.OfficeReview), answer(s, l.Review)),
+		s.serve(bus.OfficeSubject(bus.OfficeReview), answer(s, told(s, bus.OfficeReview, l.Review))),
 		s.serve(bus.OfficeSubject(bus.OfficeLog), answer(s, l.Log)),
-		s.serve(bus.OfficeSubject(bus.OfficeExport), answer(s, s.export)),
+		s.serve(bus.OfficeSubject(bus.OfficeExport), answer(s, told(s, bus.OfficeExport, s.export))),
 		s.serve(bus.OfficeSubject(bus.OfficeBundle), answer(s, s.bundle)),
 	)
 }

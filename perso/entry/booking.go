@@ -51,3 +51,30 @@ func account(r *record.Reader, key string, to *perso.Account) {
 	r.Check(err)
 	*to = a
 }
+
+// KindForbidden names what somebody asked the ledger for and was refused.
+const KindForbidden = "act-refused"
+
+// Forbidden says that somebody of the office asked for what he may not have, or what could not be: a statement that is not signed by
+// those whose duty it is, a lot that stands still, chips that are not there.
+type Forbidden struct {
+	Verb    string   // what was asked (perso/bus, verbs of the office)
+	Content [32]byte // SHA-256 of the message
+	Reason  string
+	At      time.Time
+}
+
+// Encode gives the canonical bytes.
+func (e Forbidden) Encode() ([]byte, error) {
+	return record.New(KindForbidden).Str("verb", e.Verb).Hex("content", e.Content[:]).Str("reason", e.Reason).Time("at", e.At).Bytes()
+}
+
+// ParseForbidden reads a refusal.
+func ParseForbidden(b []byte) (Forbidden, error) {
+	r, err := open(b, KindForbidden)
+	if err != nil {
+		return Forbidden{}, err
+	}
+	e := Forbidden{Verb: r.Raw("verb"), Content: r.Hash("content"), Reason: r.Raw("reason"), At: r.Time("at")}
+	return e, done(r, KindForbidden)
+}

@@ -77,6 +77,7 @@ func codecs() []codec {
 			ReceiptHead{Env: perso.EnvTest, Vault: "v1", Lot: "L1", At: at}),
 		of(KindBooking, ParseBooking, Booking{ID: hash(1), Reel: "R1", From: perso.AccountStore, To: perso.LotAccount("L1"), Chips: 100, By: "Store Keeper", At: at},
 			Booking{ID: hash(1), From: perso.AccountRejectBlank, To: perso.AccountRetest, Chips: 1, By: "x", At: at}),
+		of(KindForbidden, ParseForbidden, Forbidden{Verb: "close", Content: hash(1), Reason: "two officers are needed", At: at}),
 	}
 }
 

@@ -134,6 +134,8 @@ func ofLots(kind string, body []byte) (string, error) {
 		return telling(body, entry.ParseStock, func(s entry.Stock) string {
 			return fmt.Sprintf("%d chips come in on reel %s", s.Chips, s.Reel)
 		})
+	case entry.KindForbidden:
+		return telling(body, entry.ParseForbidden, func(f entry.Forbidden) string { return fmt.Sprintf("%s is refused: %s", f.Verb, f.Reason) })
 	case entry.KindBooking:
 		return telling(body, entry.ParseBooking, func(b entry.Booking) string {
 			of := ""
