@@ -211,8 +211,8 @@ func TestWorkerFinishesWhatItHolds(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				f := newFactory(t, 30, 200)
-				f.cfg.Patience, f.way.every = time.Hour, 3 // a lossy bus, so that time passes
-				_, stop := f.start()
+				f.cfg.Patience, f.way.every = time.Hour, 7 // a lossy bus, so that time passes; not one that loses hopelessTries of one head in a row
+				w, stop := f.start()
 				f.until("some good chips", func() bool { _, good, _, _, _, _ := f.machine.Counters(t.Context()); return good >= 10 })
 				f.way.away.Store(away)
 				began := time.Now()
@@ -221,7 +221,7 @@ func TestWorkerFinishesWhatItHolds(t *testing.T) {
 				}
 				in, good, blank, live, returned, _ := f.machine.Counters(t.Context())
 				if left := in - good - blank - live - returned; (left > 0) != away || good == 30 {
-					t.Errorf("%d chips are left under heads, %d are good", left, good)
+					t.Errorf("%d chips are left under heads, %d are good: %+v", left, good, w.Snapshot().Heads)
 				}
 				f.way.away.Store(false)
 				_, stop = f.start()

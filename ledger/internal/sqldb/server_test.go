@@ -216,9 +216,12 @@ func TestStorm(t *testing.T) {
 			const writers, each = 4, 25
 			var wg sync.WaitGroup
 			var runs atomic.Int64
+			var all sync.WaitGroup // have read the row, before any of them writes it for the first time
+			all.Add(writers)
 			for range writers {
 				other := open(t, by, at)
 				wg.Go(func() {
+					together := sync.OnceFunc(func() { all.Done(); all.Wait() })
 					for range each {
 						if err := other.Update(ctx, func(tx sqldb.Tx) error {
 							runs.Add(1)
@@ -226,6 +229,7 @@ func TestStorm(t *testing.T) {
 							if err := tx.QueryRow(ctx, `SELECT n FROM t WHERE k = 1`).Scan(&n); err != nil {
 								return errors.New("told in other words") // what a caller makes of it does not matter
 							}
+							together()
 							if _, err := tx.Exec(ctx, `UPDATE t SET n = $1 WHERE k = 1`, n+1); err != nil {
 								return fmt.Errorf("hidden: %v", err)
 							}
