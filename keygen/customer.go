@@ -199,8 +199,17 @@ func (x *variables) outputKeys(ctx context.Context, keys *cardKeys) (bus.ExportR
 	if !x.l.release.EUICC() { // an eUICC's go to its SM-SR
 		values = append(values, keyValue("OTA.KIC", keys.OTAKic[:]), keyValue("OTA.KID", keys.OTAKid[:]), keyValue("OTA.KIK", keys.OTAKik[:]))
 	}
+	further, err := x.placed(keys)
+	defer wipePlaced(further)
+	if err != nil {
+		return bus.ExportResult{}, err
+	}
+	for _, p := range further {
+		values = append(values, transport.FilledValue(x.l.layout, p.name, p.value, p.check))
+	}
 	if !x.l.customerKi() || x.l.release.Customer.Output != string(order.KiOmitted) {
-		return x.v.wrapped(ctx, x.l.out, x.l.layout, values...)
+		result, err := x.v.wrapped(ctx, x.l.out, x.l.layout, values...)
+		return withKinds(result, further), err
 	}
 	kcv := scp.KCV(keys.KI)
 	clear(values[0].Plain)
@@ -209,5 +218,5 @@ func (x *variables) outputKeys(ctx context.Context, keys *cardKeys) (bus.ExportR
 		return bus.ExportResult{}, err
 	}
 	result.Keys = append([]bus.WrappedKey{{Name: "KI", KCV: kcv[:]}}, result.Keys...)
-	return result, nil
+	return withKinds(result, further), nil
 }

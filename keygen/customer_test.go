@@ -218,7 +218,7 @@ func TestCustomerKiOmitted(t *testing.T) {
 	}
 	kcv := scp.KCV(c.ki(0))
 	opc, err := aka.OPc(c.ki(0), testOP)
-	if err != nil || len(keys) != 7 || keys[0].Name != "KI" || keys[0].Value != nil || !bytes.Equal(keys[0].KCV, kcv[:]) || keys[1].Name != "OPC" || !bytes.Equal(decrypt(t, testK4, keys[1].Value), opc[:]) {
+	if err != nil || len(keys) != 7+3 || keys[9].Kind != "aes-128" || keys[0].Name != "KI" || keys[0].Value != nil || !bytes.Equal(keys[0].KCV, kcv[:]) || keys[1].Name != "OPC" || !bytes.Equal(decrypt(t, testK4, keys[1].Value), opc[:]) {
 		t.Errorf("exported %+v, %v", keys, err)
 	}
 	for _, k := range keys {

@@ -3,6 +3,7 @@ package keygen_test
 import (
 	"bytes"
 	"crypto/aes"
+	"crypto/des"
 	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/x509"
@@ -15,6 +16,7 @@ import (
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/eis"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/saip"
 	"github.com/persoline/persoline/perso/scp"
 )
 
@@ -53,9 +55,14 @@ func TestExportsWhatTheChipHolds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := map[string][]byte{}
+	got, places := map[string][]byte{}, 0
 	for _, k := range reply.Results[0].Keys {
 		got[k.Name] = decrypt(t, testK4, k.Value)
+		if strings.HasPrefix(k.Name, "sd.") {
+			places++
+			wantKCV(t, k, got[k.Name])
+			continue
+		}
 		if kcv := scp.KCV(got[k.Name]); (k.Name == "KI" || k.Name == "OPC") != bytes.Equal(k.KCV, kcv[:]) {
 			t.Errorf("%s with check value %X", k.Name, k.KCV)
 		}
@@ -66,9 +73,10 @@ func TestExportsWhatTheChipHolds(t *testing.T) {
 	}
 	ff := bytes.Repeat([]byte{0xFF}, 8)
 	blocks := bytes.Join([][]byte{got["PIN1"][:8], got["PUK1"][:8], got["PIN2"][:8], got["PUK2"][:8], got["ADM1"][:8], ff}, nil)
-	if !bytes.Equal(blocks, u.card.pins) || len(got) != 7 || !bytes.Equal(got["PIN1"][4:], bytes.Repeat([]byte{0xFF}, 12)) {
+	if !bytes.Equal(blocks, u.card.pins) || len(got) != 7+places || places != 3 || !bytes.Equal(got["PIN1"][4:], bytes.Repeat([]byte{0xFF}, 12)) {
 		t.Errorf("codes are not the chip's: %d values", len(got))
 	}
+	everySecretLeaves(t, u.card.pkg, got)
 	q.Kind, q.Receiver = bus.ExportEIS, "smsr-x"
 	if reply, err = r.vault.Export(ctx, q); err != nil || len(reply.Results[0].Keys) != 3 {
 		t.Fatalf("%v, %+v", err, reply)
@@ -77,6 +85,54 @@ func TestExportsWhatTheChipHolds(t *testing.T) {
 		if kcv := scp.KCV(decrypt(t, testKW, k.Value)); k.Name != []string{"OTA.KIC", "OTA.KID", "OTA.KIK"}[i] || !bytes.Equal(k.KCV, kcv[:]) {
 			t.Errorf("%s with check value %X", k.Name, k.KCV)
 		}
+	}
+}
+
+// wantKCV: the check value of a key of a security domain is of its own kind.
+func wantKCV(t *testing.T, k bus.WrappedKey, key []byte) {
+	t.Helper()
+	want := scp.KCV(key)
+	if k.Kind == "3des-2key" {
+		block, err := des.NewTripleDESCipher(append(bytes.Clone(key), key[:8]...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := make([]byte, des.BlockSize)
+		block.Encrypt(sum, sum)
+		want = [3]byte(sum)
+	}
+	if (k.Kind != "3des-2key" && k.Kind != "aes-128") || !bytes.Equal(k.KCV, want[:]) {
+		t.Errorf("%s of kind %q with check value %X, want %X", k.Name, k.Kind, k.KCV, want)
+	}
+}
+
+// everySecretLeaves: whatever secret a card got with its package, the operator gets.
+func everySecretLeaves(t *testing.T, pkg []byte, got map[string][]byte) {
+	t.Helper()
+	p, err := saip.Decode(bytes.Clone(pkg))
+	if err != nil {
+		t.Fatal(err)
+	}
+	points, err := p.Points()
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := 0
+	for _, pt := range points {
+		if !pt.Secret {
+			continue
+		}
+		secrets++
+		value, told := pkg[pt.Offset:pt.Offset+pt.Length], false
+		for _, v := range got {
+			told = told || bytes.HasPrefix(v, value)
+		}
+		if !told {
+			t.Errorf("%s is on the card, and nobody gets it", pt.Name)
+		}
+	}
+	if secrets == 0 {
+		t.Error("the package has no secret")
 	}
 }
 

@@ -144,6 +144,12 @@ func (x *variables) inEnvelope(session *transport.SessionKeys, keys *cardKeys) (
 		return r, err
 	}
 	r.Keys = []bus.WrappedKey{{Name: "CREDENTIALS", Value: credentials}, {Name: "CODES", Value: sealed}}
+	if len(x.l.packages) > 0 {
+		if sealed, err = x.profileInEnvelope(session, s, keys); err != nil {
+			return bus.ExportResult{}, err
+		}
+		r.Keys = append(r.Keys, bus.WrappedKey{Name: "PROFILE", Value: sealed})
+	}
 	if x.l.release.EUICC() {
 		return r, nil
 	}

@@ -100,7 +100,7 @@ func TestOutputLayouts(t *testing.T) {
 			got := map[string][]byte{}
 			for _, k := range reply.Results[0].Keys {
 				got[k.Name] = openssl(t, "-d", c.mode, c.key, k.Value)
-				if isKey := k.Name == "KI" || k.Name == "OPC"; isKey != (k.KCV != nil) {
+				if isKey := k.Name == "KI" || k.Name == "OPC" || strings.HasPrefix(k.Name, "sd."); isKey != (k.KCV != nil) {
 					t.Errorf("%s with check value %X", k.Name, k.KCV)
 				} else if kcv := scp.KCV(got["KI"]); k.Name == "KI" && !bytes.Equal(k.KCV, kcv[:]) {
 					t.Errorf("check value of Ki is %X, want %X", k.KCV, kcv)
@@ -182,6 +182,9 @@ func TestOutputEnvelope(t *testing.T) {
 	}
 	if pin, err := hex.DecodeString(values["CODES"][3]); err != nil || len(bytes.TrimRight(pin, "\xff")) != 4 {
 		t.Errorf("PIN1 is %q", values["CODES"][3])
+	}
+	if p := values["PROFILE"]; len(p) != 3+3 || !strings.HasPrefix(p[3], "SD.01.01=") || !strings.HasPrefix(p[5], "SD.01.03=") || len(strings.TrimRight(p[5], string(rune(16))+string(rune(15)))) < 9+32 {
+		t.Errorf("the profile's own keys are %d values", len(p))
 	}
 	if again, err := r.vault.Export(ctx, q); err != nil || fmt.Sprint(again.Results, *again.Envelope) != fmt.Sprint(reply.Results, *h) {
 		t.Errorf("asked again, the envelope differs: %v", err)

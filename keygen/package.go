@@ -262,8 +262,12 @@ func (k *cardKeys) derivePlace(u saip.Use, to []byte) error {
 	return carddata.DerivePlace(x, carddata.Place{Name: u.Name, Domain: u.Domain, KVN: u.KVN, KID: u.KID, DES: u.Type == keyTypeDES}, to)
 }
 
-// keyTypeDES is the GlobalPlatform type of a DES key.
-const keyTypeDES = 0x80
+// Types of keys (GlobalPlatform Card Specification, table 11-16).
+const (
+	keyTypeDES    = 0x80
+	keyTypeDESCBC = 0x82
+	keyTypeAES    = 0x88
+)
 
 func furtherCode(k saip.UseKind) (codes.Code, bool) {
 	switch k {

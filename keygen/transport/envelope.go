@@ -130,16 +130,53 @@ func (k *SessionKeys) SealOTA(s Subscription, kic, kid, kik []byte) ([]byte, err
 	return k.seal(s, ":ota", kic, kid, kik)
 }
 
-// seal gives MAC ‖ IV ‖ ciphertext. The IV follows from the IV key, name, ICCID, IMSI and what is sealed: no two are alike.
+// Named is a value that says what it is.
+type Named struct {
+	Name  string // without a colon
+	Value []byte
+}
+
+// SealProfile encrypts "1:ICCID:IMSI:<name>=<value>…": what a profile package took beside Ki, OPc and the five codes, if anything.
+func (k *SessionKeys) SealProfile(s Subscription, values []Named) ([]byte, error) {
+	fields := make([]field, len(values))
+	for i, v := range values {
+		if v.Name == "" || strings.ContainsAny(v.Name, ":=") {
+			return nil, fmt.Errorf("sealing subscription %.20q: a value named %.30q: %w", s.Name, v.Name, ErrValue)
+		}
+		fields[i] = field{v.Name + "=", v.Value}
+	}
+	return k.sealFields(s, ":profile", fields)
+}
+
+// seal is sealFields of values without names.
 func (k *SessionKeys) seal(s Subscription, what string, values ...[]byte) ([]byte, error) {
+	fields := make([]field, len(values))
+	for i, v := range values {
+		fields[i].value = v
+	}
+	return k.sealFields(s, what, fields)
+}
+
+// field is one value between colons.
+type field struct {
+	name  string // with what parts it from the value
+	value []byte
+}
+
+// sealFields gives MAC ‖ IV ‖ ciphertext. The IV follows from the IV key, name, ICCID, IMSI and what is sealed: no two are alike.
+func (k *SessionKeys) sealFields(s Subscription, what string, fields []field) ([]byte, error) {
 	if s.Name == "" || strings.Contains(s.Name, ":") || s.ICCID.IsZero() || s.IMSI.IsZero() {
 		return nil, fmt.Errorf("sealing subscription %.20q: %w", s.Name, ErrSubscription)
 	}
-	plain := make([]byte, 0, 256) // never grows, so that no copy stays behind
+	room := 64 + aes.BlockSize // version, numbers, padding
+	for _, f := range fields {
+		room += 1 + len(f.name) + 2*len(f.value)
+	}
+	plain := make([]byte, 0, room) // never grows, so that no copy stays behind
 	defer func() { clear(plain[:cap(plain)]) }()
 	plain = fmt.Appendf(plain, "%d:%s:%s", envelope.Version, s.ICCID.String(), s.IMSI.String())
-	for _, v := range values {
-		plain = fmt.Appendf(plain, ":%X", v)
+	for _, f := range fields {
+		plain = fmt.Appendf(plain, ":%s%X", f.name, f.value)
 	}
 	n := aes.BlockSize - len(plain)%aes.BlockSize
 	plain = append(plain, bytes.Repeat([]byte{byte(n)}, n)...)

@@ -50,6 +50,7 @@ type Value struct {
 	Name  string
 	Plain []byte // whole blocks of the layout
 	Check Check
+	Bytes int // of the value without filling; 0 where nothing was filled
 }
 
 // Wrapped is the same under the transport key.
@@ -66,8 +67,14 @@ type Encrypter interface {
 
 // CodeValue is a code's field of 8 bytes as a value: filled with FF to a whole block of the layout.
 func CodeValue(l k4.Layout, name string, field [8]byte) Value {
-	v := Value{Name: name, Plain: make([]byte, max(l.BlockBytes(), len(field)))}
-	for i := copy(v.Plain, field[:]); i < len(v.Plain); i++ {
+	return FilledValue(l, name, field[:], CheckNone)
+}
+
+// FilledValue is a value of any length, filled with FF to whole blocks of the layout; its check value is of what is before the filling.
+func FilledValue(l k4.Layout, name string, value []byte, check Check) Value {
+	block := max(l.BlockBytes(), 1)
+	v := Value{Name: name, Plain: make([]byte, (len(value)+block-1)/block*block), Check: check, Bytes: len(value)}
+	for i := copy(v.Plain, value); i < len(v.Plain); i++ {
 		v.Plain[i] = 0xFF
 	}
 	return v
@@ -166,6 +173,9 @@ func encrypt(ctx context.Context, key Encrypter, plain []byte) ([]byte, error) {
 }
 
 func (v Value) kcv() ([]byte, error) {
+	if v.Bytes > 0 && v.Bytes <= len(v.Plain) {
+		v.Plain = v.Plain[:v.Bytes]
+	}
 	switch v.Check {
 	case CheckNone:
 		return nil, nil

@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/perso/aka"
 	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/reftest"
+	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/scp/tdes"
 )
 
@@ -182,5 +183,32 @@ func TestCodeValue(t *testing.T) {
 	}
 	if v := CodeValue(k4.TDES2CBC, "PIN1", field); hex.EncodeToString(v.Plain) != "31323334ffffffff" {
 		t.Errorf("code for Triple DES: %x", v.Plain)
+	}
+}
+
+// A value that is no whole number of blocks is filled up, and its check value is of itself.
+func TestFilledValue(t *testing.T) {
+	t.Parallel()
+	key := make([]byte, 24)
+	for i := range key {
+		key[i] = byte(i + 1)
+	}
+	aes, err := FilledValue(k4.AESECB, "K", key, CheckAES).kcv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tdes, err := FilledValue(k4.AESECB, "K", key, CheckTDES).kcv()
+	if want := scp.KCV(key); err != nil || !bytes.Equal(aes, want[:]) || bytes.Equal(aes, tdes) {
+		t.Errorf("check values %X and %X, %v", aes, tdes, err)
+	}
+	for _, c := range []struct {
+		layout k4.Layout
+		bytes  int
+		want   int
+	}{{k4.AESECB, 24, 32}, {k4.AESECB, 16, 16}, {k4.AESECB, 8, 16}, {k4.TDES2ECB, 24, 24}, {k4.TDES2ECB, 8, 8}} {
+		v := FilledValue(c.layout, "K", key[:c.bytes], CheckNone)
+		if len(v.Plain) != c.want || !bytes.Equal(v.Plain[:c.bytes], key[:c.bytes]) || len(bytes.Trim(v.Plain[c.bytes:], "\xff")) != 0 {
+			t.Errorf("%s, %d bytes: %X", c.layout, c.bytes, v.Plain)
+		}
 	}
 }

@@ -11,16 +11,20 @@ import (
 	"github.com/persoline/persoline/ledger/bundle/folder"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/envelope"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // envelopeFile is what the vault seals of a unit, and the end of the name of the file that it goes to.
 type envelopeFile struct{ key, suffix string }
 
 // envelopeFiles are keys in the form that the receiver's system reads, codes in a file of their own, since that form has no place
-// for them, and of SIMs the OTA keys in another.
-func envelopeFiles(euicc bool) []envelopeFile {
+// for them, of a profile package what else it took in another, and of SIMs the OTA keys.
+func envelopeFiles(r statement.Release) []envelopeFile {
 	files := []envelopeFile{{"CREDENTIALS", ".json"}, {"CODES", ".codes.json"}}
-	if !euicc {
+	if len(r.Packages) > 0 {
+		files = append(files, envelopeFile{"PROFILE", ".profile.json"})
+	}
+	if !r.EUICC() {
 		files = append(files, envelopeFile{"OTA", ".ota.json"})
 	}
 	return files
@@ -37,7 +41,7 @@ type envelopeWriter struct {
 }
 
 func newEnvelopeWriter(_ context.Context, j *job) (writer, error) {
-	w := &envelopeWriter{job: j, kinds: envelopeFiles(j.lot.release.EUICC())}
+	w := &envelopeWriter{job: j, kinds: envelopeFiles(j.lot.release)}
 	for _, e := range w.kinds {
 		f, err := j.dir.Create(string(j.lot.release.Lot) + e.suffix)
 		if err != nil {

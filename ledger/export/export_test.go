@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -95,6 +96,48 @@ func TestOutput(t *testing.T) {
 	}
 }
 
+// packaged says that the lot's profile came in a package.
+func packaged(r *statement.Release) {
+	r.Packages = []statement.Package{{Variable: "PROFILE", Name: "bootstrap", Bytes: 9, Hash: [32]byte{1}}}
+}
+
+// TestOutputOfAPackage: what a card has only because its package has a place for it stands in columns of its own, and the header says
+// what the keys are.
+func TestOutputOfAPackage(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, 3, packaged)
+	h.placesOf = 3
+	r, err := h.config().Output(t.Context(), "L1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(r.Dir, "L1.out"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rows, ok := strings.Cut(string(text), "/EOPC/OPC_KCV/ADM2/ESD.01.01/SD.01.01_KCV/ECDMA.KEY\n")
+	if !ok || !strings.Contains(head, "\nProfile_keys    : SD.01.01=aes-128 CDMA.KEY=bytes-8\n") {
+		t.Fatalf("file is\n%s", text)
+	}
+	for i, line := range strings.Split(strings.TrimSuffix(rows, "\n"), "\n") {
+		u := h.units[i].unit
+		want := fmt.Sprintf(" %X %X 070809 %X", wrappedKey("ADM2", u), wrappedKey("sd.01.01", u), wrappedKey("cdma.key", u))
+		if !strings.HasSuffix(line, want) || len(strings.Fields(line)) != 16 {
+			t.Errorf("row %d is\n%s, want at its end\n%s", i, line, want)
+		}
+	}
+	h = newHouse(t, 3, packaged)
+	h.placesOf, h.otherPlaces = 3, true
+	if _, err := h.config().Output(t.Context(), "L1"); err == nil || !strings.Contains(err.Error(), "of another unit") {
+		t.Errorf("places of two kinds: %v", err)
+	}
+	h = newHouse(t, 1)
+	h.placesOf = 1
+	if _, err := h.config().Output(t.Context(), "L1"); err == nil || !strings.Contains(err.Error(), "gave 8 keys, want 7") {
+		t.Errorf("places of a lot without a package: %v", err)
+	}
+}
+
 // TestTDESOutput: codes have the length of that cipher's block, and the header says by which key and how.
 func TestTDESOutput(t *testing.T) {
 	t.Parallel()
@@ -148,6 +191,14 @@ func TestEnvelope(t *testing.T) {
 				t.Errorf("%s, unit %d: %+v, want %+v", file, u.unit, f.SIMs[i], want)
 			}
 		}
+	}
+	if _, err := os.Stat(filepath.Join(r.Dir, "L1.profile.json")); !errors.Is(err, fs.ErrNotExist) {
+		t.Error("a lot without a package has a file of its keys")
+	}
+	if p, err := newHouse(t, 1, sealed, packaged).config().Output(t.Context(), "L1"); err != nil {
+		t.Error(err)
+	} else if text, err := os.ReadFile(filepath.Join(p.Dir, "L1.profile.json")); err != nil || len(text) == 0 {
+		t.Errorf("the keys of the package: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(r.Dir, "L1.out")); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("there is an output file beside the envelopes")

@@ -59,6 +59,8 @@ type house struct {
 
 	calls, breakAfter int
 	broken            error
+	placesOf          int  // how many places of a package the vault tells
+	otherPlaces       bool // and they differ from unit to unit
 }
 
 // made is what a unit should be exported as.
@@ -278,7 +280,11 @@ func (h *house) result(q bus.ExportRequest, item bus.ExportItem) (r bus.ExportRe
 	names := []string{"KI", "OPC", "PIN1", "PUK1", "PIN2", "PUK2", "ADM1"}
 	switch {
 	case q.Kind == bus.ExportOutput && h.layout == k4.Envelope:
-		for _, name := range []string{"CREDENTIALS", "CODES"} { // MAC, IV and a block
+		kinds := []string{"CREDENTIALS", "CODES"}
+		if len(h.release.Packages) > 0 {
+			kinds = append(kinds, "PROFILE")
+		}
+		for _, name := range kinds { // MAC, IV and a block
 			r.Keys = append(r.Keys, bus.WrappedKey{Name: name, Value: bytes.Repeat(wrappedKey(name, u), 6)})
 		}
 		return r
@@ -304,7 +310,23 @@ func (h *house) result(q bus.ExportRequest, item bus.ExportItem) (r bus.ExportRe
 		}
 		r.Keys = append(r.Keys, k)
 	}
+	if q.Kind == bus.ExportOutput {
+		r.Keys = append(r.Keys, h.places(u)...)
+	}
 	return r
+}
+
+// places are the keys that a card has from its package.
+func (h *house) places(u perso.Unit) []bus.WrappedKey {
+	all := []bus.WrappedKey{
+		{Name: "ADM2", Value: wrappedKey("ADM2", u), Kind: "code"},
+		{Name: "sd.01.01", Value: wrappedKey("sd.01.01", u), KCV: []byte{7, 8, 9}, Kind: "aes-128"},
+		{Name: "cdma.key", Value: wrappedKey("cdma.key", u), Kind: "bytes-8"},
+	}
+	if h.otherPlaces && u > 0 {
+		all[1].Kind = "3des-2key"
+	}
+	return all[:h.placesOf]
 }
 
 // wrappedKey stands for a key under the receiver's key.

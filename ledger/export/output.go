@@ -19,7 +19,7 @@ import (
 
 // columns of the output file, in order; OPC is TOPC with TUAK. Those of codes and keys are whole blocks under the transport
 // key. The column EKI is missing for an operator who wants no copy of his own Ki. SIMs have no EID, and bring their OTA keys:
-// there is no SM-SR that would get them.
+// there is no SM-SR that would get them. What else a profile package took comes last, by the names of its places.
 func (w *outputWriter) columns() string {
 	opc, euicc := w.lot.auth.Column(), w.lot.release.EUICC()
 	c := []string{"ICCID", "IMSI"}
@@ -33,6 +33,16 @@ func (w *outputWriter) columns() string {
 	c = append(c, "KI_KCV", "E"+opc, opc+"_KCV")
 	if !euicc {
 		c = append(c, "EKIC", "KIC_KCV", "EKID", "KID_KCV", "EKIK", "KIK_KCV")
+	}
+	for _, k := range w.places {
+		if k.Kind == kindCode {
+			c = append(c, strings.ToUpper(k.Name))
+			continue
+		}
+		c = append(c, "E"+strings.ToUpper(k.Name))
+		if len(k.KCV) > 0 {
+			c = append(c, strings.ToUpper(k.Name)+"_KCV")
+		}
 	}
 	return strings.Join(c, "/")
 }
@@ -54,6 +64,22 @@ type outputWriter struct {
 	text   *bufio.Writer
 	layout k4.Layout
 	kcv    []byte // of the transport key, once the header is written
+	// places are what the vault gives of each unit because the lot's package has a place for it; the values are those of the first one.
+	places []bus.WrappedKey
+}
+
+// kindCode is the kind of a place that holds a code.
+const kindCode = "code"
+
+// kinds says what the columns of the package's places are; a code says that itself.
+func (w *outputWriter) kinds() string {
+	var all []string
+	for _, k := range w.places {
+		if k.Kind != kindCode {
+			all = append(all, strings.ToUpper(k.Name)+"="+k.Kind)
+		}
+	}
+	return strings.Join(all, " ")
 }
 
 func newOutputWriter(_ context.Context, j *job) (writer, error) {
@@ -77,9 +103,10 @@ func (w *outputWriter) header() {
 		{"Format", "persoline-output/1"}, {"Environment", string(r.Env)}, {"Customer", o.Customer}, {"Order", r.Order}, {"Lot", string(r.Lot)},
 		{"Product", r.Product}, {"Completed", second(w.lot.completed).Format("2006-01-02T15:04:05Z")}, {"Quantity", fmt.Sprint(w.lot.good)},
 		{"Proof", r.Proof}, {"Algorithm", r.Algorithm}, {"OP_key", string(r.OP)}, {"Transport_key", string(r.TransportKey)}, {"Transport_mode", string(w.layout)}, {"Transport_KCV", upper(w.kcv)},
+		{"Profile_keys", w.kinds()},
 	} {
 		if l[1] == "" {
-			continue // a lot without a good unit asks the vault for nothing
+			continue // a lot without a good unit asks the vault for nothing; not every profile has keys of its own
 		}
 		fmt.Fprintf(w.text, "%-16s: %s\n", l[0], l[1])
 	}
@@ -104,6 +131,9 @@ func (w *outputWriter) page(ctx context.Context, units []unit) error {
 	case len(a.KCV) != kcvBytes || w.kcv != nil && !bytes.Equal(a.KCV, w.kcv):
 		return fmt.Errorf("the vault's transport key %q has no check value, or not the one that it had before", w.lot.release.TransportKey)
 	case w.kcv == nil:
+		if w.places, err = w.placesOf(a.Results[0]); err != nil {
+			return err
+		}
 		w.kcv = a.KCV
 		w.header()
 	}
@@ -115,22 +145,62 @@ func (w *outputWriter) page(ctx context.Context, units []unit) error {
 	return nil
 }
 
-func (w *outputWriter) row(u unit, r bus.ExportResult) error {
+// wanted are the keys that the vault gives of each unit, before those of a package's places.
+func (w *outputWriter) wanted() []wanted {
 	code := w.layout.BlockBytes() // a code fills one block
 	kiBytes := w.lot.auth.KBytes()
 	if w.omitsKi() {
 		kiBytes = 0
 	}
 	want := []wanted{{"KI", kiBytes}, {w.lot.auth.Column(), w.lot.auth.OPBytes()}, {"PIN1", code}, {"PUK1", code}, {"PIN2", code}, {"PUK2", code}, {"ADM1", code}}
-	euicc := w.lot.release.EUICC()
-	if !euicc {
+	if !w.lot.release.EUICC() {
 		want = append(want, wanted{"OTA.KIC", keyBytes}, wanted{"OTA.KID", keyBytes}, wanted{"OTA.KIK", keyBytes})
+	}
+	return want
+}
+
+// placesOf are the further keys of a lot with a package, as the vault gives them of the first unit.
+func (w *outputWriter) placesOf(r bus.ExportResult) ([]bus.WrappedKey, error) {
+	n := len(w.wanted())
+	if len(r.Keys) <= n {
+		return nil, nil
+	}
+	places := r.Keys[n:]
+	if len(w.lot.release.Packages) == 0 {
+		return nil, fmt.Errorf("the vault gave %d keys, want %d", len(r.Keys), n)
+	}
+	for _, k := range places {
+		if !columnName(k.Name) || k.Kind == "" || (k.Kind == kindCode && len(k.Value) != w.layout.BlockBytes()) {
+			return nil, fmt.Errorf("the vault gave a key %q of kind %q and %d bytes, which no column can have", k.Name, k.Kind, len(k.Value))
+		}
+	}
+	return places, nil
+}
+
+// columnName says that a name of a place can be one of a column.
+func columnName(s string) bool {
+	return s != "" && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789.-") == ""
+}
+
+func (w *outputWriter) row(u unit, r bus.ExportResult) error {
+	want, euicc, kiBytes := w.wanted(), w.lot.release.EUICC(), w.lot.auth.KBytes()
+	if w.omitsKi() {
+		kiBytes = 0
+	}
+	fixed := len(want)
+	for _, k := range w.places {
+		want = append(want, wanted{k.Name, len(k.Value)})
 	}
 	k, err := keysOf(r, want...)
 	if err != nil {
 		return err
 	}
-	ki, opc, codes, ota := k[0], k[1], k[2:7], k[7:]
+	ki, opc, codes, ota, places := k[0], k[1], k[2:7], k[7:fixed], k[fixed:]
+	for i, key := range places {
+		if key.Kind != w.places[i].Kind || len(key.KCV) != len(w.places[i].KCV) {
+			return fmt.Errorf("the vault gave %s as %q, and as %q of another unit", key.Name, key.Kind, w.places[i].Kind)
+		}
+	}
 	for _, key := range append([]bus.WrappedKey{ki, opc}, ota...) {
 		if len(key.KCV) != kcvBytes {
 			return fmt.Errorf("the vault gave no check value with %s", key.Name)
@@ -149,6 +219,12 @@ func (w *outputWriter) row(u unit, r bus.ExportResult) error {
 	fmt.Fprintf(w.text, " %s %s %s", upper(ki.KCV), upper(opc.Value), upper(opc.KCV))
 	for _, key := range ota {
 		fmt.Fprintf(w.text, " %s %s", upper(key.Value), upper(key.KCV))
+	}
+	for _, key := range places {
+		fmt.Fprintf(w.text, " %s", upper(key.Value))
+		if len(key.KCV) > 0 {
+			fmt.Fprintf(w.text, " %s", upper(key.KCV))
+		}
 	}
 	_, err = fmt.Fprintln(w.text)
 	return err

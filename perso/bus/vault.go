@@ -213,7 +213,7 @@ type ExportKind string
 const (
 	ExportEIS    ExportKind = "eis"    // ISD-R keys under the SM-SR's wrap key
 	ExportSign   ExportKind = "sign"   // EumSignature over each EumSignedInfo
-	ExportOutput ExportKind = "output" // Ki, OPc and codes, of SIMs also OTA keys, under the transport key K4
+	ExportOutput ExportKind = "output" // Ki, OPc and codes, of SIMs also OTA keys, of a package what else it took, under the transport key K4
 )
 
 // ExportItem is one good unit with the proof that it is good.
@@ -238,9 +238,12 @@ type ExportRequest struct {
 
 // WrappedKey is one key under the receiver's key, with its check value.
 type WrappedKey struct {
-	Name  string `cbor:"1,keyasint"` // KI, OPC, PIN1, …, OTA.KIC …; of an envelope CREDENTIALS and CODES, of SIMs also OTA
+	// Name is KI, OPC, PIN1, …, OTA.KIC …, or a place of a profile package (sd.01.01, ADM2); of an envelope CREDENTIALS and CODES, of
+	// SIMs also OTA, of a profile that came in a package also PROFILE.
+	Name  string `cbor:"1,keyasint"`
 	Value []byte `cbor:"2,keyasint"`
 	KCV   []byte `cbor:"3,keyasint,omitempty"`
+	Kind  string `cbor:"4,keyasint,omitempty"` // of a place of a package: aes-128, 3des-2key, code, …
 }
 
 // ExportResult is one unit's keys, or its signature (raw r‖s).

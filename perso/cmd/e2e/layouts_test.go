@@ -146,7 +146,7 @@ func (f *factory) rightOPc(t *testing.T, ki, opc []byte) {
 func (f *factory) openEnvelopes(t *testing.T, private string) {
 	t.Helper()
 	maker := filepath.Join(f.site.Dir, "vault", "keys", "envelope.pub.pem")
-	for suffix, values := range map[string]int{".json": 5, ".codes.json": 8} {
+	for suffix, values := range map[string]int{".json": 5, ".codes.json": 8, ".profile.json": 6} {
 		e, err := envelope.Read(bytes.NewReader(readFile(t, f.out("output", string(lotName)+suffix))), 1<<20)
 		if err != nil || len(e.SIMs) != 3 || e.KeyID != 7 {
 			t.Fatalf("the envelope is %+v, %v", e, err)
@@ -176,6 +176,10 @@ func (f *factory) openEnvelopes(t *testing.T, private string) {
 			}
 			if suffix == ".json" {
 				f.rightOPc(t, unhex(t, v[3]), unhex(t, v[4]))
+			} else if suffix == ".profile.json" {
+				if !strings.HasPrefix(v[3], "SD.01.01=") || !strings.HasPrefix(v[5], "SD.01.03=") {
+					t.Errorf("EID %s: its profile has the keys %.9s and %.9s", s.Name, v[3], v[5])
+				}
 			} else if pin := bytes.TrimRight(unhex(t, v[3]), "\xff"); len(pin) != 4 {
 				t.Errorf("PIN1 opens as %x", pin)
 			}
