@@ -3,6 +3,7 @@ package ledger
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -148,6 +149,30 @@ func (f freezeWord) accept(ctx context.Context, _ *Ledger, b *Batch, hash [32]by
 		return nil, fmt.Errorf("freezing: %w", err)
 	}
 	return nil, nil
+}
+
+// namesNothing reports whether a freeze is of a name that no lot, order or key has: the name is misspelt, or what it means is still to come.
+// Lines are known to whoever serves them.
+func (l *Ledger) namesNothing(ctx context.Context, b *Batch, f statement.Freeze) (bool, error) {
+	var query string
+	switch f.What {
+	case statement.FrozenLot:
+		query = sqlHasLot
+	case statement.FrozenOrder:
+		query = sqlHasOrder
+	case statement.FrozenKey:
+		return !slices.Contains(l.cat.Order.Keys(), perso.Name(f.Name)), nil
+	default:
+		return false, nil
+	}
+	err := b.QueryRow(ctx, query, f.Name).Scan(new(int64))
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for %s %q: %w", f.What, f.Name, err)
+	}
+	return false, nil
 }
 
 // MayHandOut refuses the export of a lot that stands still.

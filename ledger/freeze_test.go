@@ -29,8 +29,8 @@ func TestFreeze(t *testing.T) {
 	r := must(b.l.lot(t.Context(), b.lot)).release
 	for what, name := range map[statement.Frozen]string{statement.FrozenLot: string(b.lot), statement.FrozenOrder: r.Order, statement.FrozenKey: string(r.KMC), statement.FrozenLine: "line-1"} {
 		f, err := b.freeze(statement.KindFreeze, what, name, [32]byte{}, "ann")
-		if err != nil {
-			t.Fatal(what, err)
+		if err != nil || f.Unknown {
+			t.Fatal(what, f, err)
 		}
 		b.want(b.act(b.begin(chips[2], b.at(2))), perso.VerdictHold, perso.ReasonFrozen)
 		b.want(b.act(open), perso.VerdictHold, perso.ReasonFrozen)
@@ -85,6 +85,21 @@ func TestFreezeRefusals(t *testing.T) {
 	}
 	if len(must(b.l.Standing(t.Context(), bus.Empty{})).Frozen) != 1 {
 		t.Error("a refused word changed something")
+	}
+	b.check()
+}
+
+// TestFreezeUnknown: a name that nothing has is frozen, for what may come, and whoever froze it hears that nothing stops.
+func TestFreezeUnknown(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 1})
+	for _, what := range []statement.Frozen{statement.FrozenLot, statement.FrozenOrder, statement.FrozenKey} {
+		if f, err := b.freeze(statement.KindFreeze, what, "misspelt", [32]byte{}, "ann"); err != nil || !f.Unknown {
+			t.Errorf("%s: %+v, %v", what, f, err)
+		}
+	}
+	if s := must(b.l.Standing(t.Context(), bus.Empty{})); len(s.Frozen) != 3 {
+		t.Errorf("frozen: %+v", s.Frozen)
 	}
 	b.check()
 }

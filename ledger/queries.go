@@ -61,6 +61,8 @@ const (
 	sqlUnclosedLots = `SELECT lot FROM lot WHERE state <> 'closed'`
 	sqlClaimsBefore = `SELECT eid_index, seq, outcome_seq FROM claim WHERE lot = $1 AND seq < $2`
 	sqlClaimHashes  = `SELECT c.unit, c.gen, e.body FROM claim c JOIN log_entry e ON e.seq = c.seq WHERE c.lot = $1`
+	sqlHasLot       = `SELECT good FROM lot WHERE lot = $1`
+	sqlHasOrder     = `SELECT created FROM customer_order WHERE order_id = $1`
 	sqlFrozen       = `SELECT what, name, reason, hash, since FROM frozen`
 	sqlFreeze       = `INSERT INTO frozen (what, name, reason, hash, since) VALUES ($1, $2, $3, $4, $5)`
 	sqlUnfreeze     = `DELETE FROM frozen WHERE what = $1 AND name = $2`

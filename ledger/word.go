@@ -67,7 +67,12 @@ func (l *Ledger) Word(ctx context.Context, q bus.SignedRequest) (bus.WordReply, 
 	var fault error
 	err = l.commit(ctx, func(ctx context.Context, b *Batch) (err error) {
 		r.Duplicate = false
-		fault, err = l.word(ctx, b, signed, kind, w, &r)
+		if fault, err = l.word(ctx, b, signed, kind, w, &r); fault != nil || err != nil {
+			return err
+		}
+		if f, ok := w.(freezeWord); ok && kind == statement.KindFreeze {
+			r.Unknown, err = l.namesNothing(ctx, b, f.Freeze)
+		}
 		return err
 	})
 	if err == nil {

@@ -116,7 +116,7 @@ func (s *Service) subscribe() error {
 		s.serve(bus.OfficeSubject(bus.OfficeInWork), answer(s, l.InWork)),
 		s.serve(bus.OfficeSubject(bus.OfficeLose), answer(s, told(s, bus.OfficeLose, then(s, l.Lose)))),
 		s.serve(bus.OfficeSubject(bus.OfficeTrace), answer(s, l.Trace)),
-		s.serve(bus.OfficeSubject(bus.OfficeWord), answer(s, told(s, bus.OfficeWord, then(s, l.Word)))),
+		s.serve(bus.OfficeSubject(bus.OfficeWord), answer(s, told(s, bus.OfficeWord, then(s, s.word)))),
 		s.serve(bus.OfficeSubject(bus.OfficeRejects), answer(s, l.Rejects)),
 		s.serve(bus.OfficeSubject(bus.OfficeStanding), answer(s, l.Standing)),
 		s.serve(bus.OfficeSubject(bus.OfficeRestored), answer(s, l.DraftRestored)),

@@ -143,11 +143,13 @@ type BookReply struct {
 	Duplicate bool   `cbor:"5,keyasint,omitempty"`
 }
 
-// WordReply says which statement was taken in.
+// WordReply says which statement was taken in. Unknown says of a freeze that nothing here has the name that it freezes: it is in force, and
+// stops nothing yet.
 type WordReply struct {
 	Kind      string   `cbor:"1,keyasint"`
 	Hash      [32]byte `cbor:"2,keyasint"`
 	Duplicate bool     `cbor:"3,keyasint,omitempty"`
+	Unknown   bool     `cbor:"4,keyasint,omitempty"`
 }
 
 // FrozenThing is an order, a lot, a line or a key that stands still.

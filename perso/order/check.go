@@ -22,6 +22,27 @@ type Catalogue struct {
 	Profiles profile.Catalogue
 }
 
+// Keys names the vault's keys that an order can be made or handed out with.
+func (c Catalogue) Keys() (keys []perso.Name) {
+	for _, sku := range c.Products.SKUs() {
+		p, _ := c.Products.Get(sku)
+		keys = append(keys, p.Factory.KMC)
+	}
+	for _, s := range c.Site.SMSRs() {
+		keys = append(keys, s.WrapKey)
+	}
+	for _, p := range c.Site.Providers() {
+		for _, k := range p.OPKeys {
+			keys = append(keys, k.Name)
+		}
+		for _, k := range p.TransportKeys {
+			keys = append(keys, k.Name)
+		}
+		keys = append(keys, p.ReceiveKeys...)
+	}
+	return keys
+}
+
 // Check compares an order with the catalogue and with what this release can do. An empty list means that it can be
 // made, as far as the office can know: whether numbers are still free, the ledger says. Faults have no line; Intake
 // adds it. Nothing is said about fields that are zero: that is Parse's matter.

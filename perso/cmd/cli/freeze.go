@@ -22,6 +22,7 @@ type handedIn struct {
 	Kind      string `json:"kind"`
 	Hash      digest `json:"hash"`
 	Duplicate bool   `json:"duplicate"`
+	Unknown   bool   `json:"unknown,omitempty"`
 }
 
 // frozenThing is what stands still.
@@ -74,7 +75,8 @@ func newFreezeCmd(env *Env) *cobra.Command {
 		Short: "Stop all work on an order, a lot, a line or a key, at once",
 		Long: Describe("Stops work at once, by one officer's or supervisor's signature: heads hold their chips where they are and ask again, and nothing is\n"+
 			"released, closed, exported or destroyed. A key is frozen by its name, with every lot that is made or handed out with it. Chips that\n"+
-			"lie in bins, counts and audit bundles are taken and given as before. Two officers let it go on: 'perso draft-unfreeze'.", handedIn{}),
+			"lie in bins, counts and audit bundles are taken and given as before. Two officers let it go on: 'perso draft-unfreeze'. A name that\n"+
+			"nothing has is frozen too, for what may come, and said to be unknown.", handedIn{}),
 		Example: `  perso freeze lot L-2027-0001 --reason "seal of the locked bin is broken" --key sec-1.key
   perso freeze line line-1 --reason "head 3 heats its chips" --key prod-1.key --yes
   perso freeze key kmc-m2m-200s --reason "the chip maker reports a loss" --key sec-1.key
@@ -150,7 +152,10 @@ func (env *Env) handIn(ctx context.Context, office bus.Requester, signed []byte,
 	if err != nil {
 		return err
 	}
-	return env.Emit(handedIn{Kind: r.Kind, Hash: r.Hash, Duplicate: r.Duplicate}, func(w io.Writer) {
+	if r.Unknown {
+		env.Advise("NOTHING STOPS: nothing here has that name; is it spelled right? Whatever may come under it is frozen until two officers lift that")
+	}
+	return env.Emit(handedIn{Kind: r.Kind, Hash: r.Hash, Duplicate: r.Duplicate, Unknown: r.Unknown}, func(w io.Writer) {
 		if r.Duplicate {
 			fmt.Fprintf(w, "this %s is on record already\n", r.Kind)
 			return

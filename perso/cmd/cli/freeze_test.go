@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,13 +27,16 @@ func TestFreezeAndUnfreeze(t *testing.T) {
 		bus.OfficeWord: answer(func(q bus.SignedRequest) (bus.WordReply, error) {
 			asked = q.Signed
 			s, err := statement.DecodeSigned(q.Signed)
-			return bus.WordReply{Kind: "freeze", Hash: s.Hash()}, err
+			return bus.WordReply{Kind: "freeze", Hash: s.Hash(), Unknown: !bytes.Contains(s.Body, []byte("\nname L1\n"))}, err
 		}),
 	}
-	if r := run(t, office, nil, "freeze", "lot", "L1", "--reason", "a drill", "--key", key, "--yes"); r.code != ExitOK || r.out != "lot L1 is frozen\n" {
+	if r := run(t, office, nil, "freeze", "lot", "L1", "--reason", "a drill", "--key", key, "--yes"); r.code != ExitOK || r.out != "lot L1 is frozen\n" || strings.Contains(r.err, "NOTHING STOPS") {
 		t.Fatalf("exit %d: %s%s", r.code, r.out, r.err)
 	}
 	s, err := statement.DecodeSigned(asked)
+	if r := run(t, office, nil, "freeze", "line", "line-9", "--reason", "a drill", "--key", key, "--yes"); r.code != ExitOK || !strings.Contains(r.err, "NOTHING STOPS") {
+		t.Errorf("a name that nothing has: exit %d: %s", r.code, r.err)
+	}
 	if err != nil || len(s.Signatures) != 1 {
 		t.Fatalf("%+v, %v", s, err)
 	}
