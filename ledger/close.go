@@ -200,6 +200,9 @@ func (l *Ledger) RecordExport(ctx context.Context, e entry.Export) error {
 		if !errors.Is(err, sqldb.ErrNoRows) {
 			return err
 		}
+		if fault, err = mayRecord(ctx, b, e); fault != nil || err != nil {
+			return err
+		}
 		e.At = b.At
 		seq, _, err := b.append(entry.KindExport, lotSubject(e.Lot), e)
 		if err != nil {
@@ -215,4 +218,20 @@ func (l *Ledger) RecordExport(ctx context.Context, e entry.Export) error {
 		return fmt.Errorf("recording the %s export of lot %q: %w", e.What, e.Lot, err)
 	}
 	return nil
+}
+
+// mayRecord refuses an export that was overtaken: officers gave up a good unit while its files were made, and it is handed to nobody (I7).
+func mayRecord(ctx context.Context, b *Batch, e entry.Export) (fault, err error) {
+	n, err := readCounts(ctx, b, e.Lot)
+	if err != nil {
+		return nil, err
+	}
+	given, err := readFates(ctx, b, e.Lot)
+	if err != nil {
+		return nil, err
+	}
+	if good := n.made - given.good; e.Units > good {
+		return bus.Refuse(bus.FaultRefused, "it holds %d units, and %d are to be handed out: a unit was given up meanwhile; move its folder away to have it made again", e.Units, good), nil
+	}
+	return nil, nil
 }

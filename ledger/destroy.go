@@ -161,7 +161,10 @@ func (l *Ledger) orderDestruction(ctx context.Context, b *Batch, lt *lot, signed
 		if err == nil && known.Hash() != signed.Hash() {
 			return bus.Refuse(bus.FaultConflict, "another statement ordered it already"), nil
 		}
-		return nil, err
+		if err != nil || e.signed[statement.KindDestroyed] != nil {
+			return nil, err
+		}
+		return b.mayGoOn(ctx, lt) // it may have been frozen since the word was logged, and the key is there still
 	}
 	if fault, err := b.mayGoOn(ctx, lt); fault != nil || err != nil {
 		return fault, err

@@ -1,9 +1,11 @@
 package ledger
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
@@ -124,6 +126,60 @@ func TestLogRefusal(t *testing.T) {
 	}
 	if n := b.kinds()[entry.KindForbidden]; n != 2 {
 		t.Errorf("%d refusals are logged", n)
+	}
+	b.check()
+}
+
+// TestFreezeWhileTheVaultWorks: a window that the vault makes while its lot is being frozen does not leave; when the work goes on
+// the same act gets it.
+func TestFreezeWhileTheVaultWorks(t *testing.T) {
+	t.Parallel()
+	for what, name := range map[statement.Frozen]string{statement.FrozenLot: "", statement.FrozenLine: "line-1"} {
+		b := newBench(t, spec{good: 1})
+		if name == "" {
+			name = string(b.lot)
+		}
+		q := b.begin(b.one(), b.at(0))
+		var f bus.WordReply
+		b.vault.serving = func(entry.Claim, entry.Act) {
+			f = must(b.freeze(statement.KindFreeze, what, name, [32]byte{}, "ann"))
+		}
+		b.want(b.act(q), perso.VerdictHold, perso.ReasonFrozen)
+		b.vault.serving = nil
+		b.want(b.act(q), perso.VerdictHold, perso.ReasonFrozen)
+		if _, err := b.freeze(statement.KindUnfreeze, what, name, f.Hash, "ann", "bob"); err != nil {
+			t.Fatal(err)
+		}
+		if a := b.act(q); a.Verdict != nil || len(a.State) == 0 {
+			t.Errorf("%s: it does not go on: %+v", what, a.Verdict)
+		}
+		b.check()
+	}
+}
+
+// TestFreezeBeforeTheKeyIsGone: the word that destroys a lot's key was logged, and the vault was away; then somebody froze the lot.
+func TestFreezeBeforeTheKeyIsGone(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 1})
+	b.closeLot()
+	b.deliver()
+	b.pass(2 * time.Hour)
+	q := b.endLot(nil, "ann", "bob")
+	b.vault.fail = failOn("destroy", context.DeadlineExceeded)
+	if _, err := b.l.DestroyKeys(t.Context(), q); err == nil {
+		t.Fatal("the vault was not away")
+	}
+	f := must(b.freeze(statement.KindFreeze, statement.FrozenLot, string(b.lot), [32]byte{}, "ann"))
+	b.vault.fail = failOn("destroy", errors.New("the vault was asked"))
+	if _, err := b.l.DestroyKeys(t.Context(), q); err == nil || !strings.Contains(err.Error(), "is frozen: a drill") {
+		t.Errorf("of a frozen lot: %v", err)
+	}
+	b.vault.fail = nil
+	if _, err := b.freeze(statement.KindUnfreeze, statement.FrozenLot, string(b.lot), f.Hash, "ann", "bob"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.l.DestroyKeys(t.Context(), q); err != nil {
+		t.Error(err)
 	}
 	b.check()
 }

@@ -217,6 +217,25 @@ func TestLoseAGoodChip(t *testing.T) {
 	b.check()
 }
 
+// TestLoseWhileAnExportIsMade: its files hold the unit that two officers give up before they are on record: they are not handed out.
+func TestLoseWhileAnExportIsMade(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 2})
+	chips := b.stock(2)
+	if err := b.bin(b.makeGood(chips[0], 0), perso.VerdictGood); err != nil {
+		t.Fatal(err)
+	}
+	b.makeGood(chips[1], 1)
+	export := entry.Export{Lot: b.lot, What: "eis", Receiver: "r", Units: 2, Hash: [32]byte{1}} // its files were made
+	b.lose(b.loss(chips[1], statement.FateMissing, nil, "ann", "bob"))
+	b.refused(b.l.RecordExport(t.Context(), export), bus.FaultRefused)
+	export.Units, export.Hash = 1, [32]byte{2}
+	if err := b.l.RecordExport(t.Context(), export); err != nil {
+		t.Error(err)
+	}
+	b.check()
+}
+
 // TestLoseBreaks: the vault is away before or after it gave the unit up, and the ledger starts anew between; meanwhile the chip
 // waits wherever it comes, and the lot does not close.
 func TestLoseBreaks(t *testing.T) {

@@ -42,7 +42,12 @@ func (a *act) settle(ctx context.Context, b *Batch) error {
 	case c.state == perso.UnitOpen && r.Good:
 		return a.good(ctx, b)
 	case c.state == perso.UnitOpen:
-		return a.window(ctx, b)
+		if err := a.window(ctx, b); err != nil || a.reply == nil {
+			return err
+		}
+		// Frozen while the vault worked: the window stays here. The same act gets it when the work goes on.
+		_, err := a.standsStill(ctx, b)
+		return err
 	case r.Failed != nil:
 		return a.alarm(ctx, b, perso.ReasonTwin, fmt.Sprintf("chip %s is %s on record and fails now: %s", c.chip, c.state, r.Failed.Reason))
 	}
