@@ -10,6 +10,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 func TestTwins(t *testing.T) {
@@ -237,6 +238,16 @@ func TestAVerdictThatWasLost(t *testing.T) {
 			}
 			b.vault.fail = nil
 			b.want(b.mute(p, maxPlainTries), perso.VerdictHold, perso.ReasonSessionElse)
+		},
+		"frozen line of before": func(b *bench, c *chip) { // what holds the old session's line says nothing about its verdict
+			f := must(b.freeze(statement.KindFreeze, statement.FrozenLine, "line-1", [32]byte{}, "ann"))
+			b.pass(2 * sessionLease)
+			q := bus.PresentRequest{Lot: b.lot, Present: b.atLine("line-2", 0), Reason: perso.ReasonContact, Tries: maxPlainTries, Chip: c.id().Bytes()}
+			for range 2 {
+				b.want(must(b.l.Present(b.t.Context(), q)), perso.VerdictHold, perso.ReasonFrozen)
+			}
+			must(b.freeze(statement.KindUnfreeze, statement.FrozenLine, "line-1", f.Hash, "ann", "bob"))
+			b.want(must(b.l.Present(b.t.Context(), q)), perso.VerdictHold, perso.ReasonSessionElse)
 		},
 		"vault that refuses the act": func(b *bench, c *chip) {
 			b.vault.refuseNext(c, "for a while")

@@ -364,6 +364,7 @@ func TestAProductThatChanged(t *testing.T) {
 func TestExports(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, spec{good: 1})
+	b.makeGood(b.one(), 0)
 	e := entry.Export{Lot: b.lot, What: "eis", Receiver: "smsr-demo", Units: 1, Hash: [32]byte{1}}
 	for range 2 {
 		if err := b.l.RecordExport(t.Context(), e); err != nil {

@@ -41,15 +41,15 @@ func (a *act) unsettled(ctx context.Context, b *Batch) (bool, error) {
 }
 
 // finish settles an act whose answer was lost, then ends its session. While the vault does not serve the act, the session
-// stays as it is: a refusal of the lot, or of this act, says nothing about the chip. Then the head hears what stands in the
-// way; a refusal of the act stops it, and an officer must look.
+// stays as it is: a refusal of the lot, or of this act, says nothing about the chip, nor does a freeze of the line on which the act
+// was. Then the head hears what stands in the way; a refusal of the act stops it, and an officer must look.
 func (l *Ledger) finish(ctx context.Context, q bus.ActRequest) (stop *bus.ActReply, err error) {
 	reply, err := l.Act(ctx, q)
 	var unserved *servingError
 	switch {
 	case errors.As(err, &unserved), err != nil && !isRefusal(err):
 		return nil, err
-	case err == nil && reply.Verdict != nil && reply.Verdict.Verdict == perso.VerdictStop:
+	case err == nil && reply.Verdict != nil && (reply.Verdict.Verdict == perso.VerdictStop || reply.Verdict.Verdict == perso.VerdictHold):
 		return &reply, nil
 	}
 	return nil, l.commit(ctx, func(ctx context.Context, b *Batch) error {
