@@ -69,7 +69,12 @@ func (r *run) openPlain() error {
 	if chip, err := cplcChip(r.item.Answer); err != nil || chip != r.claim.Chip {
 		return refuse("identification does not show chip %s", r.claim.Chip)
 	}
-	if r.act.N == 0 && r.past.good && r.previous == nil && !r.identifiesAs(stampOf(r.vars.hash, r.past.session)) {
+	switch good := r.past.good && r.previous == nil; {
+	case good && r.act.N > 0:
+		// A good chip that comes back has shown its stamp. Nothing that it says is bound to it, so whoever puts himself in the ledger's
+		// place, with a key of his own, would have its secrets until the lot's key is gone.
+		return refuse("unit %d is good: what is on its chip is sent to nobody again", r.claim.Unit)
+	case good && !r.identifiesAs(stampOf(r.vars.hash, r.past.session)):
 		return failure{Reason: perso.ReasonTwin, Step: whenStamp} // a second chip of that name: it would become a clone
 	}
 	state, err := r.sessionKey(labelState)

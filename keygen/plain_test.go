@@ -276,8 +276,17 @@ func TestMakesASIMWithoutAChannel(t *testing.T) {
 			}
 		}
 		c.contact()
-		if again := u.session(); !again.Good {
-			t.Errorf("%s: contacted again: %+v %+v", source, again, again.Failed)
+		// Contacted again it shows that it is the one; whoever asks on, and with what key, gets no secret of a card that is good.
+		item := u.begin()
+		shown := u.serve(item)
+		if len(shown.Sealed) == 0 {
+			t.Errorf("%s: contacted again: %+v %+v", source, shown, shown.Failed)
+		}
+		if got := u.serve(u.play(item, shown)); got.Refused == "" || len(got.Sealed) > 0 {
+			t.Errorf("%s: asked for the secrets of a good card: %+v", source, got)
+		}
+		if again := u.serve(u.items[2]); !again.Good {
+			t.Errorf("%s: the verdict asked again: %+v %+v", source, again, again.Failed)
 		}
 		// Another card of its name has nothing to show: it gets not even a window.
 		u.chip = newAdmCard(t, testKMC, 1)

@@ -6,6 +6,10 @@
 // that it is of no use elsewhere or later: bus, ledger and journal hold ciphertext, and what was sealed opens with the one key,
 // for the one session, act and chip that it was sealed for.
 //
+// That is true of whoever reads along. The vault does not know workers: whoever rules the ledger, or its zone of the bus, can open a
+// session for a unit in work with a key of his own, and read what the line reads. It stands in the log as a session that no
+// head had. Of a unit that is good the vault seals nothing any more but to the session that made it so.
+//
 // Contract. The worker makes a Key for each presentation, sends Opening, opens each answer with Open, plays it, and wipes
 // both. The vault reads ParseOpening and calls Seal. The form is HPKE in base mode: DHKEM(X25519, HKDF-SHA256),
 // HKDF-SHA256, AES-256-GCM, with the Binding as info. Sealing draws a fresh ephemeral key, so that the same act sealed twice is
