@@ -36,6 +36,14 @@ type Page struct {
 	Deleted  signedWord
 	Assigned perso.Name
 	Words    []otherWord
+	Floor    []wordRow
+	More     uint64 // words that are not told
+
+	Locked, Missing uint64 // chips of units that were given up, where people say that they are
+	Bookings        []booked
+	MoreBookings    uint64
+	Issued, Back    uint64
+	Accounts        []accountRow
 
 	First, Last   time.Time
 	Quantities    []row
@@ -50,6 +58,8 @@ type Page struct {
 	Exports       []exported
 	Receipts      []entry.ReceiptHead
 	Ours, Others  []audit.Exception
+	Forbidden     []audit.Exception // what the office was refused
+	MoreForbidden int
 	Proofs        []proofRow
 	Keys          []keyRow
 	Faults        []string
@@ -70,6 +80,8 @@ type balanceRow struct {
 	Counts [5]uint64 // in, good, reject-blank, reject-live, return
 	Known  bool
 	Bad    bool
+
+	Explained bool // it differs, and two persons signed why
 }
 
 type causeRow struct {
@@ -113,6 +125,7 @@ func (c *Collector) Page(result audit.Report, receipts []entry.ReceiptHead, o Op
 	p.causes(s)
 	p.heads(s)
 	p.exceptions()
+	p.floor(s)
 	p.keys()
 	p.Proofs = proofsOf(s.released)
 	p.YieldChart = yieldChart(s.events)
@@ -177,25 +190,48 @@ func (s *story) blank() (n uint64) {
 	return n
 }
 
-// balance sets the counts of log, handler, hand and officers side by side.
+// floor is what people signed on the way, and how the chips were booked.
+func (p *Page) floor(s *story) {
+	p.Floor, p.More = s.words.rows(s), s.words.more
+	p.Bookings, p.MoreBookings, p.Issued, p.Back = s.stock.bookings, s.stock.more, s.stock.issued, s.stock.back
+	p.Accounts = s.accounts(p.Audit.Stock)
+	for i, r := range p.Rejects {
+		p.Rejects[i].Destroyed = s.words.destroyed[r.Chip]
+	}
+}
+
+// balance sets the counts of log, handler, hand and officers side by side. People put the chips of units that were given up where they
+// say, so the handler's counters have fed them and binned none of them.
 func (p *Page) balance(s *story) {
 	b := s.bins
-	in := b[perso.VerdictGood] + b[perso.VerdictRejectBlank] + b[perso.VerdictRejectLive] + b[perso.VerdictReturn]
-	rows := []balanceRow{{What: "log: bins confirmed by the handler", Known: true,
-		Counts: [5]uint64{in, b[perso.VerdictGood], b[perso.VerdictRejectBlank], b[perso.VerdictRejectLive], b[perso.VerdictReturn]}}}
+	p.Locked, p.Missing = s.words.givenUp()
+	in := b[perso.VerdictGood] + b[perso.VerdictRejectBlank] + b[perso.VerdictRejectLive] + b[perso.VerdictReturn] + p.Locked + p.Missing
+	log := [5]uint64{in, b[perso.VerdictGood], b[perso.VerdictRejectBlank], b[perso.VerdictRejectLive] + p.Locked, b[perso.VerdictReturn]}
+	rows := []balanceRow{{What: "log: bins confirmed by the handler", Known: true, Counts: log}}
+	if p.Locked+p.Missing > 0 {
+		rows[0].What = "log: bins confirmed by the handler, and units given up"
+	}
 	for _, source := range []struct{ key, what string }{{entry.SourceHandler, "handler: its own counters"}, {entry.SourceHand, "people: blind count by hand"}} {
 		n, known := s.counts[source.key]
-		rows = append(rows, balanceRow{What: source.what, Known: known, Counts: [5]uint64{n.In, n.Good, n.RejectBlank, n.RejectLive, n.Return}})
+		r := balanceRow{What: source.what, Known: known, Counts: [5]uint64{n.In, n.Good, n.RejectBlank, n.RejectLive, n.Return}}
+		want := log
+		if source.key == entry.SourceHandler {
+			want[3] -= p.Locked
+		}
+		differs := known && r.Counts != want
+		r.Explained = differs && source.key == entry.SourceHand && s.words.explained()
+		r.Bad = differs && !r.Explained
+		rows = append(rows, r)
 	}
 	n := s.closed.Counts
-	rows = append(rows, balanceRow{What: "officers: signed at closing", Known: s.closing.There, Counts: [5]uint64{n.In, n.Good, n.RejectBlank, n.RejectLive, n.Returned}})
-	for i := range rows {
-		if rows[i].Known && rows[i].Counts != rows[0].Counts {
-			rows[i].Bad = true
+	signed := balanceRow{What: "officers: signed at closing", Known: s.closing.There, Counts: [5]uint64{n.In, n.Good, n.RejectBlank, n.RejectLive, n.Returned}}
+	signed.Bad = signed.Known && signed.Counts != log
+	p.Balance = append(rows, signed)
+	for _, r := range p.Balance {
+		if r.Bad {
 			p.Differences++
 		}
 	}
-	p.Balance = rows
 }
 
 func (p *Page) causes(s *story) {
@@ -228,7 +264,14 @@ func (p *Page) exceptions() {
 		case p.Lot:
 			p.Ours = append(p.Ours, x)
 		case "":
-			p.Others = append(p.Others, x)
+			switch {
+			case x.Kind != entry.KindForbidden:
+				p.Others = append(p.Others, x)
+			case len(p.Forbidden) < maxWords:
+				p.Forbidden = append(p.Forbidden, x)
+			default:
+				p.MoreForbidden++
+			}
 		default:
 			continue
 		}

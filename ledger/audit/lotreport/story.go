@@ -15,6 +15,7 @@ import (
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/statement"
 )
@@ -66,6 +67,8 @@ type story struct {
 	events              []event
 	presented, returned uint64
 	others              []otherWord
+	words               words
+	stock               stock
 	faults              []string // words that could not be read
 }
 
@@ -103,6 +106,8 @@ type reject struct {
 	SW      uint16
 	Place   string
 	Seq     int64
+
+	Destroyed int64 // the entry of the list by which it was; 0 while it lies in the locked bin
 }
 
 type remake struct {
@@ -126,7 +131,8 @@ type event struct {
 }
 
 func newStory(lot perso.Name) *story {
-	return &story{lot: lot, bins: map[perso.Verdict]uint64{}, counts: map[string]entry.Count{}, causes: map[cause]uint64{}, heads: map[place]*headCount{}}
+	return &story{lot: lot, bins: map[perso.Verdict]uint64{}, counts: map[string]entry.Count{}, causes: map[cause]uint64{}, heads: map[place]*headCount{},
+		words: words{binned: map[id.ChipID]bool{}, destroyed: map[string]int64{}}}
 }
 
 // Collector takes the log in.
@@ -134,6 +140,7 @@ type Collector struct {
 	words Words
 	s     *story
 	ours  []byte // how the lot's entries begin, after their kind
+	books []byte // how a booking names the lot's account
 
 	// What Wants counted of entries that need not be parsed for it.
 	acts, sessions, superseded atomic.Uint64
@@ -141,7 +148,7 @@ type Collector struct {
 
 // Collect begins a report of a lot.
 func Collect(lot perso.Name, words Words) *Collector {
-	return &Collector{words: words, s: newStory(lot), ours: []byte("\nlot " + string(lot) + "\n")}
+	return &Collector{words: words, s: newStory(lot), ours: []byte("\nlot " + string(lot) + "\n"), books: []byte(" " + string(perso.LotAccount(lot)) + "\n")}
 }
 
 // Wants asks for the entries that the report is made of, by what they are and how they begin (audit.Options.Wants). Acts and
@@ -150,6 +157,8 @@ func (c *Collector) Wants(kind string, body []byte) bool {
 	switch kind {
 	case entry.KindGenesis, entry.KindStatement:
 		return true
+	case entry.KindBooking:
+		return bytes.Contains(body, c.books)
 	case entry.KindClaim, entry.KindOutcome, entry.KindPresent, entry.KindBin, entry.KindCount, entry.KindExport, entry.KindAct, entry.KindCertificate:
 	default:
 		return false
@@ -207,16 +216,33 @@ func (c *Collector) Watch(seq int64, at time.Time, e any) {
 	case entry.Bin:
 		if e.Lot == s.lot {
 			s.bins[e.Bin]++
+			s.words.found(e.Chip)
 		}
 	case entry.Count:
 		if e.Lot == s.lot {
-			s.counts[e.Source] = e
+			s.counted(e)
 		}
+	case entry.Booking:
+		s.booking(seq, e)
 	case entry.Export:
 		if e.Lot == s.lot {
 			s.exports = append(s.exports, exported{e, seq})
 		}
 	}
+}
+
+// counted keeps the last count of a source, and of the hand's by which hash an explanation names it.
+func (s *story) counted(e entry.Count) {
+	s.counts[e.Source] = e
+	if e.Source != entry.SourceHand {
+		return
+	}
+	body, err := e.Encode()
+	if err != nil {
+		s.faults = append(s.faults, err.Error())
+		return
+	}
+	s.words.handCount = entry.Hash(body)
 }
 
 func (s *story) when(at time.Time) {
@@ -298,7 +324,8 @@ func (c *Collector) statement(seq int64, e entry.Statement) {
 		c.registered()
 		return
 	}
-	if e.Lot != s.lot {
+	site := e.What == statement.KindPolicy || e.What == statement.KindFreeze || e.What == statement.KindUnfreeze
+	if e.Lot != s.lot && !site {
 		return
 	}
 	word := signedWord{Seq: seq, Logged: e.At, Hash: e.Hash}
@@ -312,9 +339,12 @@ func (c *Collector) statement(seq int64, e entry.Statement) {
 			word.Vault = signed.Signatures[0].Officer
 		}
 	}
+	if s.ofSite(e.What, word, signed, there) || s.ofLot(e.What, word, signed, there) {
+		return
+	}
 	switch e.What {
 	case statement.KindRelease:
-		s.release = word
+		s.release, s.words.policy = word, s.words.asks
 		parseWord(s, signed, there, statement.ParseRelease, &s.released)
 	case statement.KindAssigned:
 		var a statement.Assigned
@@ -334,7 +364,7 @@ func (c *Collector) statement(seq int64, e entry.Statement) {
 	}
 }
 
-// otherWord is a statement about the lot that the report tells by its kind: a unit that was given up, a freeze.
+// otherWord is a statement about the lot of which the report tells no more than its kind.
 type otherWord struct {
 	What string
 	Word signedWord

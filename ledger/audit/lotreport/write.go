@@ -24,7 +24,7 @@ func (p Page) ShortRoot() string { return short(p.Audit.Root) }
 // Write writes the page.
 func (p Page) Write(w io.Writer) error {
 	t, err := template.New("page").Funcs(template.FuncMap{
-		"n": number, "hex": hexOf, "short": short, "when": when, "signers": signers, "dict": dict,
+		"n": number, "hex": hexOf, "short": short, "when": when, "signers": signers, "signed": signed, "dict": dict,
 		"clock": func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000") },
 	}).Parse(pageText)
 	if err != nil {
@@ -45,6 +45,14 @@ func number(v any) (string, error) {
 		return thousands(uint64(v)), nil
 	}
 	return "", errors.New("a count is no number")
+}
+
+// signed spells a balance, with a true minus.
+func signed(n int64) string {
+	if n < 0 {
+		return "\u2212" + thousands(uint64(-n))
+	}
+	return thousands(uint64(n))
 }
 
 // dict passes named values to a part of the page.

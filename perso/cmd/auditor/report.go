@@ -35,8 +35,8 @@ func newReportCmd(env *console.Console) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "report BUNDLE",
 		Short: "Write the report of a lot, to read and to print",
-		Long: console.Describe("Verifies a bundle and writes one HTML file about a lot: who released and closed it, quantities, reconciliation, rejects with reasons,\n"+
-			"units made again, keys, deliveries and receipts, deletion, what the product's proof shows and does not, exceptions and who signed\n"+
+		Long: console.Describe("Verifies a bundle and writes one HTML file about a lot: who released and closed it, what people signed on the way, quantities, reconciliation,\n"+
+			"the stock, rejects with reasons, units made again, keys, deliveries and receipts, deletion, what the product's proof shows and does not, exceptions and who signed\n"+
 			"them off. It is drawn from the bundle alone and needs nothing else to be looked at or printed.\n\n"+
 			"A large log takes its time to be judged. --verified names the result that 'perso audit verify --json' gave for this bundle before:\n"+
 			"then the bytes are compared with it, every one, and the rules are not replayed; the report says so.\n\n"+
@@ -160,6 +160,9 @@ func readVerified(env *console.Console, path string) (*audit.Report, time.Time, 
 			return nil, time.Time{}, fmt.Errorf("reading %q: key %q: %w", path, k.Name, err)
 		}
 		r.Keys = append(r.Keys, audit.Key{Name: k.Name, Fingerprint: fingerprint, Pinned: k.Pinned})
+	}
+	for _, x := range a.Stock {
+		r.Stock = append(r.Stock, audit.StockRow(x))
 	}
 	for _, x := range a.Exceptions {
 		r.Exceptions = append(r.Exceptions, x.exception())

@@ -46,6 +46,8 @@ type audited struct {
 	Trusts      []string       `json:"trusts_the_line"`
 	BrokenOff   []string       `json:"broken_off"`
 
+	Stock []auditStock `json:"stock"`
+
 	Exceptions []listedException `json:"exceptions"`
 
 	Findings []auditFinding `json:"findings"`
@@ -67,6 +69,13 @@ type auditWitness struct {
 type auditFact struct {
 	Name  string `json:"name"`
 	Count uint64 `json:"count"`
+}
+
+// auditStock is what an account holds of a reel, or on none; all together are zero.
+type auditStock struct {
+	Reel    perso.Name    `json:"reel,omitempty"`
+	Account perso.Account `json:"account"`
+	Chips   int64         `json:"chips"`
 }
 
 type auditFinding struct {
@@ -270,11 +279,14 @@ func bundlesIn(path string) []string {
 
 func auditedOf(r audit.Report, at time.Time) audited {
 	a := audited{
-		OK: r.OK(), Pinned: r.Pinned(), Environment: r.Env, Site: r.Site, Lot: r.Lot, LogOrigin: r.Origin, LogSize: r.Size, LogRoot: r.Root, Seal: r.Seal, Judged: at, Quorum: r.Quorum, Exceptions: []listedException{},
+		OK: r.OK(), Pinned: r.Pinned(), Environment: r.Env, Site: r.Site, Lot: r.Lot, LogOrigin: r.Origin, LogSize: r.Size, LogRoot: r.Root, Seal: r.Seal, Judged: at, Quorum: r.Quorum, Stock: []auditStock{}, Exceptions: []listedException{},
 		Keys: []auditKey{}, Witnessed: []auditWitness{}, Facts: []auditFact{}, Notes: append([]string{}, r.Notes...), Trusts: append([]string{}, r.Trusts...), BrokenOff: append([]string{}, r.Broken...), Findings: []auditFinding{}, Dropped: r.Dropped,
 	}
 	for _, k := range r.Keys {
 		a.Keys = append(a.Keys, auditKey{Name: k.Name, Fingerprint: hex.EncodeToString(k.Fingerprint), Pinned: k.Pinned})
+	}
+	for _, x := range r.Stock {
+		a.Stock = append(a.Stock, auditStock(x))
 	}
 	for _, x := range r.Exceptions {
 		a.Exceptions = append(a.Exceptions, listedOf(x))

@@ -1,0 +1,232 @@
+package lotreport
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// maxWords bounds the words of one kind that are told one by one: an honest lot has a handful.
+const maxWords = 200
+
+// said is a statement that was read.
+type said[S any] struct {
+	signedWord
+	Text S
+}
+
+// frozen is a freeze of anything at the site, and what lifted it.
+type frozen struct {
+	said[statement.Freeze]
+	lifted said[statement.Freeze]
+}
+
+// words are what people signed between a lot's release and its closing.
+type words struct {
+	asks     said[statement.Policy] // the site's newest policy
+	policy   said[statement.Policy] // in force when the lot was released
+	articles []said[statement.FirstArticle]
+	cleared  []said[statement.Clearance]
+	explains []said[statement.Explained]
+	lost     []said[statement.Lost]
+	shredded []said[statement.Rejects]
+	freezes  []frozen // of the whole site: which concern the lot is known at the end
+	more     uint64   // beyond maxWords
+
+	handCount [32]byte           // hash of the last hand count's entry
+	binned    map[id.ChipID]bool // chips of units that were given up which a head binned after all
+	destroyed map[string]int64   // chip, and by which entry
+}
+
+// keep reads a word that is told one by one.
+func keep[S any](s *story, list *[]said[S], w signedWord, signed statement.Signed, there bool, parse func([]byte) (S, error)) {
+	if len(*list) == maxWords {
+		s.words.more++
+		return
+	}
+	x := said[S]{signedWord: w}
+	parseWord(s, signed, there, parse, &x.Text)
+	*list = append(*list, x)
+}
+
+// ofSite takes a word that is the whole site's; false if it is about a lot only.
+func (s *story) ofSite(what string, w signedWord, signed statement.Signed, there bool) bool {
+	k := &s.words
+	switch what {
+	case statement.KindPolicy:
+		k.asks = said[statement.Policy]{signedWord: w}
+		parseWord(s, signed, there, statement.ParsePolicy, &k.asks.Text)
+	case statement.KindFreeze:
+		if len(k.freezes) == maxWords {
+			k.more++
+			return true
+		}
+		f := frozen{said: said[statement.Freeze]{signedWord: w}}
+		parseWord(s, signed, there, statement.ParseFreeze, &f.Text)
+		k.freezes = append(k.freezes, f)
+	case statement.KindUnfreeze:
+		lift := said[statement.Freeze]{signedWord: w}
+		parseWord(s, signed, there, statement.ParseFreeze, &lift.Text)
+		for i := range k.freezes {
+			if there && k.freezes[i].Hash == lift.Text.Lifts {
+				k.freezes[i].lifted = lift
+			}
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// ofLot takes a word about the lot that has no place of its own in the report.
+func (s *story) ofLot(what string, w signedWord, signed statement.Signed, there bool) bool {
+	k := &s.words
+	switch what {
+	case statement.KindFirstArticle:
+		keep(s, &k.articles, w, signed, there, statement.ParseFirstArticle)
+	case statement.KindClearance:
+		keep(s, &k.cleared, w, signed, there, statement.ParseClearance)
+	case statement.KindExplained:
+		keep(s, &k.explains, w, signed, there, statement.ParseExplained)
+	case statement.KindLost:
+		keep(s, &k.lost, w, signed, there, statement.ParseLost)
+	case statement.KindRejects:
+		k.destruction(s, w, signed, there)
+	default:
+		return false
+	}
+	return true
+}
+
+// destruction takes a list of chips that are no more. A lot has at most as many as its own rejects.
+func (k *words) destruction(s *story, w signedWord, signed statement.Signed, there bool) {
+	before := len(k.shredded)
+	keep(s, &k.shredded, w, signed, there, statement.ParseRejects)
+	for _, d := range k.shredded[before:] {
+		for _, c := range d.Text.Chips {
+			k.destroyed[c.String()] = w.Seq
+		}
+	}
+}
+
+// found notes that a chip whose unit was given up came to a bin all the same.
+func (k *words) found(chip id.ChipID) {
+	if slices.ContainsFunc(k.lost, func(l said[statement.Lost]) bool { return l.There && l.Text.Chip == chip }) {
+		k.binned[chip] = true
+	}
+}
+
+// givenUp counts the chips that lie where officers said, and no head put.
+func (k *words) givenUp() (locked, missing uint64) {
+	for _, l := range k.lost {
+		switch {
+		case !l.There || k.binned[l.Text.Chip]:
+		case l.Text.Fate == statement.FateMissing:
+			missing++
+		default:
+			locked++
+		}
+	}
+	return locked, missing
+}
+
+// explained reports whether two persons signed why the last hand count differs.
+func (k *words) explained() bool {
+	return slices.ContainsFunc(k.explains, func(x said[statement.Explained]) bool { return x.There && x.Text.Count == k.handCount })
+}
+
+// wordRow is one word as the page tells it; one without a statement says what is not there.
+type wordRow struct {
+	What, Says string
+	Words      []signedWord
+	Warn       bool
+}
+
+// rows are all of them, in the order of a lot's life.
+func (k *words) rows(s *story) (rows []wordRow) {
+	rows = append(rows, k.policyRow())
+	add := func(what, says string, w ...signedWord) {
+		rows = append(rows, wordRow{What: what, Says: says, Words: w})
+	}
+	for _, c := range k.cleared {
+		add("Line cleared", fmt.Sprintf("%s: %s", c.Text.Line, c.Text.Finding), c.signedWord)
+	}
+	for _, a := range k.articles {
+		add("First article", fmt.Sprintf("%d good chips: %s", a.Text.Good, a.Text.Finding), a.signedWord)
+	}
+	if n := k.policy.Text.FirstArticle; n > 0 && len(k.articles) == 0 {
+		rows = append(rows, wordRow{What: "First article", Says: "quality has not signed it", Warn: true})
+	}
+	for _, f := range k.freezes {
+		if !f.concerns(s) {
+			continue
+		}
+		says := fmt.Sprintf("%s %s: %s", f.Text.What, f.Text.Name, f.Text.Reason)
+		if f.lifted.Seq == 0 {
+			rows = append(rows, wordRow{What: "Frozen", Says: says + "; not lifted", Words: []signedWord{f.signedWord}, Warn: true})
+			continue
+		}
+		add("Frozen, and lifted", fmt.Sprintf("%s; lifted: %s", says, f.lifted.Text.Reason), f.signedWord, f.lifted.signedWord)
+	}
+	for _, x := range k.explains {
+		add("Hand count explained", cmp.Or(x.Text.Reason, "–"), x.signedWord)
+	}
+	for _, l := range k.lost {
+		add("Unit given up", fmt.Sprintf("unit %d generation %d, chip %s, %s: %s", l.Text.Unit, l.Text.Gen, l.Text.Chip, l.Text.Fate, l.Text.Reason), l.signedWord)
+	}
+	for _, d := range k.shredded {
+		add("Live rejects destroyed", fmt.Sprintf("%d chips at %s: %s", len(d.Text.Chips), d.Text.Place, d.Text.How), d.signedWord)
+	}
+	return rows
+}
+
+// policyRow says what the site asked of the lot.
+func (k *words) policyRow() wordRow {
+	p := k.policy
+	row := wordRow{What: "Site policy", Words: []signedWord{p.signedWord}}
+	if p.Seq == 0 {
+		return wordRow{What: "Site policy", Says: "none was on record when the lot was released: neither first article nor line clearance nor issue was asked for"}
+	}
+	var asks []string
+	if n := p.Text.FirstArticle; n > 0 {
+		asks = append(asks, fmt.Sprintf("first article after %d good chips", n))
+	}
+	if p.Text.Clearance {
+		asks = append(asks, "line clearance before the lot starts at a line")
+	}
+	if p.Text.Issue {
+		asks = append(asks, "only chips that were issued to the lot")
+	}
+	switch {
+	case !p.There:
+		row.Says = "not opened in this bundle: what it asked for was not held against the lot"
+	case len(asks) == 0:
+		row.Says = "asks for nothing"
+	default:
+		row.Says = strings.Join(asks, "; ")
+	}
+	return row
+}
+
+// concerns reports whether the lot stood still for a freeze, or one of its lines did while it was made.
+func (f frozen) concerns(s *story) bool {
+	if !f.There || f.lifted.Seq != 0 && f.lifted.Seq < s.release.Seq {
+		return false
+	}
+	if f.Text.What != statement.FrozenLine {
+		return f.Text.Stops(s.released)
+	}
+	if s.closing.Seq != 0 && s.closing.Seq < f.Seq {
+		return false
+	}
+	for at := range s.heads {
+		if string(at.line) == f.Text.Name {
+			return true
+		}
+	}
+	return false
+}
