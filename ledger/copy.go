@@ -118,7 +118,7 @@ func (c *copier) givenUp(ctx context.Context) (given *Moved, err error) {
 		return nil, err
 	}
 	if !bytes.Equal(mark, given.Root) {
-		return nil, fmt.Errorf("%w: the source was moved to %s on %s already, and this target is not the one", ErrMoved, given.To, given.At.Format(time.RFC3339))
+		return nil, fmt.Errorf("%w: the source was moved to %s on %s already, and this target does not wait for the rest of that copy: it is complete, or went elsewhere", ErrMoved, given.To, given.At.Format(time.RFC3339))
 	}
 	return given, nil
 }

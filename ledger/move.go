@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/persoline/persoline/ledger/internal/restored"
 	"github.com/persoline/persoline/ledger/internal/schema"
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/ledger/internal/tree"
@@ -42,6 +43,7 @@ type Description struct {
 	Signed     int64  `json:"signed_entries"`
 	Moved      *Moved `json:"moved,omitempty"`
 	Copying    bool   `json:"copy_unfinished,omitempty"`
+	Restored   bool   `json:"restored_unsigned,omitempty"` // from a backup, and officers have not signed what was restored
 }
 
 // Describe looks at a database and changes nothing. One without tables is sqldb.ErrMissing.
@@ -62,6 +64,9 @@ func Describe(ctx context.Context, db DB) (d Description, err error) {
 			return err
 		}
 		d.Copying = mark != nil
+		if _, d.Restored, err = restored.Read(ctx, tx); err != nil {
+			return err
+		}
 		err = tx.QueryRow(ctx, sqlHead).Scan(&d.Entries, &d.Signed, new([]byte))
 		if errors.Is(err, sqldb.ErrNoRows) && d.Moved != nil {
 			d.Entries, d.Signed = d.Moved.Size, d.Moved.Signed

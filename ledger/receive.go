@@ -110,7 +110,12 @@ func (l *Ledger) readGoodsIn(file []byte) (perso.Name, []id.ChipID, product.SKU,
 	d := json.NewDecoder(bytes.NewReader(file))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&g); err != nil {
-		return "", nil, "", fmt.Errorf("reading JSON: %w", err)
+		at := min(int(d.InputOffset()), len(file))
+		var syntax *json.SyntaxError
+		if errors.As(err, &syntax) {
+			at = min(int(syntax.Offset), len(file))
+		}
+		return "", nil, "", fmt.Errorf("line %d: this is no goods-in list: %w", 1+bytes.Count(file[:at], []byte("\n")), err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return "", nil, "", fmt.Errorf("text after the list")

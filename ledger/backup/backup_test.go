@@ -336,6 +336,11 @@ func TestTampered(t *testing.T) {
 			}
 		})
 	}
+	for dir, want := range map[string]error{filepath.Dir(taken.Dir): ErrNoBackup, filepath.Join(taken.Dir, "nothing"): fs.ErrNotExist} {
+		if _, err := Verify(dir, nil, untold); !errors.Is(err, want) || errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: %v, want %v", dir, err, want)
+		}
+	}
 	ok(t, os.WriteFile(filepath.Join(taken.Dir, ManifestFile), bytes.Replace(raw, []byte("at 2026-11-22"), []byte("at 2026-11-23"), 1), 0o600))
 	if _, err := Verify(taken.Dir, nil, untold); !errors.Is(err, ErrDamaged) {
 		t.Errorf("another manifest than the folder is named after: %v", err)

@@ -202,6 +202,9 @@ func (r *reader) tell(what func(sink) error) error {
 // ErrDamaged says that a backup is not what was written: a file is changed, cut off, missing, or of another backup.
 var ErrDamaged = errors.New("the backup is damaged")
 
+// ErrNoBackup says that a folder holds no backup at all, whole or damaged.
+var ErrNoBackup = errors.New("there is no backup")
+
 func damaged(format string, a ...any) error {
 	return fmt.Errorf("%w: %s", ErrDamaged, fmt.Sprintf(format, a...))
 }

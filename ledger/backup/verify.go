@@ -70,6 +70,9 @@ type opened struct {
 func (o opened) Close() error { return o.tables.Close() }
 
 func open(dir string) (o opened, err error) {
+	if err := holdsBackup(dir); err != nil {
+		return o, err
+	}
 	if o.raw, err = small(filepath.Join(dir, ManifestFile), maxManifestBytes); err != nil {
 		return o, err
 	}
@@ -85,6 +88,19 @@ func open(dir string) (o opened, err error) {
 		err = damaged("file %s is missing", tablesFile)
 	}
 	return o, err
+}
+
+// holdsBackup tells a folder that is none, or has no backup in it, from a backup that lacks a file: only that is damaged.
+func holdsBackup(dir string) error {
+	if _, err := os.ReadDir(dir); err != nil {
+		return err
+	}
+	for _, name := range []string{ManifestFile, tablesFile} {
+		if _, err := os.Stat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return fmt.Errorf("%w in %q", ErrNoBackup, dir)
 }
 
 func small(path string, most int64) ([]byte, error) {

@@ -156,6 +156,12 @@ func ParseStatement(b []byte) (Statement, error) {
 	return e, done(r, KindStatement)
 }
 
+// Kinds lists every kind of entry that a log has.
+func Kinds() []string {
+	return []string{KindGenesis, KindOrder, KindRefused, KindStatement, KindStock, KindBooking, KindClaim, KindAct, KindCertificate, KindOutcome,
+		KindPresent, KindBin, KindCount, KindExport, KindForbidden, KindAlarm}
+}
+
 // Stock says that a goods-in list of chips was received: File is its SHA-256, Chips its count.
 type Stock struct {
 	Reel  perso.Name

@@ -72,7 +72,7 @@ func DecodeSigned(b []byte) (Signed, error) {
 	}
 	i := bytes.Index(b, []byte("\n\n"))
 	if i < 0 {
-		return Signed{}, fmt.Errorf("decoding statement: no blank line before the signatures")
+		return Signed{}, fmt.Errorf("decoding statement: nobody has signed it: it has no blank line with signatures behind")
 	}
 	s := Signed{Body: bytes.Clone(b[:i+1])}
 	if _, err := record.Kind(s.Body); err != nil {

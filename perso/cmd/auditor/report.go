@@ -88,6 +88,9 @@ func writeReport(env *console.Console, p *pins, q reporting) error {
 	if err != nil {
 		return err
 	}
+	if q.lot != "" && page.Audit.OK() && !page.Found {
+		return console.Hint(fmt.Errorf("the log of %q releases no lot %q", q.bundle, lot), "is the name spelled right, and was it released before the bundle was written? Nothing was written")
+	}
 	var b bytes.Buffer
 	if err := page.Write(&b); err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/mod/sumdb/note"
 
 	"github.com/persoline/persoline/ledger/audit"
 	"github.com/persoline/persoline/ledger/bundle/layout"
@@ -248,7 +249,10 @@ func verifyBundle(env *console.Console, path string, p *pins) error {
 func notOpened(path string, err error) error {
 	err = fmt.Errorf("verifying %q: %w", path, err)
 	_, missing := os.Stat(filepath.Join(path, filepath.FromSlash(layout.Checkpoint)))
+	var other *note.UnverifiedNoteError
 	switch within := bundlesIn(path); {
+	case errors.As(err, &other):
+		return console.Fail(console.ExitRefuted, err, "another key signed it: is the log's key that of this site, from the key ceremony's record?")
 	case missing == nil && !errors.Is(err, fs.ErrPermission):
 		return console.Fail(console.ExitRefuted, err, "the beginning of this audit bundle is damaged")
 	case missing == nil:

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
@@ -45,6 +46,10 @@ func receiveChips(ctx context.Context, env *Env, office bus.Requester, path stri
 		return err
 	}
 	r, err := ask[bus.ReceiveReply](ctx, office, bus.OfficeReceive, bus.ReceiveRequest{File: file})
+	var fault *bus.Fault
+	if errors.As(err, &fault) && (fault.Code == bus.FaultRefused || fault.Code == bus.FaultConflict) {
+		return Hint(fmt.Errorf("%s: %w", path, err), "nothing was taken in; the list is the chip maker's: ask for it anew, or see 'perso product show' for what the product's chips are")
+	}
 	if err != nil {
 		return err
 	}

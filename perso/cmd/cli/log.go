@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/cmd/tell"
+	"github.com/persoline/persoline/perso/entry"
 )
 
 func newLogCmd(env *Env) *cobra.Command {
@@ -41,6 +44,9 @@ func newLogTailCmd(env *Env) *cobra.Command {
 	}
 	limit := unbounded
 	c.RunE = env.online(limit, func(ctx context.Context, office bus.Requester, _ []string) error {
+		if err := knownKinds(kinds); err != nil {
+			return err
+		}
 		return tailLog(ctx, env, office, bus.LogRequest{Last: lines, Kinds: kinds}, follow)
 	})
 	c.Flags().Uint64VarP(&lines, "lines", "n", 20, "how many of the newest entries are looked at")
@@ -61,6 +67,9 @@ func newLogSearchCmd(env *Env) *cobra.Command {
   perso log search "line line-2" --kind outcome --from 120000 --most 50`,
 		Args: Takes("TEXT"),
 		RunE: env.online(lengthy, func(ctx context.Context, office bus.Requester, args []string) error {
+			if err := knownKinds(q.Kinds); err != nil {
+				return err
+			}
 			q.Text = args[0]
 			return searchLog(ctx, env, office, q, most)
 		}),
@@ -69,6 +78,16 @@ func newLogSearchCmd(env *Env) *cobra.Command {
 	c.Flags().Int64Var(&q.From, "from", 0, "number of the first entry that is looked at")
 	c.Flags().Uint64Var(&most, "most", 1_000, "how many are told")
 	return c
+}
+
+// knownKinds refuses a kind that no entry has: nothing found would say that nothing happened.
+func knownKinds(kinds []string) error {
+	for _, k := range kinds {
+		if !slices.Contains(entry.Kinds(), k) {
+			return Usage("--kind: no entry is a %q; they are %s", k, strings.Join(entry.Kinds(), ", "))
+		}
+	}
+	return nil
 }
 
 // tellLogged writes entries one a line, as they come: what is followed has no end.

@@ -59,6 +59,11 @@ func TestLogCommands(t *testing.T) {
 			t.Errorf("perso %s: exit %d, out\n%s\nwant\n%s\nerr %s", args, r.code, r.out, want, r.err)
 		}
 	}
+	for _, args := range []string{"log tail --kind verdict", "log search good --kind verdict"} {
+		if r := run(t, longLog(), nil, strings.Fields(args)...); r.code != ExitUsage || !strings.Contains(r.err, "outcome") {
+			t.Errorf("perso %s: exit %d, %s", args, r.code, r.err)
+		}
+	}
 	if r := run(t, longLog(), nil, "log", "search", "good", "--most", "1"); !strings.Contains(r.err, "--from 1 goes on") {
 		t.Errorf("more is there: %q", r.err)
 	}

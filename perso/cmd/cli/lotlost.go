@@ -35,7 +35,7 @@ func newLotInWorkCmd(env *Env) *cobra.Command {
 			}
 			r, err := ask[bus.InWorkReply](ctx, office, bus.OfficeInWork, bus.InWorkRequest{Lot: lot})
 			if err != nil {
-				return err
+				return env.noLot(err)
 			}
 			if r.Units == nil {
 				r.Units = []bus.UnitInWork{}

@@ -53,11 +53,16 @@ func ask[A, Q any](ctx context.Context, office bus.Requester, verb string, q Q) 
 // askLot puts a question about one lot.
 func askLot[A any](ctx context.Context, env *Env, office bus.Requester, verb string, lot perso.Name) (A, error) {
 	a, err := ask[A](ctx, office, verb, bus.LotRequest{Lot: lot})
+	return a, env.noLot(err)
+}
+
+// noLot helps whoever named a lot that is not there.
+func (env *Env) noLot(err error) error {
 	var fault *bus.Fault
 	if errors.As(err, &fault) && fault.Code == bus.FaultNotFound {
-		err = Hint(err, "'%s' lists them", env.Command("lot list", ""))
+		return Hint(err, "'%s' lists them", env.Command("lot list", ""))
 	}
-	return a, err
+	return err
 }
 
 // lotArg reads the name of a lot.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/persoline/persoline/perso/cmd/console"
 	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/product"
 )
@@ -15,14 +16,14 @@ import (
 func sampleOf(catalogue string, sku product.SKU, cat order.Catalogue) (string, error) {
 	p, known := cat.Products.Get(sku)
 	if known && !p.Makeable {
-		return "", fmt.Errorf("the product %q cannot be made: %s", sku, p.Reason)
+		return "", console.Hint(fmt.Errorf("the product %q cannot be made: %s", sku, p.Reason), "'perso product list' says which can")
 	}
 	if !known {
 		err := fmt.Errorf("the product %q is not in the catalogue", sku)
 		if near, ok := cat.Products.Nearest(sku); ok {
 			err = fmt.Errorf("%w; did you mean %q?", err, near)
 		}
-		return "", err
+		return "", console.Hint(err, "'perso product list' names them all")
 	}
 	folder := filepath.Join(catalogue, "samples", "orders")
 	files, err := os.ReadDir(folder)

@@ -50,12 +50,42 @@ func newLedgerStatusCmd(env *cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return env.Emit(s, func(w io.Writer) { tellDescription(w, s) })
+			return env.Emit(describedOf(s), func(w io.Writer) { tellDescription(w, s) })
 		},
 	}
 	addressed(c, &d, "database")
-	c.Long = cli.Describe(c.Short+".", ledger.Description{})
+	c.Long = cli.Describe(c.Short+".", described{})
 	return c
+}
+
+// described is the result of "ledger status", "ledger init" and "ledger upgrade".
+type described struct {
+	Kind       string   `json:"database"`
+	Migrations int      `json:"migrations"`
+	Known      int      `json:"migrations_known"`
+	Entries    int64    `json:"log_entries"`
+	Signed     int64    `json:"signed_entries"`
+	Moved      *movedTo `json:"moved,omitempty"`
+	Copying    bool     `json:"copy_unfinished,omitempty"`
+	Restored   bool     `json:"restored_unsigned,omitempty"`
+}
+
+// movedTo says where a ledger that is served no more went.
+type movedTo struct {
+	To     string    `json:"to"`
+	At     time.Time `json:"at"`
+	Size   int64     `json:"log_size"`
+	Root   string    `json:"log_root"`
+	Signed int64     `json:"signed_size"`
+	Note   string    `json:"checkpoint"`
+}
+
+func describedOf(s ledger.Description) described {
+	d := described{Kind: s.Kind, Migrations: s.Migrations, Known: s.Known, Entries: s.Entries, Signed: s.Signed, Copying: s.Copying, Restored: s.Restored}
+	if m := s.Moved; m != nil {
+		d.Moved = &movedTo{To: m.To, At: m.At, Size: m.Size, Root: hex.EncodeToString(m.Root), Signed: m.Signed, Note: string(m.Note)}
+	}
+	return d
 }
 
 func tellDescription(w io.Writer, s ledger.Description) {
@@ -69,6 +99,9 @@ func tellDescription(w io.Writer, s ledger.Description) {
 		fmt.Fprintln(w, "no log yet: that begins with a key ceremony, or comes with a copy")
 	default:
 		fmt.Fprintf(w, "log of %d entries, checkpoint of %d stored\n", s.Entries, s.Signed)
+	}
+	if s.Restored {
+		fmt.Fprintln(w, "restored from a backup: no identity is issued until two officers have signed what was restored, perso ledger draft-restored")
 	}
 	if s.Moved == nil && s.Migrations < s.Known {
 		fmt.Fprintln(w, "older than this program: stop the ledger and run 'perso ledger upgrade'")
@@ -130,7 +163,14 @@ func changed(ctx context.Context, env *cli.Env, d site.Database, do func(context
 	if err != nil {
 		return err
 	}
-	return env.Emit(s, func(w io.Writer) { tellDescription(w, s) })
+	return env.Emit(describedOf(s), func(w io.Writer) { tellDescription(w, s) })
+}
+
+// copied is the result of "ledger copy".
+type copied struct {
+	Entries int64               `json:"log_entries"`
+	Root    string              `json:"log_root"`
+	Tables  []ledger.TableProof `json:"tables"`
 }
 
 func newLedgerCopyCmd(env *cli.Env) *cobra.Command {
@@ -143,10 +183,13 @@ func newLedgerCopyCmd(env *cli.Env) *cobra.Command {
 				return cli.Usage("--to: where to?")
 			}
 			proof, err := copyLedger(cmd.Context(), env, to)
+			if errors.Is(err, ledger.ErrMoved) {
+				return cli.Hint(err, "'perso ledger status' says where the ledger is; where the copy is complete, 'perso ledger use' has the site use it")
+			}
 			if err != nil {
 				return err
 			}
-			return env.Emit(proof, func(w io.Writer) {
+			return env.Emit(copied{Entries: proof.Entries, Root: hex.EncodeToString(proof.Root), Tables: proof.Tables}, func(w io.Writer) {
 				fmt.Fprintf(w, "%d entries, root %s\n", proof.Entries, hex.EncodeToString(proof.Root))
 				for _, t := range proof.Tables {
 					fmt.Fprintf(w, "%-20s %10d rows\n", t.Table, t.Rows)
@@ -156,7 +199,7 @@ func newLedgerCopyCmd(env *cli.Env) *cobra.Command {
 		},
 	}
 	addressed(c, &to, "to")
-	c.Long = cli.Describe(c.Short+".\nRows, sums of all tables and the log's root, computed anew from its entries, are compared before that. A copy that broke off is run again.", ledger.CopyProof{})
+	c.Long = cli.Describe(c.Short+".\nRows, sums of all tables and the log's root, computed anew from its entries, are compared before that. A copy that broke off is run again.", copied{})
 	return c
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -114,7 +115,7 @@ func newVerifyBackupCmd(env *cli.Env) *cobra.Command {
 				return cli.Hint(cli.Refuted("%w", err), "an older backup with the redo log behind it restores the ledger as well, where the redo log reaches back to it")
 			}
 			if err != nil {
-				return err
+				return noBackup(args[0], err)
 			}
 			r := backupResult(args[0], m)
 			return env.Emit(r, func(w io.Writer) { fmt.Fprintf(w, "OK       %s is whole\n%s", r.Backup, r.text()) })
@@ -122,6 +123,18 @@ func newVerifyBackupCmd(env *cli.Env) *cobra.Command {
 	}
 	c.Flags().StringArrayVar(&held, "held", nil, "file with a checkpoint that was kept outside the site")
 	return c
+}
+
+// noBackup helps whoever named the folder that the backups are in.
+func noBackup(dir string, err error) error {
+	if !errors.Is(err, backup.ErrNoBackup) {
+		return err
+	}
+	within, _ := filepath.Glob(filepath.Join(dir, "backup-*")) // the pattern is well-formed, or dir is odd and nothing is found
+	if len(within) == 0 {
+		return cli.Hint(err, "'perso ledger backup' says where it wrote one")
+	}
+	return cli.Hint(err, "a backup is one of the folders in it, as %s", within[len(within)-1])
 }
 
 // maxHeld bounds the checkpoints that one command is given.
@@ -190,7 +203,7 @@ func restoreLedger(ctx context.Context, env *cli.Env, from string, held []string
 	case errors.Is(err, backup.ErrRedoGap):
 		return cli.Hint(err, "nothing was changed; without the redo log behind it a backup is not the ledger: ledger/RESTORE.md")
 	case err != nil:
-		return err
+		return noBackup(from, err)
 	}
 	env.Advise("next: perso up --site %s; then two officers look at it: %s", env.SiteDir, env.Command("ledger draft-restored", "--reason TEXT -o FILE"))
 	out := restored{Backup: r.Backup, Hash: hex.EncodeToString(r.Hash[:]), From: r.Manifest.Size, Redone: redone, Size: r.Size, Root: hex.EncodeToString(r.Root[:])}
