@@ -22,7 +22,7 @@
 // Turns happen at each start, at each clean end, after each thing that may never be forgotten (a lot is opened, given away or
 // destroyed), and Config.Renew after the last one while the vault serves. Every Config.Check a serving vault looks whether its
 // key is there still. So a state that is put back is refused when anything of the kind was done since, or it is older than
-// Renew; what is left is written down in perso/ARCHITECTURE.md ("A vault has one life").
+// Renew; what is left is written down in LIFE.md ("What it does not see").
 //
 // Contract. Begin before anything is served, and once per process; a Life is safe for concurrent use. After ErrOvertaken it
 // gives nothing else, and Ended is closed: the process must end. Any other error means that nothing was decided, and the next

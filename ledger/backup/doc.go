@@ -13,5 +13,5 @@
 // was not there before, whole and synced, or none. Both may be killed at any moment and run again. Nothing here is secret, but all
 // of it is as confidential as the ledger is, and what is sealed in the ledger is sealed here.
 //
-// perso/cmd calls it. The form of the files is in ledger/FORMAT.md, section 9.
+// perso/cmd calls it. The form of the files is in ledger/FORMAT.md, section 10.
 package backup

@@ -12,7 +12,7 @@ import (
 const KindBooking = "booking"
 
 // Booking moves Chips from one account into another. What came in, and what a lot made of its chips, is in other entries: a
-// Stock books from the supplier into the store, a lot's closing from the lot into the bins (ledger/FORMAT.md, "The stock").
+// Stock books from the supplier into the store, a lot's closing from the lot into the bins (ledger/FORMAT.md, section 3).
 type Booking struct {
 	ID    [32]byte   // drawn by who books, so that the same booking asked twice is one
 	Reel  perso.Name // empty for chips that lie on no reel any more
