@@ -6,6 +6,7 @@ package wire
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -86,8 +87,13 @@ func newSiteCmd(env *cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return env.Emit(s.Config, func(w io.Writer) {
-				fmt.Fprintf(w, "site %s made in %s, environment test\nofficer register %s\nlog key %s\n", n, s.Dir, s.Config.Pin, s.Config.LogKey)
+			pins, err := s.AuditPins()
+			if err != nil {
+				return err
+			}
+			return env.Emit(madeSite{Config: s.Config, StatementKey: hex.EncodeToString(pins.StatementKey)}, func(w io.Writer) {
+				fmt.Fprintf(w, "site %s made in %s, environment test; what an auditor compares, as --register-pin, --log-key and --statement-key:\n", n, s.Dir)
+				fmt.Fprintf(w, "officer register %s\nlog key %s, which is %x\nstatement key %x\n", s.Config.Pin, s.Config.LogKey, pins.LogKey, pins.StatementKey)
 			})
 		},
 	}
@@ -101,6 +107,12 @@ func newSiteCmd(env *cli.Env) *cobra.Command {
 	init.Flags().IntVar(&database.Processes, "ledgers", 0, "ledger processes on that database (default 1)")
 	init.Flags().StringVar(&catalogue, "catalogue", "deploy", "folder with products and partners to copy")
 	return cli.Group("site", "Make a site", "  perso site init --site ./site", init, newAddVaultCmd(env))
+}
+
+// madeSite is the result of "site init": site.json, and the key that it does not hold and an auditor asks for.
+type madeSite struct {
+	site.Config
+	StatementKey string `json:"statement_key"`
 }
 
 func newAddVaultCmd(env *cli.Env) *cobra.Command {
