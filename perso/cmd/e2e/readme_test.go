@@ -14,11 +14,11 @@ import (
 	"github.com/persoline/persoline/hsm/hsmtest"
 )
 
-// TestReadmeByHand runs the README's blocks as they are printed, with the shell.
+// TestReadmeByHand runs the blocks of deploy/BY_HAND.md as they are printed, with the shell.
 func TestReadmeByHand(t *testing.T) {
 	hsmtest.RequireSoftHSM(t)
 	f := newFactory(t)
-	text := readFile(t, filepath.Join(f.repo, "README.md"))
+	text := readFile(t, filepath.Join(f.repo, "deploy", "BY_HAND.md"))
 	blocks := regexp.MustCompile("(?s)\n```\n(\\(set -e\n.*?)```\n").FindAllSubmatch(text, -1)
 	const byHand = 3
 	if len(blocks) != byHand {

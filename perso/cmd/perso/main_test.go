@@ -28,12 +28,16 @@ func TestProgram(t *testing.T) {
 	}})
 }
 
-// TestReadme: each command in the README is one of the program, with flags and arguments that it takes.
+// TestReadme: each command in the README and in deploy/BY_HAND.md is one of the program, with flags and arguments that it takes.
 func TestReadme(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile(filepath.Join("..", "..", "..", "README.md"))
-	if err != nil {
-		t.Fatal(err)
+	var text []byte
+	for _, name := range []string{"README.md", "deploy/BY_HAND.md"} {
+		page, err := os.ReadFile(filepath.Join("..", "..", "..", filepath.FromSlash(name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = append(text, page...)
 	}
 	seen, shell := 0, regexp.MustCompile(`\$[a-z]+`)
 	for _, found := range regexp.MustCompile("bin/perso ([^\"`#&|)\n]*)").FindAllSubmatch(text, -1) {
