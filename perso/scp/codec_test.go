@@ -7,6 +7,7 @@ import (
 
 	"github.com/persoline/persoline/perso/apdu"
 	"github.com/persoline/persoline/perso/reftest"
+	"github.com/persoline/persoline/perso/scp/scp02"
 )
 
 // The examples of SP 800-38B (also RFC 4493).
@@ -88,6 +89,36 @@ func FuzzParseInitUpdate(f *testing.F) {
 }
 
 // No bytes but the host's own next command get past the card.
+// What a chip says of itself is read the same from either protocol.
+func TestParsePresented(t *testing.T) {
+	t.Parallel()
+	kdd := [10]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
+	three := InitUpdate{KDD: kdd, KVN: 0x30, I: 0x70, CardChallenge: make([]byte, 8), CardCryptogram: make([]byte, 8), Seq: 0x010203, HasSeq: true}
+	two := scp02.InitUpdate{KDD: kdd, KVN: 0x20, Seq: 0x0304}
+	for _, c := range []struct {
+		data []byte
+		want Presented
+	}{
+		{three.Append(nil), Presented{KDD: kdd, KVN: 0x30, Protocol: ProtocolSCP03, Seq: 0x010203, HasSeq: true}},
+		{two.Append(nil), Presented{KDD: kdd, KVN: 0x20, Protocol: ProtocolSCP02, Seq: 0x0304, HasSeq: true}},
+	} {
+		got, err := ParsePresented(c.data)
+		if err != nil || got != c.want || got.Raises() != (got.Protocol == ProtocolSCP03) {
+			t.Errorf("%+v, %v, want %+v", got, err, c.want)
+		}
+		for n := range c.data {
+			if _, err := ParsePresented(c.data[:n]); !errors.Is(err, ErrFormat) {
+				t.Errorf("%d bytes of protocol %02X: %v", n, c.want.Protocol, err)
+			}
+		}
+	}
+	one := two.Append(nil)
+	one[11] = 1
+	if _, err := ParsePresented(one); !errors.Is(err, ErrFormat) {
+		t.Errorf("SCP01: %v", err)
+	}
+}
+
 func FuzzCardUnwrap(f *testing.F) {
 	h, _ := openPair(f, testKeys(16), 0x70, LevelAll)
 	genuine, _, err := h.Wrap(storeData([]byte{1, 2, 3}))

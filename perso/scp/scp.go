@@ -13,7 +13,7 @@
 // inside crypto/aes, which the standard library does not let us reach; drop the value soon.
 //
 // Callers: keygen (host end), lineside/cardsim (card end), perso/script and hsm (sizes, KDF3 blocks).
-// perso/scp imports only the standard library, perso/apdu and perso/tlv.
+// perso/scp imports only the standard library, perso/apdu, perso/tlv and perso/scp/scp02.
 //
 // Specifications: GlobalPlatform Card Specification 2.3.1 Amendment D 1.1.2 (SCP03), Card Specification
 // 2.3.1 §11.8 (PUT KEY), NIST SP 800-38B (CMAC), NIST SP 800-108 (KDF in counter mode), GSMA SGP.02 §4.1.3.3 (SCP03t).

@@ -13,6 +13,8 @@
 package scp02
 
 import (
+	"crypto/hkdf"
+	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
@@ -125,7 +127,8 @@ type Mark [8]byte
 // order. It prints as "[redacted]".
 type Host struct {
 	mac, enc, dek *tdes.Key // session keys
-	proof         [8]byte   // host cryptogram
+	secrets       [3 * keyBytes]byte
+	proof         [8]byte // host cryptogram
 	at            Mark
 	level         Level // 0 until the session is open
 }
@@ -133,25 +136,34 @@ type Host struct {
 // OpenHost derives the session keys and checks that the card holds the same static keys (ErrCryptogram).
 func OpenHost(keys StaticKeys, hostChallenge [8]byte, iu InitUpdate) (*Host, error) {
 	h := new(Host)
-	for _, d := range []struct {
+	for i, d := range []struct {
 		static   []byte
 		constant uint16
 		to       **tdes.Key
 	}{{keys.MAC, deriveCMAC, &h.mac}, {keys.DEK, deriveDEK, &h.dek}, {keys.ENC, deriveENC, &h.enc}} {
-		var err error
-		if *d.to, err = sessionKey(d.static, d.constant, iu.Seq); err != nil {
+		value, err := deriveSession(d.static, d.constant, iu.Seq)
+		if err == nil {
+			copy(h.secrets[i*keyBytes:], value)
+			*d.to, err = tdes.New(value)
+			clear(value)
+		}
+		if err != nil {
+			h.Wipe()
 			return nil, fmt.Errorf("opening host session: %w", err)
 		}
 	}
 	seq := []byte{byte(iu.Seq >> 8), byte(iu.Seq)}
 	card, err := h.enc.MAC(tdes.Pad(join(hostChallenge[:], seq, iu.CardChallenge[:])))
 	if err != nil {
+		h.Wipe()
 		return nil, fmt.Errorf("opening host session: %w", err)
 	}
 	if subtle.ConstantTimeCompare(card[:], iu.CardCryptogram[:]) != 1 {
+		h.Wipe()
 		return nil, fmt.Errorf("opening host session for key version %02X: %w", iu.KVN, ErrCryptogram)
 	}
 	if h.proof, err = h.enc.MAC(tdes.Pad(join(seq, iu.CardChallenge[:], hostChallenge[:]))); err != nil {
+		h.Wipe()
 		return nil, fmt.Errorf("opening host session: %w", err)
 	}
 	return h, nil
@@ -282,6 +294,21 @@ func (h *Host) PutKeyCommand(replaceKVN, newKVN byte, keys [][]byte) (apdu.Comma
 		return apdu.Command{}, fmt.Errorf("encoding put key of %d keys: %w", len(keys), ErrFormat)
 	}
 	return apdu.Command{CLA: claGP, INS: insPutKey, P1: replaceKVN, P2: 0x81, Data: data, Le: apdu.MaxLe}, nil
+}
+
+// BindKey derives a key that only holders of this session's keys can make (HKDF-SHA-256, info = label), to authenticate what a
+// vault that keeps nothing hands out and gets back. The keys of a session follow from its counter alone: who uses the key must
+// bind the session itself too. The caller clears it.
+func (h *Host) BindKey(label string) ([sha256.Size]byte, error) {
+	if h.mac == nil {
+		return [sha256.Size]byte{}, fmt.Errorf("deriving bind key: %w", ErrState)
+	}
+	okm, err := hkdf.Key(sha256.New, h.secrets[:], nil, label, sha256.Size)
+	if err != nil {
+		return [sha256.Size]byte{}, fmt.Errorf("deriving bind key: %w", err)
+	}
+	defer clear(okm)
+	return [sha256.Size]byte(okm), nil
 }
 
 // Wipe drops the session; every later call is ErrState.

@@ -299,3 +299,39 @@ func FuzzParseInitUpdate(f *testing.F) {
 		}
 	})
 }
+
+// The key that binds what a vault hands out is of these session keys and this label; a host that was wiped has none.
+func TestBindKey(t *testing.T) {
+	t.Parallel()
+	keys := StaticKeys{ENC: []byte("0123456789abcdef"), MAC: []byte("fedcba9876543210"), DEK: []byte("a0b1c2d3e4f5a6b7")}
+	open := func(seq uint16, challenge byte) *Host {
+		_, iu, err := OpenCard(CardConfig{Keys: keys, KVN: 0x20, Seq: seq, AID: []byte("isd")}, [8]byte{challenge})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := OpenHost(keys, [8]byte{challenge}, iu)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	bound := func(h *Host, label string) [32]byte {
+		key, err := h.BindKey(label)
+		if err != nil || key == [32]byte{} {
+			t.Fatalf("%x, %v", key, err)
+		}
+		return key
+	}
+	h := open(1, 1)
+	first := bound(h, "a")
+	if bound(open(1, 2), "a") != first { // as the package says: of the counter alone
+		t.Error("the same session keys give another key")
+	}
+	if bound(h, "b") == first || bound(open(2, 1), "a") == first {
+		t.Error("another label or counter gives the same key")
+	}
+	h.Wipe()
+	if _, err := h.BindKey("a"); !errors.Is(err, ErrState) {
+		t.Errorf("wiped: %v", err)
+	}
+}
