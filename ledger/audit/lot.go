@@ -71,6 +71,9 @@ func (a *auditor) release(e entry.Statement) {
 	if r.TrustsLine() {
 		a.report.Trusts = append(a.report.Trusts, fmt.Sprintf("lot %s is good by %s: a line that lies could have said it, or written a second chip alike", e.Lot, r.Proof))
 	}
+	if r.TrustsContents() {
+		a.report.Trusts = append(a.report.Trusts, fmt.Sprintf("lot %s is good by %s: each chip proved its keys; that its contents and life cycle are as written is a line's word", e.Lot, r.Proof))
+	}
 	l.release = &r
 	a.standsStill(l, "")
 }

@@ -8,6 +8,7 @@ import (
 	. "github.com/persoline/persoline/ledger/audit/audittest"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // A lot of SIMs has no EID, no certificate and no EIS, and its audit says whether "good" trusts the line.
@@ -28,6 +29,25 @@ func TestSIMs(t *testing.T) {
 		if told := strings.Contains(text.String(), "trusts the line: lot L1 is good by authenticate (trusts the line)"); told == channel || len(r.Trusts) > 1 {
 			t.Errorf("%s: %s", name, text.String())
 		}
+	}
+}
+
+// Of a lot over SCP02 its audit says that contents are the line's word, and a release that does not say so is none.
+func TestLotOverSCP02(t *testing.T) {
+	t.Parallel()
+	s := New()
+	r := s.NewSIMs("L1", 0, 3, 2, true)
+	r.Channel, r.CardKVN, r.Proof = "scp02", 0x20, "scp-reopen, authenticate"
+	if b, err := r.Encode(); err != nil {
+		t.Error(err)
+	} else if _, err := statement.ParseRelease(b); err == nil {
+		t.Error("a release over SCP02 that does not say what is proven is read")
+	}
+	r.Proof += " (contents trust the line)"
+	s.Admit(r, "prod", "sec").Finish()
+	got, err := audit.Verify(s.Bundle("L1"), pins(s))
+	if err != nil || !got.OK() || len(got.Trusts) != 1 || !strings.Contains(got.Trusts[0], "(contents trust the line): each chip proved its keys") {
+		t.Errorf("%v, findings %v, trusts %q", err, got.Findings, got.Trusts)
 	}
 }
 

@@ -89,7 +89,7 @@ func parseIdentity(top *form.Object, p *Product) {
 func parseMaking(top *form.Object, p *Product) {
 	p.ATR = form.Field(top, "atr", ParseATR)
 	p.ChipID = form.Field(top, "chip_id", form.OneOf(ChipIDKDD, ChipIDCPLC, ChipIDOSCommand, ChipIDNone))
-	p.Proof = form.List(top, "proof", form.OneOf(ProofReopen, ProofReadback, ProofAuthenticate, ProofSignature, ProofTrustsLine))
+	p.Proof = form.List(top, "proof", form.OneOf(ProofReopen, ProofReadback, ProofAuthenticate, ProofSignature, ProofTrustsLine, ProofTrustsContents))
 	p.Algorithms = []auth.Name{auth.Milenage}
 	if top.Has("algorithms") {
 		p.Algorithms = form.List(top, "algorithms", form.OneOf(auth.Milenage, auth.TUAK))
@@ -185,7 +185,10 @@ func checkMaking(top *form.Object, p Product) {
 	if p.Factory.SCP != SCPNone && p.ISDKVN == p.Factory.KVN && !top.Faulty("isd_kvn") && !top.Faulty("factory") {
 		top.Fault("isd_kvn", fmt.Sprintf("is %02X like the factory keyset: the vault could not tell old keys from new", p.ISDKVN), "")
 	}
-	if p.Factory.SCP == SCP03 {
+	switch p.Factory.SCP {
+	case SCP02:
+		checkSCP02(top, p)
+	case SCP03:
 		checkSCP03(top, p)
 	}
 	if p.Proves(ProofAuthenticate) != (p.AuthProof != AuthNone) && !top.Faulty("proof") && !top.Faulty("auth_proof") {
@@ -193,6 +196,9 @@ func checkMaking(top *form.Object, p Product) {
 	}
 	if p.Proves(ProofTrustsLine) && p.Factory.SCP != SCPNone && !top.Faulty("factory") {
 		top.Fault("proof", fmt.Sprintf("%q is for chips without a secure channel", ProofTrustsLine), "")
+	}
+	if p.Proves(ProofTrustsContents) && p.Factory.SCP != SCP02 && !top.Faulty("factory") {
+		top.Fault("proof", fmt.Sprintf("%q is for chips with SCP02", ProofTrustsContents), "")
 	}
 	if p.Proves(ProofSignature) && !p.Family.EUICC() && !top.Faulty("family") {
 		top.Fault("proof", fmt.Sprintf("a %s product has no eUICC key to sign with", p.Family), "")
@@ -224,6 +230,32 @@ func checkPlain(top *form.Object, p Product) {
 	}
 	if !p.Proves(ProofTrustsLine) {
 		top.Fault("proof", fmt.Sprintf("without a secure channel, %q must say that the line is trusted", ProofTrustsLine), "")
+	}
+}
+
+// checkSCP02 is for a chip whose answers carry no MAC: it proves its keys, and the product says that it proves nothing else.
+func checkSCP02(top *form.Object, p Product) {
+	const i, lowest, highest = 0x55, 0x20, 0x2F // Card Specification §E.1.1; UICC Configuration §11.1.9
+	if top.Faulty("factory") || top.Faulty("proof") {
+		return
+	}
+	if p.Family != Basic && !top.Faulty("family") {
+		top.Fault("factory.scp", fmt.Sprintf("is %q, but an eUICC must say what it holds under a MAC", SCP02), "write 03")
+	}
+	if p.Factory.I != i {
+		top.Fault("factory.i", fmt.Sprintf("is %02X, and of SCP02 this release speaks %02X", p.Factory.I, i), "")
+	}
+	if (p.ISDKVN < lowest || p.ISDKVN > highest) && !top.Faulty("isd_kvn") {
+		top.Fault("isd_kvn", fmt.Sprintf("is %02X, but SCP02 keysets have %02X to %02X", p.ISDKVN, lowest, highest), "")
+	}
+	if p.Proves(ProofReadback) {
+		top.Fault("proof", fmt.Sprintf("answers of SCP02 with i = %02X carry no MAC, so %q cannot be had", i, ProofReadback), "")
+	}
+	if !p.Proves(ProofReopen) || !p.Proves(ProofAuthenticate) {
+		top.Fault("proof", "all that a chip with SCP02 can prove is its keys", fmt.Sprintf("write %q and %q", ProofReopen, ProofAuthenticate))
+	}
+	if !p.Proves(ProofTrustsContents) {
+		top.Fault("proof", fmt.Sprintf("with SCP02, %q must say that what is read back is the line's word", ProofTrustsContents), "")
 	}
 }
 

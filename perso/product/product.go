@@ -109,6 +109,9 @@ const (
 	// ProofTrustsLine says that nothing else keeps the line from making the chip's answers up: it plays every secret itself. A
 	// product without a secure channel has it, so that every report says so.
 	ProofTrustsLine Proof = "trusts-the-line"
+	// ProofTrustsContents says that the chip proves its keys and nothing else: what was read back is the line's word. A product
+	// with SCP02 has it, since no answer has a MAC there.
+	ProofTrustsContents Proof = "contents-trust-the-line"
 )
 
 // AuthProof is which answer of AUTHENTICATE is the proof.

@@ -41,21 +41,28 @@ func (p Product) Channel() Channel {
 // alike. Whoever reads it, in a release, a report or a delivery, must not take "good" for more.
 const TrustsLine = "(trusts the line)"
 
+// TrustsContents is how a list of proofs ends where the chip proves its keys to the vault, and nothing else: its channel protects
+// no answer, so what was read back, the chip's life cycle, and whether it had been written to before are the line's word.
+const TrustsContents = "(contents trust the line)"
+
+// remarks are what stands behind a list of proofs, by what a product says.
+var remarks = map[Proof]string{ProofTrustsLine: TrustsLine, ProofTrustsContents: TrustsContents}
+
 // Proofs is a list of proofs as a release, a report and a delivery quote it. It is comparable; the zero value is none.
 type Proofs struct{ text string }
 
-// Proofs is the product's list in the order of its file, with TrustsLine for ProofTrustsLine.
+// Proofs is the product's list in the order of its file, with TrustsLine or TrustsContents behind it.
 func (p Product) Proofs() Proofs {
 	var names []string
+	remark := ""
 	for _, one := range p.Proof {
-		if one != ProofTrustsLine { // it is no proof
-			names = append(names, string(one))
+		if says := remarks[one]; says != "" { // it is no proof
+			remark = " " + says
+			continue
 		}
+		names = append(names, string(one))
 	}
-	text := strings.Join(names, ", ")
-	if p.Proves(ProofTrustsLine) {
-		text += " " + TrustsLine
-	}
+	text := strings.Join(names, ", ") + remark
 	return Proofs{text: text}
 }
 
@@ -83,11 +90,18 @@ func (p Proofs) String() string { return p.text }
 // TrustsLine says whether a line that lies could have said all of them.
 func (p Proofs) TrustsLine() bool { return strings.HasSuffix(p.text, " "+TrustsLine) }
 
+// TrustsContents says whether all but the chip's keys is the line's word.
+func (p Proofs) TrustsContents() bool { return strings.HasSuffix(p.text, " "+TrustsContents) }
+
 // Has says whether a proof is in the list.
 func (p Proofs) Has(one Proof) bool { return slices.Contains(p.list(), one) }
 
 func (p Proofs) list() (out []Proof) {
-	for name := range strings.SplitSeq(strings.TrimSuffix(p.text, " "+TrustsLine), ", ") {
+	text := p.text
+	for _, remark := range remarks {
+		text = strings.TrimSuffix(text, " "+remark)
+	}
+	for name := range strings.SplitSeq(text, ", ") {
 		out = append(out, Proof(name))
 	}
 	return out

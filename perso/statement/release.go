@@ -107,10 +107,16 @@ func (r Release) Units() uint64 { return r.Good + r.Spares }
 func (r Release) EUICC() bool { return r.EIDs.Count() > 0 }
 
 // The channel of a chip that has no secure one, and how its list of proofs ends (perso/product).
-const channelADM, trustsLine = "adm", "(trusts the line)"
+const (
+	channelADM, trustsLine       = "adm", "(trusts the line)"
+	channelSCP02, trustsContents = "scp02", "(contents trust the line)"
+)
 
 // TrustsLine says that "good" rests on the word of a line that reads the chip's secrets while it writes them.
 func (r Release) TrustsLine() bool { return r.Channel == channelADM }
+
+// TrustsContents says that a chip proves its keys, and that all else which was read from it is the line's word.
+func (r Release) TrustsContents() bool { return r.Channel == channelSCP02 }
 
 // Receivers says who gets which export of the lot, by the export's kind: the operator his output file; the subscription manager
 // the EIS of eUICCs; of SIMs a list of cards goes where the output file goes.
@@ -257,9 +263,9 @@ func (r Release) sense() error {
 		return fmt.Errorf("parsing release: %d Ki of the customer for %d units", r.Customer.Rows, units)
 	case r.PIN1 != "" && r.PIN1 != "asked":
 		return fmt.Errorf("parsing release: unknown state %q of PIN1", r.PIN1)
-	case r.Channel != channelADM && r.Channel != "scp03" && r.Channel != "scp02":
+	case r.Channel != channelADM && r.Channel != "scp03" && r.Channel != channelSCP02:
 		return fmt.Errorf("parsing release: unknown channel %q", r.Channel)
-	case r.TrustsLine() != strings.HasSuffix(r.Proof, " "+trustsLine):
+	case r.TrustsLine() != strings.HasSuffix(r.Proof, " "+trustsLine), r.TrustsContents() != strings.HasSuffix(r.Proof, " "+trustsContents):
 		return fmt.Errorf("parsing release: channel %q with the proof %q", r.Channel, r.Proof)
 	case r.EUICC() != (r.KeyOrigin != "") || r.EUICC() != (r.SMSR != "") || r.EUICC() != (r.WrapKey != ""):
 		return fmt.Errorf("parsing release: EIDs, key origin, wrap key and SM-SR belong to an eUICC, and to nothing else")

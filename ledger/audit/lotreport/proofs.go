@@ -21,11 +21,12 @@ var proofTexts = map[string]proofRow{
 		Not: "That no copy of a private key exists that was given to the chip (origin hsm), beyond what the vault destroyed."},
 }
 
-const trustsLine = "(trusts the line)"
+const trustsLine, trustsContents = "(trusts the line)", "(contents trust the line)"
 
 // proofsOf explains the list that officers released.
 func proofsOf(r statement.Release) []proofRow {
 	list, trusts := strings.CutSuffix(r.Proof, trustsLine)
+	list, contents := strings.CutSuffix(list, trustsContents)
 	var rows []proofRow
 	for name := range strings.SplitSeq(strings.TrimSpace(list), ", ") {
 		if name == "" {
@@ -41,6 +42,10 @@ func proofsOf(r statement.Release) []proofRow {
 	if trusts {
 		rows = append(rows, proofRow{Name: "trusts the line", Shows: "Nothing more: this product has no secure channel, so the line plays every secret itself.",
 			Not: "That the line did not make the answers up, or did not write a second chip alike. Good rests on the line's word here."})
+	}
+	if contents {
+		rows = append(rows, proofRow{Name: "contents trust the line", Shows: "Nothing more: the channel of this product protects commands, and no answer.",
+			Not: "What was read back, the life cycle, and that no other chip of the same id had been written to: they rest on the line's word."})
 	}
 	return rows
 }
