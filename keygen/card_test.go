@@ -52,9 +52,11 @@ type card struct {
 	isdr      int    // keys in the ISD-R
 	target    string
 
-	channel *scp.Card
-	sent    int // commands so far
-	tearAt  int // loses contact at this command, 0 never
+	channel cardChannel
+	scp02   bool // it speaks SCP02
+	lazy    bool // its counter is raised by EXTERNAL AUTHENTICATE only
+	sent    int  // commands so far
+	tearAt  int  // loses contact at this command, 0 never
 	after   bool
 	bend    func(command int, answer []byte) []byte // changes an answer on its way
 }
@@ -118,6 +120,9 @@ func (c *card) dispatch(cmd apdu.Command) []byte {
 		if c.channel == nil || c.channel.ExternalAuthenticate(cmd) != nil {
 			return plain(nil, apdu.SWAuthFailed)
 		}
+		if c.lazy {
+			c.seq++
+		}
 		return plain(nil, apdu.SWOK)
 	case cmd.INS == 0x88:
 		return plain(c.authenticate(cmd.Data))
@@ -142,6 +147,9 @@ func (c *card) initUpdate(cmd apdu.Command) ([]byte, apdu.SW) {
 	keys, ok := c.keys[kvn]
 	if !ok {
 		return nil, apdu.SWRefDataNotFound
+	}
+	if c.scp02 {
+		return c.update02(kvn, cmd.Data)
 	}
 	c.seq++
 	channel, iu, err := scp.OpenCard(scp.CardConfig{Keys: keys, KVN: kvn, KDD: c.kdd, I: 0x70, AID: aidISD, Seq: c.seq}, cmd.Data)
@@ -243,10 +251,10 @@ func (c *card) value(tag uint32) []byte {
 	switch {
 	case tag == 0xE0 && c.target == string(aidISD):
 		for kvn := range c.keys {
-			return keyInfo(kvn, 3)
+			return keyInfo(kvn, 3, map[bool]byte{false: 0x88, true: 0x80}[c.scp02])
 		}
 	case tag == 0xE0 && c.target == string(aidISDR) && c.isdr > 0:
-		return keyInfo(1, c.isdr)
+		return keyInfo(1, c.isdr, 0x88)
 	case tag == 0xDF30 && c.pair != nil:
 		point, err := c.pair.PublicKey.Bytes()
 		if err != nil {
@@ -260,9 +268,9 @@ func (c *card) value(tag uint32) []byte {
 	return c.tags[c.target][tag]
 }
 
-func keyInfo(kvn byte, n int) (out []byte) {
+func keyInfo(kvn byte, n int, kind byte) (out []byte) {
 	for k := range n {
-		out = append(out, 0xC0, 4, byte(k+1), kvn, 0x88, 0x10)
+		out = append(out, 0xC0, 4, byte(k+1), kvn, kind, 0x10)
 	}
 	return out
 }
@@ -353,7 +361,11 @@ func (c *card) possession(challenge []byte) []byte {
 }
 
 func (c *card) putKey(data []byte) ([]byte, apdu.SW) {
-	kvn, keys, err := scp.ParsePutKey(c.channel, data)
+	ch, ok := c.channel.(*scp.Card)
+	if !ok {
+		return c.putKey02(data)
+	}
+	kvn, keys, err := scp.ParsePutKey(ch, data)
 	if err != nil {
 		return nil, apdu.SWWrongData
 	}

@@ -6,7 +6,6 @@ import (
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
-	"github.com/persoline/persoline/perso/scp"
 )
 
 // SeedInput is what the lot key is asked for a card's seed: for a test that looks for seeds.
@@ -15,7 +14,7 @@ func SeedInput(c entry.Claim) []byte {
 }
 
 // StateBody is what of a state everybody can read who has the session's keys: for a test that looks for secrets in it.
-func StateBody(h *scp.Host, s perso.Session, claim [32]byte, sealed []byte) ([]byte, error) {
+func StateBody(h binder, s perso.Session, claim [32]byte, sealed []byte) ([]byte, error) {
 	key, err := newStateKey(h, s, claim)
 	if err != nil {
 		return nil, err

@@ -72,8 +72,8 @@ func (r *run) step(st *script.Step, m scp.Mark, answer []byte) error {
 	case errors.As(err, &wrong) && wrong.Why == script.WhyStatus:
 		return failure{Reason: perso.ReasonStatus, Step: st.Label, SW: uint16(sw), Again: true}
 	case errors.As(err, &wrong):
-		// Inside the channel only the chip can have said it; outside, a bad contact may have.
-		return failure{Reason: reasonOf(st.Purpose), Step: st.Label, SW: uint16(sw), Again: !st.Secure || r.l.plain()}
+		// What the channel protects only the chip can have said; anything else a bad contact may have.
+		return failure{Reason: reasonOf(st.Purpose), Step: st.Label, SW: uint16(sw), Again: !st.Secure || !r.l.terms.protectsAnswers()}
 	case err != nil:
 		return r.unbound(err)
 	}
@@ -105,7 +105,7 @@ func reasonOf(p script.Purpose) perso.Reason {
 }
 
 // unwrap opens an answer. An error status is never protected: it is taken where the script accepts it, since all it can
-// do is to make a section run that need not.
+// do is to make a section run that need not. SCP02 protects nothing: ErrRMAC and ErrUnprotected do not come from it.
 func (r *run) unwrap(st *script.Step, m scp.Mark, answer []byte) ([]byte, apdu.SW, error) {
 	if !st.Secure || r.l.plain() {
 		data, sw, err := apdu.SWOf(answer)
@@ -168,11 +168,11 @@ func (r *run) authentication(st *script.Step, data []byte) error {
 // reopening checks the card cryptogram of a second INITIALIZE UPDATE under the card's own keys.
 func (r *run) reopening(st *script.Step, data []byte) error {
 	bad := failure{Reason: perso.ReasonProof, Step: st.Label, SW: uint16(apdu.SWOK), Again: true}
-	iu, err := scp.ParseInitUpdate(data)
-	if err != nil || iu.KVN != r.l.release.CardKVN {
+	said, update, err := r.l.parseUpdate(data)
+	if err != nil || said.KVN != r.l.release.CardKVN {
 		return bad
 	}
-	if chip, err := id.ChipIDFromBytes(iu.KDD[:]); err != nil || chip != r.claim.Chip {
+	if chip, err := id.ChipIDFromBytes(said.KDD[:]); err != nil || chip != r.claim.Chip {
 		return bad
 	}
 	challenge, err := r.vars.Bind(nil, script.Public, "CHALLENGE2")
@@ -183,7 +183,7 @@ func (r *run) reopening(st *script.Step, data []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := scp.VerifyCard(keys.isd(), challenge, iu); errors.Is(err, scp.ErrCryptogram) || errors.Is(err, scp.ErrFormat) {
+	if err := update.verify(keys.isd(), challenge); errors.Is(err, scp.ErrCryptogram) || errors.Is(err, scp.ErrFormat) {
 		return bad
 	} else if err != nil {
 		return fmt.Errorf("verifying session %s: %w", r.act.Session, err)

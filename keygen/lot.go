@@ -201,9 +201,14 @@ func (v *Vault) makeable(r statement.Release) error {
 		if r.FactoryKVN != 0 || r.CardKVN != 0 || r.ChipID != "cplc" {
 			return fmt.Errorf("channel %q with key versions %02X and %02X and chip id %q", r.Channel, r.FactoryKVN, r.CardKVN, r.ChipID)
 		}
+	case r.Channel == string(product.ChannelSCP02):
+		if err := makeable02(r); err != nil {
+			return err
+		}
 	case r.Channel != string(product.ChannelSCP03):
 		return fmt.Errorf("channel %q", r.Channel)
-	case r.FactoryKVN == r.CardKVN || r.CardKVN == 0:
+	}
+	if r.Channel != string(product.ChannelADM) && (r.FactoryKVN == r.CardKVN || r.CardKVN == 0) {
 		return fmt.Errorf("factory key version %02X and card key version %02X", r.FactoryKVN, r.CardKVN)
 	}
 	_, err := choicesOf(r)

@@ -30,6 +30,9 @@ var kinds = []struct {
 	{"derived", "sim", []uint64{1, 2, 2}},
 	{"random", "sim", []uint64{4, 2, 2}},
 	{"customer", "sim", []uint64{2, 2, 2}},
+	{"derived", "scp02", []uint64{1, 2, 2}},
+	{"random", "scp02", []uint64{4, 2, 2}},
+	{"customer", "scp02", []uint64{2, 2, 2}},
 }
 
 // of makes the rig's lot one of a combination.
@@ -39,6 +42,8 @@ func (r *rig) of(source, origin string) *rig {
 		r.injecting()
 	case "sim":
 		r.sims()
+	case "scp02":
+		r.sims02()
 	}
 	switch source {
 	case "random":

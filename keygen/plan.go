@@ -89,6 +89,9 @@ type terms struct {
 // plainProofs is all that a chip without a secure channel can say, and what it is worth.
 const plainProofs = string(product.ProofAuthenticate) + " " + product.TrustsLine
 
+// proofs02 is all that a chip can say whose channel protects no answer, and what of it is the line's word.
+const proofs02 = string(product.ProofReopen) + ", " + string(product.ProofAuthenticate) + " " + product.TrustsContents
+
 // termsOf reads them, and refuses a list of proofs that this vault takes for too little: over a secure channel a chip proves all
 // that it can.
 func termsOf(r statement.Release) (t terms, err error) {
@@ -102,6 +105,12 @@ func termsOf(r statement.Release) (t terms, err error) {
 	if t.channel == product.ChannelADM {
 		if r.Proof != plainProofs {
 			return t, fmt.Errorf("its proofs are %q, and a chip without a secure channel has %q", t.proofs, plainProofs)
+		}
+		return t, nil
+	}
+	if t.channel == product.ChannelSCP02 {
+		if r.Proof != proofs02 {
+			return t, fmt.Errorf("its proofs are %q, and a chip with SCP02 has %q", t.proofs, proofs02)
 		}
 		return t, nil
 	}
@@ -153,12 +162,18 @@ func Playable(s *script.Script) error {
 	if err != nil {
 		return err
 	}
-	if len(s.Channels) == 1 && s.Channels[0].Protocol == script.ADM {
-		plain, err := product.ParseProofs(plainProofs)
+	for protocol, t := range map[script.Protocol]struct {
+		channel product.Channel
+		proofs  string
+	}{script.ADM: {product.ChannelADM, plainProofs}, script.SCP02: {product.ChannelSCP02, proofs02}} {
+		if len(s.Channels) != 1 || s.Channels[0].Protocol != protocol {
+			continue
+		}
+		proofs, err := product.ParseProofs(t.proofs)
 		if err != nil {
 			return err
 		}
-		return provable(s, terms{channel: product.ChannelADM, proofs: plain})
+		return provable(s, terms{channel: t.channel, proofs: proofs})
 	}
 	ways := []order.KeyOrigin{order.KeyNone}
 	if certifies(s) {
@@ -194,7 +209,7 @@ func euiccVariable(name string) bool {
 // act 0, so that no chip gets a secret that cannot be told from another one of its id.
 func provable(s *script.Script, t terms) error {
 	p, origin := planOf(s), t.origin
-	if err := openable(s, t.channel); err != nil {
+	if err := openable(s, t); err != nil {
 		return err
 	}
 	switch {
@@ -240,20 +255,19 @@ func decided(when string, n int, origin order.KeyOrigin) bool {
 
 // openable says whether the line and this vault open the channels of a script as it asks. The line sends INITIALIZE UPDATE
 // once, for whichever key set the chip has: the vault must be let in under the maker's keys and later under the card's own.
-func openable(s *script.Script, channel product.Channel) error {
+func openable(s *script.Script, t terms) error {
+	want := map[product.Channel]script.Protocol{product.ChannelADM: script.ADM, product.ChannelSCP02: script.SCP02, product.ChannelSCP03: script.SCP03}[t.channel]
 	if len(s.Channels) != 1 {
 		return fmt.Errorf("it opens %d secure channels, and a session has one", len(s.Channels))
 	}
 	switch c := s.Channels[0]; {
-	case channel == product.ChannelADM && c.Protocol != script.ADM:
-		return fmt.Errorf("it opens a channel of %s, and the product has none", c.Protocol)
-	case channel == product.ChannelADM:
-	case c.Protocol != script.SCP03:
-		return fmt.Errorf("it opens a channel of %s, and the vault speaks %s", c.Protocol, script.SCP03)
+	case c.Protocol != want:
+		return fmt.Errorf("it opens a channel of %s, and the product's chips have %s", c.Protocol, want)
+	case c.Protocol == script.ADM:
 	case c.KVN != 0:
 		return fmt.Errorf("it opens a channel under key version %02X, and the line leaves that to the chip: write no KVN", c.KVN)
-	case scp.Level(c.Level) != scp.LevelAll:
-		return fmt.Errorf("security level %02X, want %v", c.Level, scp.LevelAll)
+	case scp.Level(c.Level) != t.level():
+		return fmt.Errorf("security level %02X, want %v", c.Level, t.level())
 	case c.S16:
 		return fmt.Errorf("it opens a channel with 16-byte challenges, and the line sends %d bytes", challengeBytes)
 	}

@@ -79,6 +79,7 @@ type rig struct {
 	customer func(perso.Unit) *bus.CustomerKi // of a lot with the customer's own Ki
 	product  string                           // its script's name; the first product's when empty
 	plain    bool                             // SIMs, without EID and certificate (sims)
+	scp02    bool                             // SIMs whose chips speak SCP02 (sims02)
 	packages [][]byte                         // of the last catalogue
 	// ownPackages leaves what a release says of packages as the test made it.
 	ownPackages bool

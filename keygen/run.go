@@ -44,7 +44,7 @@ type run struct {
 	proven bool    // the verdict is good
 	past   history // what other acts of the claim came to
 	vars   *variables
-	host   *scp.Host
+	host   channel
 	onCard bool // the session runs on the card's own keys
 
 	binding *stateKey
@@ -101,7 +101,7 @@ func (r *run) resume() error {
 	if !ok {
 		return fmt.Errorf("resuming session %s: the state has no place in it", r.act.Session)
 	}
-	if err := r.host.Resume(scp.LevelAll, last); err != nil {
+	if err := r.host.Resume(r.l.terms.level(), last); err != nil {
 		return fmt.Errorf("resuming session %s: %w", r.act.Session, err)
 	}
 	return nil
@@ -120,21 +120,19 @@ func (r *run) open() error {
 	if err != nil || !sw.OK() {
 		return failure{Reason: perso.ReasonStatus, Step: stepInitialize, SW: uint16(sw), Again: true}
 	}
-	iu, err := scp.ParseInitUpdate(data)
-	if err != nil || iu.S16() != r.l.script.Channels[0].S16 {
+	said, update, err := r.l.parseUpdate(data)
+	if err != nil {
 		return failure{Reason: perso.ReasonData, Step: stepInitialize, SW: uint16(sw), Again: true}
 	}
-	if err := r.sameChip(iu); err != nil {
+	if err := r.sameChip(said.KDD); err != nil {
 		return err
 	}
-	keys, err := r.staticKeys(iu)
+	keys, err := r.staticKeys(said)
 	if err != nil {
 		return err
 	}
 	defer keys.Wipe()
-	if r.host, err = scp.OpenHost(keys, host, iu); err == nil {
-		err = scp.CheckCounter(keys, r.l.constants["AID.ISD"], iu)
-	}
+	r.host, err = update.open(keys, host, r.l.constants["AID.ISD"])
 	if errors.Is(err, scp.ErrCryptogram) {
 		return failure{Reason: perso.ReasonCryptogram, Step: stepInitialize, SW: uint16(sw), Again: true}
 	}
@@ -148,9 +146,9 @@ func (r *run) open() error {
 
 // sameChip compares the chip's own word with the claim: in INITIALIZE UPDATE, and where the product is identified by CPLC
 // also in what the line read before.
-func (r *run) sameChip(iu scp.InitUpdate) error {
-	if chip, err := id.ChipIDFromBytes(iu.KDD[:]); err != nil || chip != r.claim.Chip {
-		return refuse("chip %x is not the claimed one", iu.KDD)
+func (r *run) sameChip(kdd [10]byte) error {
+	if chip, err := id.ChipIDFromBytes(kdd[:]); err != nil || chip != r.claim.Chip {
+		return refuse("chip %x is not the claimed one", kdd)
 	}
 	if r.act.N > 0 || r.l.release.ChipID != "cplc" {
 		return nil
@@ -175,13 +173,13 @@ func (r *run) sameChip(iu scp.InitUpdate) error {
 }
 
 // staticKeys chooses by the key version that the card used: the maker's, diversified in one HSM operation, or its own.
-func (r *run) staticKeys(iu scp.InitUpdate) (scp.StaticKeys, error) {
-	switch iu.KVN {
+func (r *run) staticKeys(said scp.Presented) (scp.StaticKeys, error) {
+	switch said.KVN {
 	case r.l.release.FactoryKVN:
 		if r.past.good && r.previous == nil { // its keys were replaced: this is a second chip of that name, and it would become a clone
 			return scp.StaticKeys{}, refuse("%s: chip %s is good and shows the maker's keys", perso.ReasonTwin, r.claim.Chip)
 		}
-		in := scp.KDF3ECBInputs(iu.KDD, r.l.subkey)
+		in := scp.KDF3ECBInputs(said.KDD, r.l.subkey)
 		out, err := r.v.cfg.Token.EncryptECB(r.ctx, r.l.kmc, in[:])
 		if err != nil {
 			return scp.StaticKeys{}, fmt.Errorf("diversifying maker's key %q: %w", r.l.release.KMC, err)
@@ -202,7 +200,7 @@ func (r *run) staticKeys(iu scp.InitUpdate) (scp.StaticKeys, error) {
 // first opens the channel and sends the open phase.
 func (r *run) first() error {
 	if !r.l.plain() {
-		command, err := r.host.ExternalAuthenticate(scp.LevelAll)
+		command, err := r.host.ExternalAuthenticate(r.l.terms.level())
 		if err != nil {
 			return failure{Reason: perso.ReasonData, Step: stepInitialize, SW: uint16(apdu.SWOK)} // a chip without this level
 		}

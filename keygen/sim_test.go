@@ -39,6 +39,7 @@ func (r *rig) fit(c *card) *card {
 		delete(c.tags, string(aidECASD))
 		delete(c.tags, string(aidISDR))
 	}
+	c.scp02 = r.scp02
 	return c
 }
 

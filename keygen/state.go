@@ -115,7 +115,7 @@ type stateKey struct {
 	cipher  cipher.Block
 }
 
-func newStateKey(h *scp.Host, session perso.Session, claim [32]byte) (*stateKey, error) {
+func newStateKey(h binder, session perso.Session, claim [32]byte) (*stateKey, error) {
 	key, err := h.BindKey(labelState)
 	defer clear(key[:])
 	if err != nil {

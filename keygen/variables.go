@@ -9,7 +9,6 @@ import (
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/product"
-	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/secret"
 )
@@ -30,7 +29,7 @@ type variables struct {
 	hash   [32]byte // of the claim's entry
 	serial uint64
 	stamp  stamp
-	host   *scp.Host
+	host   encrypter
 
 	carried  map[string][]byte
 	captures map[string][]byte   // of probes, by label; not there before the first act is rendered
@@ -68,6 +67,9 @@ func (x *variables) derived() (*cardKeys, error) {
 		return nil, fmt.Errorf("deriving seed of unit %d: %w", c.Unit, err)
 	}
 	keys, err := deriveCard(&seed, x.l.codes, x.l.auth)
+	if err == nil && x.l.terms.channel == product.ChannelSCP02 {
+		err = keys.deriveISD02(&seed, ownSet02(x.l.release.CardKVN))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("deriving keys of unit %d: %w", c.Unit, err)
 	}
@@ -159,8 +161,8 @@ func (x *variables) Bind(dst []byte, form script.Form, name string) ([]byte, err
 	}
 	switch form {
 	case script.KCV:
-		kcv := scp.KCV(value)
-		return append(dst, kcv[:]...), nil
+		kcv, err := x.l.terms.checkValue(name, value)
+		return append(dst, kcv[:]...), err
 	case script.DEK:
 		enc, err := x.host.EncryptDEK(value)
 		return append(dst, enc...), err

@@ -24,7 +24,7 @@ type act struct {
 	q    bus.ActRequest
 	hash [32]byte // of the responses
 	chip id.ChipID
-	iu   scp.InitUpdate
+	said scp.Presented // of a chip with a secure channel
 
 	decision // of the last step that ran
 	claim    claimRow
@@ -167,10 +167,13 @@ func (a *act) read() error {
 	if err != nil || sw != apdu.SWOK {
 		return fmt.Errorf("INITIALIZE UPDATE was not answered with 9000")
 	}
-	if a.iu, err = scp.ParseInitUpdate(data); err != nil {
+	if a.said, err = scp.ParsePresented(data); err != nil {
 		return err
 	}
-	a.chip, err = a.lot.chipID(q.Identify, a.iu)
+	if own := fmt.Sprintf("scp%02x", a.said.Protocol); own != a.lot.release.Channel {
+		return fmt.Errorf("the chip speaks %s, and the lot's chips %s", own, a.lot.release.Channel)
+	}
+	a.chip, err = a.lot.chipID(q.Identify, a.said.KDD)
 	return err
 }
 
@@ -212,8 +215,8 @@ func size(answers [][]byte) (n int) {
 
 // chipID takes the chip's identity from where the product says it is. For CPLC it must agree with the key diversification
 // data, since that is what binds it to the keys.
-func (lt *lot) chipID(identify [][]byte, iu scp.InitUpdate) (id.ChipID, error) {
-	kdd, err := id.ChipIDFromBytes(iu.KDD[:])
+func (lt *lot) chipID(identify [][]byte, said [10]byte) (id.ChipID, error) {
+	kdd, err := id.ChipIDFromBytes(said[:])
 	if err != nil {
 		return id.ChipID{}, err
 	}

@@ -12,10 +12,10 @@ import (
 
 	"github.com/persoline/persoline/ledger/ledgertest"
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/apdu"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/order"
-	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -161,10 +161,14 @@ func TestMessagesThatMakeNoSense(t *testing.T) {
 		},
 		"short":     func(q *bus.ActRequest) { q.Answer = q.Answer[4:]; q.Session = entry.SessionOf(q.Command, q.Answer) },
 		"blank kdd": func(q *bus.ActRequest) { clear(q.Answer[:10]); q.Session = entry.SessionOf(q.Command, q.Answer) },
-		"act 6":     func(q *bus.ActRequest) { q.N = perso.MaxActs },
-		"line":      func(q *bus.ActRequest) { q.Present.Line = "a.b" },
-		"number":    func(q *bus.ActRequest) { q.Present.Number = math.MaxUint64 },
-		"long":      func(q *bus.ActRequest) { q.Identify = [][]byte{make([]byte, maxAnswerBytes+1)} },
+		"SCP02": func(q *bus.ActRequest) { // of a lot of SCP03
+			q.Answer = apdu.SWOK.Append(append(append(bytes.Clone(q.Answer[:11]), 2), make([]byte, 16)...))
+			q.Session = entry.SessionOf(q.Command, q.Answer)
+		},
+		"act 6":  func(q *bus.ActRequest) { q.N = perso.MaxActs },
+		"line":   func(q *bus.ActRequest) { q.Present.Line = "a.b" },
+		"number": func(q *bus.ActRequest) { q.Present.Number = math.MaxUint64 },
+		"long":   func(q *bus.ActRequest) { q.Identify = [][]byte{make([]byte, maxAnswerBytes+1)} },
 	} {
 		q := b.begin(c, b.at(0))
 		spoil(&q)
@@ -187,19 +191,19 @@ func TestChipIDByCPLC(t *testing.T) {
 		cplc[i] = byte(i + 1)
 	}
 	answer := append(append([]byte{0x9F, 0x7F, 0x2A}, cplc...), 0x90, 0x00)
-	iu := scp.InitUpdate{KDD: [10]byte{1, 2, 3, 4, 17, 18, 13, 14, 15, 16}}
+	kdd := [10]byte{1, 2, 3, 4, 17, 18, 13, 14, 15, 16}
 	lt := &lot{release: statement.Release{ChipID: "cplc"}}
-	if c, err := lt.chipID([][]byte{{0x6A, 0x88}, answer}, iu); err != nil || c.String() != "0102030411120d0e0f10" {
+	if c, err := lt.chipID([][]byte{{0x6A, 0x88}, answer}, kdd); err != nil || c.String() != "0102030411120d0e0f10" {
 		t.Errorf("chip %s, %v", c, err)
 	}
-	other := iu
-	other.KDD[9]++
+	other := kdd
+	other[9]++
 	for name, f := range map[string]func() error{
 		"kdd differs": func() error { _, err := lt.chipID([][]byte{answer}, other); return err },
-		"no cplc":     func() error { _, err := lt.chipID([][]byte{{0x90, 0x00}}, iu); return err },
-		"refused":     func() error { _, err := lt.chipID([][]byte{append(answer[:45:45], 0x6A, 0x88)}, iu); return err },
+		"no cplc":     func() error { _, err := lt.chipID([][]byte{{0x90, 0x00}}, kdd); return err },
+		"refused":     func() error { _, err := lt.chipID([][]byte{append(answer[:45:45], 0x6A, 0x88)}, kdd); return err },
 		"other source": func() error {
-			_, err := (&lot{release: statement.Release{ChipID: "os-command"}}).chipID([][]byte{answer}, iu)
+			_, err := (&lot{release: statement.Release{ChipID: "os-command"}}).chipID([][]byte{answer}, kdd)
 			return err
 		},
 	} {

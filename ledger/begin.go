@@ -39,7 +39,7 @@ func (a *act) begin(ctx context.Context, b *Batch) error {
 		return err
 	}
 	// Without a secure channel nothing tells a chip with its maker's code from one with its own, but the stamp, which the vault looks at.
-	factory := a.lot.plain() || a.iu.KVN == a.lot.release.FactoryKVN
+	factory := a.lot.plain() || a.said.KVN == a.lot.release.FactoryKVN
 	switch {
 	case !found && !factory:
 		return a.stop(ctx, b, perso.ReasonForeignChip, "the chip has no claim, but not the maker's keys either")
@@ -62,8 +62,8 @@ func (a *act) begin(ctx context.Context, b *Batch) error {
 func (a *act) comeBack(ctx context.Context, b *Batch, factory bool) error {
 	c := a.claim
 	switch {
-	case a.iu.HasSeq && a.counter() <= c.counter:
-		return a.alarm(ctx, b, perso.ReasonTwin, fmt.Sprintf("chip %s: sequence counter %d of key version %02X was passed before", a.chip, a.iu.Seq, a.iu.KVN))
+	case a.said.HasSeq && (a.counter() < c.counter || a.said.Raises() && a.counter() == c.counter):
+		return a.alarm(ctx, b, perso.ReasonTwin, fmt.Sprintf("chip %s: sequence counter %d of key version %02X was passed before", a.chip, a.said.Seq, a.said.KVN))
 	case c.state == perso.UnitLost:
 		return a.onRecord(ctx, b, c.outcome, perso.ReasonNone)
 	case c.state == perso.UnitGivenUp:
@@ -84,8 +84,8 @@ func (a *act) givenUp() {
 // zero (Amendment D §6.2.2.1), and the card's own one takes the place of the maker's once and for ever.
 func (a *act) counter() uint64 {
 	const ownSet = 1 << 24 // above any counter of three bytes
-	n := uint64(a.iu.Seq)
-	if a.iu.KVN != a.lot.release.FactoryKVN {
+	n := uint64(a.said.Seq)
+	if a.said.KVN != a.lot.release.FactoryKVN {
 		n += ownSet
 	}
 	return n

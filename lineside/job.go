@@ -126,11 +126,11 @@ func (j *Job) opened(responses [][]byte) (answer []byte, chip id.ChipID, ok bool
 	if err != nil || !sw.OK() {
 		return nil, id.ChipID{}, false
 	}
-	update, err := scp.ParseInitUpdate(data)
+	said, err := scp.ParsePresented(data)
 	if err != nil {
 		return nil, id.ChipID{}, false
 	}
-	chip, err = id.ChipIDFromBytes(update.KDD[:])
+	chip, err = id.ChipIDFromBytes(said.KDD[:])
 	return answer, chip, err == nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -115,6 +116,37 @@ func TestParseFaults(t *testing.T) {
 			found = found || f.Field == c.field && strings.Contains(f.Reason, c.reason)
 		}
 		if !found {
+			t.Errorf("%s: no fault of %s with %q in:\n%v", c.new, c.field, c.reason, err)
+		}
+	}
+}
+
+// What SCP02 cannot do is no product.
+func TestSCP02Faults(t *testing.T) {
+	t.Parallel()
+	good := shippedFile(t, "basic-100m-scp02-mff2.json")
+	p, err := Parse(strings.NewReader(good))
+	if err != nil || p.Channel() != ChannelSCP02 || p.Proofs().String() != "scp-reopen, authenticate "+TrustsContents || !p.Proofs().TrustsContents() || p.Proofs().TrustsLine() {
+		t.Fatalf("%q, %v", p.Proofs(), err)
+	}
+	if again, err := ParseProofs(p.Proofs().String()); err != nil || again != p.Proofs() || !again.Has(ProofReopen) || again.Has(ProofReadback) {
+		t.Errorf("read again: %q, %v", again, err)
+	}
+	for _, c := range []struct{ old, new, field, reason string }{
+		{`"i": "55"`, `"i": "75"`, "factory.i", "this release speaks 55"},
+		{`"isd_kvn": "20"`, `"isd_kvn": "30"`, "isd_kvn", "20 to 2F"},
+		{`"scp-reopen", `, `"scp-reopen", "rmac-readback", `, "proof", "carry no MAC"},
+		{`"scp-reopen", `, ``, "proof", "is its keys"},
+		{`, "contents-trust-the-line"`, ``, "proof", "the line's word"},
+		{`"scp": "02", "i": "55"`, `"scp": "03", "i": "70"`, "proof", "is for chips with SCP02"},
+	} {
+		text := strings.Replace(good, c.old, c.new, 1)
+		if text == good {
+			t.Fatalf("nothing to replace: %s", c.old)
+		}
+		_, err := Parse(strings.NewReader(text))
+		var list *form.FaultList
+		if !errors.As(err, &list) || !slices.ContainsFunc(*list, func(f form.Fault) bool { return f.Field == c.field && strings.Contains(f.Reason, c.reason) }) {
 			t.Errorf("%s: no fault of %s with %q in:\n%v", c.new, c.field, c.reason, err)
 		}
 	}

@@ -6,8 +6,8 @@ import (
 	"github.com/persoline/persoline/lineside/cardsim"
 )
 
-// The SIMs: one is written over SCP03, the other under its maker's code by a line that reads what it plays.
-var simProducts = []string{"basic-100m-mff2", "basic-100s-2ff"}
+// The SIMs: written over SCP03, over SCP02, whose answers are the line's word, or under their maker's code by a line that reads what it plays.
+var simProducts = []string{"basic-100m-mff2", "basic-100m-scp02-mff2", "basic-100s-2ff"}
 
 // TestSIMs runs the usual mixtures of faults on lots of SIMs, which have neither EID nor certificate.
 func TestSIMs(t *testing.T) {

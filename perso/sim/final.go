@@ -234,7 +234,7 @@ func (c *checker) askGood(ch *chip, word word) {
 		c.w.fail("I1", "%s does not carry the stamp of its claim and one of its sessions", ch.name)
 	case !channel && !word.finished:
 		c.w.fail("I4", "%s is good, and its maker's code may still open it", ch.name)
-	case channel && (!bytes.Contains(word.keys, []byte{0xC0, 0x04, 0x01, 0x30}) || bytes.Contains(word.keys, []byte{0x01, 0xFF})):
+	case channel && (!bytes.Contains(word.keys, []byte{0xC0, 0x04, 0x01, c.w.site.product.ISDKVN}) || bytes.Contains(word.keys, []byte{0x01, 0xFF})):
 		c.w.fail("I4", "%s is good and has not (only) its own keys: %x", ch.name, word.keys)
 	}
 }
