@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -10,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/persoline/persoline/perso/bus"
-	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -47,16 +45,9 @@ func newAuditReviewCmd(env *Env) *cobra.Command {
 }
 
 func sendReview(ctx context.Context, env *Env, office bus.Requester, path string) error {
-	b, err := env.read(path, statement.MaxSignedBytes)
+	b, s, err := env.readSigned(path, statement.KindReview)
 	if err != nil {
 		return err
-	}
-	s, err := statement.DecodeSigned(b)
-	if err != nil {
-		return Hint(fmt.Errorf("reading %q: %w", path, err), "'perso officer sign' makes the file FILE%s", signedSuffix)
-	}
-	if got, err := record.Kind(s.Body); err != nil || got != statement.KindReview {
-		return Hint(errors.Join(err, fmt.Errorf("reading %q: it is a %q, expected a %q", path, got, statement.KindReview)), "'perso audit draft-review' writes one")
 	}
 	r, err := ask[bus.ReviewReply](ctx, office, bus.OfficeReview, bus.SignedRequest{Signed: b})
 	if err != nil {

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -31,21 +30,15 @@ func newHandInCmd(env *Env) *cobra.Command {
 		Example: `  perso hand-in demo.first-article.signed`,
 		Args:    Takes("FILE.signed"),
 		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
-			b, err := env.read(args[0], statement.MaxSignedBytes)
+			b, s, err := env.readSigned(args[0], handInKinds...)
 			if err != nil {
 				return err
 			}
-			s, err := statement.DecodeSigned(b)
-			if err != nil {
-				return Hint(fmt.Errorf("reading %q: %w", args[0], err), "'perso officer sign' makes the file FILE%s", signedSuffix)
-			}
 			kind, err := record.Kind(s.Body)
-			for _, known := range handInKinds {
-				if err == nil && kind == known {
-					return env.handIn(ctx, office, b, fmt.Sprintf("the %s is on record", kind))
-				}
+			if err != nil {
+				return err
 			}
-			return Hint(errors.Join(err, fmt.Errorf("reading %q: a %q is not handed in here", args[0], kind)), "this takes one of: %s", strings.Join(handInKinds, ", "))
+			return env.handIn(ctx, office, b, fmt.Sprintf("the %s is on record", kind))
 		}),
 	}
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -11,7 +10,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/persoline/persoline/perso/bus"
-	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -241,16 +239,9 @@ func newUnfreezeCmd(env *Env) *cobra.Command {
 // handsIn makes the function of a command that hands a signed statement of one kind in.
 func (env *Env) handsIn(kind, done string) func(*cobra.Command, []string) error {
 	return env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
-		b, err := env.read(args[0], statement.MaxSignedBytes)
+		b, _, err := env.readSigned(args[0], kind)
 		if err != nil {
 			return err
-		}
-		s, err := statement.DecodeSigned(b)
-		if err != nil {
-			return Hint(fmt.Errorf("reading %q: %w", args[0], err), "'perso officer sign' makes the file FILE%s", signedSuffix)
-		}
-		if got, err := record.Kind(s.Body); err != nil || got != kind {
-			return Hint(errors.Join(err, fmt.Errorf("reading %q: it is a %q, expected a %q", args[0], got, kind)), "this is the wrong file")
 		}
 		return env.handIn(ctx, office, b, done)
 	})

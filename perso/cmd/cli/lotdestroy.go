@@ -12,7 +12,6 @@ import (
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
-	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -129,16 +128,9 @@ func newLotDestroyKeysCmd(env *Env) *cobra.Command {
 }
 
 func destroyKeys(ctx context.Context, env *Env, office bus.Requester, path, out string) error {
-	b, err := env.read(path, statement.MaxSignedBytes)
+	b, s, err := env.readSigned(path, statement.KindDestroy)
 	if err != nil {
 		return err
-	}
-	s, err := statement.DecodeSigned(b)
-	if err != nil {
-		return Hint(fmt.Errorf("reading %q: %w", path, err), "'perso officer sign' makes the file FILE%s", signedSuffix)
-	}
-	if got, err := record.Kind(s.Body); err != nil || got != statement.KindDestroy {
-		return Hint(fmt.Errorf("reading %q: it is a %q, expected a %q", path, got, statement.KindDestroy), "this is the wrong file")
 	}
 	r, err := ask[bus.DestroyReply](ctx, office, bus.OfficeDestroy, bus.SignedRequest{Signed: b})
 	if err != nil {

@@ -13,7 +13,6 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/id"
-	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -167,16 +166,9 @@ func newLotLoseCmd(env *Env) *cobra.Command {
 }
 
 func loseUnit(ctx context.Context, env *Env, office bus.Requester, path string) error {
-	b, err := env.read(path, statement.MaxSignedBytes)
+	b, s, err := env.readSigned(path, statement.KindLost)
 	if err != nil {
 		return err
-	}
-	s, err := statement.DecodeSigned(b)
-	if err != nil {
-		return Hint(fmt.Errorf("reading %q: %w", path, err), "'perso officer sign' makes the file FILE%s", signedSuffix)
-	}
-	if got, err := record.Kind(s.Body); err != nil || got != statement.KindLost {
-		return Hint(fmt.Errorf("reading %q: it is a %q, expected a %q", path, got, statement.KindLost), "this is the wrong file")
 	}
 	w, err := statement.ParseLost(s.Body)
 	if err != nil {

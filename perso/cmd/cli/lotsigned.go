@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -84,18 +85,28 @@ func newLotCloseCmd(env *Env) *cobra.Command {
 	}
 }
 
-// submitSigned looks before it sends: a statement of another kind, or a draft without signatures, is the wrong file.
-func submitSigned(ctx context.Context, env *Env, office bus.Requester, path, kind, verb string, becomes perso.LotState) error {
+// readSigned reads a statement of one of these kinds, with its signatures, as it is handed in: another kind, or a draft without
+// signatures, is the wrong file.
+func (env *Env) readSigned(path string, kinds ...string) ([]byte, statement.Signed, error) {
 	b, err := env.read(path, statement.MaxSignedBytes)
 	if err != nil {
-		return err
+		return nil, statement.Signed{}, err
 	}
 	s, err := statement.DecodeSigned(b)
 	if err != nil {
-		return Hint(fmt.Errorf("reading %q: %w", path, err), "'perso officer sign' makes the file FILE%s", signedSuffix)
+		return nil, statement.Signed{}, Hint(fmt.Errorf("reading %q: %w", path, err), "'perso officer sign' makes the file FILE%s", signedSuffix)
 	}
-	if got, err := record.Kind(s.Body); err != nil || got != kind {
-		return Hint(fmt.Errorf("reading %q: it is a %q, expected a %q", path, got, kind), "this is the wrong file")
+	if got, err := record.Kind(s.Body); err != nil || !slices.Contains(kinds, got) {
+		return nil, statement.Signed{}, Hint(errors.Join(err, fmt.Errorf("reading %q: it is a %q", path, got)), "this is the wrong file: the command takes %s", strings.Join(kinds, ", "))
+	}
+	return b, s, nil
+}
+
+// submitSigned looks before it sends: a statement of another kind, or a draft without signatures, is the wrong file.
+func submitSigned(ctx context.Context, env *Env, office bus.Requester, path, kind, verb string, becomes perso.LotState) error {
+	b, _, err := env.readSigned(path, kind)
+	if err != nil {
+		return err
 	}
 	r, err := ask[bus.LotReply](ctx, office, verb, bus.SignedRequest{Signed: b})
 	if err != nil && (strings.Contains(err.Error(), bus.BlockNotCounted) || strings.Contains(err.Error(), bus.BlockCountAgain)) {
