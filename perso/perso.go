@@ -171,28 +171,13 @@ const (
 	LotClosed   LotState = "closed"   // counts closed, two officers signed
 )
 
-// CanBecome reports whether the step is allowed.
-func (s LotState) CanBecome(next LotState) bool {
-	switch s {
-	case LotReleased:
-		return next == LotRunning || next == LotComplete
-	case LotRunning:
-		return next == LotComplete
-	case LotComplete:
-		return next == LotClosed
-	}
-	return false
-}
-
 // OrderState is the state of an order.
 type OrderState string
 
 // The order states.
 const (
-	OrderAccepted  OrderState = "accepted"
-	OrderReleased  OrderState = "released"
-	OrderRejected  OrderState = "rejected"
-	OrderDelivered OrderState = "delivered"
+	OrderAccepted OrderState = "accepted"
+	OrderReleased OrderState = "released"
 )
 
 // UnitState is the state of one claim: a unit in one generation on one chip.
@@ -205,17 +190,6 @@ const (
 	UnitGood    UnitState = "good"
 	UnitLost    UnitState = "lost" // rejected; its EID is retired, a next generation may be made
 )
-
-// CanBecome reports whether the step is allowed.
-func (s UnitState) CanBecome(next UnitState) bool {
-	switch s {
-	case UnitOpen:
-		return next == UnitGivenUp || next == UnitGood || next == UnitLost
-	case UnitGivenUp:
-		return next == UnitGood || next == UnitLost
-	}
-	return false
-}
 
 // MaxActs bounds the acts of one session: n is 0 to 5.
 const MaxActs = 6

@@ -112,9 +112,6 @@ const Header = -1
 // Changes are what one command does, all or nothing.
 type Changes []Change
 
-// MaxChunks is the most pieces that one file's content has.
-const MaxChunks = MaxFileBytes / PieceBytes
-
 func (f *file) header() []byte {
 	b := []byte{byte(f.kind)}
 	b = binary.BigEndian.AppendUint16(b, uint16(f.id))
