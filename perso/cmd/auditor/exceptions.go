@@ -47,8 +47,8 @@ func newExceptionsCmd(env *console.Console) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "exceptions BUNDLE",
 		Short: "List what a named person must look at, and who has",
-		Long: console.Describe("Verifies a bundle and lists the exceptions that its log shows: alarms, refused files, chips that stopped a head. Those that nobody has\n"+
-			"signed off come by default, all with --all. 'draft-review' writes a person's word about them. The exit code is 3 when the bundle\n"+
+		Long: console.Describe("Verifies a bundle and lists the exceptions that its log shows: alarms, refused files, what the office asked for and was refused, chips that\n"+
+			"stopped a head. Those that nobody has signed off come by default, all with --all. 'draft-review' writes a person's word about them. The exit code is 3 when the bundle\n"+
 			"does not verify; open exceptions are no fault of the bundle.", listedExceptions{}),
 		Example: `  perso audit exceptions ./L-2027-0001.bundle
   perso audit exceptions ./L-2027-0001.bundle --all --json`,
@@ -126,7 +126,7 @@ func newDraftReviewCmd(env *console.Console) *cobra.Command {
 		Use:   "draft-review BUNDLE",
 		Short: "Write a person's word about exceptions, to be signed",
 		Long: console.Describe("Writes a statement that signs off entries of a bundle's log: for each --entry what was found, with --finding in the same order, or one\n"+
-			"finding for all. An officer reads and signs it ('perso officer sign'), and 'perso audit review' puts it into the log. Any entry may\n"+
+			"finding for all. An officer, a supervisor or an auditor reads and signs it ('perso officer sign'), and 'perso audit review' puts it into the log. Any entry may\n"+
 			"be signed off, not only an exception.", draftedReview{}),
 		Example: `  perso audit draft-review ./L-2027-0001.bundle --entry 4711 --finding "worn contact on head 3, replaced" -o march.review
   perso audit draft-review ./L-2027-0001.bundle --entry 12 --entry 4711 --finding "sender told" --finding "head 3 replaced" -o march.review`,
