@@ -231,7 +231,7 @@ func mayRecord(ctx context.Context, b *Batch, e entry.Export) (fault, err error)
 		return nil, err
 	}
 	if good := n.made - given.good; e.Units > good {
-		return bus.Refuse(bus.FaultRefused, "it holds %d units, and %d are to be handed out: a unit was given up meanwhile; move its folder away to have it made again", e.Units, good), nil
+		return bus.Refuse(bus.FaultRefused, "it holds %d units, and %d are to be handed out: a unit was given up meanwhile; have it made again", e.Units, good), nil
 	}
 	return nil, nil
 }

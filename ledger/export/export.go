@@ -116,6 +116,8 @@ type job struct {
 	log  *tree.Log
 	note []byte
 	dir  *folder.Folder
+
+	placed bool // its folder was not there before
 }
 
 // run makes one export: write is given the good units page by page in unit order, finish ends it.
@@ -149,9 +151,19 @@ func (c Config) run(ctx context.Context, name perso.Name, what string, receiver 
 	// COMMIT POINT: the files are on disk; from the log entry on they count as handed out.
 	e := entry.Export{Lot: name, What: what, Receiver: receiver(j.lot), Units: r.Units, Hash: r.Hash}
 	if err := c.Ledger.RecordExport(ctx, e); err != nil {
-		return fail(err)
+		return fail(errors.Join(err, j.takeBack(r, err)))
 	}
 	return r, nil
+}
+
+// takeBack removes what this job has put in its place when the ledger refuses to have it handed out: the lot was frozen, or a unit was
+// given up, while the files were made. After any other error it may be on record, and lies ready.
+func (j *job) takeBack(r Result, err error) error {
+	var refused *bus.Fault
+	if !j.placed || !errors.As(err, &refused) || refused.Code != bus.FaultRefused {
+		return nil
+	}
+	return os.RemoveAll(r.Dir)
 }
 
 // writer turns pages of good units into files.
@@ -204,6 +216,7 @@ func (j *job) publish(ctx context.Context, r Result) error {
 	}
 	there, err := Manifest(j.Out, j.lot.release.Lot, j.what)
 	if errors.Is(err, fs.ErrNotExist) {
+		j.placed = true
 		return j.dir.Publish(r.Dir)
 	}
 	if err != nil {

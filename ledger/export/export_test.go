@@ -16,6 +16,7 @@ import (
 	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/ledger/export"
 	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/eis"
 	"github.com/persoline/persoline/perso/envelope"
 	"github.com/persoline/persoline/perso/order"
@@ -295,6 +296,27 @@ func TestInterrupted(t *testing.T) {
 			if left, _ := filepath.Glob(filepath.Join(h.out, "L1", ".*")); len(left) != 0 {
 				t.Errorf("%s: left behind: %v", what, left)
 			}
+		}
+	}
+}
+
+// TestRefusedOnRecord: what the ledger does not let out, because somebody froze the lot meanwhile, does not lie ready either.
+func TestRefusedOnRecord(t *testing.T) {
+	t.Parallel()
+	for what, make := range kinds {
+		h := newHouse(t, 5)
+		counted := newHouse(t, 5)
+		if _, err := make(counted.config(), t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h.breakAfter, h.broken = counted.calls-1, bus.Refuse(bus.FaultRefused, "lot L1 is frozen")
+		_, err := make(h.config(), t.Context())
+		if _, there := export.Manifest(h.out, "L1", what); err == nil || !errors.Is(there, fs.ErrNotExist) {
+			t.Errorf("%s: %v, and its manifest: %v", what, err, there)
+		}
+		h.broken = nil
+		if r, err := make(h.config(), t.Context()); err != nil || r.Units != 5 {
+			t.Errorf("%s, then: %v, %+v", what, err, r)
 		}
 	}
 }
