@@ -167,10 +167,12 @@ func (v *Vault) authorized(q bus.OpenLotRequest) (release statement.Release, has
 	if err != nil {
 		return fail(err)
 	}
-	if err := register.Authorize(signed); err != nil {
-		return fail(fmt.Errorf("authorizing release: %w", err))
+	denied := register.Authorize(signed)
+	release, err = statement.ParseRelease(signed.Body)
+	if denied != nil && (err != nil || v.authorizedThen(release.Lot, signed, chain) != nil) {
+		return fail(fmt.Errorf("authorizing release: %w", denied))
 	}
-	if release, err = statement.ParseRelease(signed.Body); err != nil {
+	if err != nil {
 		return fail(err)
 	}
 	if register.Env != v.cfg.Env || register.Site != v.cfg.Site {
@@ -180,6 +182,28 @@ func (v *Vault) authorized(q bus.OpenLotRequest) (release statement.Release, has
 		return fail(fmt.Errorf("release of lot %q: %w", release.Lot, err))
 	}
 	return release, signed.Hash(), chain, nil
+}
+
+// authorizedThen holds a release against the officers of the time when this vault made its lot, or gave it away: one of them who left
+// since leaves no lot that nobody can finish.
+func (v *Vault) authorizedThen(lot perso.Name, signed statement.Signed, chain []statement.Signed) error {
+	v.mu.Lock()
+	known, made := v.memory.Lots[lot]
+	if given, ok := v.assigned[lot]; ok && !made {
+		known, made = given.Issued, true
+	}
+	v.mu.Unlock()
+	if !made || known.Release != signed.Hash() {
+		return statement.ErrNotAuthorized
+	}
+	if err := known.continuedBy(lot, chain); err != nil {
+		return err
+	}
+	then, err := statement.NewRegister(v.cfg.RegisterPin, chain[:known.Statements])
+	if err != nil {
+		return err
+	}
+	return then.Authorize(signed)
 }
 
 // makeable refuses what this vault cannot make as it was released.

@@ -237,10 +237,16 @@ func TestRegisterOnlyGrows(t *testing.T) {
 		_, err := r.vault.OpenLot(ctx, q)
 		return err
 	}
+	if err := open(3, []perso.Name{"ann", "bob"}, r.register); err != nil {
+		t.Fatal(err)
+	}
 	if err := open(1, []perso.Name{"ann", "dan"}, r.register, added, dismissed); err != nil {
 		t.Fatal(err)
 	}
 	r.reopenVault()
+	if err := open(3, []perso.Name{"ann", "bob"}, r.register, added, dismissed); err != nil {
+		t.Errorf("a lot that he released before he was dismissed: %v", err)
+	}
 	for name, chain := range map[string][]statement.Signed{"cut short": {r.register}, "without the dismissal": {r.register, added}} {
 		if err := open(2, []perso.Name{"ann", "bob"}, chain...); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), "does not continue") {
 			t.Errorf("a dismissed officer with the register %s: %v", name, err)

@@ -30,6 +30,9 @@ var words = map[string]func(body []byte) (word, error){
 	statement.KindRestored: parseWord(func(s statement.Restored) word { return restoredWord{s} }, statement.ParseRestored),
 	statement.KindUnfreeze: parseWord(func(f statement.Freeze) word { return freezeWord{f} }, statement.ParseFreeze),
 
+	statement.KindAdd:    parseWord(func(s statement.Change) word { return &registerWord{Change: s} }, statement.ParseChange),
+	statement.KindRevoke: parseWord(func(s statement.Change) word { return &registerWord{Change: s} }, statement.ParseChange),
+
 	statement.KindPolicy:       parseWord(func(s statement.Policy) word { return policyWord{s} }, statement.ParsePolicy),
 	statement.KindFirstArticle: parseWord(func(s statement.FirstArticle) word { return firstArticleWord{s} }, statement.ParseFirstArticle),
 	statement.KindClearance:    parseWord(func(s statement.Clearance) word { return clearanceWord{s} }, statement.ParseClearance),
@@ -86,7 +89,8 @@ func (l *Ledger) Word(ctx context.Context, q bus.SignedRequest) (bus.WordReply, 
 
 func (l *Ledger) word(ctx context.Context, b *Batch, signed statement.Signed, kind string, w word, r *bus.WordReply) (fault, err error) {
 	env, site, lot := w.about()
-	if env != l.site.env || site != l.site.name {
+	change, ofRegister := w.(*registerWord)
+	if !ofRegister && (env != l.site.env || site != l.site.name) {
 		return bus.Refuse(bus.FaultRefused, "the statement is for site %s (%s)", site, env), nil
 	}
 	err = b.QueryRow(ctx, sqlStatement, r.Hash[:]).Scan(new([]byte))
@@ -107,7 +111,11 @@ func (l *Ledger) word(ctx context.Context, b *Batch, signed statement.Signed, ki
 	if fault, err := w.accept(ctx, l, b, r.Hash); fault != nil || err != nil {
 		return fault, err
 	}
-	if _, err := b.Exec(ctx, sqlAddStatement, r.Hash[:], kind, int64(0), reviewsRow, signed.Encode()); err != nil {
+	under, ord := reviewsRow, int64(0)
+	if ofRegister {
+		under, ord = registerLot, change.ord
+	}
+	if _, err := b.Exec(ctx, sqlAddStatement, r.Hash[:], kind, ord, under, signed.Encode()); err != nil {
 		return nil, fmt.Errorf("keeping the statement: %w", err)
 	}
 	subject := siteSubject()

@@ -222,32 +222,51 @@ func (reg *Register) apply(s Signed) error {
 	if err := reg.Authorize(s); err != nil {
 		return err
 	}
-	kind, err := record.Kind(s.Body)
+	c, err := ParseChange(s.Body)
 	if err != nil {
 		return err
 	}
-	if kind != KindAdd && kind != KindRevoke {
-		return fmt.Errorf("kind %q does not change a register", kind)
-	}
-	r, err := record.Parse(s.Body, kind)
-	if err != nil {
+	if err := reg.follows(c); err != nil {
 		return err
 	}
-	prev := r.Hash("prev")
-	r.Time("at")
-	r.Hash("nonce")
-	o := readOfficer(r)
-	if err := r.Done(); err != nil {
-		return err
-	}
-	if prev != reg.Head {
-		return fmt.Errorf("%w: it follows %x, the register's head is %x", ErrNotAuthorized, prev, reg.Head)
-	}
-	err = reg.change(kind, o)
+	err = reg.change(c.Kind, c.Officer)
 	if err == nil {
 		reg.Head = s.Hash()
 	}
 	return err
+}
+
+// follows demands that a change was made for the register as it is now.
+func (reg *Register) follows(c Change) error {
+	if c.Prev != reg.Head {
+		return fmt.Errorf("%w: it follows %x, the register's head is %x", ErrNotAuthorized, c.Prev, reg.Head)
+	}
+	return nil
+}
+
+// ParseChange reads the body of an addition or a revocation; it checks form, not signatures.
+func ParseChange(body []byte) (Change, error) {
+	kind, err := record.Kind(body)
+	if err != nil {
+		return Change{}, err
+	}
+	if kind != KindAdd && kind != KindRevoke {
+		return Change{}, fmt.Errorf("kind %q does not change a register", kind)
+	}
+	r, err := record.Parse(body, kind)
+	if err != nil {
+		return Change{}, err
+	}
+	c := Change{Kind: kind, Prev: r.Hash("prev"), At: r.Time("at"), Nonce: r.Hash("nonce"), Officer: readOfficer(r)}
+	return c, r.Done()
+}
+
+// MayFollow says whether a change, once it is signed, can be the register's next; it changes nothing.
+func (reg *Register) MayFollow(c Change) error {
+	if err := reg.follows(c); err != nil {
+		return err
+	}
+	return reg.Rehearse([]Change{c})
 }
 
 // change adds or removes an officer.

@@ -19,16 +19,18 @@ import (
 // live rejects that are no more.
 
 // handInKinds are the statements that "hand-in" takes; the others have a command of their own.
-var handInKinds = []string{statement.KindPolicy, statement.KindFirstArticle, statement.KindClearance, statement.KindExplained, statement.KindRejects}
+var handInKinds = []string{statement.KindAdd, statement.KindRevoke, statement.KindPolicy, statement.KindFirstArticle, statement.KindClearance, statement.KindExplained, statement.KindRejects}
 
 func newHandInCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "hand-in FILE.signed",
-		Short: "Hand in what people signed at the lines",
+		Short: "Hand in what people signed at the lines, or a change of the officer register",
 		Long: Describe("Hands a signed statement to the ledger, which holds it against what it knows and against whose duty it is to sign it: a policy, a line\n"+
-			"clearance, a first article, the explanation of a hand count, or the destruction of live rejects.", handedIn{}),
-		Example: `  perso hand-in demo.first-article.signed`,
-		Args:    Takes("FILE.signed"),
+			"clearance, a first article, the explanation of a hand count, the destruction of live rejects, or, from a key ceremony's folder, a change of\n"+
+			"the officer register: who was revoked signs nothing from then on.", handedIn{}),
+		Example: `  perso hand-in demo.first-article.signed
+  perso hand-in ceremony/register-0001.signed`,
+		Args: Takes("FILE.signed"),
 		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
 			b, s, err := env.readSigned(args[0], handInKinds...)
 			if err != nil {
