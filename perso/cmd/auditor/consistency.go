@@ -74,6 +74,9 @@ func knownLog(vkey string) (k theLog, err error) {
 
 // openLog opens the log of a bundle, which must be the one that is known.
 func openLog(path string, k theLog) (*audit.Log, error) {
+	if err := needFolder(path); err != nil {
+		return nil, err
+	}
 	l, err := audit.OpenLog(os.DirFS(path), k.key)
 	if err != nil {
 		return nil, notOpened(path, err)

@@ -82,8 +82,8 @@ func newEvidenceCmd(env *console.Console) *cobra.Command {
 		Long: console.Describe("Goes through the map of what a GSMA SAS-UP audit asks (deploy/sas_map.yaml), runs what can be run on a bundle and on an inventory of key\n"+
 			"ceremonies, and writes a new folder: a page per requirement with its proofs and their verdicts, what the checks said, the lot's report,\n"+
 			"and a manifest of hashes. --tests is the output of 'go test -json ./...' on the sources that the site runs. With --key an officer signs\n"+
-			"the manifest. What is the site's own duty, and what the software does not do yet, stands in the pack as it stands in the map.\n"+
-			strings.ReplaceAll(certifiedIs, "\n", " ")+"\nThe exit code is 3 when a proof that was run failed.", evidence{}),
+			"the manifest. What is the site's own duty, and what the software does not do yet, stands in the pack as it stands in the map.\n\n"+
+			certifiedIs+"\nThe exit code is 3 when a proof that was run failed.", evidence{}),
 		Example: `  perso audit evidence --bundle ./L-2027-0001.bundle --inventory ./inventory -o evidence-2027-03
   perso audit evidence --map deploy/sas_map.yaml --bundle ./L-2027-0001.bundle --tests tests.json --key qa-1.key -o evidence-2027-03`,
 		Args: console.Takes(),

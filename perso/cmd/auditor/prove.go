@@ -113,6 +113,9 @@ func prove(env *console.Console, bundle, key string, about audit.SubjectKind, k 
 			break
 		}
 	}
+	if _, wrong := id.ParseEID(key); errors.Is(err, audit.ErrNotFound) && wrong != nil && len(key) == id.EIDDigits {
+		return fmt.Errorf("the log holds nothing about it: %w", wrong)
+	}
 	if errors.Is(err, audit.ErrNotFound) {
 		return console.Hint(fmt.Errorf("%q: %w", key, audit.ErrNotFound), "is it of this site, and was it made before the bundle was written?")
 	}

@@ -202,9 +202,16 @@ func (p *pins) verify(env *console.Console, path string) (audit.Report, error) {
 	return judge(env, path, o, origin)
 }
 
-func judge(env *console.Console, path string, o audit.Options, origin string) (audit.Report, error) {
+func needFolder(path string) error {
 	if !isFolder(path) {
-		return audit.Report{}, console.Hint(fmt.Errorf("opening the bundle: %q is no folder", path), "'perso lot bundle' says where it wrote one")
+		return console.Hint(fmt.Errorf("opening the bundle: %q is no folder", path), "'perso lot bundle' says where it wrote one")
+	}
+	return nil
+}
+
+func judge(env *console.Console, path string, o audit.Options, origin string) (audit.Report, error) {
+	if err := needFolder(path); err != nil {
+		return audit.Report{}, err
 	}
 	begin := env.Now()
 	watch := &watchedFS{FS: os.DirFS(path), env: env}

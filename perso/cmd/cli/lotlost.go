@@ -102,6 +102,11 @@ func newLotDraftLostCmd(env *Env) *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if s, err := askLot[bus.StatusReply](ctx, env, office, bus.OfficeStatus, lot); err != nil {
+			return err
+		} else if s.State == perso.LotClosed {
+			return Hint(fmt.Errorf("lot %s is closed: its counts are signed, and no unit of it is given up", lot), "'%s' shows the chip's life", env.Command("trace", "%s", w.Chip))
+		}
 		return draftLost(env, r, w, out)
 	})
 	c.Flags().StringVar(&chip, "chip", "", "chip id in hex")

@@ -18,7 +18,7 @@ func TestLose(t *testing.T) {
 	at := func(name string) string { return filepath.Join(dir, name) }
 	unit := bus.UnitInWork{Unit: 3, Index: 4, EID: "89049099002000000000000000000080", Chip: "47901234000165a30000", State: perso.UnitOpen, Claim: [32]byte{1},
 		Session: perso.Session{2}, Since: epoch, Acts: 2, Due: true, Alarm: "vault-refused: release has expired"}
-	good := false
+	good, state := false, perso.LotReleased
 	office := ledger{
 		bus.OfficeInWork: answer(func(q bus.InWorkRequest) (bus.InWorkReply, error) {
 			if q.Chip != "" && q.Chip != unit.Chip {
@@ -26,6 +26,7 @@ func TestLose(t *testing.T) {
 			}
 			return bus.InWorkReply{Env: perso.EnvTest, Site: "S1", Lot: q.Lot, Release: [32]byte{3}, Now: epoch, Units: []bus.UnitInWork{unit}}, nil
 		}),
+		bus.OfficeStatus: answer(func(q bus.LotRequest) (bus.StatusReply, error) { return bus.StatusReply{Lot: q.Lot, State: state}, nil }),
 		bus.OfficeLose: answer(func(q bus.SignedRequest) (bus.LoseReply, error) {
 			w := audittest.Must(statement.ParseLost(audittest.Must(statement.DecodeSigned(q.Signed)).Body))
 			return bus.LoseReply{Lot: w.Lot, Unit: w.Unit, Good: good, Receipt: []byte("receipt")}, nil
@@ -69,7 +70,11 @@ func TestLose(t *testing.T) {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
-	unit.State = perso.UnitLost
+	state = perso.LotClosed
+	if r := run(t, office, nil, "lot", "draft-lost", "L1", "--chip", unit.Chip, "--fate", "missing", "--reason", "x"); r.code != ExitFailed || r.out != "" || !strings.Contains(r.err, "is closed") {
+		t.Errorf("of a closed lot: %+v", r)
+	}
+	state, unit.State = perso.LotReleased, perso.UnitLost
 	if r := run(t, office, nil, "lot", "draft-lost", "L1", "--chip", unit.Chip, "--fate", "missing", "--reason", "x"); r.code != ExitFailed || !strings.Contains(r.err, "lost already") {
 		t.Errorf("%+v", r)
 	}
