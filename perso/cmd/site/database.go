@@ -29,7 +29,7 @@ func (d *Database) validate() error {
 	case d == nil:
 		return nil
 	case d.URL == "":
-		return errors.New("database: no url")
+		return errors.New("database: no url: site.json names the server in it (deploy/database)")
 	case d.Processes < 0 || d.Processes > MaxLedgers:
 		return fmt.Errorf("database: ledger_processes is %d; 1 to %d are possible", d.Processes, MaxLedgers)
 	}
