@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -32,9 +33,11 @@ func TestReplacesNothingInVain(t *testing.T) {
 		}
 		edit(&o)
 		if name == "running" {
-			if _, err := site.Hold(o.Dir); err != nil {
+			held, err := site.Hold(o.Dir)
+			if err != nil {
 				t.Fatal(err)
 			}
+			defer runtime.KeepAlive(held) // who is collected holds nothing
 		}
 		err := Run(t.Context(), o)
 		if err == nil || name == "running" && !errors.Is(err, site.ErrRunning) {
