@@ -110,12 +110,11 @@ func (l *Ledger) readGoodsIn(file []byte) (perso.Name, []id.ChipID, product.SKU,
 	d := json.NewDecoder(bytes.NewReader(file))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&g); err != nil {
-		at := min(int(d.InputOffset()), len(file))
 		var syntax *json.SyntaxError
 		if errors.As(err, &syntax) {
-			at = min(int(syntax.Offset), len(file))
+			err = fmt.Errorf("line %d: %w", 1+bytes.Count(file[:min(int(syntax.Offset), len(file))], []byte("\n")), err)
 		}
-		return "", nil, "", fmt.Errorf("line %d: this is no goods-in list: %w", 1+bytes.Count(file[:at], []byte("\n")), err)
+		return "", nil, "", fmt.Errorf("this is no goods-in list: %w", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return "", nil, "", fmt.Errorf("text after the list")
