@@ -51,6 +51,11 @@ func (v *Vault) Export(ctx context.Context, q bus.ExportRequest) (bus.ExportRepl
 			return bus.ExportReply{}, err
 		}
 	}
+	if q.Kind == bus.ExportOperational {
+		if reply.KCV, err = v.checkValue(ctx, l.second.out, l.second.layout); err != nil {
+			return bus.ExportReply{}, err
+		}
+	}
 	for i, c := range claims {
 		secret.Do(func() { reply.Results[i], err = v.exportUnit(ctx, l, q.Kind, c, q.Items[i], o) })
 		var no refusal
@@ -76,6 +81,11 @@ func (l *lot) receiver(kind bus.ExportKind, to perso.Name) error {
 		}
 	case bus.ExportOutput:
 		want = l.release.Delivery
+	case bus.ExportOperational:
+		if l.second == nil {
+			return bus.Refuse(bus.FaultRefused, "lot %q has no operational profile", l.release.Lot)
+		}
+		want = l.release.Operational.Delivery
 	default:
 		return bus.Refuse(bus.FaultBadMessage, "export kind %q", kind)
 	}

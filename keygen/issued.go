@@ -19,11 +19,16 @@ type Issued struct {
 	ICCIDs id.ICCIDRange
 	IMSIs  id.IMSIRange
 
+	// Of an operational profile beside the bootstrap one; empty where there is none.
+	OperationalICCIDs id.ICCIDRange
+	OperationalIMSIs  id.IMSIRange
+
 	Ki [32]byte // root of the customer's file of Ki; zero where there is none
 }
 
 func issued(r statement.Release, hash [32]byte, chain []statement.Signed) Issued {
-	return Issued{Release: hash, Register: chain[len(chain)-1].Hash(), Statements: uint64(len(chain)), EIDs: r.EIDs, ICCIDs: r.ICCIDs, IMSIs: r.IMSIs, Ki: r.Customer.Root}
+	return Issued{Release: hash, Register: chain[len(chain)-1].Hash(), Statements: uint64(len(chain)), EIDs: r.EIDs, ICCIDs: r.ICCIDs, IMSIs: r.IMSIs, Ki: r.Customer.Root,
+		OperationalICCIDs: r.Operational.ICCIDs, OperationalIMSIs: r.Operational.IMSIs}
 }
 
 // shared names a kind of identity that two lots have in common, or nothing.
@@ -31,14 +36,19 @@ func (i Issued) shared(other Issued) string {
 	switch {
 	case i.EIDs.Overlaps(other.EIDs):
 		return "EIDs"
-	case i.ICCIDs.Overlaps(other.ICCIDs):
+	case shared(i.ICCIDs, i.OperationalICCIDs, other.ICCIDs, other.OperationalICCIDs):
 		return "ICCIDs"
-	case i.IMSIs.Overlaps(other.IMSIs):
+	case shared(i.IMSIs, i.OperationalIMSIs, other.IMSIs, other.OperationalIMSIs):
 		return "IMSIs"
 	case i.Ki != [32]byte{} && i.Ki == other.Ki:
 		return "Ki"
 	}
 	return ""
+}
+
+// shared says whether a number of either range of one lot is in either of another.
+func shared[R interface{ Overlaps(R) bool }](a1, a2, b1, b2 R) bool {
+	return a1.Overlaps(b1) || a1.Overlaps(b2) || a2.Overlaps(b1) || a2.Overlaps(b2)
 }
 
 // mayIssue refuses a new lot that contradicts the lots before it: identities that were issued (I1), or an officer register

@@ -28,6 +28,9 @@ const (
 	labelSealing   = "persoline/1 sealing"
 )
 
+// labelOperational is the stream, of a card's seed, that is the seed of its operational profile.
+const labelOperational = "PROFILE2.SEED"
+
 const (
 	seedBytes = sha256.Size
 	keyBytes  = 16

@@ -14,6 +14,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
@@ -31,6 +32,7 @@ type lot struct {
 	terms   terms
 	choices
 	packages map[string]*pack // by variable
+	second   *operational     // nil where chips have one profile
 
 	key, kmc  hsm.Key
 	wrap, out hsm.Key  // SM-SR wrap key, transport key or what signs envelopes
@@ -110,6 +112,9 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 		return bus.OpenLotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
 	if l.choices, err = choicesOf(release); err != nil {
+		return bus.OpenLotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
+	}
+	if l.second, err = operationalOf(v.cfg.Env, release); err != nil {
 		return bus.OpenLotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
 	if isNew {
@@ -348,17 +353,29 @@ func (l *lot) nameKeys(env perso.Env) (err error) {
 	return nil
 }
 
+// openOP opens an operator key, whose length must be the algorithm's.
+func (v *Vault) openOP(ctx context.Context, name perso.Name, a auth.Algorithm) (op secret.Bytes, err error) {
+	sealed, err := v.cfg.OPs.SealedOP(name)
+	if err != nil {
+		return op, fmt.Errorf("reading sealed OP %q: %w", name, err)
+	}
+	if op, err = v.cfg.Token.Unseal(ctx, v.cfg.Keys.Seal, sealed, OPContext(v.cfg.Env, name)); err != nil {
+		return op, fmt.Errorf("opening OP %q: %w", name, err)
+	}
+	if n := a.OPBytes(); op.Len() != n {
+		return op, fmt.Errorf("opening %s %q: %d bytes, not %d", a.OPKind(), name, op.Len(), n)
+	}
+	return op, nil
+}
+
 // openSecrets fetches what is the same for the whole lot, so that an act needs few HSM operations.
 func (v *Vault) openSecrets(ctx context.Context, l *lot) error {
-	sealed, err := v.cfg.OPs.SealedOP(l.release.OP)
-	if err != nil {
-		return fmt.Errorf("reading sealed OP %q: %w", l.release.OP, err)
+	var err error
+	if l.op, err = v.openOP(ctx, l.release.OP, l.auth); err != nil {
+		return err
 	}
-	if l.op, err = v.cfg.Token.Unseal(ctx, v.cfg.Keys.Seal, sealed, OPContext(v.cfg.Env, l.release.OP)); err != nil {
-		return fmt.Errorf("opening OP %q: %w", l.release.OP, err)
-	}
-	if n := l.auth.OPBytes(); l.op.Len() != n {
-		return fmt.Errorf("opening %s %q: %d bytes, not %d", l.auth.OPKind(), l.release.OP, l.op.Len(), n)
+	if err := v.openOperational(ctx, l); err != nil {
+		return err
 	}
 	for _, d := range []struct {
 		key   hsm.Key
@@ -407,6 +424,9 @@ func (v *Vault) admitLot(l *lot) {
 func (l *lot) close() {
 	l.closed, l.subkey = true, [16]byte{}
 	l.op.Wipe()
+	if l.second != nil {
+		l.second.op.Wipe()
+	}
 	l.challenge.Wipe()
 	l.receipts.Wipe()
 	l.indexing.Wipe()

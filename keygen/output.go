@@ -34,6 +34,15 @@ func (v *Vault) exportable(ctx context.Context, l *lot) error {
 	if !has {
 		return bus.Refuse(bus.FaultRefused, "layout %q of lot %q needs the key %q, which is not on the token", l.layout, l.release.Lot, l.out)
 	}
+	if l.second == nil {
+		return nil
+	}
+	if has, err = v.cfg.Token.Has(ctx, l.second.out); err != nil && !errors.Is(err, hsm.ErrUnsupported) {
+		return fmt.Errorf("looking for transport key of the operational profile of lot %q: %w", l.release.Lot, err)
+	}
+	if !has {
+		return bus.Refuse(bus.FaultRefused, "the operational profile of lot %q needs the key %q, which is not on the token", l.release.Lot, l.second.out)
+	}
 	return nil
 }
 
@@ -49,17 +58,8 @@ func (o output) wipe() {
 // beginOutput puts into the reply what comes once: the check value of the transport key, or the head of the envelope.
 func (v *Vault) beginOutput(ctx context.Context, l *lot, receiver []byte, reply *bus.ExportReply) (o output, err error) {
 	if l.layout != k4.Envelope {
-		// As KCV in hsm/KEYS.md: 16 bytes of 01 for AES (GlobalPlatform Amendment D), 8 of 00 for Triple DES (Card Specification B.5).
-		block := make([]byte, l.layout.BlockBytes())
-		if l.layout.AES() {
-			block = bytes.Repeat([]byte{1}, aes.BlockSize)
-		}
-		sealed, err := v.cfg.Token.EncryptECB(ctx, l.out, block)
-		if err != nil {
-			return o, fmt.Errorf("checking transport key %q: %w", l.out, err)
-		}
-		reply.KCV = sealed[:hsm.KCVBytes:hsm.KCVBytes]
-		return o, nil
+		reply.KCV, err = v.checkValue(ctx, l.out, l.layout)
+		return o, err
 	}
 	r, err := k4.ParseReceiver(l.rsaKey.KeyID, receiver)
 	if err != nil {
@@ -82,6 +82,19 @@ func (v *Vault) beginOutput(ctx context.Context, l *lot, receiver []byte, reply 
 	}
 	reply.Envelope = &bus.EnvelopeHead{Vendor: head.Vendor, Sealed: head.Sealed, Signature: head.Signature}
 	return o, nil
+}
+
+// checkValue is as KCV in hsm/KEYS.md: 16 bytes of 01 for AES (GlobalPlatform Amendment D), 8 of 00 for Triple DES (Card Specification B.5).
+func (v *Vault) checkValue(ctx context.Context, under hsm.Key, layout k4.Layout) ([]byte, error) {
+	block := make([]byte, layout.BlockBytes())
+	if layout.AES() {
+		block = bytes.Repeat([]byte{1}, aes.BlockSize)
+	}
+	sealed, err := v.cfg.Token.EncryptECB(ctx, under, block)
+	if err != nil {
+		return nil, fmt.Errorf("checking transport key %q: %w", under, err)
+	}
+	return sealed[:hsm.KCVBytes:hsm.KCVBytes], nil
 }
 
 // makerKey is the key that signs envelopes, in the HSM (transport.Signer).
@@ -108,6 +121,9 @@ func (v *Vault) exportUnit(ctx context.Context, l *lot, kind bus.ExportKind, c e
 		return v.openKi(ctx, l, c, l.atRest(item.Ki, item.Customer))
 	}}
 	defer x.wipe()
+	if kind == bus.ExportOperational {
+		return x.operationalOutput(ctx)
+	}
 	keys, err := x.secrets()
 	if err != nil {
 		return bus.ExportResult{}, err

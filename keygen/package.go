@@ -35,20 +35,23 @@ const (
 )
 
 // packageNames are the packages that this vault makes.
-func packageNames() []string { return []string{script.PackageBootstrap} }
+func packageNames() []string { return []string{script.PackageBootstrap, script.PackageOperational} }
 
 // releasedPackages takes the packages that were released, and no other, and says whether the lot can be made with them.
 func releasedPackages(r statement.Release, packages [][]byte, s *script.Script) (all map[string]*pack, unfit, err error) {
 	if len(packages) != len(r.Packages) {
 		return nil, nil, bus.Refuse(bus.FaultRefused, "%d profile packages came with lot %q, %d were released", len(packages), r.Lot, len(r.Packages))
 	}
-	a, err := auth.Parse(r.Algorithm)
-	if err != nil {
-		return nil, nil, bus.Refuse(bus.FaultRefused, "%v", err)
-	}
 	all = map[string]*pack{}
 	for i, released := range r.Packages {
-		b := packages[i]
+		b, algorithm := packages[i], r.Algorithm
+		if released.Variable == script.PackageOperational {
+			algorithm = r.Operational.Algorithm
+		}
+		a, err := auth.Parse(algorithm)
+		if err != nil {
+			return nil, nil, bus.Refuse(bus.FaultRefused, "%v", err)
+		}
 		if sha256.Sum256(b) != released.Hash {
 			return nil, nil, bus.Refuse(bus.FaultRefused, "profile package %q is not the one released for lot %q", released.Name, r.Lot)
 		}
@@ -91,6 +94,9 @@ func loadable(r statement.Release, s *script.Script, packages map[string]*pack) 
 		return fmt.Errorf("it loads the packages %v, and %d were released", loads, len(packages))
 	}
 	p := packages[script.PackageBootstrap]
+	if p == nil && len(packages) > 0 {
+		return errors.New("it has an operational profile, and no bootstrap profile from a package")
+	}
 	if p == nil {
 		return nil
 	}
@@ -98,13 +104,23 @@ func loadable(r statement.Release, s *script.Script, packages map[string]*pack) 
 	if !bytes.Equal(constants["AID.USIM"], p.template.USIM()) {
 		return errors.New("AID.USIM is not that of the package's USIM")
 	}
+	for _, p := range packages {
+		if err := admitted(r, constants, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// admitted demands that a package's policy rules are those released, and that its numbers are of its network.
+func admitted(r statement.Release, constants map[string][]byte, p *pack) error {
 	if pol1 := constants[p.variable+partPOL1]; !bytes.Equal(pol1, []byte{p.template.Policy()}) {
 		return fmt.Errorf("%s%s is not what the package says", p.variable, partPOL1)
 	}
-	last := r.Units() - 1
-	for _, unit := range []uint64{0, last} {
-		iccid, err1 := r.ICCIDs.At(unit)
-		imsi, err2 := r.IMSIs.At(unit)
+	iccids, imsis := rangesOf(r, p.variable)
+	for _, unit := range []uint64{0, r.Units() - 1} {
+		iccid, err1 := iccids.At(unit)
+		imsi, err2 := imsis.At(unit)
 		if err := errors.Join(err1, err2); err != nil {
 			return err
 		}
@@ -173,20 +189,15 @@ func (x *variables) rendered(p *pack) (*loading, error) {
 	if l := x.loads[p.variable]; l != nil {
 		return l, nil
 	}
-	keys, err := x.secrets()
+	s, err := x.subscriber(p)
 	if err != nil {
 		return nil, err
 	}
-	iccid, err1 := x.l.release.ICCIDs.At(uint64(x.claim.Unit))
-	imsi, err2 := x.l.release.IMSIs.At(uint64(x.claim.Unit))
-	if err := errors.Join(err1, err2); err != nil {
-		return nil, err
-	}
 	v := make(saip.Values, len(p.template.Slots()))
-	if err := p.template.Identify(v, iccid, imsi); err != nil {
+	if err := p.template.Identify(v, s.iccid, s.imsi); err != nil {
 		return nil, err
 	}
-	f := filler{x: x, keys: keys, pool: make([]byte, 0, len(v)*maxSecretBytes)}
+	f := filler{keys: s.keys, opc: s.opc, pool: make([]byte, 0, len(v)*maxSecretBytes)}
 	defer f.wipe()
 	if err := p.template.Fill(v, f.give); err != nil {
 		return nil, err
@@ -205,8 +216,8 @@ func (x *variables) rendered(p *pack) (*loading, error) {
 
 // filler gives the secrets of a card to the places of its package.
 type filler struct {
-	x    *variables
 	keys *cardKeys
+	opc  []byte
 	pool []byte // in which the values lie until they are in the package
 }
 
@@ -225,7 +236,7 @@ func (f *filler) give(u saip.Use, length int) ([]byte, error) {
 	case saip.UseKi:
 		value = k.KI
 	case saip.UseOPc:
-		value = f.x.opc
+		value = f.opc
 	case saip.UsePIN1:
 		value = k.PIN1[:]
 	case saip.UsePIN2:

@@ -25,8 +25,12 @@ func wipePlaced(all []placed) {
 }
 
 // placed gives them in the order of the package; none of a lot without one. The caller wipes them, also with an error.
-func (x *variables) placed(keys *cardKeys) (all []placed, err error) {
-	p := x.l.packages[script.PackageBootstrap]
+func (x *variables) placed(keys *cardKeys) ([]placed, error) {
+	return placedIn(x.l.packages[script.PackageBootstrap], keys)
+}
+
+// placedIn gives those of one package.
+func placedIn(p *pack, keys *cardKeys) (all []placed, err error) {
 	if p == nil {
 		return nil, nil
 	}

@@ -35,6 +35,7 @@ type variables struct {
 	captures map[string][]byte   // of probes, by label; not there before the first act is rendered
 	keys     *cardKeys           // nil until the seed was needed
 	opc      []byte              // OPc, or TOPc of 32 bytes; nil until Ki was needed
+	second   *second             // of the operational profile; nil until it was needed
 	loads    map[string]*loading // of packages; what this act rendered of them
 
 	cert  func() ([]byte, error)       // whole 7F21
@@ -50,6 +51,7 @@ func (x *variables) wipe() {
 		x.keys.wipe()
 	}
 	clear(x.opc)
+	x.second.wipe()
 	for _, l := range x.loads {
 		l.wipe()
 	}

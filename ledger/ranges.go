@@ -51,6 +51,9 @@ func (l *Ledger) resolve(ctx context.Context, tx sqldb.Tx, o order.Order) (order
 			return o, nil, err
 		}
 	}
+	if err := l.resolveOperational(ctx, tx, o, &a, &faults); err != nil {
+		return o, nil, err
+	}
 	if len(faults) > 0 {
 		return o, &faults, nil
 	}
@@ -59,6 +62,35 @@ func (l *Ledger) resolve(ctx context.Context, tx sqldb.Tx, o order.Order) (order
 		return o, nil, err
 	}
 	return r.Order(), nil, nil
+}
+
+// resolveOperational does the same for the numbers of the operational profile. The pools of two providers share no number; a given range
+// and an allocated one may.
+func (l *Ledger) resolveOperational(ctx context.Context, tx sqldb.Tx, o order.Order, a *order.Allocation, faults *order.FaultList) error {
+	two := o.Operational
+	if !two.Ordered() {
+		return nil
+	}
+	provider, ok := l.cat.Order.Site.Provider(two.Provider)
+	if !ok {
+		return fmt.Errorf("provider %q: %w", two.Provider, ErrNotFound)
+	}
+	const field = "operational"
+	var own order.FaultList
+	if err := settleRange(ctx, tx, kindICCID, two.ICCID, o.Total(), provider.ICCIDPool, &a.OperationalICCID, &own); err != nil {
+		return err
+	}
+	if err := settleRange(ctx, tx, kindIMSI, two.IMSI, o.Total(), provider.IMSIPool, &a.OperationalIMSI, &own); err != nil {
+		return err
+	}
+	for _, f := range own {
+		f.Field = field + "." + f.Field
+		faults.Add(f)
+	}
+	if o.ICCID.Overlaps(a.OperationalICCID) || a.ICCID.Overlaps(two.ICCID) || o.IMSI.Overlaps(a.OperationalIMSI) || a.IMSI.Overlaps(two.IMSI) {
+		faults.Add(order.Fault{Field: field, Reason: "bootstrap and operational profile would share numbers", Hint: "give both ranges, or allocate both"})
+	}
+	return nil
 }
 
 // settleRange checks a given range against all that was issued, or takes the next free one from the pool.
@@ -154,11 +186,17 @@ func reserve(ctx context.Context, b *Batch, o order.Order) error {
 		kind   string
 		lo, hi [16]byte
 	}
-	var all [3]bounds
+	all := make([]bounds, 3, 5)
 	all[0].kind, all[1].kind, all[2].kind = kindEID, kindICCID, kindIMSI
 	all[0].lo, all[0].hi = o.EID.Bounds()
 	all[1].lo, all[1].hi = o.ICCID.Bounds()
 	all[2].lo, all[2].hi = o.IMSI.Bounds()
+	if two := o.Operational; two.Ordered() {
+		iccid, imsi := bounds{kind: kindICCID}, bounds{kind: kindIMSI}
+		iccid.lo, iccid.hi = two.ICCID.Bounds()
+		imsi.lo, imsi.hi = two.IMSI.Bounds()
+		all = append(all, iccid, imsi)
+	}
 	for _, r := range all {
 		if r.kind == kindEID && o.NoEID {
 			continue

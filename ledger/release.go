@@ -103,8 +103,18 @@ func (l *Ledger) terms(row orderRow) (statement.Release, error) {
 		Remake: string(o.Remake), KiSource: string(o.KiSource), Customer: row.ki.terms, KeyOrigin: string(o.KeyOrigin), Algorithm: o.Algorithm.String(), Codes: o.Codes.String(), PIN1: pin1Of(o),
 		ChipID: string(p.ChipID), Channel: string(p.Channel()), FactoryKVN: p.Factory.KVN, CardKVN: p.ISDKVN, Proof: p.Proofs().String(), AuthProof: string(p.AuthProof),
 		KMC: p.Factory.KMC, OP: o.OPKey, TransportKey: o.TransportKey.Name, TransportMode: string(o.TransportKey.Layout), ReceiverKey: receiver, WrapKey: smsr.WrapKey, SMSR: o.SMSR, Delivery: o.Delivery,
-		Constants: constants, Packages: named,
+		Constants: constants, Packages: named, Operational: operationalOf(o),
 	}, nil
+}
+
+// operationalOf is what a release says of the subscription of an operational profile.
+func operationalOf(o order.Order) statement.Operational {
+	two := o.Operational
+	if !two.Ordered() {
+		return statement.Operational{}
+	}
+	return statement.Operational{ICCIDs: two.ICCID, IMSIs: two.IMSI, Algorithm: two.Algorithm.String(), OP: two.OPKey,
+		TransportKey: two.TransportKey.Name, TransportMode: string(two.TransportKey.Layout), Delivery: two.Delivery}
 }
 
 // constants are the script's public variables that are equal on every card of the lot.

@@ -248,6 +248,9 @@ func unitOfICCID(ctx context.Context, tx sqldb.Tx, iccid id.ICCID, r *bus.TraceR
 	}
 	u, ok := o.content.ICCID.Index(iccid)
 	if !ok {
+		u, ok = o.content.Operational.ICCID.Index(iccid) // of the profile beside the bootstrap one
+	}
+	if !ok {
 		return nil, nil
 	}
 	return unitSubjects(ctx, tx, r, sqlClaimsOfUnit, string(lotName(o.content.ID)), int64(u))

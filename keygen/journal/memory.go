@@ -119,7 +119,10 @@ func issuedRecord(kind string, lot perso.Name, i keygen.Issued) *record.Writer {
 	eid, iccid, imsi := i.EIDs.First(), i.ICCIDs.First(), i.IMSIs.First()
 	return record.New(kind).Str("lot", string(lot)).Hex("release", i.Release[:]).Hex("register", i.Register[:]).Uint("statements", i.Statements).
 		Str("eid_first", eid.String()).Uint("eid_count", i.EIDs.Count()).Str("iccid_first", iccid.String()).Uint("iccid_count", i.ICCIDs.Count()).
-		Str("imsi_first", imsi.String()).Uint("imsi_mnc_digits", uint64(imsi.MNCDigits())).Uint("imsi_count", i.IMSIs.Count()).Hex("ki_root", rootOf(i.Ki))
+		Str("imsi_first", imsi.String()).Uint("imsi_mnc_digits", uint64(imsi.MNCDigits())).Uint("imsi_count", i.IMSIs.Count()).Hex("ki_root", rootOf(i.Ki)).
+		Str("operational_iccid_first", i.OperationalICCIDs.First().String()).Uint("operational_iccid_count", i.OperationalICCIDs.Count()).
+		Str("operational_imsi_first", i.OperationalIMSIs.First().String()).Uint("operational_imsi_mnc_digits", uint64(i.OperationalIMSIs.First().MNCDigits())).
+		Uint("operational_imsi_count", i.OperationalIMSIs.Count())
 }
 
 // rootOf is nothing where there is no file of Ki.
@@ -151,7 +154,25 @@ func readIssued(r *record.Reader) (i keygen.Issued) {
 	i.IMSIs, err = id.NewIMSIRange(imsi, r.Uint("imsi_count", 32))
 	r.Check(err)
 	i.Ki = r.OptHash("ki_root")
+	readOperational(r, &i)
 	return i
+}
+
+// readOperational reads the numbers of an operational profile, which most lots don't have.
+func readOperational(r *record.Reader, i *keygen.Issued) {
+	if first, count := r.Str("operational_iccid_first"), r.Uint("operational_iccid_count", 32); first != "" || count > 0 {
+		iccid, err := id.ParseICCID(first)
+		r.Check(err)
+		i.OperationalICCIDs, err = id.NewICCIDRange(iccid, count)
+		r.Check(err)
+	}
+	first, mnc, count := r.Str("operational_imsi_first"), r.Uint("operational_imsi_mnc_digits", 8), r.Uint("operational_imsi_count", 32)
+	if first != "" || count > 0 {
+		imsi, err := id.ParseIMSI(first, int(mnc))
+		r.Check(err)
+		i.OperationalIMSIs, err = id.NewIMSIRange(imsi, count)
+		r.Check(err)
+	}
 }
 
 const tempSuffix = ".new" // no perso.Name has a dot

@@ -80,8 +80,32 @@ func (a *auditor) release(e entry.Statement) {
 
 // shareIdentities looks at the first Q+S of each range: no more may be made of them.
 func shareIdentities(a, b *statement.Release) bool {
-	return a.EUICC() && b.EUICC() && share(a.EIDs, b.EIDs, a.Units(), b.Units(), id.NewEIDRange) || share(a.ICCIDs, b.ICCIDs, a.Units(), b.Units(), id.NewICCIDRange) ||
-		share(a.IMSIs, b.IMSIs, a.Units(), b.Units(), id.NewIMSIRange)
+	if a.EUICC() && b.EUICC() && share(a.EIDs, b.EIDs, a.Units(), b.Units(), id.NewEIDRange) {
+		return true
+	}
+	for _, one := range subscriptionsOf(a) {
+		for _, other := range subscriptionsOf(b) {
+			if share(one.iccids, other.iccids, a.Units(), b.Units(), id.NewICCIDRange) || share(one.imsis, other.imsis, a.Units(), b.Units(), id.NewIMSIRange) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// numbers are those of one of a release's profiles.
+type numbers struct {
+	iccids id.ICCIDRange
+	imsis  id.IMSIRange
+}
+
+// subscriptionsOf are the numbers of the profile, and of an operational one beside it.
+func subscriptionsOf(r *statement.Release) []numbers {
+	all := []numbers{{r.ICCIDs, r.IMSIs}}
+	if r.HasOperational() {
+		all = append(all, numbers{r.Operational.ICCIDs, r.Operational.IMSIs})
+	}
+	return all
 }
 
 type span[T any, R any] interface {

@@ -100,8 +100,12 @@ func unitOf(r *statement.Release, key string) (perso.Unit, bool) {
 	if err != nil {
 		return 0, false
 	}
-	n, ok := r.ICCIDs.Index(iccid)
-	return perso.Unit(n), ok && n < r.Units()
+	for _, one := range subscriptionsOf(r) {
+		if n, ok := one.iccids.Index(iccid); ok && n < r.Units() {
+			return perso.Unit(n), true
+		}
+	}
+	return 0, false
 }
 
 func (s *subjectOf) takesClaim(e entry.Claim) bool {

@@ -163,7 +163,7 @@ func (w *eisWriter) signedFields(u *unit) eis.SignedFields {
 	}
 }
 
-// fields is the whole document: the bootstrap profile is enabled and the one to fall back on.
+// fields is the whole document: the bootstrap profile is enabled and the one to fall back on; an operational one beside it is disabled.
 func (w *eisWriter) fields(u *unit, result bus.ExportResult) (eis.Fields, error) {
 	keys, err := keysOf(result, wanted{"OTA.KIC", keyBytes}, wanted{"OTA.KID", keyBytes}, wanted{"OTA.KIK", keyBytes})
 	if err != nil {
@@ -176,16 +176,45 @@ func (w *eisWriter) fields(u *unit, result bus.ExportResult) (eis.Fields, error)
 	}
 	isdr := domain(u, p.AIDs.ISDR.Bytes(), roleISDR)
 	isdr.Keysets = []eis.Keyset{set}
+	profiles := []eis.Profile{{
+		ICCID: u.iccid, IMSI: u.imsi, ISDPAID: p.AIDs.ISDP.Bytes(), MNOID: string(w.lot.provider.MNOOID), SMDPID: string(w.lot.provider.SMDPOID),
+		Fallback: true, State: "Enabled", ProfileType: p.Profile.Type, AllocatedMemory: uint64(p.Profile.AllocatedMemory),
+		Rules: policyRules(w.lot.release, script.PackageBootstrap),
+	}}
+	remaining := uint64(p.EIS.RemainingMemory)
+	if w.lot.release.HasOperational() {
+		two, err := w.operational(u)
+		if err != nil {
+			return eis.Fields{}, err
+		}
+		profiles = append(profiles, two)
+		remaining -= min(remaining, two.AllocatedMemory)
+	}
 	return eis.Fields{
-		SignedFields: w.signedFields(u), RemainingMemory: uint64(p.EIS.RemainingMemory), AvailableMemory: uint64(p.EIS.AvailableMemory),
-		SMSRID: string(w.lot.smsr.OID), ISDR: isdr,
-		Profiles: []eis.Profile{{
-			ICCID: u.iccid, IMSI: u.imsi, ISDPAID: p.AIDs.ISDP.Bytes(), MNOID: string(w.lot.provider.MNOOID), SMDPID: string(w.lot.provider.SMDPOID),
-			Fallback: true, State: "Enabled", ProfileType: p.Profile.Type, AllocatedMemory: uint64(p.Profile.AllocatedMemory),
-			Rules: policyRules(w.lot.release, script.PackageBootstrap),
-		}},
+		SignedFields: w.signedFields(u), RemainingMemory: remaining, AvailableMemory: uint64(p.EIS.AvailableMemory),
+		SMSRID: string(w.lot.smsr.OID), ISDR: isdr, Profiles: profiles,
 	}, nil
 }
+
+// operational is the second profile of an eUICC: disabled, for the SM-SR to enable.
+func (w *eisWriter) operational(u *unit) (two eis.Profile, err error) {
+	r, p := w.lot.release.Operational, w.lot.product
+	provider, known := w.Site.Provider(w.lot.order.Operational.Provider)
+	if !known {
+		return two, fmt.Errorf("provider %q is not among the partners", w.lot.order.Operational.Provider)
+	}
+	two = eis.Profile{ISDPAID: p.AIDs.ISDP2.Bytes(), MNOID: string(provider.MNOOID), SMDPID: string(provider.SMDPOID),
+		State: "Disabled", ProfileType: operationalType, AllocatedMemory: uint64(p.Profile.AllocatedMemory),
+		Rules: policyRules(w.lot.release, script.PackageOperational)}
+	if two.ICCID, err = r.ICCIDs.At(uint64(u.claim.Unit)); err != nil {
+		return two, err
+	}
+	two.IMSI, err = r.IMSIs.At(uint64(u.claim.Unit))
+	return two, err
+}
+
+// operationalType is what the EIS calls it.
+const operationalType = "Operational"
 
 // policyRules are the rules that a profile brought along on the chip, as the SM-SR keeps them (SGP.02 §3.6.1).
 func policyRules(r statement.Release, variable string) (rules []eis.Rule) {

@@ -39,6 +39,8 @@ const (
 	WhatEIS    = "eis"
 	WhatOutput = "output"
 	WhatCards  = "cards"
+	// WhatOperational is the output file of the operational profile's operator.
+	WhatOperational = "operational"
 )
 
 // Ledger is the core: the signed log, the vault's door, and the record of what was handed out.
@@ -73,6 +75,9 @@ func (c Config) All(ctx context.Context, lot perso.Name) (made []Result, err err
 		return nil, fmt.Errorf("exporting lot %q: %w", lot, err)
 	}
 	kinds := []func(context.Context, perso.Name) (Result, error){c.EIS, c.Output}
+	if f.release.HasOperational() {
+		kinds = append(kinds, c.Operational)
+	}
 	if !f.release.EUICC() {
 		kinds = []func(context.Context, perso.Name) (Result, error){c.Output, c.Cards}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/order"
+	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/k4"
 )
 
@@ -53,13 +54,50 @@ func (c Config) Output(ctx context.Context, lot perso.Name) (Result, error) {
 		if j.lot.release.TransportMode == string(k4.Envelope) {
 			return newEnvelopeWriter(ctx, j)
 		}
-		return newOutputWriter(ctx, j)
+		w, err := newOutputWriter(ctx, j)
+		if err != nil {
+			return nil, err
+		}
+		return w, nil
 	})
+}
+
+// Operational makes the output file of the operational profile's operator: operational/<lot>.out and a manifest.
+func (c Config) Operational(ctx context.Context, lot perso.Name) (Result, error) {
+	receiver := func(f lotFacts) perso.Name { return f.release.Operational.Delivery }
+	return c.run(ctx, lot, WhatOperational, receiver, func(ctx context.Context, j *job) (writer, error) {
+		if !j.lot.release.HasOperational() {
+			return nil, fmt.Errorf("lot %q has no operational profile", lot)
+		}
+		var err error
+		if j.lot, err = j.lot.asOperational(); err != nil {
+			return nil, err
+		}
+		w, err := newOutputWriter(ctx, j)
+		if err != nil {
+			return nil, err
+		}
+		w.kind = bus.ExportOperational
+		return w, nil
+	})
+}
+
+// asOperational is the lot as its operational profile has it: an output file says and holds of that what another one does of the
+// bootstrap profile.
+func (f lotFacts) asOperational() (lotFacts, error) {
+	r, two := &f.release, f.release.Operational
+	r.ICCIDs, r.IMSIs, r.Algorithm, r.OP = two.ICCIDs, two.IMSIs, two.Algorithm, two.OP
+	r.TransportKey, r.TransportMode, r.ReceiverKey, r.Delivery = two.TransportKey, two.TransportMode, "", two.Delivery
+	r.Customer.Output = "" // Ki are derived
+	var err error
+	f.auth, err = auth.Parse(two.Algorithm)
+	return f, err
 }
 
 // outputWriter writes rows as they come.
 type outputWriter struct {
 	*job
+	kind   bus.ExportKind
 	file   *folder.File
 	text   *bufio.Writer
 	layout k4.Layout
@@ -82,7 +120,7 @@ func (w *outputWriter) kinds() string {
 	return strings.Join(all, " ")
 }
 
-func newOutputWriter(_ context.Context, j *job) (writer, error) {
+func newOutputWriter(_ context.Context, j *job) (*outputWriter, error) {
 	layout, err := k4.ParseLayout(cmp.Or(j.lot.release.TransportMode, string(k4.AESECB)))
 	if err != nil {
 		return nil, err
@@ -91,7 +129,7 @@ func newOutputWriter(_ context.Context, j *job) (writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &outputWriter{job: j, file: f, text: bufio.NewWriter(f), layout: layout}, nil
+	return &outputWriter{job: j, kind: bus.ExportOutput, file: f, text: bufio.NewWriter(f), layout: layout}, nil
 }
 
 // header names everything that a receiver needs to read the rows; its time is the ledger's.
@@ -101,7 +139,7 @@ func (w *outputWriter) header() {
 	fmt.Fprintf(w.text, "%s\n*HEADER DESCRIPTION\n%s\n", rule, rule)
 	for _, l := range [][2]string{
 		{"Format", "persoline-output/1"}, {"Environment", string(r.Env)}, {"Customer", o.Customer}, {"Order", r.Order}, {"Lot", string(r.Lot)},
-		{"Product", r.Product}, {"Completed", second(w.lot.completed).Format("2006-01-02T15:04:05Z")}, {"Quantity", fmt.Sprint(w.lot.good)},
+		{"Product", r.Product}, {"Profile", w.profile()}, {"Completed", second(w.lot.completed).Format("2006-01-02T15:04:05Z")}, {"Quantity", fmt.Sprint(w.lot.good)},
 		{"Proof", r.Proof}, {"Algorithm", r.Algorithm}, {"OP_key", string(r.OP)}, {"Transport_key", string(r.TransportKey)}, {"Transport_mode", string(w.layout)}, {"Transport_KCV", upper(w.kcv)},
 		{"Profile_keys", w.kinds()},
 	} {
@@ -111,6 +149,17 @@ func (w *outputWriter) header() {
 		fmt.Fprintf(w.text, "%-16s: %s\n", l[0], l[1])
 	}
 	fmt.Fprintf(w.text, "%[1]s\n*OUTPUT VARIABLES DESCRIPTION\n%[1]s\nvar_out: %[2]s\n", rule, w.columns())
+}
+
+// profile says of which of two profiles the file is; nothing where a chip has one.
+func (w *outputWriter) profile() string {
+	switch {
+	case w.kind == bus.ExportOperational:
+		return "operational"
+	case w.lot.release.HasOperational():
+		return "bootstrap"
+	}
+	return ""
 }
 
 // omitsKi says whether the operator wants no copy of his own Ki.
@@ -123,7 +172,7 @@ func (w *outputWriter) page(ctx context.Context, units []unit) error {
 	for i, u := range units {
 		items[i] = u.item
 	}
-	a, err := w.ask(ctx, bus.ExportOutput, w.lot.release.Delivery, items)
+	a, err := w.ask(ctx, w.kind, w.lot.release.Delivery, items)
 	if err != nil {
 		return err
 	}

@@ -214,6 +214,8 @@ const (
 	ExportEIS    ExportKind = "eis"    // ISD-R keys under the SM-SR's wrap key
 	ExportSign   ExportKind = "sign"   // EumSignature over each EumSignedInfo
 	ExportOutput ExportKind = "output" // Ki, OPc and codes, of SIMs also OTA keys, of a package what else it took, under the transport key K4
+	// ExportOperational is the same of the operational profile, under its own operator's transport key.
+	ExportOperational ExportKind = "operational"
 )
 
 // ExportItem is one good unit with the proof that it is good.

@@ -54,6 +54,7 @@ func Check(o Order, cat Catalogue) FaultList {
 	c.receivers()
 	c.ranges()
 	c.packages()
+	c.operational()
 	return c.faults
 }
 

@@ -133,6 +133,7 @@ type Order struct {
 	Provider     perso.Name // whose subscription it is: of the bootstrap profile, or of the SIM
 	Profile      perso.Name // package of the bootstrap profile; the provider's own when empty
 	Delivery     perso.Name // receiver of the output files
+	Operational  Operational
 
 	KiSource  KiSource
 	KiOutput  KiOutput // KiWrapped but for an order with Ki of the customer
@@ -187,6 +188,9 @@ func (o Order) Canonical() []byte {
 	}
 	if o.Profile != "" {
 		content["profile"] = o.Profile
+	}
+	if o.Operational.Ordered() {
+		content["operational"] = o.Operational.canonical()
 	}
 	if o.KiOutput == KiOmitted {
 		content["ki_output"] = o.KiOutput

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/profile"
 	"github.com/persoline/persoline/perso/saip"
 	"github.com/persoline/persoline/perso/script"
@@ -32,22 +33,35 @@ func (cat Catalogue) Packages(o Order) ([]Package, error) {
 	if !known || !p.Profile.Package {
 		return nil, nil
 	}
+	one, err := cat.packageOf(o, p, script.PackageBootstrap)
+	if err != nil || !o.Operational.Ordered() {
+		return []Package{one}, err
+	}
+	two, err := cat.packageOf(o.AsOrder(), p, script.PackageOperational)
+	if err != nil {
+		return nil, fmt.Errorf("operational profile: %w", err)
+	}
+	return []Package{one, two}, nil
+}
+
+// packageOf prepares the package of one subscription.
+func (cat Catalogue) packageOf(o Order, p product.Product, variable string) (none Package, err error) {
 	provider, known := cat.Site.Provider(o.Provider)
 	if !known {
-		return nil, fmt.Errorf("provider %q is not known at this site", o.Provider)
+		return none, fmt.Errorf("provider %q is not known at this site", o.Provider)
 	}
 	name := o.Profile
 	if name == "" {
 		name = provider.Profile
 	}
-	one, err := cat.prepare(script.PackageBootstrap, name, profile.Terms{Algorithm: o.Algorithm, POL1: provider.POL1})
+	one, err := cat.prepare(variable, name, profile.Terms{Algorithm: o.Algorithm, POL1: provider.POL1})
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	if most := int(p.Profile.AllocatedMemory); len(one.Bytes) > most {
-		return nil, fmt.Errorf("profile package %q has %d bytes, product %q has room for %d", name, len(one.Bytes), p.SKU, most)
+		return none, fmt.Errorf("profile package %q has %d bytes, product %q has room for %d", name, len(one.Bytes), p.SKU, most)
 	}
-	return []Package{one}, nil
+	return one, nil
 }
 
 func (cat Catalogue) prepare(variable string, name perso.Name, terms profile.Terms) (Package, error) {
@@ -90,7 +104,7 @@ func (c *checker) packages() {
 	if name == "" {
 		field, name = "bootstrap_provider", provider.Profile
 	}
-	all, err := c.cat.Packages(o)
+	one, err := c.cat.packageOf(o, p, script.PackageBootstrap)
 	switch {
 	case errors.Is(err, errNoPackage):
 		c.fault(field, "name one in the order, or in the provider's partner file", "provider %q has no profile package of its own", provider.ID)
@@ -99,7 +113,7 @@ func (c *checker) packages() {
 	case err != nil:
 		c.fault(field, "'perso profile check' tells all that is wrong with a package", "%v", err)
 	default:
-		c.fits(field, all[0], provider)
+		c.fits(field, one, provider)
 	}
 }
 

@@ -86,6 +86,7 @@ func read(r io.Reader) (Order, *form.Doc, error) {
 	o.ICCID = readRange(top, "iccid", total, readICCID, id.NewICCIDRange)
 	o.IMSI = readRange(top, "imsi", total, readIMSI, id.NewIMSIRange)
 	readRoles(top, &o)
+	o.Operational = readOperational(top, total)
 	for _, name := range []string{"iccid", "imsi"} {
 		if o.KiSource == KiCustomer && top.IsText(name) {
 			top.Fault(name, "Ki of the customer belong to his own numbers, which cannot be allocated", "give the range that your Ki are for")

@@ -12,6 +12,9 @@ type Allocation struct {
 	EID   id.EIDRange
 	ICCID id.ICCIDRange
 	IMSI  id.IMSIRange
+	// Of the operational profile, if the order has one.
+	OperationalICCID id.ICCIDRange
+	OperationalIMSI  id.IMSIRange
 }
 
 // Resolved is an order whose every identity is known.
@@ -24,6 +27,15 @@ func Resolve(o Order, a Allocation) (Resolved, error) {
 		return Resolved{}, fmt.Errorf("resolving order %q: it was not parsed", o.ID)
 	}
 	full := o
+	if o.Operational.Ordered() {
+		one, err := Resolve(o.AsOrder(), Allocation{ICCID: a.OperationalICCID, IMSI: a.OperationalIMSI})
+		if err != nil {
+			return Resolved{}, fmt.Errorf("operational profile: %w", err)
+		}
+		full.Operational.ICCID, full.Operational.IMSI = one.order.ICCID, one.order.IMSI
+	} else if a.OperationalICCID.Count()+a.OperationalIMSI.Count() > 0 {
+		return Resolved{}, fmt.Errorf("resolving order %q: an allocation for an operational profile that it does not have", o.ID)
+	}
 	for _, r := range []struct {
 		field           string
 		asked, reserved uint64

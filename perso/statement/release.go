@@ -66,7 +66,12 @@ type Release struct {
 	Constants []Constant
 	// Packages are the profile packages of the lot, in the order in which a chip gets them.
 	Packages []Package
+	// Operational is the subscription of the second package's profile; there with a package PackageOperational, and only then.
+	Operational Operational
 }
+
+// PackageOperational is the variable of the package of an operational profile (script.PackageOperational).
+const PackageOperational = "PROFILE2"
 
 // Package is a profile package as the vault gets it: prepared for the lot, without a secret.
 type Package struct {
@@ -121,6 +126,9 @@ func (r Release) TrustsContents() bool { return r.Channel == channelSCP02 }
 // Receivers says who gets which export of the lot, by the export's kind: the operator his output file; the subscription manager
 // the EIS of eUICCs; of SIMs a list of cards goes where the output file goes.
 func (r Release) Receivers() map[string]perso.Name {
+	if r.HasOperational() {
+		return map[string]perso.Name{"eis": r.SMSR, "output": r.Delivery, "operational": r.Operational.Delivery}
+	}
 	if r.EUICC() {
 		return map[string]perso.Name{"eis": r.SMSR, "output": r.Delivery}
 	}
@@ -147,6 +155,9 @@ func (r Release) Encode() ([]byte, error) {
 		Str("smsr", string(r.SMSR)).Str("delivery", string(r.Delivery)).Uint("packages", uint64(len(r.Packages)))
 	for _, p := range r.Packages {
 		w.Str("package", p.Variable).Str("package_name", string(p.Name)).Uint("package_bytes", p.Bytes).Hex("package_hash", p.Hash[:])
+	}
+	if r.HasOperational() {
+		r.Operational.write(w)
 	}
 	for _, c := range r.Constants {
 		w.Str("constant", c.Name).Hex("value", c.Value)
@@ -187,6 +198,9 @@ func ParseRelease(body []byte) (Release, error) {
 	optionalName(d, "smsr", &r.SMSR)
 	name(d, "delivery", &r.Delivery)
 	r.readPackages(d)
+	if r.HasOperational() {
+		r.Operational.read(d)
+	}
 	for d.More() && len(r.Constants) < MaxConstants {
 		r.Constants = append(r.Constants, Constant{Name: d.Raw("constant"), Value: d.Hex("value")})
 	}
@@ -238,17 +252,7 @@ func (r *Release) readEIDs(d *record.Reader) {
 
 func (r *Release) readRanges(d *record.Reader) {
 	r.readEIDs(d)
-	iccid, err := id.ParseICCID(d.Raw("iccid_first"))
-	d.Check(err)
-	iccids := d.Uint("iccid_count", 32)
-	digits := d.Raw("imsi_first")
-	imsi, err := id.ParseIMSI(digits, int(d.Uint("imsi_mnc_digits", 8)))
-	d.Check(err)
-	imsis := d.Uint("imsi_count", 32)
-	r.ICCIDs, err = id.NewICCIDRange(iccid, iccids)
-	d.Check(err)
-	r.IMSIs, err = id.NewIMSIRange(imsi, imsis)
-	d.Check(err)
+	r.ICCIDs, r.IMSIs = readICCIDs(d, "iccid"), readIMSIs(d, "imsi")
 }
 
 func (r Release) sense() error {
@@ -278,6 +282,11 @@ func (r Release) sense() error {
 			return fmt.Errorf("parsing release: package %q is there twice", p.Variable)
 		}
 		named[p.Variable] = true
+	}
+	if r.HasOperational() {
+		if err := r.Operational.sense(r); err != nil {
+			return err
+		}
 	}
 	seen := map[string]bool{}
 	for _, c := range r.Constants { // who signs must not read one value while another is used
