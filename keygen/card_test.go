@@ -22,6 +22,7 @@ var (
 	aidISDR  = sgpAID(0x0100)
 	aidECASD = sgpAID(0x0200)
 	aidISDP  = sgpAID(0x1000)
+	aidISDP2 = sgpAID(0x1100)
 	aidUSIM  = []byte{0xA0, 0, 0, 0, 0x87, 0x10, 0x02, 0xFF, 0x86, 0xFF, 0x03, 0x89, 0xFF, 0xFF, 0xFF, 0xFF}
 )
 
@@ -48,6 +49,7 @@ type card struct {
 	block     []byte
 	load      loading
 	pkg       []byte // that it was loaded with
+	pkg2      []byte // of an operational profile
 	report    []byte // that it gives on one, for a test; nil is well
 	isdr      int    // keys in the ISD-R
 	target    string
@@ -218,10 +220,14 @@ func (c *card) secure(cmd apdu.Command) ([]byte, apdu.SW) {
 
 func (c *card) install(cmd apdu.Command) ([]byte, apdu.SW) {
 	if cmd.P1 == 0x0C {
-		if c.tags[string(aidISDP)] != nil {
+		made := string(aidISDP)
+		if bytes.Contains(cmd.Data, aidISDP2) {
+			made = string(aidISDP2)
+		}
+		if c.tags[made] != nil {
 			return nil, apdu.SWConditions
 		}
-		c.tags[string(aidISDP)], c.life[string(aidISDP)] = map[uint32][]byte{}, 0x07
+		c.tags[made], c.life[made] = map[uint32][]byte{}, 0x07
 		return nil, apdu.SWOK
 	}
 	aid := string(cmd.Data[3 : 3+cmd.Data[2]])
@@ -295,7 +301,7 @@ func (c *card) store(data []byte) {
 			}
 		case files[g.ID] != 0:
 			here[files[g.ID]] = bytes.Clone(g.Value)
-		case g.ID == 0x8113 && c.target == string(aidISDP):
+		case g.ID == 0x8113 && (c.target == string(aidISDP) || c.target == string(aidISDP2)):
 			c.load.keys[keys] = c.plain(g.Value)
 			keys++
 		case g.ID == 0x8113:
@@ -380,7 +386,7 @@ func (c *card) putKey(data []byte) ([]byte, apdu.SW) {
 func (c *card) status(p1 byte, wanted []byte) (out []byte) {
 	list := [][]byte{aidISD}
 	if p1 == 0x40 {
-		list = [][]byte{aidISDR, aidECASD, aidISDP}
+		list = [][]byte{aidISDR, aidECASD, aidISDP, aidISDP2}
 	}
 	for _, aid := range list {
 		if life, ok := c.life[string(aid)]; ok && bytes.HasPrefix(aid, wanted) {

@@ -36,7 +36,7 @@ func (c *card) storeTLV(cmd apdu.Command) ([]byte, apdu.SW) {
 	switch one[0] {
 	case scp.TagInitUpdate:
 		keys := scp.StaticKeys{ENC: c.load.keys[0], MAC: c.load.keys[1], DEK: c.load.keys[2]}
-		channel, iu, err := scp.OpenCard(scp.CardConfig{Keys: keys, KVN: one[2], KDD: c.kdd, I: 0x70, AID: aidISDP, Seq: 1}, one[4:])
+		channel, iu, err := scp.OpenCard(scp.CardConfig{Keys: keys, KVN: one[2], KDD: c.kdd, I: 0x70, AID: []byte(c.target), Seq: 1}, one[4:])
 		if err != nil {
 			c.t.Fatal(err)
 		}
@@ -75,6 +75,10 @@ func (c *card) installed(p *saip.Package) {
 	digest := sha256.Sum256(c.load.data)
 	here := c.tags[c.target]
 	here[0xDF28], here[0xDF29] = digest[:], append(bytes.Clone(chip.Header.Policy), 0)[:1]
+	if c.target == string(aidISDP2) {
+		c.pkg2 = bytes.Clone(c.load.data)
+		return
+	}
 	c.pkg = bytes.Clone(c.load.data)
 	pins, puks := map[int][]byte{}, map[int][]byte{}
 	for _, p := range chip.PINs {

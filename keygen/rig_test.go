@@ -81,6 +81,8 @@ type rig struct {
 	plain    bool                             // SIMs, without EID and certificate (sims)
 	scp02    bool                             // SIMs whose chips speak SCP02 (sims02)
 	packages [][]byte                         // of the last catalogue
+	// two says that the lot has an operational profile as well (operational_test.go).
+	two bool
 	// ownPackages leaves what a release says of packages as the test made it.
 	ownPackages bool
 }
@@ -197,7 +199,12 @@ func (r *rig) catalogue() script.Catalogue { return r.catalogueFor(auth.Default(
 
 func (r *rig) catalogueFor(a auth.Algorithm) script.Catalogue {
 	r.packages = [][]byte{r.shippedPackage(a)}
-	return script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes).For(len(a.Parameters()), a.KBytes(), a.OPBytes()).WithPackage(script.PackageBootstrap, len(r.packages[0]))
+	all := script.StandardCatalogue(len(smsrAddr), keygen.CertValueBytes).For(len(a.Parameters()), a.KBytes(), a.OPBytes()).WithPackage(script.PackageBootstrap, len(r.packages[0]))
+	if r.two {
+		r.packages = append(r.packages, r.shippedPackage(auth.Default()))
+		all = all.WithPackage(script.PackageOperational, len(r.packages[1]))
+	}
+	return all
 }
 
 // shippedPackage is the bootstrap profile, prepared for the network of the rig's numbers.
@@ -229,6 +236,9 @@ func (r *rig) named(rel *statement.Release) {
 	rel.Packages = nil
 	if len(r.script.Packages()) > 0 {
 		rel.Packages = []statement.Package{{Variable: script.PackageBootstrap, Name: "bootstrap", Bytes: uint64(len(r.packages[0])), Hash: sha256.Sum256(r.packages[0])}}
+	}
+	if r.two {
+		rel.Packages = append(rel.Packages, statement.Package{Variable: script.PackageOperational, Name: "second", Bytes: uint64(len(r.packages[1])), Hash: sha256.Sum256(r.packages[1])})
 	}
 }
 

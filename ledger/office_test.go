@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"strings"
@@ -103,6 +104,43 @@ func TestAllocation(t *testing.T) {
 		}
 	}
 	b.check()
+}
+
+// Both sets of numbers of an order with an operational profile are reserved for ever (I1), and an order of either kind may not have them.
+func TestOperationalNumbers(t *testing.T) {
+	t.Parallel()
+	b := newSite(t)
+	operational := func(number string, iccid, imsi any) []byte {
+		var content map[string]any
+		if err := json.Unmarshal(b.orderFile(spec{good: 5, number: number}), &content); err != nil {
+			t.Fatal(err)
+		}
+		content["operational"] = map[string]any{"provider": "provider-harbour", "iccid": iccid, "imsi": imsi, "auth": map[string]any{"algorithm": "tuak k=256", "op_key": "top-harbour"},
+			"transport_key": "tk-auc-harbour", "delivery": map[string]any{"target": "auc-harbour"}}
+		return must(json.Marshal(content))
+	}
+	b.submit(operational("TWO-1", "allocate", "allocate"))
+	b.submit(operational("TWO-2", "allocate", "allocate"))
+	r := must(statement.ParseRelease(must(b.l.Draft(t.Context(), bus.DraftRequest{Order: "TWO-2"})).Body))
+	pool, _ := b.l.cat.Order.Site.Provider("provider-harbour")
+	if r.Operational.ICCIDs.First() != must(pool.ICCIDPool.At(5)) || r.Operational.IMSIs.First() != must(pool.IMSIPool.At(5)) {
+		t.Errorf("the second order has %s", r.Operational.ICCIDs)
+	}
+	taken := map[string]any{"first": r.Operational.ICCIDs.First().String()}
+	a, err := b.l.Submit(t.Context(), bus.SubmitRequest{File: operational("TWO-3", taken, "allocate")})
+	if err != nil || len(a.Faults) != 1 || a.Faults[0].Field != "operational.iccid" || !strings.Contains(a.Faults[0].Reason, "TWO-2") {
+		t.Errorf("numbers of another order's operational profile: %+v, %v", a.Faults, err)
+	}
+	var alone map[string]any
+	if err := json.Unmarshal(b.orderFile(spec{good: 5, number: "ONE"}), &alone); err != nil {
+		t.Fatal(err)
+	}
+	alone["bootstrap_provider"], alone["iccid"], alone["auth"], alone["transport_key"] = "provider-harbour", taken, map[string]any{"algorithm": "tuak k=256", "op_key": "top-harbour"}, "tk-auc-harbour"
+	alone["delivery"] = map[string]any{"target": "auc-harbour"}
+	a, err = b.l.Submit(t.Context(), bus.SubmitRequest{File: must(json.Marshal(alone))})
+	if err != nil || len(a.Faults) != 1 || a.Faults[0].Field != "iccid" || !strings.Contains(a.Faults[0].Reason, "TWO-2") {
+		t.Errorf("the same as bootstrap numbers: %+v, %v", a.Faults, err)
+	}
 }
 
 func TestRelease(t *testing.T) {

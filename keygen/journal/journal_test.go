@@ -272,6 +272,9 @@ func issuedLot(t *testing.T, n byte) keygen.Issued {
 	i.EIDs, err4 = id.NewEIDRange(eid, uint64(n))
 	i.ICCIDs, err5 = id.NewICCIDRange(iccid, 10)
 	i.IMSIs, err6 = id.NewIMSIRange(imsi, 20)
+	if n > 1 { // a lot with an operational profile
+		i.OperationalICCIDs, i.OperationalIMSIs = i.ICCIDs, i.IMSIs
+	}
 	if err := errors.Join(err1, err2, err3, err4, err5, err6); err != nil {
 		t.Fatal(err)
 	}

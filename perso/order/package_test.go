@@ -6,6 +6,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/profile"
 )
 
@@ -93,4 +94,64 @@ func TestProvidersPackages(t *testing.T) {
 	if len(seen) != 4 {
 		t.Errorf("%d providers", len(seen))
 	}
+}
+
+// The second subscription is checked as the first is, under its own field, and shares nothing with it.
+func TestOperationalOrders(t *testing.T) {
+	t.Parallel()
+	cat := shipped(t)
+	sample := string(readFile(t, deploy+"/samples/orders/operational-20.json"))
+	o, err := Intake(strings.NewReader(sample), cat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := cat.Packages(o)
+	if err != nil || len(all) != 2 || all[0].Name != "bootstrap" || all[1].Name != "harbour" || all[1].Variable != "PROFILE2" {
+		t.Errorf("%d packages, %v", len(all), err)
+	}
+	if again, err := Parse(bytes.NewReader(o.Canonical())); err != nil || again.Hash() != o.Hash() || again.Operational != o.Operational {
+		t.Errorf("read back: %v", err)
+	}
+	if plain, err := Intake(strings.NewReader(smallOrder(t)), cat); err != nil || strings.Contains(string(plain.Canonical()), "operational") {
+		t.Errorf("an order without one speaks of it: %v", err)
+	}
+	for name, c := range map[string]struct{ old, put, want string }{
+		"unknown provider":  {`"provider": "provider-harbour"`, `"provider": "provider-harbor"`, `operational.provider: the bootstrap provider "provider-harbor" is not known`},
+		"the same provider": {`"provider": "provider-harbour"`, `"provider": "provider-demo"`, "operational.provider: is the bootstrap provider"},
+		"another's key":     {`"top-harbour"`, `"op-north"`, "operational.auth.op_key"},
+		"another's K4":      {`"tk-auc-harbour"`, `"tk-auc-north"`, "operational.transport_key"},
+		"an envelope":       {`"tk-auc-harbour"`, `"rk-auc-demo/RSA-OAEP-AES"`, "not in an envelope"},
+		"unknown receiver":  {`"auc-harbour"`, `"auc-harbor"`, "operational.delivery.target"},
+		"another package":   {`"provider-harbour",`, `"provider-harbour", "profile": "north",`, "operational.profile"},
+		"no such package":   {`"provider-harbour",`, `"provider-harbour", "profile": "harbor",`, `did you mean "harbour"?`},
+		"random Ki":         {`"provider-harbour",`, `"provider-harbour", "ki_source": "random",`, "are derived in this release"},
+		"numbers of another": {`"provider-harbour",
+    "iccid": "allocate"`, `"provider-harbour",
+    "iccid": {"first": "8988001010000000006"}`, "operational.iccid.first"},
+		"unknown field": {`"provider-harbour",`, `"provider-harbour", "iccids": 1,`, "operational.iccids"},
+		"no room":       {`"m2m-200s-mff2"`, `"m2m-200-inject-mff2"`, "has no room for an operational profile"},
+	} {
+		text := strings.Replace(sample, c.old, c.put, 1)
+		if text == sample {
+			t.Fatalf("%s: the sample has no %q", name, c.old)
+		}
+		if name == "no room" {
+			text = strings.Replace(text, `"delivery"`, `"key_origin": "hsm", "delivery"`, 1)
+		}
+		if _, err := Intake(strings.NewReader(text), cat); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+	if _, err := Resolve(o, Allocation{EID: cat.Site.EUM.EIDPool, ICCID: pool(t, cat, "provider-demo").ICCIDPool, IMSI: pool(t, cat, "provider-demo").IMSIPool}); err == nil {
+		t.Error("resolved without numbers of the operational profile")
+	}
+}
+
+func pool(t *testing.T, cat Catalogue, name perso.Name) Provider {
+	t.Helper()
+	p, ok := cat.Site.Provider(name)
+	if !ok {
+		t.Fatal(name)
+	}
+	return p
 }

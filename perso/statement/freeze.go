@@ -99,7 +99,7 @@ func ParseFreeze(body []byte) (Freeze, error) {
 
 // KeysOf lists the names of the keys that a lot is made and handed out with: freezing one freezes the lot.
 func (r Release) KeysOf() (keys []perso.Name) {
-	for _, k := range []perso.Name{r.KMC, r.OP, r.TransportKey, r.WrapKey, r.Customer.ReceiveKey} {
+	for _, k := range []perso.Name{r.KMC, r.OP, r.TransportKey, r.WrapKey, r.Customer.ReceiveKey, r.Operational.OP, r.Operational.TransportKey} {
 		if k != "" {
 			keys = append(keys, k)
 		}

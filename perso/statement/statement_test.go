@@ -105,6 +105,7 @@ func TestBodiesHaveOneSpelling(t *testing.T) {
 		}
 		return r.Encode()
 	})
+	twoProfiles(t)
 	closing := Close{Env: perso.EnvTest, Lot: "L1", At: at, Nonce: hash(1), Counts: Counts{1, 2, 3, 4, 5, 6, 7, 8, 9}}
 	body = must(closing.Encode())
 	if back, err := ParseClose(body); err != nil || back != closing {
@@ -457,4 +458,52 @@ func encoded[S interface{ Encode() ([]byte, error) }](s S, err error) ([]byte, e
 		return nil, err
 	}
 	return s.Encode()
+}
+
+// withOperational is a release with a second subscription.
+func withOperational() Release {
+	r := release()
+	r.Packages = []Package{{Variable: "PROFILE", Name: "one", Bytes: 3000, Hash: hash(5)}, {Variable: PackageOperational, Name: "two", Bytes: 4000, Hash: hash(6)}}
+	r.Operational = Operational{
+		ICCIDs:    must(id.NewICCIDRange(must(id.ParseICCID("8988003010000000004")), r.Units())),
+		IMSIs:     must(id.NewIMSIRange(must(id.ParseIMSI("999401000000000", 2)), r.Units())),
+		Algorithm: "tuak k=256", OP: "top", TransportKey: "tk-2", TransportMode: "AES-CBC-0", Delivery: "auc-2",
+	}
+	return r
+}
+
+// twoProfiles: the second subscription is there with its package and only then, has one spelling, and no number of the first.
+func twoProfiles(t *testing.T) {
+	t.Helper()
+	r := withOperational()
+	body := must(r.Encode())
+	if back, err := ParseRelease(body); err != nil || !reflect.DeepEqual(back, r) {
+		t.Fatalf("%v: read back as %+v, want %+v", err, back, r)
+	}
+	recordtest.Canonical(t, body, func(b []byte) ([]byte, error) {
+		r, err := ParseRelease(b)
+		if err != nil {
+			return nil, err
+		}
+		return r.Encode()
+	})
+	if to := r.Receivers()["operational"]; to != "auc-2" || release().Receivers()["operational"] != "" {
+		t.Errorf("the second operator is %q", to)
+	}
+	for what, name := range map[string]perso.Name{"op": "top", "transport key": "tk-2"} {
+		if !(Freeze{What: FrozenKey, Name: string(name)}).Stops(r) {
+			t.Errorf("a lot goes on with the frozen %s %s of its operational profile", what, name)
+		}
+	}
+	for want, change := range map[string]func(*Release){
+		"share numbers":        func(r *Release) { r.Operational.ICCIDs = r.ICCIDs },
+		"holds fewer than":     func(r *Release) { r.Operational.IMSIs = must(id.NewIMSIRange(r.Operational.IMSIs.First(), 3)) },
+		"a SIM with an operat": func(r *Release) { r.EIDs, r.KeyOrigin, r.SMSR, r.WrapKey = id.EIDRange{}, "", "", "" },
+	} {
+		r := withOperational()
+		change(&r)
+		if _, err := ParseRelease(must(r.Encode())); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
 }

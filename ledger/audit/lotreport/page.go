@@ -305,6 +305,8 @@ func (p *Page) keys() {
 	}
 	add("operator key (OP or TOP)", string(r.OP), "algorithm "+r.Algorithm)
 	add("transport key of the output file", string(r.TransportKey), r.TransportMode)
+	add("operator key of the operational profile", string(r.Operational.OP), "algorithm "+r.Operational.Algorithm)
+	add("transport key of the operational profile's output file", string(r.Operational.TransportKey), r.Operational.TransportMode)
 	add("receiver's public key", r.ReceiverKey, "")
 	add("wrap key of the SM-SR", string(r.WrapKey), "")
 	add("source of Ki", r.KiSource, map[string]string{"derived": "from the lot's key in the HSM; stored nowhere", "random": "drawn in the HSM, sealed for the one claim",

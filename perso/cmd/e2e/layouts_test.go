@@ -114,7 +114,12 @@ func (f *factory) openssl(t *testing.T, way, mode, key string, in []byte) []byte
 // openRows gives each row of the output file by column: what is under the transport key in clear, the rest as it stands.
 func (f *factory) openRows(t *testing.T, cipher, key string) (rows []map[string][]byte) {
 	t.Helper()
-	text := string(readFile(t, f.out("output", string(lotName)+".out")))
+	return f.openRowsOf(t, f.out("output", string(lotName)+".out"), cipher, key)
+}
+
+func (f *factory) openRowsOf(t *testing.T, path, cipher, key string) (rows []map[string][]byte) {
+	t.Helper()
+	text := string(readFile(t, path))
 	_, body, _ := strings.Cut(text, "\nvar_out: ")
 	lines := strings.Split(strings.TrimSuffix(body, "\n"), "\n")
 	columns := strings.Split(lines[0], "/")
