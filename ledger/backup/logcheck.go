@@ -19,7 +19,6 @@ type logCheck struct {
 	log     *tree.Log
 	roots   map[int64]checkpoint.Hash
 	tiles   map[[2]int64][sha256.Size]byte // full ones, by level and number, that are not yet seen stored
-	stored  int64
 }
 
 func newLogCheck(at ...int64) *logCheck {

@@ -36,7 +36,7 @@ const (
 // Integers are int64, whatever their sign.
 var (
 	encoding = must(cbor.CoreDetEncOptions().EncMode())
-	decoding = must(cbor.DecOptions{IntDec: cbor.IntDecConvertSigned, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
+	decoding = must(cbor.DecOptions{IntDec: cbor.IntDecConvertSignedOrFail, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
 		MaxArrayElements: 1 << 10}.DecMode())
 )
 

@@ -45,7 +45,7 @@ type record struct {
 // Statements have as many arguments, and transactions as many statements, as they have; what bounds both is maxBodyBytes.
 var (
 	encoding = must(cbor.CoreDetEncOptions().EncMode())
-	decoding = must(cbor.DecOptions{IntDec: cbor.IntDecConvertSigned, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
+	decoding = must(cbor.DecOptions{IntDec: cbor.IntDecConvertSignedOrFail, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
 		MaxArrayElements: 1 << 24}.DecMode())
 )
 
