@@ -44,9 +44,6 @@ func (v *values) render(name string, t *saip.Template) error {
 	digest := sha256.Sum256(pkg)
 	v.byName[name], v.byName[name+".HASH"] = pkg, digest[:]
 	v.byName[name+".POL1"] = []byte{t.Policy()}
-	if aid := t.USIM(); name == script.PackageBootstrap && len(aid) > 0 {
-		v.byName["AID.USIM"] = aid
-	}
 	return nil
 }
 

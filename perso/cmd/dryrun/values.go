@@ -42,8 +42,12 @@ func newValues(s *script.Script, c Config) (*values, error) {
 		return nil, err
 	}
 	a := c.Product.AIDs
+	usim := a.USIM.Bytes()
+	if t := c.Packages[script.PackageBootstrap]; t != nil && len(t.USIM()) > 0 {
+		usim = t.USIM() // a package brings its own
+	}
 	for name, aid := range map[string][]byte{"ISD": a.ISD.Bytes(), "ISDR": a.ISDR.Bytes(), "ECASD": a.ECASD.Bytes(), "LOADFILE": a.LoadFile.Bytes(),
-		"MODULE": a.Module.Bytes(), "ISDP": a.ISDP.Bytes(), "ISDP2": a.ISDP2.Bytes(), "USIM": a.USIM.Bytes(), "ISIM": a.ISIM.Bytes()} {
+		"MODULE": a.Module.Bytes(), "ISDP": a.ISDP.Bytes(), "ISDP2": a.ISDP2.Bytes(), "USIM": usim, "ISIM": a.ISIM.Bytes()} {
 		if err := v.set("AID."+name, aid); err != nil {
 			return nil, err
 		}
