@@ -111,7 +111,8 @@ func roundOf(all []*rig, token *farToken, round int) (wall time.Duration, operat
 		}
 	}
 	replies := make([]bus.ServeReply, len(all))
-	for act := 0; act < 4; act++ {
+	last := len(all[0].script.Acts)
+	for act := 0; act <= last; act++ {
 		note := all[0].note()
 		var wg sync.WaitGroup
 		for l, r := range all {
@@ -131,10 +132,10 @@ func roundOf(all []*rig, token *farToken, round int) (wall time.Duration, operat
 		for l := range all {
 			for i, u := range units[l] {
 				result := replies[l].Results[i]
-				if act == 3 && !result.Good {
+				if act == last && !result.Good {
 					u.t.Fatalf("ended with %+v", result)
 				}
-				if act < 3 {
+				if act < last {
 					u.keep(result.Stored)
 					items[l][i] = u.next(items[l][i], result)
 				}
