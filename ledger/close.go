@@ -141,12 +141,8 @@ func (l *Ledger) close(ctx context.Context, b *Batch, lt *lot, signed statement.
 		}
 		return nil, err
 	}
-	reg, err := l.register(ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	if err := reg.Authorize(signed); err != nil {
-		return bus.Refuse(bus.FaultRefused, "%v", err), nil
+	if fault, err := l.authorized(ctx, b, signed); fault != nil || err != nil {
+		return fault, err
 	}
 	if fault, err := b.mayGoOn(ctx, lt); fault != nil || err != nil {
 		return fault, err

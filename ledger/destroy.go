@@ -177,12 +177,8 @@ func (l *Ledger) orderDestruction(ctx context.Context, b *Batch, lt *lot, signed
 	if err != nil {
 		return nil, err
 	}
-	reg, err := l.register(ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	if err := reg.Authorize(signed); err != nil {
-		return bus.Refuse(bus.FaultRefused, "%v", err), nil
+	if fault, err := l.authorized(ctx, b, signed); fault != nil || err != nil {
+		return fault, err
 	}
 	switch {
 	case d.Env != l.site.env || d.Site != l.site.name:

@@ -100,12 +100,8 @@ func (l *Ledger) orderLoss(ctx context.Context, b *Batch, lt *lot, signed statem
 		}
 		return nil, nil
 	}
-	reg, err := l.register(ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	if err := reg.Authorize(signed); err != nil {
-		return bus.Refuse(bus.FaultRefused, "%v", err), nil
+	if fault, err := l.authorized(ctx, b, signed); fault != nil || err != nil {
+		return fault, err
 	}
 	c, ok, err := findClaim(ctx, b, sqlClaim, string(w.Lot), int64(w.Unit), int64(w.Gen))
 	if err != nil {

@@ -299,12 +299,8 @@ func (l *Ledger) release(ctx context.Context, b *Batch, signed statement.Signed,
 
 // mayRelease is the ledger's own judgement; the vault makes its own again.
 func (l *Ledger) mayRelease(ctx context.Context, b *Batch, signed statement.Signed, r statement.Release, o orderRow) (fault, err error) {
-	reg, err := l.register(ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	if err := reg.Authorize(signed); err != nil {
-		return bus.Refuse(bus.FaultRefused, "%v", err), nil
+	if fault, err := l.authorized(ctx, b, signed); fault != nil || err != nil {
+		return fault, err
 	}
 	all, err := b.frozen(ctx)
 	if err != nil {
@@ -337,6 +333,18 @@ func (l *Ledger) mayRelease(ctx context.Context, b *Batch, signed statement.Sign
 	}
 	if !bytes.Equal(body, signed.Body) {
 		return bus.Refuse(bus.FaultRefused, "the release does not say what order %q, its product and its script say now; draft it anew", r.Order), nil
+	}
+	return nil, nil
+}
+
+// authorized refuses a statement that is not signed by whom the register of now asks for.
+func (l *Ledger) authorized(ctx context.Context, b *Batch, signed statement.Signed) (fault, err error) {
+	reg, err := l.register(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	if err := reg.Authorize(signed); err != nil {
+		return bus.Refuse(bus.FaultRefused, "%v", err), nil
 	}
 	return nil, nil
 }

@@ -101,12 +101,8 @@ func (l *Ledger) word(ctx context.Context, b *Batch, signed statement.Signed, ki
 	if !errors.Is(err, sqldb.ErrNoRows) {
 		return nil, fmt.Errorf("looking for the statement: %w", err)
 	}
-	reg, err := l.register(ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	if err := reg.Authorize(signed); err != nil {
-		return bus.Refuse(bus.FaultRefused, "%v", err), nil
+	if fault, err := l.authorized(ctx, b, signed); fault != nil || err != nil {
+		return fault, err
 	}
 	if fault, err := w.accept(ctx, l, b, r.Hash); fault != nil || err != nil {
 		return fault, err

@@ -51,7 +51,9 @@ const (
 )
 
 // EUICC reports whether chips of the family have an EID and a certificate.
-func (f Family) EUICC() bool { return f == EUICCM2M || f == EUICCConsumer || f == EUICCIoT }
+func (f Family) EUICC() bool {
+	return f == EUICCM2M || f == EUICCConsumer || f == EUICCIoT
+}
 
 // Package is the mechanical form (ETSI TS 102 221 and 102 671).
 type Package string
