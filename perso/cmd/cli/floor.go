@@ -145,11 +145,7 @@ func newLotDraftFirstArticleCmd(env *Env) *cobra.Command {
 	}
 	c.Flags().StringVar(&f.Finding, "finding", "", "what was examined and found, in words")
 	return env.drafts(c, []string{"finding"}, func(ctx context.Context, office bus.Requester, args []string, h statement.Header) (string, []byte, error) {
-		lot, err := lotArg(args[0])
-		if err != nil {
-			return "", nil, err
-		}
-		s, err := askLot[bus.StatusReply](ctx, env, office, bus.OfficeStatus, lot)
+		lot, s, err := env.standing(ctx, office, args[0])
 		if err != nil {
 			return "", nil, err
 		}
@@ -197,11 +193,7 @@ func newLotDraftExplainCmd(env *Env) *cobra.Command {
 	}
 	c.Flags().StringVar(&reason, "reason", "", "why, in words")
 	return env.drafts(c, []string{"reason"}, func(ctx context.Context, office bus.Requester, args []string, h statement.Header) (string, []byte, error) {
-		lot, err := lotArg(args[0])
-		if err != nil {
-			return "", nil, err
-		}
-		s, err := askLot[bus.StatusReply](ctx, env, office, bus.OfficeStatus, lot)
+		lot, s, err := env.standing(ctx, office, args[0])
 		if err != nil {
 			return "", nil, err
 		}
@@ -262,4 +254,14 @@ func sortedChips(texts []string) ([]id.ChipID, error) {
 		chips = append(chips, c)
 	}
 	return statement.InOrder(chips), nil
+}
+
+// standing reads the argument LOT, and asks how that lot stands.
+func (env *Env) standing(ctx context.Context, office bus.Requester, arg string) (perso.Name, bus.StatusReply, error) {
+	lot, err := lotArg(arg)
+	if err != nil {
+		return "", bus.StatusReply{}, err
+	}
+	s, err := askLot[bus.StatusReply](ctx, env, office, bus.OfficeStatus, lot)
+	return lot, s, err
 }

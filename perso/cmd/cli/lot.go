@@ -337,11 +337,7 @@ func newLotBundleCmd(env *Env) *cobra.Command {
 // handOutLot has the ledger write something on its own host; result says for programs what it was.
 func handOutLot(env *Env, verb string, result func(lot perso.Name, r bus.PathReply) any) func(context.Context, bus.Requester, []string) error {
 	return func(ctx context.Context, office bus.Requester, args []string) error {
-		lot, err := lotArg(args[0])
-		if err != nil {
-			return err
-		}
-		s, err := askLot[bus.StatusReply](ctx, env, office, bus.OfficeStatus, lot)
+		lot, s, err := env.standing(ctx, office, args[0])
 		if err != nil {
 			return err
 		}

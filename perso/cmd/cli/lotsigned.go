@@ -145,11 +145,7 @@ func newLotDraftCloseCmd(env *Env) *cobra.Command {
 		Example: `  perso lot draft-close L-2027-0001 -o demo.close`,
 		Args:    Takes("LOT"),
 		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
-			lot, err := lotArg(args[0])
-			if err != nil {
-				return err
-			}
-			s, err := askLot[bus.StatusReply](ctx, env, office, bus.OfficeStatus, lot)
+			_, s, err := env.standing(ctx, office, args[0])
 			if err != nil {
 				return err
 			}
