@@ -190,7 +190,7 @@ func bin(ctx context.Context, b *Batch, q bus.BinRequest) (fault, err error) {
 		return nil, fmt.Errorf("looking for contacts after %s: %w", q.Present, err)
 	}
 	// A head contacts nothing before its last bin is acknowledged: a bin after that is of a chip that was contacted again.
-	if p.bin != "" || p.verdict != q.Bin || !q.Bin.Final() || other || later > 0 {
+	if p.bin != "" || !p.verdict.MayLieAs(q.Bin) || other || later > 0 {
 		detail := fmt.Sprintf("chip %x: verdict %q, binned %q before, now chip %x %q after %d more contacts", p.chip, p.verdict, p.bin, q.Chip, clean(string(q.Bin)), later)
 		return bus.Refuse(bus.FaultConflict, "presentation %s: %s", q.Present, detail),
 			sound(ctx, b, subject, entry.Alarm{Lot: q.Lot, Reason: perso.ReasonData, Detail: clean(detail), Present: q.Present, At: b.At})

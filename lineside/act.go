@@ -50,7 +50,7 @@ func (h *Head) answerAct(responses [][]byte) {
 
 func (h *Head) decide(v bus.Verdict) {
 	switch v.Verdict {
-	case perso.VerdictGood, perso.VerdictRejectLive, perso.VerdictRejectBlank, perso.VerdictReturn:
+	case perso.VerdictGood, perso.VerdictSample, perso.VerdictRejectLive, perso.VerdictRejectBlank, perso.VerdictReturn:
 		h.final(v)
 	case perso.VerdictRecontact:
 		h.recontact(v.Reason, v.Text)
@@ -71,8 +71,13 @@ func (h *Head) final(v bus.Verdict) {
 		h.stop(CauseUnproven, perso.ReasonNone, err.Error())
 		return
 	}
-	h.at.reason = v.Reason
-	h.at.bin = bus.BinRequest{Lot: h.job.Lot, Present: h.at.present, Bin: v.Verdict, Chip: h.at.chip.Bytes()}
+	into, counts, ok := h.bins.For(v.Verdict, v.Reason)
+	if !ok {
+		h.stop(CauseReply, v.Reason, fmt.Sprintf("this line has no bin for the verdict %q", v.Verdict))
+		return
+	}
+	h.at.verdict, h.at.reason, h.at.into = v.Verdict, v.Reason, into
+	h.at.bin = bus.BinRequest{Lot: h.job.Lot, Present: h.at.present, Bin: counts, Chip: h.at.chip.Bytes()}
 	if v.Verdict == perso.VerdictReturn && (v.Reason == perso.ReasonLotComplete || v.Reason == perso.ReasonNoIdentity) {
 		h.sawEnd = true
 	}
@@ -84,7 +89,7 @@ func (h *Head) final(v bus.Verdict) {
 
 func (h *Head) startBin() {
 	h.become(StateBinning)
-	h.emit(Bin{h.wait(), h.at.bin})
+	h.emit(Bin{h.wait(), h.at.bin, h.at.into})
 }
 
 func (h *Head) binned() {

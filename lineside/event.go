@@ -161,6 +161,7 @@ type (
 	Bin struct {
 		Ticket
 		Request bus.BinRequest
+		Into    perso.Bin // the handler's name for the bin
 	}
 )
 

@@ -86,9 +86,10 @@ func (m *machine) Play(_ context.Context, head uint16, window []bus.Play) (respo
 	return responses, nil
 }
 
-func (m *machine) Bin(_ context.Context, head uint16, bin perso.Verdict) error {
+func (m *machine) Bin(_ context.Context, head uint16, into perso.Bin) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	bin := perso.Verdict(into) // standard bins are named so
 	if chip := m.heads[head]; chip != 0 {
 		if !m.approved(chip, bin) {
 			m.t.Errorf("chip %d goes to bin %q, which nobody decided", chip, bin)
@@ -99,11 +100,16 @@ func (m *machine) Bin(_ context.Context, head uint16, bin perso.Verdict) error {
 	return m.order() // a jam after the chip went counts as one: the order is repeated
 }
 
-func (m *machine) Counters(context.Context) (in, good, rejectBlank, rejectLive, returned uint64, err error) {
+func (m *machine) Counters(context.Context) (in uint64, inBins map[perso.Bin]uint64, err error) {
+	in, good, rejectBlank, rejectLive, returned := m.counted()
+	return in, map[perso.Bin]uint64{perso.BinGood: good, perso.BinRejectBlank: rejectBlank, perso.BinRejectLive: rejectLive, perso.BinReturn: returned, perso.BinSample: 0}, nil
+}
+
+func (m *machine) counted() (in, good, rejectBlank, rejectLive, returned uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := m.count
-	return c[0], c[1], c[2], c[3], c[4], nil
+	return c[0], c[1], c[2], c[3], c[4]
 }
 
 // book is a ledger without database or vault: it decides like one, and proves its verdicts.

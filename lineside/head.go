@@ -3,6 +3,7 @@ package lineside
 import (
 	"time"
 
+	"github.com/persoline/persoline/lineside/bins"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/id"
@@ -56,6 +57,7 @@ type Stopped struct {
 type Head struct {
 	line   perso.Name
 	number uint16
+	bins   bins.Plan
 	trust  Trust
 
 	state    State
@@ -103,13 +105,15 @@ type place struct {
 	asked   *bus.ActRequest     // the question in hand, one of the two
 	told    *bus.PresentRequest //
 	bin     bus.BinRequest      // the proven verdict, once there is one
+	verdict perso.Verdict       // it
 	reason  perso.Reason        // of it
+	into    perso.Bin           // the handler's bin for it
 	resumed bool                // it comes from the journal
 }
 
 // NewHead makes an idle head.
-func NewHead(line perso.Name, number uint16, trust Trust) *Head {
-	return &Head{line: line, number: number, trust: trust, state: StateIdle, redo: StateLoading, unsure: true}
+func NewHead(line perso.Name, number uint16, plan bins.Plan, trust Trust) *Head {
+	return &Head{line: line, number: number, bins: plan, trust: trust, state: StateIdle, redo: StateLoading, unsure: true}
 }
 
 // Step takes an event and says what to do. It is deterministic: the same events at the same times give the same effects.
@@ -185,7 +189,8 @@ func (h *Head) begin(job *Job) {
 // recover goes on with a bin from before a restart. The handler does nothing when the chip has left already, and none
 // was loaded since: that waits for the acknowledgement.
 func (h *Head) recover(q bus.BinRequest) {
-	h.at = place{since: h.now, occupied: true, present: q.Present, bin: q, resumed: true}
+	into, _ := h.bins.Again(q.Bin) // the station has looked
+	h.at = place{since: h.now, occupied: true, present: q.Present, bin: q, into: into, resumed: true}
 	h.startBin()
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/persoline/persoline/lineside/bins"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/id"
@@ -28,7 +29,7 @@ type stage struct {
 
 func newStage(t *testing.T) *stage {
 	log := newLog(1)
-	return &stage{t: t, h: NewHead(testLine, 3, log.trust()), log: log, now: testTime(), chip: 1, number: 99}
+	return &stage{t: t, h: NewHead(testLine, 3, bins.Standard(), log.trust()), log: log, now: testTime(), chip: 1, number: 99}
 }
 
 // run plays lines of "word: state effects" and compares.
@@ -303,6 +304,39 @@ func TestRequests(t *testing.T) {
 	s.run("recontact: contacting Note Lift+Contact\nmute: asking Present(mute,2)")
 	if got := *s.h.at.told; !bytes.Equal(got.Chip, chipNo(1).Bytes()) || got.Present.Number != 101 {
 		t.Errorf("report = %+v: the chip was read in this place before", got)
+	}
+}
+
+// TestBinsOfTheHandler plays verdicts on a handler with other bins than the standard ones: the handler hears its own names, the ledger
+// what a chip counts as.
+func TestBinsOfTheHandler(t *testing.T) {
+	t.Parallel()
+	plan, err := bins.New([]bins.Bin{{Name: "A", Takes: []string{"good"}, Means: bins.Output}, {Name: "L", Takes: []string{"reject-live"}, Means: bins.Destroy},
+		{Name: "C", Takes: []string{"reject-blank/mute"}, Means: bins.Quality}, {Name: "D", Takes: []string{"reject-blank"}, Means: bins.Quality}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for word, want := range map[string]struct {
+		into   perso.Bin
+		counts perso.Verdict
+	}{"good": {"A", perso.VerdictGood}, "live": {"L", perso.VerdictRejectLive}, "blank": {"C", perso.VerdictRejectBlank}, "return": {"D", perso.VerdictRejectBlank}} {
+		s := newStage(t)
+		s.h.bins = plan
+		s.run(stories(t)["piece asked"])
+		var got Bin
+		for _, e := range s.h.Step(s.now, s.event(word)) {
+			if b, ok := e.(Bin); ok {
+				got = b
+			}
+		}
+		if got.Into != want.into || got.Request.Bin != want.counts {
+			t.Errorf("%s goes into %q and counts as %q, want %v", word, got.Into, got.Request.Bin, want)
+		}
+		back := &Head{bins: plan}
+		back.recover(got.Request)
+		if _, counts, _ := plan.For(back.at.bin.Bin, ""); counts != want.counts {
+			t.Errorf("after a restart %s counts as %q", word, counts)
+		}
 	}
 }
 

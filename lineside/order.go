@@ -182,10 +182,16 @@ func (w *Worker) finish(ctx context.Context, e Finish) (Event, error) {
 	return Finished{e.Ticket}, nil
 }
 
-// counters reads the handler's counters until it answers.
+// counters reads the handler's counters until it answers, and its bins are those that are described.
 func (w *Worker) counters(ctx context.Context) (c journal.Counters, err error) {
 	err = w.insist(ctx, "reading the handler's counters", func(ctx context.Context) (err error) {
-		c.In, c.Good, c.RejectBlank, c.RejectLive, c.Return, err = w.cfg.Machine.Counters(ctx)
+		in, inBins, err := w.cfg.Machine.Counters(ctx)
+		if err != nil {
+			return err
+		}
+		n, err := w.cfg.Bins.Count(inBins)
+		c = journal.Counters{In: in, Good: n[perso.VerdictGood], RejectBlank: n[perso.VerdictRejectBlank], RejectLive: n[perso.VerdictRejectLive],
+			Return: n[perso.VerdictReturn], Sample: n[perso.VerdictSample]}
 		return err
 	})
 	return c, err
@@ -229,5 +235,5 @@ func lotCount(lot perso.Name, start, end journal.Counters) bus.CountRequest {
 		return b - a
 	}
 	return bus.CountRequest{Lot: lot, Source: entry.SourceHandler, In: since(start.In, end.In), Good: since(start.Good, end.Good),
-		RejectBlank: since(start.RejectBlank, end.RejectBlank), RejectLive: since(start.RejectLive, end.RejectLive), Return: since(start.Return, end.Return)}
+		RejectBlank: since(start.RejectBlank, end.RejectBlank), RejectLive: since(start.RejectLive, end.RejectLive), Return: since(start.Return, end.Return), Sample: since(start.Sample, end.Sample)}
 }

@@ -154,7 +154,7 @@ func (r *runner) order(ctx context.Context, e Effect) (Event, error) {
 		if err := j.Bin(e.Request); err != nil {
 			return nil, err
 		}
-		return orFault(e.Ticket, m.Bin(ctx, head, e.Request.Bin), Binned{e.Ticket}), nil
+		return orFault(e.Ticket, m.Bin(ctx, head, e.Into), Binned{e.Ticket}), nil
 	}
 	return nil, fmt.Errorf("ordering %T: it is not known", e)
 }

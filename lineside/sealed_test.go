@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/persoline/persoline/lineside/bins"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
@@ -43,7 +44,7 @@ func plainJobOf(t *testing.T) *Job {
 // plainHead is a head that asked act 0 of a chip without a secure channel, with the key of this contact.
 func plainHead(t *testing.T) (*Head, sealing.Key, *bus.ActRequest, []byte) {
 	t.Helper()
-	h := NewHead(testLine, 3, Trust{})
+	h := NewHead(testLine, 3, bins.Standard(), Trust{})
 	cplc := bytes.Repeat([]byte{0x11}, 42)
 	answer := append(tlv.Encode(0x9F7F, cplc), 0x90, 0x00)
 	key := mustDo(sealing.NewKey(rand.NewChaCha8([32]byte{3})))

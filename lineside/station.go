@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/persoline/persoline/lineside/bins"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 )
@@ -32,6 +33,7 @@ const (
 type Station struct {
 	line  perso.Name
 	heads []*Head
+	bins  bins.Plan
 
 	phase  phase
 	job    *Job
@@ -55,7 +57,7 @@ type waitingHead struct {
 }
 
 // NewStation makes the heads of a line, numbered from 0.
-func NewStation(line perso.Name, heads uint16, trust Trust) (*Station, error) {
+func NewStation(line perso.Name, heads uint16, plan bins.Plan, trust Trust) (*Station, error) {
 	if _, err := perso.ParseName(string(line)); err != nil {
 		return nil, fmt.Errorf("making station: %w", err)
 	}
@@ -63,9 +65,9 @@ func NewStation(line perso.Name, heads uint16, trust Trust) (*Station, error) {
 		return nil, fmt.Errorf("making station %q: %d heads are not within 1 to %d", line, heads, MaxHeads)
 	}
 	trust.last = &opened{}
-	s := &Station{line: line, phase: phaseStarting}
+	s := &Station{line: line, bins: plan, phase: phaseStarting}
 	for i := range heads {
-		s.heads = append(s.heads, NewHead(line, i, trust))
+		s.heads = append(s.heads, NewHead(line, i, plan, trust))
 	}
 	return s, nil
 }
@@ -76,6 +78,9 @@ func (s *Station) Start(now time.Time, pending []bus.BinRequest) ([]Out, error) 
 	for _, q := range pending {
 		if q.Present.Line != s.line || int(q.Present.Head) >= len(s.heads) {
 			return nil, fmt.Errorf("starting station %q of %d heads: the journal holds a bin of %s", s.line, len(s.heads), q.Present)
+		}
+		if _, ok := s.bins.Again(q.Bin); !ok {
+			return nil, fmt.Errorf("starting station %q: chip %x at head %d was on its way into a bin for %s, and no bin takes such chips now; describe the bins as they were until it lies there", s.line, q.Chip, q.Present.Head, q.Bin)
 		}
 		s.step(int(q.Present.Head), Recover{q})
 	}

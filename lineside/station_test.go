@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/persoline/persoline/lineside/bins"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 )
@@ -30,7 +31,7 @@ type floor struct {
 
 func newFloor(t *testing.T, heads uint16, reel int) *floor {
 	log := newLog(1)
-	return &floor{t: t, s: mustDo(NewStation(testLine, heads, log.trust())), log: log, now: testTime(), reel: reel,
+	return &floor{t: t, s: mustDo(NewStation(testLine, heads, bins.Standard(), log.trust())), log: log, now: testTime(), reel: reel,
 		loaded: map[int]uint32{}, bins: map[perso.Verdict]int{}, quantity: 5}
 }
 
@@ -270,7 +271,7 @@ func TestNewStation(t *testing.T) {
 		line  perso.Name
 		heads uint16
 	}{{"line.1", 1}, {"line-1", 0}, {"line-1", MaxHeads + 1}} {
-		if _, err := NewStation(c.line, c.heads, Trust{}); err == nil {
+		if _, err := NewStation(c.line, c.heads, bins.Standard(), Trust{}); err == nil {
 			t.Errorf("station %q of %d heads was made", c.line, c.heads)
 		}
 	}

@@ -40,8 +40,8 @@ type ReasonAt struct {
 func (t *tally) count(now time.Time, at place) {
 	t.cycle = now.Sub(at.since)
 	t.total += t.cycle
-	switch at.bin.Bin {
-	case perso.VerdictGood:
+	switch at.verdict {
+	case perso.VerdictGood, perso.VerdictSample:
 		t.good++
 		t.inJob++
 		t.equal, t.failure = 0, perso.ReasonNone

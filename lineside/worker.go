@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/persoline/persoline/lineside/bins"
 	"github.com/persoline/persoline/lineside/journal"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
@@ -38,7 +39,7 @@ const (
 type Handler interface {
 	Load(ctx context.Context, head uint16) (loaded bool, err error)
 	Lift(ctx context.Context, head uint16) error
-	Bin(ctx context.Context, head uint16, bin perso.Verdict) error
+	Bin(ctx context.Context, head uint16, bin perso.Bin) error
 }
 
 // Reader talks to the chip under a head. An empty ATR is a mute chip; card.ErrMute means that contact was lost, and the
@@ -48,9 +49,9 @@ type Reader interface {
 	Play(ctx context.Context, head uint16, window []bus.Play) (responses [][]byte, err error)
 }
 
-// Counter reads the handler's own counters, which only it can change.
+// Counter reads the handler's own counters, which only it can change: chips taken from the reel, and chips in each of its bins.
 type Counter interface {
-	Counters(ctx context.Context) (in, good, rejectBlank, rejectLive, returned uint64, err error)
+	Counters(ctx context.Context) (in uint64, inBins map[perso.Bin]uint64, err error)
 }
 
 // Machine is what a line drives.
@@ -60,13 +61,14 @@ type Machine interface {
 	Counter
 }
 
-// Config is what a worker needs. Status and Patience are optional; all else is required.
+// Config is what a worker needs. Bins, Status and Patience are optional; all else is required.
 type Config struct {
 	Line    perso.Name
 	Heads   uint16
 	Env     perso.Env
 	Trust   Trust
 	Machine Machine
+	Bins    bins.Plan // of the machine's handler; the zero plan is bins.Standard
 	Ledger  bus.Requester
 	Queue   bus.Queue
 	Scripts bus.Store
@@ -115,7 +117,10 @@ func New(cfg Config) (*Worker, error) {
 	if len(cfg.Trust.Key) != ed25519.PublicKeySize || cfg.Trust.Origin == "" {
 		return nil, errors.New("making line worker: no log key is pinned")
 	}
-	station, err := NewStation(cfg.Line, cfg.Heads, cfg.Trust)
+	if cfg.Bins.IsZero() {
+		cfg.Bins = bins.Standard()
+	}
+	station, err := NewStation(cfg.Line, cfg.Heads, cfg.Bins, cfg.Trust)
 	if err != nil {
 		return nil, fmt.Errorf("making line worker: %w", err)
 	}

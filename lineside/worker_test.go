@@ -151,7 +151,7 @@ func (f *factory) counted() bool {
 // audit compares handler, ledger and reported count: the numbers must close (I6).
 func (f *factory) audit(quantity int) {
 	f.t.Helper()
-	in, good, blank, live, returned, _ := f.machine.Counters(f.t.Context())
+	in, good, blank, live, returned := f.machine.counted()
 	want := bus.CountRequest{Lot: testLot, Source: "handler", In: in, Good: good, RejectBlank: blank, RejectLive: live, Return: returned}
 	if got := f.book.counts[len(f.book.counts)-1]; got != want {
 		f.t.Errorf("reported %+v, handler says %+v", got, want)
@@ -213,13 +213,13 @@ func TestWorkerFinishesWhatItHolds(t *testing.T) {
 				f := newFactory(t, 30, 200)
 				f.cfg.Patience, f.way.every = time.Hour, 7 // a lossy bus, so that time passes; not one that loses hopelessTries of one head in a row
 				w, stop := f.start()
-				f.until("some good chips", func() bool { _, good, _, _, _, _ := f.machine.Counters(t.Context()); return good >= 10 })
+				f.until("some good chips", func() bool { _, good, _, _, _ := f.machine.counted(); return good >= 10 })
 				f.way.away.Store(away)
 				began := time.Now()
 				if err := stop(); err != nil || time.Since(began) > time.Minute {
 					t.Fatalf("stopped after %v: %v", time.Since(began), err)
 				}
-				in, good, blank, live, returned, _ := f.machine.Counters(t.Context())
+				in, good, blank, live, returned := f.machine.counted()
 				if left := in - good - blank - live - returned; (left > 0) != away || good == 30 {
 					t.Errorf("%d chips are left under heads, %d are good: %+v", left, good, w.Snapshot().Heads)
 				}
@@ -243,7 +243,7 @@ func TestWorkerResumesFirst(t *testing.T) {
 		f := newFactory(t, 30, 200)
 		f.way.every = 3
 		_, stop := f.start()
-		f.until("some good chips", func() bool { _, good, _, _, _, _ := f.machine.Counters(t.Context()); return good >= 10 })
+		f.until("some good chips", func() bool { _, good, _, _, _ := f.machine.counted(); return good >= 10 })
 		if err := stop(); err != nil {
 			t.Fatal(err)
 		}
@@ -255,7 +255,7 @@ func TestWorkerResumesFirst(t *testing.T) {
 		if err := stop(); err != nil {
 			t.Fatal(err)
 		}
-		in, _, _, _, _, _ := f.machine.Counters(t.Context())
+		in, _, _, _, _ := f.machine.counted()
 		first, second := f.book.counts[0], f.book.counts[1]
 		if len(f.book.counts) != 2 || first.Good != 30 || second.Good != 0 || first.In+second.In != in {
 			t.Errorf("counted %+v of %d chips", f.book.counts, in)
@@ -311,7 +311,7 @@ func TestWorkerWithoutLedger(t *testing.T) {
 		if err := json.Unmarshal(*status.Load(), &snap); err != nil {
 			t.Fatal(err)
 		}
-		if in, _, _, _, _, _ := f.machine.Counters(t.Context()); in != 4 {
+		if in, _, _, _, _ := f.machine.counted(); in != 4 {
 			t.Errorf("%d chips were indexed for 4 heads without a verdict", in)
 		}
 		for _, h := range snap.Heads {

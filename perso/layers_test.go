@@ -43,7 +43,7 @@ var coreFolders = []string{
 	"perso/script", "perso/script/pcom", "perso/order", "perso/order/auth", "perso/order/codes", "perso/order/form", "perso/order/k4", "perso/order/kifile", "perso/order/kifile/sender",
 	"perso/product", "perso/profile",
 	"perso/eis", "perso/envelope", "perso/sealing", "perso/cert", "perso/saip", "perso/saip/design", "perso/saip/filescript", "keygen", "keygen/carddata", "keygen/certify", "keygen/kisource", "keygen/life", "keygen/transport", "lineside",
-	"lineside/cardsim", "lineside/cardsim/atr", "lineside/cardsim/filesys", "lineside/cardsim/t0", "lineside/cardsim/t1", "lineside/rig", "ledger", "ledger/internal/tree",
+	"lineside/cardsim", "lineside/cardsim/atr", "lineside/cardsim/filesys", "lineside/cardsim/t0", "lineside/cardsim/t1", "lineside/rig", "lineside/bins", "ledger", "ledger/internal/tree",
 }
 
 // shells are files in core folders that carry out what the state machines beside them decide, on real time and in goroutines.

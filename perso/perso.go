@@ -97,6 +97,7 @@ type Verdict string
 // The verdicts, each with what the handler does.
 const (
 	VerdictGood        Verdict = "good"         // bin good: the vault verified the product's proof
+	VerdictSample      Verdict = "sample"       // bin sample: good, and drawn to be examined by quality before its lot is closed
 	VerdictRejectLive  Verdict = "reject-live"  // locked bin: the chip may hold live keys
 	VerdictRejectBlank Verdict = "reject-blank" // reject bin: never got a secret
 	VerdictRecontact   Verdict = "recontact"    // lift and contact the same chip again
@@ -108,7 +109,7 @@ const (
 // ParseVerdict accepts the closed set.
 func ParseVerdict(s string) (Verdict, error) {
 	switch v := Verdict(s); v {
-	case VerdictGood, VerdictRejectLive, VerdictRejectBlank, VerdictRecontact, VerdictHold, VerdictStop, VerdictReturn:
+	case VerdictGood, VerdictSample, VerdictRejectLive, VerdictRejectBlank, VerdictRecontact, VerdictHold, VerdictStop, VerdictReturn:
 		return v, nil
 	}
 	return "", fmt.Errorf("unknown verdict %q", s)
@@ -117,11 +118,31 @@ func ParseVerdict(s string) (Verdict, error) {
 // Final reports whether the chip leaves the head on this verdict.
 func (v Verdict) Final() bool {
 	switch v {
-	case VerdictGood, VerdictRejectLive, VerdictRejectBlank, VerdictReturn:
+	case VerdictGood, VerdictSample, VerdictRejectLive, VerdictRejectBlank, VerdictReturn:
 		return true
 	}
 	return false
 }
+
+// MayLieAs reports whether a chip with this verdict may be counted as another: where a handler has no bin for returned chips, they lie
+// with the blank rejects, from where people book them back.
+func (v Verdict) MayLieAs(counted Verdict) bool {
+	return v == counted && v.Final() || v == VerdictReturn && counted == VerdictRejectBlank
+}
+
+// Bin is a handler's name for one of its bins: 1 to 40 of A-Z a-z 0-9 _ -. What is in it, a line's description of its bins says.
+type Bin string
+
+// The bins that a handler has when nobody says otherwise, and the two into which some sort blank rejects.
+const (
+	BinGood        Bin = "good"
+	BinSample      Bin = "sample"
+	BinRejectLive  Bin = "reject-live"
+	BinRejectBlank Bin = "reject-blank"
+	BinReturn      Bin = "return"
+	BinContact     Bin = "contact"
+	BinRetest      Bin = "retest"
+)
 
 // Reason says why a presentation did not end good. It is a closed set, because operators act on it and reports count it.
 type Reason string

@@ -95,7 +95,7 @@ func BenchmarkFarm(b *testing.B) {
 	if err := newClaim(b, productScript(b), 0).present(b.Context(), book, 0); err != nil {
 		b.Fatal(err)
 	}
-	if err := c.Bin(b.Context(), 0, perso.VerdictGood); err != nil {
+	if err := c.Bin(b.Context(), 0, perso.BinGood); err != nil {
 		b.Fatal(err)
 	}
 	floor := chipFloor(b, f, book.orders)
@@ -141,7 +141,7 @@ func present(ctx context.Context, c *Client, head uint16, orders []order) error 
 			err = fmt.Errorf("%d of %d commands were answered", len(responses), len(o.window))
 		}
 	}
-	return errors.Join(err, c.Bin(ctx, head, perso.VerdictGood))
+	return errors.Join(err, c.Bin(ctx, head, perso.BinGood))
 }
 
 // chipFloor is the CPU time of a chip without a farm, in nanoseconds.

@@ -88,16 +88,15 @@ func (c *Client) Lift(ctx context.Context, head uint16) error {
 }
 
 // Bin puts the chip away; once it is there, again does nothing.
-func (c *Client) Bin(ctx context.Context, head uint16, bin perso.Verdict) error {
+func (c *Client) Bin(ctx context.Context, head uint16, bin perso.Bin) error {
 	_, err := c.call(ctx, request{Op: opBin, Head: head, Bin: bin})
 	return err
 }
 
-// Counters are the handler's own.
-func (c *Client) Counters(ctx context.Context) (in, good, rejectBlank, rejectLive, returned uint64, err error) {
+// Counters are the handler's own: chips taken from the reel, and chips in each bin.
+func (c *Client) Counters(ctx context.Context) (in uint64, inBins map[perso.Bin]uint64, err error) {
 	a, err := c.call(ctx, request{Op: opCounters})
-	n := a.Counters
-	return n[0], n[1], n[2], n[3], n[4], err
+	return a.In, a.Counters, err
 }
 
 // Inspect powers a chip that lies in a bin, in a test reader, and runs plain commands on it.
@@ -113,9 +112,9 @@ func (c *Client) Examine(ctx context.Context, chip Ref) error {
 }
 
 // Bins lists what lies in each bin, in the order in which it came there.
-func (c *Client) Bins(ctx context.Context) (map[perso.Verdict][]Place, error) {
-	all := map[perso.Verdict][]Place{}
-	for _, bin := range binNames() {
+func (c *Client) Bins(ctx context.Context) (map[perso.Bin][]Place, error) {
+	all := map[perso.Bin][]Place{}
+	for _, bin := range bins {
 		for {
 			a, err := c.call(ctx, request{Op: opBins, Bin: bin, Index: uint32(len(all[bin]))})
 			if err != nil {

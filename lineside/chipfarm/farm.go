@@ -214,7 +214,7 @@ func (f *Farm) find(chip Ref) (uint32, error) {
 }
 
 // bin lists at most count chips of a bin from the first on, and says how many there are.
-func (f *Farm) bin(bin perso.Verdict, first, count int) (places []Place, total int, err error) {
+func (f *Farm) bin(bin perso.Bin, first, count int) (places []Place, total int, err error) {
 	f.mu.Lock()
 	all := f.handler.bins[bin]
 	f.mu.Unlock() // all is only appended to, never changed

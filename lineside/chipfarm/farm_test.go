@@ -160,7 +160,7 @@ func TestMachine(t *testing.T) {
 	if seq := sequence(t, c, 0).Seq; seq != 1 {
 		t.Errorf("counter %d", seq)
 	}
-	for bin, head := range map[perso.Verdict]uint16{perso.VerdictGood: 0, perso.VerdictRejectLive: 2, perso.VerdictReturn: 3} {
+	for bin, head := range map[perso.Bin]uint16{perso.BinGood: 0, perso.BinRejectLive: 2, perso.BinContact: 3} {
 		if head != 0 {
 			if loaded, err := c.Load(ctx, head); err != nil || !loaded {
 				t.Fatal(loaded, err)
@@ -178,7 +178,7 @@ func TestMachine(t *testing.T) {
 			t.Errorf("a chip in a bin answers: %v", err)
 		}
 	}
-	if err := c.Bin(ctx, 0, perso.VerdictHold); !errors.Is(err, ErrRefused) {
+	if err := c.Bin(ctx, 0, "hold"); !errors.Is(err, ErrRefused) {
 		t.Errorf("binning into no bin: %v", err)
 	}
 	if _, err := c.Load(ctx, MaxHeads); !errors.Is(err, ErrRefused) || strings.Count(err.Error(), ErrRefused.Error()) != 1 {
@@ -189,13 +189,13 @@ func TestMachine(t *testing.T) {
 			t.Errorf("chip %d: %v, %v", 3+i, loaded, err)
 		}
 	}
-	in, good, blank, live, returned, err := c.Counters(ctx)
-	if in != 5 || good != 1 || blank != 0 || live != 1 || returned != 1 || err != nil {
-		t.Errorf("counters %d %d %d %d %d, %v", in, good, blank, live, returned, err)
+	in, inBins, err := c.Counters(ctx)
+	if in != 5 || inBins[perso.BinGood] != 1 || inBins[perso.BinRejectBlank] != 0 || inBins[perso.BinRejectLive] != 1 || inBins[perso.BinContact] != 1 || len(inBins) != len(bins) || err != nil {
+		t.Errorf("counters %d %v, %v", in, inBins, err)
 	}
-	bins, err := c.Bins(ctx)
-	if err != nil || len(bins[perso.VerdictGood]) != 1 || bins[perso.VerdictGood][0].Index != 0 {
-		t.Errorf("bins %v, %v", bins, err)
+	places, err := c.Bins(ctx)
+	if err != nil || len(places[perso.BinGood]) != 1 || places[perso.BinGood][0].Index != 0 {
+		t.Errorf("bins %v, %v", places, err)
 	}
 }
 
@@ -207,7 +207,7 @@ func TestRestart(t *testing.T) {
 	mustContact(t, c, 0)
 	sequence(t, c, 0)
 	mustContact(t, c, 1)
-	if err := c.Bin(t.Context(), 1, perso.VerdictRejectBlank); err != nil {
+	if err := c.Bin(t.Context(), 1, perso.BinRejectBlank); err != nil {
 		t.Fatal(err)
 	}
 	first := sequence(t, c, 0)
@@ -226,7 +226,8 @@ func TestRestart(t *testing.T) {
 	if again := sequence(t, c, 0); again.Seq != first.Seq+1 || again.KDD != first.KDD {
 		t.Errorf("chip %X counts %d, before %X %d", again.KDD, again.Seq, first.KDD, first.Seq)
 	}
-	in, _, blank, _, _, err := c.Counters(t.Context())
+	in, inBins, err := c.Counters(t.Context())
+	blank := inBins[perso.BinRejectBlank]
 	if in != 2 || blank != 1 || err != nil {
 		t.Errorf("counters %d %d, %v", in, blank, err)
 	}
@@ -316,15 +317,15 @@ func TestHeadsSideBySide(t *testing.T) {
 				}
 				seen[iu.KDD] = true
 				mu.Unlock()
-				if err := c.Bin(t.Context(), head, perso.VerdictGood); err != nil {
+				if err := c.Bin(t.Context(), head, perso.BinGood); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	all.Wait()
-	if in, good, _, _, _, err := c.Counters(t.Context()); in != heads*rounds || good != in || err != nil {
-		t.Errorf("counters %d, %d, %v", in, good, err)
+	if in, inBins, err := c.Counters(t.Context()); in != heads*rounds || inBins[perso.BinGood] != in || err != nil {
+		t.Errorf("counters %d, %d, %v", in, inBins[perso.BinGood], err)
 	}
 }
 
@@ -369,15 +370,15 @@ func TestInspect(t *testing.T) {
 		t.Errorf("inspecting a chip under a head: %v", err)
 	}
 	for head := range uint16(2) {
-		if err := c.Bin(ctx, head, perso.VerdictGood); err != nil {
+		if err := c.Bin(ctx, head, perso.BinGood); err != nil {
 			t.Fatal(err)
 		}
 	}
 	bins, err := c.Bins(ctx)
-	if err != nil || len(bins[perso.VerdictGood]) != 2 {
+	if err != nil || len(bins[perso.BinGood]) != 2 {
 		t.Fatal(bins, err)
 	}
-	place := bins[perso.VerdictGood][1]
+	place := bins[perso.BinGood][1]
 	for _, ref := range []Ref{{Index: 0}, {Index: 1}, {ID: place.Chip}} {
 		responses, err := c.Inspect(ctx, ref, [][]byte{unhex(selectISD), unhex(readCPLC)})
 		if err != nil || len(responses) != 2 || len(responses[1]) != 3+cardsim.CPLCBytes+2 {
@@ -551,7 +552,7 @@ func BenchmarkChip(b *testing.B) {
 	for b.Loop() {
 		mustContact(b, c, 0)
 		sequence(b, c, 0)
-		if err := c.Bin(b.Context(), 0, perso.VerdictGood); err != nil {
+		if err := c.Bin(b.Context(), 0, perso.BinGood); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -15,24 +15,21 @@ type handler struct {
 	chips uint32
 	next  uint32 // on the reel
 	heads map[uint16]uint32
-	bins  map[perso.Verdict][]uint32
-	place map[uint32]perso.Verdict // of the chips in bins
+	bins  map[perso.Bin][]uint32
+	place map[uint32]perso.Bin // of the chips in bins
 }
 
 // A movement is one byte for what, two for the head, four for the chip: of the reel to a head, or of a head to a bin.
 const (
-	moveLoad        = 1
-	moveGood        = 2
-	moveRejectLive  = 3
-	moveRejectBlank = 4
-	moveReturn      = 5
+	moveLoad = 1
+	moveBin  = 2 // into the first of bins, and so on
 
 	movementBytes = 1 + 2 + 4
 )
 
 func openHandler(path string, chips uint32) (*handler, error) {
 	h := &handler{log: &logFile{path: path}, chips: chips, heads: map[uint16]uint32{},
-		bins: map[perso.Verdict][]uint32{}, place: map[uint32]perso.Verdict{}}
+		bins: map[perso.Bin][]uint32{}, place: map[uint32]perso.Bin{}}
 	err := h.log.Replay(func(_ int64, b []byte) error {
 		if len(b) != movementBytes {
 			return fmt.Errorf("movement of %d bytes: %w", len(b), ErrCorrupt)
@@ -69,7 +66,7 @@ func (h *handler) load(head uint16) (index uint32, ok bool, err error) {
 }
 
 // put brings the chip under a head into a bin.
-func (h *handler) put(head uint16, bin perso.Verdict) error {
+func (h *handler) put(head uint16, bin perso.Bin) error {
 	index, there := h.heads[head]
 	if !there {
 		return nil
@@ -88,7 +85,7 @@ func (h *handler) move(what byte, head uint16, index uint32) error {
 }
 
 // apply does a movement; without a bin it is a load.
-func (h *handler) apply(bin perso.Verdict, head uint16, index uint32) {
+func (h *handler) apply(bin perso.Bin, head uint16, index uint32) {
 	if bin == "" {
 		h.next++
 		h.heads[head] = index
@@ -99,31 +96,30 @@ func (h *handler) apply(bin perso.Verdict, head uint16, index uint32) {
 	h.place[index] = bin
 }
 
-func (h *handler) count(bin perso.Verdict) uint64 { return uint64(len(h.bins[bin])) }
-
-func binOf(what byte) (perso.Verdict, bool) {
-	switch what {
-	case moveGood:
-		return perso.VerdictGood, true
-	case moveRejectLive:
-		return perso.VerdictRejectLive, true
-	case moveRejectBlank:
-		return perso.VerdictRejectBlank, true
-	case moveReturn:
-		return perso.VerdictReturn, true
+// count is how many chips lie in each bin.
+func (h *handler) count() map[perso.Bin]uint64 {
+	n := make(map[perso.Bin]uint64, len(bins))
+	for _, bin := range bins {
+		n[bin] = uint64(len(h.bins[bin]))
 	}
-	return "", false
+	return n
 }
 
-func binNames() [4]perso.Verdict {
-	return [4]perso.Verdict{perso.VerdictGood, perso.VerdictRejectLive, perso.VerdictRejectBlank, perso.VerdictReturn}
+// bins are the bins of every farm, in the order of their movements.
+var bins = [...]perso.Bin{perso.BinGood, perso.BinRejectLive, perso.BinRejectBlank, perso.BinReturn, perso.BinSample, perso.BinContact, perso.BinRetest}
+
+func binOf(what byte) (perso.Bin, bool) {
+	if what < moveBin || int(what-moveBin) >= len(bins) {
+		return "", false
+	}
+	return bins[what-moveBin], true
 }
 
 // moveOf is the movement into a bin; 0 when there is no such bin.
-func moveOf(bin perso.Verdict) byte {
-	for what := byte(moveGood); what <= moveReturn; what++ {
-		if b, _ := binOf(what); b == bin {
-			return what
+func moveOf(bin perso.Bin) byte {
+	for i, b := range bins {
+		if b == bin {
+			return moveBin + byte(i)
 		}
 	}
 	return 0

@@ -94,10 +94,10 @@ func TestDamageIsNoTornTail(t *testing.T) {
 func TestHandlerRefusesImpossibleMovements(t *testing.T) {
 	t.Parallel()
 	for name, movements := range map[string][][]byte{
-		"binned before loaded":  {{moveGood, 0, 0, 0, 0, 0, 0}},
+		"binned before loaded":  {{moveBin, 0, 0, 0, 0, 0, 0}},
 		"chip left out":         {{moveLoad, 0, 0, 0, 0, 0, 1}},
 		"head not empty":        {{moveLoad, 0, 0, 0, 0, 0, 0}, {moveLoad, 0, 0, 0, 0, 0, 1}},
-		"other chip":            {{moveLoad, 0, 0, 0, 0, 0, 0}, {moveGood, 0, 0, 0, 0, 0, 1}},
+		"other chip":            {{moveLoad, 0, 0, 0, 0, 0, 0}, {moveBin, 0, 0, 0, 0, 0, 1}},
 		"unknown movement":      {{moveLoad, 0, 0, 0, 0, 0, 0}, {9, 0, 0, 0, 0, 0, 0}},
 		"short":                 {{moveLoad, 0, 0}},
 		"more chips than there": {{moveLoad, 0, 0, 0, 0, 0, 0}, {moveLoad, 0, 1, 0, 0, 0, 1}, {moveLoad, 0, 2, 0, 0, 0, 2}},
@@ -116,12 +116,12 @@ func TestHandlerRefusesImpossibleMovements(t *testing.T) {
 
 func TestBinsHaveMovements(t *testing.T) {
 	t.Parallel()
-	for _, bin := range binNames() {
+	for _, bin := range bins {
 		if back, ok := binOf(moveOf(bin)); !ok || back != bin {
 			t.Errorf("bin %q became %q", bin, back)
 		}
 	}
-	for _, v := range []perso.Verdict{"", perso.VerdictHold, perso.VerdictStop, perso.VerdictRecontact} {
+	for _, v := range []perso.Bin{"", "hold", "stop", "locked"} {
 		if moveOf(v) != 0 {
 			t.Errorf("%q is a bin", v)
 		}

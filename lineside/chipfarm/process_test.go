@@ -81,12 +81,12 @@ func TestKilledProcess(t *testing.T) {
 		}
 		for range perRound {
 			mustContact(t, client, 1)
-			if err := client.Bin(t.Context(), 1, perso.VerdictGood); err != nil {
+			if err := client.Bin(t.Context(), 1, perso.BinGood); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if in, good, _, _, _, err := client.Counters(t.Context()); in != 1+perRound*(round+1) || good != in-1 || err != nil {
-			t.Errorf("round %d: counters %d, %d, %v", round, in, good, err)
+		if in, inBins, err := client.Counters(t.Context()); in != 1+perRound*(round+1) || inBins[perso.BinGood] != in-1 || err != nil {
+			t.Errorf("round %d: counters %d, %d, %v", round, in, inBins[perso.BinGood], err)
 		}
 		over := make(chan error, 1)
 		go func() { over <- playUntilLost(client) }()
@@ -155,8 +155,8 @@ func FuzzConnection(f *testing.F) {
 	greeting := frameOf(hello{Name: protocolName, Version: protocolVersion})
 	stream := append([]byte(nil), greeting...)
 	for _, q := range []request{{Op: opLoad}, {Op: opContact}, {Op: opTransmit, APDUs: [][]byte{unhex(selectISD)}},
-		windowRequest(0, []bus.Play{{APDU: unhex(readCPLC), SW: "9000"}}), {Op: opLift}, {Op: opBin, Bin: perso.VerdictGood},
-		{Op: opCounters}, {Op: opInspect, Chip: make([]byte, 10)}, {Op: opBins, Bin: perso.VerdictGood, Index: 1 << 31}} {
+		windowRequest(0, []bus.Play{{APDU: unhex(readCPLC), SW: "9000"}}), {Op: opLift}, {Op: opBin, Bin: perso.BinGood},
+		{Op: opCounters}, {Op: opInspect, Chip: make([]byte, 10)}, {Op: opBins, Bin: perso.BinGood, Index: 1 << 31}} {
 		frame := frameOf(q)
 		f.Add(append(append([]byte(nil), greeting...), frame...))
 		stream = append(stream, frame...)

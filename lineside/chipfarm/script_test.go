@@ -263,7 +263,7 @@ func TestProductScript(t *testing.T) {
 				t.Fatalf("chip %d, torn at command %d: %v", chip, (chip+1)/2, err)
 			}
 		}
-		if err := c.Bin(ctx, 0, perso.VerdictGood); err != nil {
+		if err := c.Bin(ctx, 0, perso.BinGood); err != nil {
 			t.Fatal(err)
 		}
 		responses, err := c.Inspect(ctx, Ref{Index: uint32(chip)}, [][]byte{unhex("00A4040010A0000005591010FFFFFFFF890000020000"), unhex("80CA005A00")})
@@ -284,7 +284,7 @@ func BenchmarkProductScript(b *testing.B) {
 		if err := newClaim(b, s, 0).present(ctx, c, 0); err != nil {
 			b.Fatal(err)
 		}
-		if err := c.Bin(ctx, 0, perso.VerdictGood); err != nil {
+		if err := c.Bin(ctx, 0, perso.BinGood); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -181,7 +181,7 @@ func (c *client) carryOut(q request, a *reply) (err error) {
 	case opBin:
 		err = s.Bin(ctx, q.Head, q.Bin)
 	case opCounters:
-		a.Counters[0], a.Counters[1], a.Counters[2], a.Counters[3], a.Counters[4], err = s.Counters(ctx)
+		a.In, a.Counters, err = s.Counters(ctx)
 	case opInspect:
 		a.Responses, err = c.inspect(q)
 	case opExamine:
@@ -225,7 +225,7 @@ func (q request) chip() (Ref, error) {
 	return chip, nil
 }
 
-func (c *client) page(bin perso.Verdict, first uint32) ([]Place, uint32, error) {
+func (c *client) page(bin perso.Bin, first uint32) ([]Place, uint32, error) {
 	if moveOf(bin) == 0 {
 		return nil, 0, fmt.Errorf("listing bin %q: %w", bin, ErrRefused)
 	}

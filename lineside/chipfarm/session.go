@@ -139,7 +139,7 @@ func (s *Session) Lift(ctx context.Context, number uint16) error {
 }
 
 // Bin puts the chip away. When nothing lies there, that was done before.
-func (s *Session) Bin(ctx context.Context, number uint16, bin perso.Verdict) error {
+func (s *Session) Bin(ctx context.Context, number uint16, bin perso.Bin) error {
 	if moveOf(bin) == 0 || number == testHead {
 		return fmt.Errorf("binning: there is no bin %q: %w", bin, ErrRefused)
 	}
@@ -154,12 +154,10 @@ func (s *Session) Bin(ctx context.Context, number uint16, bin perso.Verdict) err
 }
 
 // Counters are the handler's own: chips taken from the reel, and chips in each bin.
-func (s *Session) Counters(context.Context) (in, good, rejectBlank, rejectLive, returned uint64, err error) {
+func (s *Session) Counters(context.Context) (in uint64, inBins map[perso.Bin]uint64, err error) {
 	s.farm.mu.Lock()
 	defer s.farm.mu.Unlock()
-	h := s.farm.handler
-	return uint64(h.next), h.count(perso.VerdictGood), h.count(perso.VerdictRejectBlank),
-		h.count(perso.VerdictRejectLive), h.count(perso.VerdictReturn), nil
+	return uint64(s.farm.handler.next), s.farm.handler.count(), nil
 }
 
 // Inspect powers a chip that lies in a bin, in a test reader, and runs plain commands on it.
@@ -172,9 +170,9 @@ func (s *Session) Inspect(ctx context.Context, chip Ref, apdus [][]byte) ([][]by
 }
 
 // Bins lists what lies in each bin, in the order in which it came there.
-func (s *Session) Bins(context.Context) (map[perso.Verdict][]Place, error) {
-	all := map[perso.Verdict][]Place{}
-	for _, bin := range binNames() {
+func (s *Session) Bins(context.Context) (map[perso.Bin][]Place, error) {
+	all := map[perso.Bin][]Place{}
+	for _, bin := range bins {
 		places, _, err := s.farm.bin(bin, 0, MaxChips)
 		if err != nil {
 			return nil, err

@@ -140,7 +140,7 @@ func TestSlot(t *testing.T) {
 	d.ask(selectISDBlock, nothing)
 
 	d.send(bodyOn)
-	if err := s.Bin(ctx, 0, perso.VerdictReturn); err != nil { // under power, as a hand would
+	if err := s.Bin(ctx, 0, perso.BinReturn); err != nil { // under power, as a hand would
 		t.Fatal(err)
 	}
 	d.ask(selectISDBlock, nothing)
@@ -152,7 +152,7 @@ func TestSlot(t *testing.T) {
 
 	for name, err := range map[string]error{
 		"contact": second(s.Contact(ctx, 0)), "transmit": second(s.Transmit(ctx, 0, unhex(selectISD))), "lift": s.Lift(ctx, 0),
-		"load in the test reader": second(s.Load(ctx, testHead)), "bin from the test reader": s.Bin(ctx, testHead, perso.VerdictGood),
+		"load in the test reader": second(s.Load(ctx, testHead)), "bin from the test reader": s.Bin(ctx, testHead, perso.BinGood),
 	} {
 		if !errors.Is(err, ErrRefused) {
 			t.Errorf("%s beside a reader: %v", name, err)
@@ -185,7 +185,7 @@ func TestExamine(t *testing.T) {
 	}
 	for range 2 {
 		mustLoad(t, s, 0)
-		if err := s.Bin(ctx, 0, perso.VerdictGood); err != nil {
+		if err := s.Bin(ctx, 0, perso.BinGood); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -207,7 +207,7 @@ func TestExamine(t *testing.T) {
 	if _, err := s.Inspect(ctx, Ref{Index: 0}, [][]byte{unhex(selectISD)}); err != nil {
 		t.Errorf("inspecting another: %v", err)
 	}
-	if _, good, _, _, _, _ := s.Counters(ctx); good != 2 {
-		t.Errorf("%d chips are in the good bin", good)
+	if _, inBins, _ := s.Counters(ctx); inBins[perso.BinGood] != 2 {
+		t.Errorf("%d chips are in the good bin", inBins[perso.BinGood])
 	}
 }

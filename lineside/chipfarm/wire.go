@@ -21,7 +21,7 @@ import (
 
 const (
 	protocolName    = "persoline chip farm"
-	protocolVersion = 2
+	protocolVersion = 3
 
 	lengthBytes = 4
 	// receiveBytes holds several frames, and nearly each of them whole: a window has some 3 kB.
@@ -58,14 +58,14 @@ const (
 )
 
 type request struct {
-	ID    uint32        `cbor:"1,keyasint"`
-	Op    op            `cbor:"2,keyasint"`
-	Head  uint16        `cbor:"3,keyasint,omitempty"`
-	Bin   perso.Verdict `cbor:"4,keyasint,omitempty"` // bin, bins
-	SWs   []string      `cbor:"5,keyasint,omitempty"` // play: the status mask for each command
-	APDUs [][]byte      `cbor:"6,keyasint,omitempty"` // transmit (one), play, inspect
-	Index uint32        `cbor:"7,keyasint,omitempty"` // inspect, examine: the chip; bins: the first place
-	Chip  []byte        `cbor:"8,keyasint,omitempty"` // inspect, examine: the chip's id, instead of Index
+	ID    uint32    `cbor:"1,keyasint"`
+	Op    op        `cbor:"2,keyasint"`
+	Head  uint16    `cbor:"3,keyasint,omitempty"`
+	Bin   perso.Bin `cbor:"4,keyasint,omitempty"` // bin, bins
+	SWs   []string  `cbor:"5,keyasint,omitempty"` // play: the status mask for each command
+	APDUs [][]byte  `cbor:"6,keyasint,omitempty"` // transmit (one), play, inspect
+	Index uint32    `cbor:"7,keyasint,omitempty"` // inspect, examine: the chip; bins: the first place
+	Chip  []byte    `cbor:"8,keyasint,omitempty"` // inspect, examine: the chip's id, instead of Index
 }
 
 type outcome uint8
@@ -78,15 +78,16 @@ const (
 )
 
 type reply struct {
-	ID        uint32    `cbor:"1,keyasint"`
-	Outcome   outcome   `cbor:"2,keyasint,omitempty"`
-	Text      string    `cbor:"3,keyasint,omitempty"` // when not done
-	Loaded    bool      `cbor:"4,keyasint,omitempty"` // load
-	ATR       []byte    `cbor:"5,keyasint,omitempty"` // contact
-	Responses [][]byte  `cbor:"6,keyasint,omitempty"` // transmit (one), play, inspect; also when contact was lost
-	Counters  [5]uint64 `cbor:"7,keyasint"`           // counters: in, good, reject-blank, reject-live, return
-	Places    []Place   `cbor:"8,keyasint,omitempty"` // bins
-	Total     uint32    `cbor:"9,keyasint,omitempty"` // bins: chips in the bin
+	ID        uint32               `cbor:"1,keyasint"`
+	Outcome   outcome              `cbor:"2,keyasint,omitempty"`
+	Text      string               `cbor:"3,keyasint,omitempty"`  // when not done
+	Loaded    bool                 `cbor:"4,keyasint,omitempty"`  // load
+	ATR       []byte               `cbor:"5,keyasint,omitempty"`  // contact
+	Responses [][]byte             `cbor:"6,keyasint,omitempty"`  // transmit (one), play, inspect; also when contact was lost
+	In        uint64               `cbor:"7,keyasint,omitempty"`  // counters: chips taken from the reel
+	Places    []Place              `cbor:"8,keyasint,omitempty"`  // bins
+	Total     uint32               `cbor:"9,keyasint,omitempty"`  // bins: chips in the bin
+	Counters  map[perso.Bin]uint64 `cbor:"10,keyasint,omitempty"` // counters: chips in each bin
 }
 
 // windowRequest asks to play a window.

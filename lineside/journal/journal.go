@@ -61,6 +61,7 @@ type Counters struct {
 	RejectBlank uint64 `cbor:"3,keyasint"`
 	RejectLive  uint64 `cbor:"4,keyasint"`
 	Return      uint64 `cbor:"5,keyasint"`
+	Sample      uint64 `cbor:"6,keyasint,omitempty"`
 }
 
 // Job is the work order in hand, with the counters as they stood when it began.

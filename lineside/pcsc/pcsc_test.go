@@ -259,7 +259,7 @@ func TestSuite(t *testing.T) {
 					t.Fatalf("the chip chose %v", got)
 				}
 				return cardtest.Fixture{Transport: r, Lose: func(t *testing.T) {
-					if err := c.Bin(t.Context(), headSuite, perso.VerdictReturn); err != nil {
+					if err := c.Bin(t.Context(), headSuite, perso.BinReturn); err != nil {
 						t.Fatal(err)
 					}
 				}}
@@ -275,7 +275,7 @@ func TestChangedChip(t *testing.T) {
 	r := readerOf(t, headChanged)
 	contact(t, r)
 	first := cplc(t, r)
-	if err := c.Bin(t.Context(), headChanged, perso.VerdictReturn); err != nil {
+	if err := c.Bin(t.Context(), headChanged, perso.BinReturn); err != nil {
 		t.Fatal(err)
 	}
 	load(t, c, headChanged)
@@ -330,14 +330,14 @@ func bring(t *testing.T, c *chipfarm.Client, head uint16, index uint64) {
 	t.Helper()
 	for {
 		load(t, c, head)
-		in, _, _, _, _, err := c.Counters(t.Context())
+		in, _, err := c.Counters(t.Context())
 		if err != nil || in > index+1 {
 			t.Fatalf("chip %d is under no head any more: %d came in, %v", index, in, err)
 		}
 		if in == index+1 {
 			return
 		}
-		if err := c.Bin(t.Context(), head, perso.VerdictReturn); err != nil {
+		if err := c.Bin(t.Context(), head, perso.BinReturn); err != nil {
 			t.Fatal(err)
 		}
 	}

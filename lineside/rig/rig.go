@@ -24,7 +24,7 @@ import (
 // Handler moves chips and counts them: chipfarm.Client, or whatever answers orders 1, 6 and 7 of its PROTOCOL.md.
 type Handler interface {
 	Load(ctx context.Context, head uint16) (loaded bool, err error)
-	Bin(ctx context.Context, head uint16, bin perso.Verdict) error
+	Bin(ctx context.Context, head uint16, bin perso.Bin) error
 	lineside.Counter
 }
 
@@ -64,7 +64,7 @@ func (r *Rig) Load(ctx context.Context, head uint16) (loaded bool, err error) {
 
 // Bin implements lineside.Handler. A reader that does not let go is a fault of the machine: the line tries again, and a reader
 // that is gone holds no chip then.
-func (r *Rig) Bin(ctx context.Context, head uint16, bin perso.Verdict) error {
+func (r *Rig) Bin(ctx context.Context, head uint16, bin perso.Bin) error {
 	if err := r.Lift(ctx, head); err != nil {
 		return fmt.Errorf("letting go of the chip under head %d before it is moved: %w", head, err)
 	}
@@ -99,7 +99,7 @@ func (r *Rig) Play(ctx context.Context, head uint16, window []bus.Play) (respons
 }
 
 // Counters implements lineside.Counter.
-func (r *Rig) Counters(ctx context.Context) (in, good, rejectBlank, rejectLive, returned uint64, err error) {
+func (r *Rig) Counters(ctx context.Context) (in uint64, bins map[perso.Bin]uint64, err error) {
 	return r.handler.Counters(ctx)
 }
 

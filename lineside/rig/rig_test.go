@@ -22,13 +22,13 @@ func (h handler) Load(_ context.Context, head uint16) (bool, error) {
 	return head == 1, nil
 }
 
-func (h handler) Bin(_ context.Context, _ uint16, bin perso.Verdict) error {
+func (h handler) Bin(_ context.Context, _ uint16, bin perso.Bin) error {
 	h.told = append(h.told, "bin "+string(bin))
 	return nil
 }
 
-func (h handler) Counters(context.Context) (in, good, rejectBlank, rejectLive, returned uint64, err error) {
-	return 5, 4, 3, 2, 1, nil
+func (h handler) Counters(context.Context) (in uint64, inBins map[perso.Bin]uint64, err error) {
+	return 5, map[perso.Bin]uint64{perso.BinGood: 4}, nil
 }
 
 type place struct {
@@ -72,20 +72,20 @@ func TestRig(t *testing.T) {
 	if got, err := r.Play(ctx, 1, window); !errors.Is(err, card.ErrMute) || !reflect.DeepEqual(got, [][]byte{{1, 0x90, 0}}) {
 		t.Errorf("play: %X, %v", got, err)
 	}
-	if err := r.Bin(ctx, 1, perso.VerdictGood); err != nil {
+	if err := r.Bin(ctx, 1, perso.BinGood); err != nil {
 		t.Error(err)
 	}
 	if want := []string{"load", "contact", "transmit", "transmit", "lift", "bin good"}; !reflect.DeepEqual(told.told, want) {
 		t.Errorf("told %q, want %q", told.told, want)
 	}
-	if in, good, blank, live, returned, err := r.Counters(ctx); in != 5 || good != 4 || blank != 3 || live != 2 || returned != 1 || err != nil {
-		t.Error(in, good, blank, live, returned, err)
+	if in, inBins, err := r.Counters(ctx); in != 5 || inBins[perso.BinGood] != 4 || err != nil {
+		t.Error(in, inBins, err)
 	}
 	if atr, err := r.Contact(ctx, 2); !errors.Is(err, jam) {
 		t.Errorf("contact in a reader that is jammed: %X, %v", atr, err)
 	}
 	told.told = nil
-	if err := r.Bin(ctx, 2, perso.VerdictGood); !errors.Is(err, jam) || !reflect.DeepEqual(told.told, []string{"lift"}) {
+	if err := r.Bin(ctx, 2, perso.BinGood); !errors.Is(err, jam) || !reflect.DeepEqual(told.told, []string{"lift"}) {
 		t.Errorf("bin from a reader that is jammed: %q, %v", told.told, err)
 	}
 }
@@ -100,7 +100,7 @@ func TestNoSuchHead(t *testing.T) {
 	_, loading := r.Load(ctx, 1)
 	_, contacting := r.Contact(ctx, 1)
 	_, playing := r.Play(ctx, 1, nil)
-	for _, err := range []error{loading, contacting, playing, r.Lift(ctx, 1), r.Bin(ctx, 1, perso.VerdictGood)} {
+	for _, err := range []error{loading, contacting, playing, r.Lift(ctx, 1), r.Bin(ctx, 1, perso.BinGood)} {
 		if err == nil {
 			t.Error("a head that is not there is taken")
 		}

@@ -103,7 +103,7 @@ type PresentRequest struct {
 	Tries   uint8              `cbor:"6,keyasint"`           // contacts of this chip so far in this place, this one included
 }
 
-// BinRequest confirms where the chip lies. Asked again it is acknowledged again.
+// BinRequest confirms where the chip lies, by what the bin counts as. Asked again it is acknowledged again.
 type BinRequest struct {
 	Lot     perso.Name         `cbor:"1,keyasint"`
 	Present perso.Presentation `cbor:"2,keyasint"`
@@ -124,5 +124,6 @@ type CountRequest struct {
 	RejectLive  uint64     `cbor:"6,keyasint"`
 	Return      uint64     `cbor:"7,keyasint"`
 	// ID is drawn for each hand count: the same numbers under another id were counted again.
-	ID [16]byte `cbor:"8,keyasint"`
+	ID     [16]byte `cbor:"8,keyasint"`
+	Sample uint64   `cbor:"9,keyasint,omitempty"`
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/persoline/persoline/lineside"
+	"github.com/persoline/persoline/lineside/bins"
 	"github.com/persoline/persoline/lineside/journal"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/apdu"
@@ -88,7 +89,7 @@ func (l *lineHost) restart() {
 		return
 	}
 	trust := lineside.Trust{Origin: logOrigin, Key: w.site.made.LogKey}
-	if l.station, err = lineside.NewStation(lineName, w.cfg.Heads, trust); err != nil {
+	if l.station, err = lineside.NewStation(lineName, w.cfg.Heads, bins.Standard(), trust); err != nil {
 		panic(err) // the configuration is constant
 	}
 	outs, err := l.station.Start(w.clock(), l.journal.Pending())

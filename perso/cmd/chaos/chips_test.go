@@ -35,7 +35,7 @@ func (f *factory) readChips() (all []chip) {
 				if err != nil {
 					return err
 				}
-				one.bin = bin
+				one.bin = perso.Verdict(bin)
 				all = append(all, one)
 			}
 		}

@@ -130,7 +130,7 @@ func (f *factory) countBins() (n bins) {
 		all, err := c.Bins(f.t.Context())
 		n = bins{}
 		for bin, places := range all {
-			n[bin] = uint64(len(places))
+			n[perso.Verdict(bin)] = uint64(len(places))
 		}
 		return err
 	})

@@ -104,7 +104,7 @@ func (f *factory) moment(l *lot, sup *site.Supervisor) (m moment) {
 	s := l.status()
 	m.good, m.log, m.bins, m.pids = s.Good, s.LogSize, f.countBins(), map[string]int{}
 	f.farm(func(c *chipfarm.Client) (err error) {
-		m.in, _, _, _, _, err = c.Counters(f.t.Context())
+		m.in, _, err = c.Counters(f.t.Context())
 		return err
 	})
 	for _, p := range f.site.Processes() {

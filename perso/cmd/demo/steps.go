@@ -218,8 +218,8 @@ func (d *demo) handCount(ctx context.Context) error {
 	if err = errors.Join(err, farm.Close()); err != nil {
 		return err
 	}
-	q := bus.CountRequest{Lot: d.lot, Source: entry.SourceHand, Good: uint64(len(bins[perso.VerdictGood])), RejectBlank: uint64(len(bins[perso.VerdictRejectBlank])),
-		RejectLive: uint64(len(bins[perso.VerdictRejectLive])), Return: uint64(len(bins[perso.VerdictReturn]))}
+	q := bus.CountRequest{Lot: d.lot, Source: entry.SourceHand, Good: uint64(len(bins[perso.BinGood])), RejectBlank: uint64(len(bins[perso.BinRejectBlank])),
+		RejectLive: uint64(len(bins[perso.BinRejectLive])), Return: uint64(len(bins[perso.BinReturn]))}
 	q.In = q.Good + q.RejectBlank + q.RejectLive + q.Return
 	_, err = ask[bus.Empty](ctx, d, bus.OfficeCount, q)
 	return err

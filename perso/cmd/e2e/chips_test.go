@@ -53,12 +53,12 @@ func (f *factory) askChips(t *testing.T) {
 	}
 	for bin, places := range bins {
 		for _, p := range places {
-			c := chip{Place: p, bin: bin, memory: f.memoryOf(t, p.Index)}
+			c := chip{Place: p, bin: perso.Verdict(bin), memory: f.memoryOf(t, p.Index)}
 			a, err := f.apdus(t, p.Index, selectECASD, getEID, getCert, selectMF, selectICCID, readICCID, selectUSIM, selectIMSI, readIMSI)
 			switch {
 			case err == nil:
 				c.tell(a[1], a[2], a[5], a[8])
-			case errors.Is(err, card.ErrMute) && bin != perso.VerdictGood:
+			case errors.Is(err, card.ErrMute) && bin != perso.BinGood:
 				m := c.memory.cells
 				c.tell(tlv.Encode(tagEID, m[cell{domECASD, kindData, tagEID}]), nil, c.memory.file(fileICCID, 10, 0x98), c.memory.file(fileIMSI, 9, 0x08))
 			default:

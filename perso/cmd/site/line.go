@@ -32,6 +32,10 @@ func (s *Site) ServeLine(ctx context.Context, name perso.Name, log *slog.Logger)
 	if err != nil {
 		return err
 	}
+	plan, err := line.binPlan()
+	if err != nil {
+		return err
+	}
 	if err := hardenLine(log); err != nil {
 		return fmt.Errorf("closing line %q: %w", name, err)
 	}
@@ -60,7 +64,7 @@ func (s *Site) ServeLine(ctx context.Context, name perso.Name, log *slog.Logger)
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 	return lineside.Run(ctx, lineside.Config{Line: name, Heads: uint16(line.Heads), Env: s.Config.Env, Trust: lineside.Trust{Origin: s.Config.Origin, Key: key},
-		Machine: machine, Ledger: conn, Queue: conn, Scripts: conn, Journal: j, Random: rand.Reader, Now: time.Now, Log: log,
+		Machine: machine, Bins: plan, Ledger: conn, Queue: conn, Scripts: conn, Journal: j, Random: rand.Reader, Now: time.Now, Log: log,
 		Status: func(b []byte) { s.publishStatus(name, b, log) }, Patience: chipPatience})
 }
 

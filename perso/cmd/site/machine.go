@@ -8,6 +8,7 @@ import (
 
 	"github.com/persoline/persoline/lineside"
 	"github.com/persoline/persoline/lineside/atcsim"
+	"github.com/persoline/persoline/lineside/bins"
 	"github.com/persoline/persoline/lineside/chipfarm"
 	"github.com/persoline/persoline/lineside/pcsc"
 	"github.com/persoline/persoline/lineside/rig"
@@ -57,6 +58,14 @@ func (l Line) checkTransport() error {
 
 // maxFarmReaders leaves one for the test reader.
 const maxFarmReaders = vpcd.MaxSlots - 1
+
+// binPlan says which bins the line's handler has.
+func (l Line) binPlan() (bins.Plan, error) {
+	if len(l.Bins) == 0 {
+		return bins.Standard(), nil
+	}
+	return bins.New(l.Bins)
+}
 
 // farmReaders reports whether the line's heads are under PC/SC readers that the farm makes.
 func (l Line) farmReaders() bool { return l.Transport == TransportPCSC && len(l.Readers) == 0 }

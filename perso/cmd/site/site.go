@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/lineside/bins"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/bus/natsbus"
@@ -46,6 +47,8 @@ type Line struct {
 	PCSCD string `json:"pcscd_socket,omitempty"`
 	// ATRCommand is the modem's own command for the ATR, as in AT+ATR?: AT commands that all modems know do not show it.
 	ATRCommand string `json:"atr_command,omitempty"`
+	// Bins are those of its handler, and what goes where; nothing means one bin for each verdict, named like it (lineside/bins).
+	Bins []bins.Bin `json:"bins,omitempty"`
 }
 
 // Config is site.json: what is configured once and never secret.
@@ -110,7 +113,7 @@ func Open(dir string) (*Site, error) {
 		err = s.Config.validate()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening site %q: %w; 'perso site init' wrote it: people change of it no more than a database's password_file and ledger_processes, ledger_redo, hsm_sessions and a line's transport, readers, pcscd_socket and atr_command; put the rest back from a copy", dir, err)
+		return nil, fmt.Errorf("opening site %q: %w; 'perso site init' wrote it: people change of it no more than a database's password_file and ledger_processes, ledger_redo, hsm_sessions and a line's transport, readers, pcscd_socket, atr_command and bins; put the rest back from a copy", dir, err)
 	}
 	return s, nil
 }
@@ -185,6 +188,9 @@ func checkLines(lines []Line) error {
 		}
 		if err := l.checkTransport(); err != nil {
 			return err
+		}
+		if _, err := l.binPlan(); err != nil {
+			return fmt.Errorf("line %q: %w", l.Name, err)
 		}
 		if l.farmReaders() {
 			underReaders++
