@@ -38,6 +38,9 @@ func (v *Vault) Abandon(ctx context.Context, q bus.AbandonRequest) (bus.AbandonR
 	defer l.mu.Unlock()
 	claim, at, err := l.proveLost(cp, q, w, s.Hash())
 	if err == nil {
+		err = l.await(&run{claim: claim}) // an act of the unit that is being played ends before its officers' word
+	}
+	if err == nil {
 		err = l.seen.admitClaim(claim, w.Claim)
 	}
 	var no refusal

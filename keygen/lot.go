@@ -50,6 +50,8 @@ type lot struct {
 	constants map[string][]byte // the release's
 
 	mu     sync.Mutex
+	flying []*run     // what is played while mu is free (wave.go)
+	landed *sync.Cond // on mu: flying became less
 	closed bool
 	seen   *index
 	pace   pace
@@ -108,6 +110,7 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 		return bus.OpenLotReply{Lot: release.Lot}, nil
 	}
 	l := &lot{release: release, hash: hash, script: compiled, unfit: unfit, plan: planOf(compiled), constants: constantsOf(release), packages: packages}
+	l.landed = sync.NewCond(&l.mu)
 	if l.terms, err = termsOf(release); err != nil {
 		return bus.OpenLotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
 	}
@@ -420,9 +423,14 @@ func (v *Vault) admitLot(l *lot) {
 	}
 }
 
-// close ends the use of a lot: the ledger must open it again, which reads its receipts anew. l.mu is held.
+// close ends the use of a lot: the ledger must open it again, which reads its receipts anew. l.mu is held, and free while what
+// is in flight still needs what is wiped here.
 func (l *lot) close() {
-	l.closed, l.subkey = true, [16]byte{}
+	l.closed = true
+	for len(l.flying) > 0 {
+		l.landed.Wait()
+	}
+	l.subkey = [16]byte{}
 	l.op.Wipe()
 	if l.second != nil {
 		l.second.op.Wipe()

@@ -16,15 +16,15 @@ type batch struct {
 	v     *Vault
 	l     *lot
 	cp    checkpoint.Checkpoint
-	base  uint64     // number of the first receipt of this batch
-	fresh []rendered // receipts that are not durable yet
+	base  uint64     // number of the first receipt of the wave that landed
+	fresh []rendered // its receipts, which are not durable yet
 	wave  []*run     // admitted, to be played next (wave.go)
 
 	results []bus.ServeResult // of the request's items
 }
 
 // Serve answers acts. Receipts of the whole batch are durable before any answer leaves; a batch is answered as a whole or
-// not at all.
+// not at all. Batches of one lot are served side by side.
 func (v *Vault) Serve(ctx context.Context, q bus.ServeRequest) (bus.ServeReply, error) {
 	if err := v.cfg.Life.Present(ctx); err != nil {
 		return bus.ServeReply{}, err
@@ -47,30 +47,24 @@ func (v *Vault) Serve(ctx context.Context, q bus.ServeRequest) (bus.ServeReply, 
 	if err := v.keepPace(l, len(q.Items)); err != nil {
 		return bus.ServeReply{}, err
 	}
-	b := &batch{v: v, l: l, cp: cp, base: l.next, results: make([]bus.ServeResult, len(q.Items))}
+	b := &batch{v: v, l: l, cp: cp, results: make([]bus.ServeResult, len(q.Items))}
 	if err := b.serve(ctx, q.Items); err != nil {
-		if len(b.fresh) > 0 {
-			l.close() // its index counts receipts that may not be stored
-		}
 		return bus.ServeReply{}, fmt.Errorf("serving lot %q: %w", q.Lot, err)
 	}
 	return bus.ServeReply{Results: b.results}, nil
 }
 
-// serve answers all items and stores their receipts. An error concerns the whole batch.
+// serve answers all items. An error concerns the whole batch.
 func (b *batch) serve(ctx context.Context, items []bus.ServeItem) error {
 	for i := range items {
 		if err := b.admit(ctx, i, &items[i]); err != nil {
 			return err
 		}
 	}
-	if err := b.playWave(); err != nil {
-		return err
-	}
-	return b.commit()
+	return b.fly()
 }
 
-// commit stores the batch's receipts.
+// commit stores the receipts of a wave.
 func (b *batch) commit() error {
 	if len(b.fresh) == 0 {
 		return nil
@@ -91,10 +85,8 @@ func (b *batch) servedBefore(a entry.Act) (*rendered, error) {
 	if err != nil || !known {
 		return nil, err
 	}
-	var r rendered
-	if seq >= b.base {
-		r = b.fresh[seq-b.base]
-	} else if r, err = b.v.recordAt(b.l, seq); err != nil {
+	r, err := b.v.recordAt(b.l, seq)
+	if err != nil {
 		return nil, err
 	}
 	if r.receipt.Session != a.Session || r.receipt.N != a.N {

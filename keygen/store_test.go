@@ -1,13 +1,13 @@
 package keygen_test
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
 	"sync"
 
 	"github.com/persoline/persoline/hsm"
-	"github.com/persoline/persoline/hsm/hsmfake"
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/perso"
 )
@@ -96,7 +96,10 @@ func (r *rig) destroyLot() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	if err := r.token.(*hsmfake.Token).Destroy(ctx, key); err != nil && !errors.Is(err, hsm.ErrNotFound) {
+	token := r.token.(interface {
+		Destroy(context.Context, hsm.Key) error
+	})
+	if err := token.Destroy(ctx, key); err != nil && !errors.Is(err, hsm.ErrNotFound) {
 		r.t.Fatal(err)
 	}
 }

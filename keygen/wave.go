@@ -3,6 +3,7 @@ package keygen
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
@@ -11,17 +12,27 @@ import (
 	"github.com/persoline/persoline/perso/secret"
 )
 
-// Acts of one batch are played in waves. Those of a wave are of different units, EIDs and sessions, so that what one comes to
-// changes nothing for another: they are admitted one after the other, played side by side, as many as the HSM has sessions for,
-// and given their receipts one after the other, in the order in which they were asked. A batch is one wave, but for what a
-// ledger repeats in it.
+// Acts are played in waves. Those of a wave, and of all waves of a lot that are in flight, are of different units, EIDs and
+// sessions, so that what one comes to changes nothing for another: they are admitted one after the other, played side by side,
+// as many as the HSM has sessions for, and given their receipts one after the other. A batch is one wave, but for what a
+// ledger repeats in it. The lot is locked while a wave is admitted, and again from its receipts until these are durable, but
+// not while it flies: the HSM goes on with the next batch when it is done with this one.
 
-// admit takes item i into the wave, after the ones before if it depends on any of them. An error concerns the whole batch.
+// admit takes item i into the wave, after all that it depends on. An error concerns the whole batch.
 func (b *batch) admit(ctx context.Context, i int, item *bus.ServeItem) error {
 	r := &run{ctx: ctx, v: b.v, l: b.l, item: item, place: i}
 	r.end = b.prove(r)
-	if b.meets(r) {
-		if err := b.playWave(); err != nil {
+	if b.l.meets(b.wave, r) {
+		if err := b.fly(); err != nil {
+			return err
+		}
+	}
+	if b.l.meets(b.l.flying, r) {
+		// Nothing of this batch may be waited for by the others meanwhile.
+		if err := b.fly(); err != nil {
+			return err
+		}
+		if err := b.l.await(r); err != nil {
 			return err
 		}
 	}
@@ -32,16 +43,28 @@ func (b *batch) admit(ctx context.Context, i int, item *bus.ServeItem) error {
 	return nil
 }
 
-// meets says whether the wave has an act that may change what the vault knows of r: the index has a record of each unit, of
-// each EID index, and of each session's place.
-func (b *batch) meets(r *run) bool {
-	for _, other := range b.wave {
-		if r.claim.Unit == other.claim.Unit || r.claim.Index == other.claim.Index ||
-			b.l.seen.placeOf(r.act.Serial) == b.l.seen.placeOf(other.act.Serial) {
-			return true
-		}
+// meets says whether one of the others may change what the vault knows of r: the index has a record of each unit, of each EID
+// index, and of each session's place.
+func (l *lot) meets(others []*run, r *run) bool {
+	return slices.ContainsFunc(others, func(o *run) bool {
+		return r.claim.Unit == o.claim.Unit || r.claim.Index == o.claim.Index || l.seen.placeOf(r.act.Serial) == l.seen.placeOf(o.act.Serial)
+	})
+}
+
+// await unlocks the lot until nothing is in flight that r meets. The lot may have been closed meanwhile.
+func (l *lot) await(r *run) error {
+	for !l.closed && l.meets(l.flying, r) {
+		l.landed.Wait()
 	}
-	return false
+	return l.open()
+}
+
+// open refuses what asks for a lot that was closed while it waited.
+func (l *lot) open() error {
+	if l.closed {
+		return bus.Refuse(bus.FaultLotNotOpen, "lot %q was closed meanwhile", l.release.Lot)
+	}
+	return nil
 }
 
 // prove proves an item by the log.
@@ -88,15 +111,46 @@ func (b *batch) know(r *run) (err error) {
 	return nil
 }
 
-// playWave plays what was admitted, and gives the answers and their receipts.
-func (b *batch) playWave() error {
+// fly plays what was admitted, and gives the answers and their receipts, which are durable then.
+func (b *batch) fly() error {
 	wave := b.wave
 	b.wave = nil
-	b.v.side(len(wave), func(i int) {
-		// What the work leaves on the stack and the heap is erased where the runtime can do that: the buffers that we know of
-		// are wiped in any case.
-		secret.Do(wave[i].serve)
+	b.l.aloft(wave, func() {
+		b.v.side(len(wave), func(i int) {
+			// What the work leaves on the stack and the heap is erased where the runtime can do that: the buffers that we know of
+			// are wiped in any case.
+			secret.Do(wave[i].serve)
+		})
 	})
+	if err := b.l.open(); err != nil {
+		return err
+	}
+	b.base = b.l.next
+	err := b.answers(wave)
+	if err == nil {
+		err = b.commit()
+	}
+	if err != nil && len(b.fresh) > 0 {
+		b.l.close() // its index counts receipts that may not be stored
+	}
+	b.fresh = nil
+	return err
+}
+
+// aloft unlocks the lot while play runs. What a closing lot wipes is still there until then.
+func (l *lot) aloft(wave []*run, play func()) {
+	l.flying = append(l.flying, wave...)
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		l.flying = slices.DeleteFunc(l.flying, func(r *run) bool { return slices.Contains(wave, r) })
+		l.landed.Broadcast()
+	}()
+	play()
+}
+
+// answers says how the acts of a wave ended.
+func (b *batch) answers(wave []*run) error {
 	for _, r := range wave {
 		result, err := b.answer(r)
 		if err != nil {
