@@ -22,7 +22,7 @@ func newProfileCmd(env *Env) *cobra.Command {
 	return Group("profile", "Build, take in and judge profile packages", `  perso profile check customer.der
   perso profile import customer.der
   perso profile show deploy/profiles/bootstrap.der`,
-		newProfileBuildCmd(env), newProfileCommandsCmd(env), newProfileImportCmd(env), newProfileShowCmd(env), newProfileCheckCmd(env))
+		newProfileBuildCmd(env), newProfileCommandsCmd(env), newProfileImportCmd(env), newProfileListCmd(env), newProfileShowCmd(env), newProfileCheckCmd(env))
 }
 
 // profileFault is one thing wrong with a package.

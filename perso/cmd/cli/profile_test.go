@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/profile"
 	"github.com/persoline/persoline/perso/saip"
 )
 
@@ -197,6 +199,41 @@ func TestProfileImportRefuses(t *testing.T) {
 	r := run(t, nil, nil, "profile", "import", shippedProfile+packageSuffix, "--site", site)
 	if kept, _ := filepath.Glob(filepath.Join(site, "catalogue", "profiles", "bootstrap-*.der")); r.code != ExitOK || len(kept) != 1 {
 		t.Errorf("into a site: exit %d, %s%s: %v", r.code, r.out, r.err, kept)
+	}
+}
+
+// TestProfileImportNames: what is taken in can be ordered, however long its profile type is, and the list has it under that name.
+func TestProfileImportNames(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile(shippedProfile + ".yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	named := bytes.Replace(text, []byte("profile: Bootstrap"), []byte("profile: Generic Profile of the Northern Meter Company, second edition"), 1)
+	design, made := write(t, "long.yaml", named), filepath.Join(t.TempDir(), "long.der")
+	if r := run(t, nil, nil, "profile", "build", design, "-o", made); r.code != ExitOK {
+		t.Fatalf("exit %d, %s", r.code, r.err)
+	}
+	var got struct{ Name, File string }
+	r := run(t, nil, nil, "profile", "import", made, "--profiles", folder, "--json")
+	if err := json.Unmarshal([]byte(r.out), &got); err != nil || filepath.Base(got.File) != got.Name+".der" || !strings.HasPrefix(got.Name, "generic-profile-of-the") {
+		t.Fatalf("%v: %s%s", err, r.out, r.err)
+	}
+	if _, err := profile.Open(os.DirFS(folder)).Get(perso.Name(got.Name)); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "cut.der"), readShipped(t)[:100], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r = run(t, nil, nil, "profile", "list", "--profiles", folder)
+	lines := strings.Split(r.out, "\n")
+	if r.code != ExitOK || len(lines) != 4 || !strings.Contains(lines[1], "refused: reading profile package \"cut\"") ||
+		!strings.HasPrefix(lines[2], got.Name+"  Generic Profile") || !strings.HasSuffix(lines[2], " taken") || !strings.Contains(lines[2], " milenage ") {
+		t.Errorf("exit %d, %s%s", r.code, r.out, r.err)
+	}
+	if r := run(t, nil, nil, "profile", "list", "--site", filepath.Join(folder, "none")); r.code == ExitOK || r.out != "" || !strings.Contains(r.err, "no folder") {
+		t.Errorf("no site: exit %d, %s%s", r.code, r.out, r.err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/saip"
 )
 
@@ -20,6 +21,7 @@ const packageSuffix = ".der"
 
 // profileImported is the result of "profile import".
 type profileImported struct {
+	Name     perso.Name   `json:"name"` // by which an order names it
 	File     string       `json:"file"`
 	Known    bool         `json:"known"`
 	Received digest       `json:"received_sha256"`
@@ -42,8 +44,12 @@ func newProfileImportCmd(env *Env) *cobra.Command {
 			return importProfile(env, args[0], folder)
 		},
 	}
-	c.Flags().StringVar(&folder, "profiles", "", "folder of profiles (default SITE/catalogue/profiles)")
+	profilesFlag(c, &folder)
 	return c
+}
+
+func profilesFlag(c *cobra.Command, folder *string) {
+	c.Flags().StringVar(folder, "profiles", "", "folder of profiles (default SITE/catalogue/profiles)")
 }
 
 func importProfile(env *Env, path, folder string) error {
@@ -67,7 +73,10 @@ func importProfile(env *Env, path, folder string) error {
 		return err
 	}
 	result := profileImported{Received: sha256.Sum256(j.bytes), SHA256: sha256.Sum256(p.Bytes()), Profile: shown}
-	if result.File, result.Known, err = keepProfile(folder, p); err != nil {
+	if result.Name, err = profileName(p); err != nil {
+		return err
+	}
+	if result.File, result.Known, err = keepProfile(folder, result.Name, p); err != nil {
 		return err
 	}
 	return env.Emit(result, func(w io.Writer) {
@@ -75,7 +84,7 @@ func importProfile(env *Env, path, folder string) error {
 		if result.Known {
 			word = "known already"
 		}
-		fmt.Fprintf(w, "%s as %s\n%-12s %s\n%-12s %s, without secrets\n", word, result.File, "received", result.Received, "kept", result.SHA256)
+		fmt.Fprintf(w, "%s as %s\n%-12s \"profile\": %q\n%-12s %s\n%-12s %s, without secrets\n", word, result.File, "in an order", result.Name, "received", result.Received, "kept", result.SHA256)
 		shown.summary(w)
 	})
 }
@@ -84,7 +93,7 @@ func importProfile(env *Env, path, folder string) error {
 func (env *Env) profilesFolder(folder string) (string, error) {
 	if folder != "" {
 		if !isFolder(folder) {
-			return "", Hint(fmt.Errorf("looking for the profiles: there is no folder %q", folder), "make it, or name another with --profiles")
+			return "", noProfiles(folder)
 		}
 		return folder, nil
 	}
@@ -92,20 +101,37 @@ func (env *Env) profilesFolder(folder string) (string, error) {
 		return "", Hint(fmt.Errorf("looking for the profiles: there is no site in %q", env.SiteDir), "--site names a site, --profiles a folder")
 	}
 	const folderMode = 0o750
-	folder = filepath.Join(env.SiteDir, "catalogue", "profiles")
+	folder = env.siteProfiles()
 	if err := os.MkdirAll(folder, folderMode); err != nil {
 		return "", fmt.Errorf("making the folder of profiles: %w", err)
 	}
 	return folder, syncFolder(filepath.Dir(folder))
 }
 
-// keepProfile writes a package under a name that its content gives. The name is there only with its whole content: the file
-// is written under another one, synced, and linked, which never replaces anything.
-func keepProfile(folder string, p *saip.Package) (path string, known bool, err error) {
+func (env *Env) siteProfiles() string { return filepath.Join(env.SiteDir, "catalogue", "profiles") }
+
+func noProfiles(folder string) error {
+	return Hint(fmt.Errorf("looking for the profiles: there is no folder %q", folder), "make it, or name another with --profiles")
+}
+
+// hashShown is how many bytes of the hash a package's name has: a mistake, not an enemy, would meet a name again, and is told.
+const hashShown = 8
+
+// profileName is the name that a package's content gives it: profile type and hash, short enough for an order to say it.
+func profileName(p *saip.Package) (perso.Name, error) {
+	hash := sha256.Sum256(p.Bytes())
+	name, err := perso.ParseName(slug(p.Header().ProfileType, perso.MaxNameChars-1-2*hashShown) + "-" + hex.EncodeToString(hash[:hashShown]))
+	if err != nil {
+		return "", fmt.Errorf("naming the package: %w", err)
+	}
+	return name, nil
+}
+
+// keepProfile writes a package under its name. The name is there only with its whole content: the file is written under
+// another one, synced, and linked, which never replaces anything.
+func keepProfile(folder string, name perso.Name, p *saip.Package) (path string, known bool, err error) {
 	content := p.Bytes()
-	hash := sha256.Sum256(content)
-	const shown = 8 // bytes of hash in the name: a mistake, not an enemy, would meet a name again, and is told
-	path = filepath.Join(folder, slug(p.Header().ProfileType)+"-"+hex.EncodeToString(hash[:shown])+packageSuffix)
+	path = filepath.Join(folder, string(name)+packageSuffix)
 	f, err := os.CreateTemp(folder, ".import.*") // created exclusively
 	if err != nil {
 		return "", false, fmt.Errorf("creating the file: %w", err)
@@ -135,9 +161,8 @@ func sameFile(path string, content []byte) error {
 	return nil
 }
 
-// slug is a text as a part of a file's name.
-func slug(text string) string {
-	const most = 40
+// slug is a text as a part of a name, of at most so many characters.
+func slug(text string, most int) string {
 	var b strings.Builder
 	for _, r := range strings.ToLower(text) {
 		switch {

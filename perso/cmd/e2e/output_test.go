@@ -19,14 +19,32 @@ type row map[string]string
 // outputFile reads what the operator got, as OUTPUT.md describes it.
 func (f *factory) outputFile(t *testing.T) (all []row) {
 	t.Helper()
-	text := string(readFile(t, f.out("output", string(lotName)+".out")))
-	head, body, ok := strings.Cut(text, "\nvar_out: ")
-	if !ok || !strings.Contains(head, "\nTransport_key   : tk-auc-demo\n") || !strings.Contains(head, fmt.Sprintf("\nQuantity        : %d\n", quantity)) {
-		t.Fatalf("the output file begins %.900q", text)
+	head, all := rowsOf(t, f.out("output", string(lotName)+".out"))
+	if !strings.Contains(head, "\nTransport_key   : tk-auc-demo\n") || !strings.Contains(head, fmt.Sprintf("\nQuantity        : %d\n", quantity)) {
+		t.Fatalf("the output file begins %.900q", head)
+	}
+	seen := map[string]bool{}
+	for _, u := range all {
+		if seen[u["EID"]] {
+			t.Errorf("EID %s twice", u["EID"])
+		}
+		seen[u["EID"]] = true
+	}
+	if len(all) != quantity {
+		t.Fatalf("%d units, want %d", len(all), quantity)
+	}
+	return all
+}
+
+// rowsOf reads an output file: what stands before its columns, and its units.
+func rowsOf(t *testing.T, path string) (head string, all []row) {
+	t.Helper()
+	head, body, ok := strings.Cut(string(readFile(t, path)), "\nvar_out: ")
+	if !ok {
+		t.Fatalf("the output file begins %.900q", head)
 	}
 	lines := strings.Split(strings.TrimSuffix(body, "\n"), "\n")
 	columns := strings.Split(lines[0], "/")
-	seen := map[string]bool{}
 	for _, line := range lines[1:] {
 		fields := strings.Split(line, " ")
 		if len(fields) != len(columns) {
@@ -36,16 +54,9 @@ func (f *factory) outputFile(t *testing.T) (all []row) {
 		for i, c := range columns {
 			u[c] = fields[i]
 		}
-		if seen[u["EID"]] {
-			t.Errorf("EID %s twice", u["EID"])
-		}
-		seen[u["EID"]] = true
 		all = append(all, u)
 	}
-	if len(all) != quantity {
-		t.Fatalf("%d units, want %d", len(all), quantity)
-	}
-	return all
+	return head + "\n", all
 }
 
 // opened is a column under the operator's transport key.
