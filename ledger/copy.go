@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/persoline/persoline/ledger/internal/redo"
 	"github.com/persoline/persoline/ledger/internal/schema"
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/ledger/internal/tree"
@@ -362,6 +363,9 @@ func (c *copier) giveUp(ctx context.Context, given Moved) error {
 func (c *copier) install(ctx context.Context, given Moved) error {
 	err := c.write(ctx, func(tx sqldb.Tx) error {
 		if _, err := tx.Exec(ctx, sqlCutMeta, metaCopied); err != nil {
+			return err
+		}
+		if err := redo.ForgetIn(ctx, tx); err != nil { // the source's, which knows nothing of what happens here
 			return err
 		}
 		_, err := tx.Exec(ctx, sqlAddHead, given.Size, given.Signed, given.Note)

@@ -44,6 +44,7 @@ type Description struct {
 	Moved      *Moved `json:"moved,omitempty"`
 	Copying    bool   `json:"copy_unfinished,omitempty"`
 	Restored   bool   `json:"restored_unsigned,omitempty"` // from a backup, and officers have not signed what was restored
+	Restoring  bool   `json:"restore_unfinished,omitempty"`
 }
 
 // Describe looks at a database and changes nothing. One without tables is sqldb.ErrMissing.
@@ -65,6 +66,9 @@ func Describe(ctx context.Context, db DB) (d Description, err error) {
 		}
 		d.Copying = mark != nil
 		if _, d.Restored, err = restored.Read(ctx, tx); err != nil {
+			return err
+		}
+		if d.Restoring, err = restored.Unfinished(ctx, tx); err != nil {
 			return err
 		}
 		err = tx.QueryRow(ctx, sqlHead).Scan(&d.Entries, &d.Signed, new([]byte))
@@ -100,6 +104,13 @@ func mayServe(ctx context.Context, db DB) error {
 		mark, err := readMeta(ctx, tx, metaCopied)
 		if err == nil && mark != nil {
 			err = fmt.Errorf("%w: copying into it was not finished; run 'perso ledger copy' again", ErrMoved)
+		}
+		if err != nil {
+			return err
+		}
+		half, err := restored.Unfinished(ctx, tx)
+		if half {
+			err = fmt.Errorf("%w: %w", ErrMoved, restored.ErrUnfinished)
 		}
 		return err
 	})

@@ -11,17 +11,21 @@ import (
 	"testing"
 
 	"github.com/persoline/persoline/ledger/backup"
+	"github.com/persoline/persoline/ledger/ledgertest/pgtest"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/statement"
 )
 
-// drill is a bench on a file with a redo log, whose file may be lost.
+// drill is a bench on a file with a redo log, whose file may be lost; or on a server's database with one, where PERSO_TEST_DB says so.
 type drill struct {
 	*bench
-	dir   string
-	taken backup.Taken
+	dir string
+	url string // of the server's database; nothing: a file
+	// noRedo: the server keeps what it commits elsewhere by itself.
+	noRedo bool
+	taken  backup.Taken
 	// redoBytes is how long the redo log's first segment was when the backup was done.
 	redoBytes int64
 }
@@ -32,27 +36,56 @@ func (d *drill) backups() string { return filepath.Join(d.dir, "backups") }
 
 func newDrill(t *testing.T, s spec) *drill {
 	t.Helper()
+	if os.Getenv("PERSO_TEST_DB") == "postgres" {
+		return newServerDrill(t, s, pgtest.URL(t))
+	}
 	d := &drill{dir: t.TempDir()}
 	db, err := CreateSQLite(t.Context(), d.file())
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.setUp(t, db, s)
+	return d
+}
+
+func newServerDrill(t *testing.T, s spec, at string) *drill {
+	t.Helper()
+	d := &drill{dir: t.TempDir(), url: at}
+	d.setUp(t, pgtest.Open(t, at), s)
+	return d
+}
+
+// setUp makes a site with a redo log and a lot in an empty database.
+func (d *drill) setUp(t *testing.T, db DB, s spec) {
+	t.Helper()
 	d.bench = newSiteOn(t, db)
-	if err := backup.BeginRedo(t.Context(), db, d.redo(), rand.Reader); err != nil {
-		t.Fatal(err)
+	if !d.noRedo {
+		if err := backup.BeginRedo(d.t.Context(), db, d.redo(), rand.Reader); err != nil {
+			d.t.Fatal(err)
+		}
 	}
 	if err := db.Close(); err != nil {
-		t.Fatal(err)
+		d.t.Fatal(err)
 	}
 	d.start()
 	d.makeLot(s)
-	return d
+}
+
+// beside opens the database as another process does.
+func (d *drill) beside(ctx context.Context) (DB, error) {
+	if d.url == "" {
+		return OpenSQLite(ctx, d.file())
+	}
+	return OpenServer(ctx, Server{URL: d.url})
 }
 
 // start is the normal start of a ledger's process.
 func (d *drill) start() {
 	d.t.Helper()
-	db, err := backup.OpenSQLite(d.t.Context(), d.file(), d.redo())
+	db, err := d.beside(d.t.Context())
+	if err == nil && !d.noRedo {
+		db, err = backup.WithRedo(d.t.Context(), db, d.redo())
+	}
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -62,7 +95,7 @@ func (d *drill) start() {
 
 // backup does as another process does, beside the ledger.
 func (d *drill) backup(ctx context.Context) error {
-	db, err := OpenSQLite(ctx, d.file())
+	db, err := d.beside(ctx)
 	if err != nil {
 		return err
 	}
@@ -73,11 +106,15 @@ func (d *drill) backup(ctx context.Context) error {
 	return errors.Join(err, db.Close())
 }
 
-// lose deletes the ledger's file with all that is beside it.
+// lose deletes the ledger's file with all that is beside it, or leaves its database for an empty one.
 func (d *drill) lose() {
 	d.t.Helper()
 	if err := d.db.Close(); err != nil {
 		d.t.Fatal(err)
+	}
+	if d.url != "" {
+		d.url = pgtest.URL(d.t)
+		return
 	}
 	for _, c := range []string{"", "-wal", "-shm"} {
 		if err := os.Remove(d.file() + c); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -87,7 +124,19 @@ func (d *drill) lose() {
 }
 
 func (d *drill) restore(held ...[]byte) error {
-	_, err := backup.Restore(d.t.Context(), backup.Plan{Backup: d.taken.Dir, Redo: d.redo(), To: d.file(), Held: held})
+	p := backup.Plan{Backup: d.taken.Dir, Redo: d.redo(), Held: held}
+	if d.noRedo {
+		p.Redo = ""
+	}
+	if d.url == "" {
+		p.To = d.file()
+		_, err := backup.Restore(d.t.Context(), p)
+		return err
+	}
+	db, err := d.beside(d.t.Context())
+	if err == nil {
+		_, err = backup.RestoreInto(d.t.Context(), db, p)
+	}
 	return err
 }
 
@@ -391,14 +440,16 @@ func TestRestoreInTheWay(t *testing.T) {
 		t.Errorf("over a ledger: %v", err)
 	}
 	d.lose()
-	if err := os.WriteFile(d.file()+"-wal", []byte("x"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := d.restore(); !errors.Is(err, backup.ErrInTheWay) {
-		t.Errorf("beside an old write-ahead log: %v", err)
-	}
-	if err := os.Remove(d.file() + "-wal"); err != nil {
-		t.Fatal(err)
+	if d.url == "" {
+		if err := os.WriteFile(d.file()+"-wal", []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.restore(); !errors.Is(err, backup.ErrInTheWay) {
+			t.Errorf("beside an old write-ahead log: %v", err)
+		}
+		if err := os.Remove(d.file() + "-wal"); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := d.restore(); err != nil {
 		t.Error(err)

@@ -10,7 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/persoline/persoline/ledger/internal/restored"
 	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/ledger/ledgertest"
 )
 
 // crashDisk fails the nth durable step, done or not, and knows what a power cut would leave of the files.
@@ -205,4 +207,55 @@ func TestRestoreFailsAtEachStep(t *testing.T) {
 		}
 		again(fmt.Sprintf("rename, done %v", done))
 	}
+}
+
+// Each transaction of a restoration into a server's database fails in turn, written or not: until it is whole nobody serves it or backs it up,
+// and run again it is the ledger.
+func TestRestoreIntoFailsAtEachUpdate(t *testing.T) {
+	t.Parallel()
+	db, redoDir := newLedger(t)
+	taken, err := Take(t.Context(), db, t.TempDir(), testAt, untold)
+	ok(t, err)
+	grow(t, db, 20)
+	stop(t, db)
+	want := dump(t, db)
+	p := Plan{Backup: taken.Dir, Redo: redoDir}
+	for _, fault := range []ledgertest.Fault{ledgertest.Lost, ledgertest.Written} {
+		for n, over := int64(1), false; !over; n++ {
+			memory, err := ledgertest.Memory(t.Context())
+			ok(t, err)
+			faulty := ledgertest.WithFaults(undying{memory}, ledgertest.At(n, fault))
+			_, err = RestoreInto(t.Context(), faulty, p)
+			if over = faulty.Updates() < n; over != (err == nil) {
+				t.Fatalf("%v at update %d of %d: %v", fault, n, faulty.Updates(), err)
+			}
+			if err != nil {
+				if _, err := Take(t.Context(), memory, t.TempDir(), testAt, untold); err == nil && !restoredWhole(t, memory) {
+					t.Errorf("%v at update %d: half a ledger was backed up", fault, n)
+				}
+				if _, err := RestoreInto(t.Context(), undying{memory}, p); err != nil && !(errors.Is(err, ErrInTheWay) && restoredWhole(t, memory)) {
+					t.Errorf("%v at update %d, again: %v", fault, n, err)
+				}
+			}
+			if !restoredWhole(t, memory) || dump(t, memory) != want {
+				t.Errorf("%v at update %d: restored another ledger", fault, n)
+			}
+			ok(t, memory.Close())
+		}
+	}
+}
+
+// restoredWhole says that a database is locked, as what was restored is, and not marked as one that is being filled.
+func restoredWhole(t *testing.T, db sqldb.DB) (whole bool) {
+	t.Helper()
+	ok(t, db.View(t.Context(), func(tx sqldb.Tx) error {
+		half, err := restored.Unfinished(t.Context(), tx)
+		if err != nil {
+			return err
+		}
+		_, locked, err := restored.Read(t.Context(), tx)
+		whole = locked && !half
+		return err
+	}))
+	return whole
 }

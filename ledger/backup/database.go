@@ -16,6 +16,12 @@ func OpenSQLite(ctx context.Context, path, redoDir string) (sqldb.DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	return WithRedo(ctx, db, redoDir)
+}
+
+// WithRedo joins an open database with its redo log, and closes it when they don't fit. The one process that does so is the only one
+// that writes: on a server as in a file.
+func WithRedo(ctx context.Context, db sqldb.DB, redoDir string) (sqldb.DB, error) {
 	d, err := redo.Open(ctx, db, redoDir)
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
@@ -35,6 +41,27 @@ func RenewRedo(ctx context.Context, db sqldb.DB, dir string, random io.Reader) e
 		return fmt.Errorf("ending the redo log that was lost: %w", err)
 	}
 	return redo.Begin(ctx, db, dir, random)
+}
+
+// EndRedo ends the redo log of a ledger that goes on without one: that of a server's database that is replicated.
+func EndRedo(ctx context.Context, db sqldb.DB) error {
+	if err := redo.Forget(ctx, db); err != nil {
+		return fmt.Errorf("ending the redo log: %w", err)
+	}
+	return nil
+}
+
+// HasRedo says whether a database is one whose every transaction must be in a redo log.
+func HasRedo(ctx context.Context, db sqldb.DB) (has bool, err error) {
+	err = db.View(ctx, func(tx sqldb.Tx) error {
+		m, err := redo.MarkOf(ctx, tx)
+		has = err == nil && !m.IsZero()
+		return err
+	})
+	if errors.Is(err, sqldb.ErrNoTable) { // none was made yet
+		return false, nil
+	}
+	return has, err
 }
 
 // PruneRedo deletes what a verified backup covers of the redo log.

@@ -19,8 +19,8 @@ import (
 // Plan says what is restored, and to where.
 type Plan struct {
 	Backup string   // folder of a backup
-	Redo   string   // folder of the redo log
-	To     string   // the ledger's file, which must not be there
+	Redo   string   // folder of the redo log; of a server's database that has none, nothing
+	To     string   // the ledger's file, which must not be there; nothing where it goes to a server
 	Held   [][]byte // checkpoints kept outside; the restored log must hold what they say
 	Told   func(Progress)
 }
@@ -111,47 +111,68 @@ func fillDatabase(ctx context.Context, db sqldb.DB, p Plan) (r Restored, err err
 		return r, err
 	}
 	r.Backup, r.Hash, r.Manifest = p.Backup, HashOf(o.raw), o.m
-	m := o.m
-	if m.Redo.IsZero() {
-		return r, fmt.Errorf("the backup was made before the redo log began, so nothing leads on from it: %w", redo.ErrGap)
-	}
-	told := Progress{Rows: m.rows(), All: m.rows()}
-	if r.Mark, err = redo.Replay(ctx, db, p.Redo, func(n uint64) {
-		told.Records += n
-		p.tell(told)
-	}); err != nil {
+	if r.Mark, err = p.replay(ctx, db, o.m); err != nil {
 		return r, err
 	}
+	return r, r.holds(ctx, db, p)
+}
+
+// replay does again what the redo log holds behind a backup. Without a redo log there is nothing behind it, or it is lost: then what
+// somebody keeps outside tells, and the log vault.
+func (p Plan) replay(ctx context.Context, db sqldb.DB, m Manifest) (redo.Mark, error) {
+	switch {
+	case p.Redo == "" && m.Redo.IsZero():
+		return m.Redo, nil
+	case p.Redo == "":
+		return m.Redo, fmt.Errorf("the backup is of a ledger with a redo log, and nobody names its folder: %w", redo.ErrGap)
+	case m.Redo.IsZero():
+		return m.Redo, fmt.Errorf("the backup was made before the redo log began, so nothing leads on from it: %w", redo.ErrGap)
+	}
+	told := Progress{Rows: m.rows(), All: m.rows()}
+	return redo.Replay(ctx, db, p.Redo, func(n uint64) {
+		told.Records += n
+		p.tell(told)
+	})
+}
+
+// holds verifies the log that a database has now: it continues the backup's, and holds what was kept outside.
+func (r *Restored) holds(ctx context.Context, db sqldb.DB, p Plan) error {
+	m := r.Manifest
 	at := []int64{m.Size}
 	for _, note := range p.Held {
 		size, err := sizeOf(note)
 		if err != nil {
-			return r, err
+			return err
 		}
 		at = append(at, size)
 	}
 	c := newLogCheck(at...)
 	if err := c.database(ctx, db); err != nil {
-		return r, err
+		return err
 	}
-	r.Size, r.Root = c.log.Size(), c.log.Root()
-	if c.roots[m.Size] != m.Root {
-		return r, fmt.Errorf("%w: the redo log leads to another one than the backup's", ErrForked)
+	switch r.Size, r.Root = c.log.Size(), c.log.Root(); {
+	case r.Size < m.Size:
+		return fmt.Errorf("%w: the backup has %d entries, and there are %d", ErrRolledBack, m.Size, r.Size)
+	case c.roots[m.Size] != m.Root:
+		return fmt.Errorf("%w: what there is now is not what the backup's log led to", ErrForked)
 	}
 	for _, note := range p.Held {
 		if err := c.holdsOutside(note); err != nil {
-			return r, err
+			return err
 		}
 	}
-	return r, nil
+	return nil
 }
 
-// lockUp keeps the restored ledger from issuing identities until two officers have looked at it. It goes through the redo log, as everything
-// does from now on.
+// lockUp keeps the restored ledger from issuing identities until two officers have looked at it. It goes through the redo log, if there is
+// one, as everything does from now on.
 func lockUp(ctx context.Context, db sqldb.DB, redoDir string, r Restored) (sqldb.DB, error) {
-	d, err := redo.Open(ctx, db, redoDir)
-	if err != nil {
-		return db, err
+	d := db
+	if redoDir != "" {
+		var err error
+		if d, err = redo.Open(ctx, db, redoDir); err != nil {
+			return db, err
+		}
 	}
 	return d, d.Update(ctx, func(tx sqldb.Tx) error {
 		return restored.Set(ctx, tx, restored.Mark{Backup: r.Hash, BackupSize: r.Manifest.Size, BackupRoot: r.Manifest.Root, From: r.Manifest.Redo.Seq, To: r.Mark.Seq,
@@ -214,7 +235,10 @@ func load(ctx context.Context, db sqldb.DB, p Plan) (o opened, err error) {
 	if o.m.Schema != made {
 		return o, fmt.Errorf("%w: it has %d migrations, this program %d", ErrOtherProgram, o.m.Schema.Migrations, made.Migrations)
 	}
-	if err := schema.Init(ctx, db); err != nil {
+	if p.To != "" {
+		err = schema.Init(ctx, db)
+	}
+	if err != nil {
 		return o, err
 	}
 	c, err := o.check(p.Held)
@@ -222,7 +246,7 @@ func load(ctx context.Context, db sqldb.DB, p Plan) (o opened, err error) {
 		return o, err
 	}
 	told := Progress{All: o.m.rows()}
-	l := &loader{ctx: ctx, db: db, tables: tables}
+	l := &loader{ctx: ctx, db: db, tables: tables, marks: p.To == ""}
 	if err = readTables(o.tables, o.m, func(n uint64) {
 		if told.Rows += n; told.Rows%rowsPerTransaction == 0 {
 			p.tell(told)
@@ -245,6 +269,7 @@ type loader struct {
 	db     sqldb.DB
 	tables []schema.Table // of this program
 	next   int            // whose turn it is
+	marks  bool           // the database is marked as one that is being filled
 	rows   [][]any
 }
 
@@ -252,7 +277,13 @@ func (l *loader) table(t schema.Table) error {
 	if l.next == len(l.tables) || l.tables[l.next].Name != t.Name || fmt.Sprint(l.tables[l.next].Columns) != fmt.Sprint(t.Columns) {
 		return damaged("table %s is not one of the ledger's, or not in its turn", t.Name)
 	}
-	return l.db.Update(l.ctx, func(tx sqldb.Tx) error { return rows.Clear(l.ctx, tx, l.tables[l.next]) })
+	return l.db.Update(l.ctx, func(tx sqldb.Tx) error {
+		err := rows.Clear(l.ctx, tx, l.tables[l.next])
+		if err == nil && l.marks && t.Name == tableMeta {
+			err = restored.Begin(l.ctx, tx)
+		}
+		return err
+	})
 }
 
 func (l *loader) row(t schema.Table, row []any) error {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/persoline/persoline/ledger/internal/redo"
+	"github.com/persoline/persoline/ledger/internal/restored"
 	"github.com/persoline/persoline/ledger/internal/schema"
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/ledger/internal/tree"
@@ -179,6 +180,9 @@ func all(to io.Writer, b []byte) error {
 
 // describe reads what a snapshot is of. It is its first statement, so that what follows is of the same moment.
 func (m *Manifest) describe(ctx context.Context, tx sqldb.Tx) (note []byte, err error) {
+	if half, err := restored.Unfinished(ctx, tx); err != nil || half {
+		return nil, errors.Join(err, restored.ErrUnfinished)
+	}
 	log, err := tree.Open(ctx, tx)
 	if err != nil {
 		return nil, err

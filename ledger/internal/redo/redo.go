@@ -15,8 +15,8 @@
 // ledger's SQL knows no clock, no chance and no sequences. What a transaction deleted stays in the redo log until a verified backup
 // covers it: the log deserves the care that the database gets.
 //
-// One process writes one redo log (a lock holds the folder); a database that several processes write is replicated by its own
-// means. Only packages under ledger import it.
+// One process writes one redo log (a lock holds the folder, and the mark moves by compare-and-set); a server's database that several
+// processes write is replicated by its own means. Only packages under ledger import it.
 package redo
 
 import (
@@ -68,6 +68,7 @@ const (
 	insertMark = `INSERT INTO meta (key, value) VALUES ($1, $2)`
 	updateMark = `UPDATE meta SET value = $2 WHERE key = $1 AND value = $3`
 	deleteMark = `DELETE FROM meta WHERE key = $1`
+	touchMark  = `UPDATE meta SET value = value WHERE key = $1`
 )
 
 func (m Mark) bytes() []byte {
@@ -121,10 +122,13 @@ func Begin(ctx context.Context, db sqldb.DB, dir string, random io.Reader) error
 
 // Forget ends a database's redo log, so that Begin can make another one: its folder was lost.
 func Forget(ctx context.Context, db sqldb.DB) error {
-	return db.Update(ctx, func(tx sqldb.Tx) error {
-		_, err := tx.Exec(ctx, deleteMark, markKey)
-		return err
-	})
+	return db.Update(ctx, func(tx sqldb.Tx) error { return ForgetIn(ctx, tx) })
+}
+
+// ForgetIn does so within a transaction.
+func ForgetIn(ctx context.Context, tx sqldb.Tx) error {
+	_, err := tx.Exec(ctx, deleteMark, markKey)
+	return err
 }
 
 // DB is a database with its redo log.
@@ -134,10 +138,23 @@ type DB struct {
 	log *log
 }
 
+// settledMark reads the mark behind a commit whose answer was lost: a server may still be at it when the process that sent it is gone, and
+// a record that was taken for one that failed would be missing for ever.
+func settledMark(ctx context.Context, db sqldb.DB) (m Mark, err error) {
+	err = db.Update(ctx, func(tx sqldb.Tx) (err error) {
+		if _, err := tx.Exec(ctx, touchMark, markKey); err != nil {
+			return err
+		}
+		m, err = MarkOf(ctx, tx)
+		return err
+	})
+	return m, err
+}
+
 // Open joins a database with its redo log, and drops the record of a transaction that a crash kept from being committed. The DB closes the
 // database.
 func Open(ctx context.Context, db sqldb.DB, dir string) (*DB, error) {
-	m, err := markIn(ctx, db)
+	m, err := settledMark(ctx, db)
 	if err == nil && m.IsZero() {
 		err = ErrNone
 	}

@@ -1,5 +1,5 @@
 // Package restored is what a ledger remembers of having been restored, until two officers have signed it (statement.Restored): as long as
-// it stands in the database, no identity is issued.
+// it stands in the database, no identity is issued. It also marks a database that is being filled from a backup, which nobody serves.
 //
 // ledger/backup writes it with the restoration, ledger reads it and takes it away. Only packages under ledger import it.
 package restored
@@ -26,6 +26,7 @@ type Mark struct {
 const (
 	kind       = "ledger-restoration"
 	key        = "restored"
+	unfinished = "restoring"
 	selectMark = `SELECT value FROM meta WHERE key = $1`
 	insertMark = `INSERT INTO meta (key, value) VALUES ($1, $2)`
 	deleteMark = `DELETE FROM meta WHERE key = $1`
@@ -67,6 +68,36 @@ func Set(ctx context.Context, tx sqldb.Tx, m Mark) error {
 		return fmt.Errorf("noting that the ledger was restored: %w", err)
 	}
 	return nil
+}
+
+// ErrUnfinished says that a database was being filled from a backup, and is not whole.
+var ErrUnfinished = errors.New("restoring into this database was not finished; run 'perso ledger restore' again")
+
+// Begin marks a database that is being filled. The mark is no row of any backup, and is set anew when the rows of its table were replaced.
+func Begin(ctx context.Context, tx sqldb.Tx) error {
+	if err := Finish(ctx, tx); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, insertMark, unfinished, []byte("begun")); err != nil {
+		return fmt.Errorf("noting that the ledger is being restored: %w", err)
+	}
+	return nil
+}
+
+// Unfinished says whether a database is marked so.
+func Unfinished(ctx context.Context, tx sqldb.Tx) (bool, error) {
+	var b []byte
+	err := tx.QueryRow(ctx, selectMark, unfinished).Scan(&b)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// Finish takes the mark away.
+func Finish(ctx context.Context, tx sqldb.Tx) error {
+	_, err := tx.Exec(ctx, deleteMark, unfinished)
+	return err
 }
 
 // Clear unlocks it.

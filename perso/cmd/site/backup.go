@@ -28,26 +28,38 @@ func (s *Site) redoDir() string {
 // backupsDir is where backups go when nobody says where.
 func (s *Site) backupsDir() string { return s.path("backups") }
 
-// openFile opens the ledger's file with its redo log, or says what is missing and what to do.
-func (s *Site) openFile(ctx context.Context) (ledger.DB, error) {
-	db, err := backup.OpenSQLite(ctx, s.ledgerFile(), s.redoDir())
+// hasRedo says whether the ledger has a redo log: a file always, a server's database where site.json names the folder.
+func (s *Site) hasRedo() bool { return s.Config.Database == nil || s.Config.Redo != "" }
+
+// explainRedo says what is missing and what to do, when a ledger could not be opened with its redo log.
+func (s *Site) explainRedo(err error) error {
 	switch {
 	case errors.Is(err, backup.ErrNoRedo):
-		return nil, fmt.Errorf("%w; 'perso ledger backup --site %s --new-redo' begins one", err, s.Dir)
+		return fmt.Errorf("%w; 'perso ledger backup --site %s --new-redo' begins one", err, s.Dir)
 	case errors.Is(err, backup.ErrRedoGap):
-		return nil, fmt.Errorf("%w; ledger_redo in site.json names the folder. If the folder is lost and the ledger's file is the one that ran last, "+
-			"move what is left of the folder away and begin a new one with 'perso ledger backup --site %s --new-redo'. If the file was put back, "+
+		return fmt.Errorf("%w; ledger_redo in site.json names the folder. If the folder is lost and the ledger's database is the one that ran last, "+
+			"move what is left of the folder away and begin a new one with 'perso ledger backup --site %s --new-redo'. If the database was put back, "+
 			"move it away and restore it: ledger/RESTORE.md", err, s.Dir)
 	case errors.Is(err, backup.ErrMissing):
-		return nil, fmt.Errorf("%w; if it was lost, 'perso ledger restore --site %s' makes it anew: ledger/RESTORE.md", err, s.Dir)
+		return fmt.Errorf("%w; if it was lost, 'perso ledger restore --site %s' makes it anew: ledger/RESTORE.md", err, s.Dir)
 	}
-	return db, err
+	return err
+}
+
+// needsNoRedo refuses to work without a redo log on a database that has one: what it lacks then could never be done again.
+func (s *Site) needsNoRedo(ctx context.Context, db ledger.DB) error {
+	has, err := backup.HasRedo(ctx, db)
+	if has {
+		return fmt.Errorf("the ledger's database has a redo log, and site.json names no folder for it: ledger_redo does. If its server replicates it from now on, "+
+			"'perso ledger backup --site %s --end-redo' ends the redo log", s.Dir)
+	}
+	return err
 }
 
 // firstBackup begins the redo log of a new ledger, and makes the backup that it leads on from: so a site can be restored from its first
-// minute on. A database on a server is replicated by its own means.
+// minute on. A server's database without a redo log is replicated by its own means.
 func (s *Site) firstBackup(ctx context.Context, db ledger.DB) error {
-	if s.Config.Database != nil {
+	if !s.hasRedo() {
 		return nil
 	}
 	if err := backup.BeginRedo(ctx, db, s.redoDir(), rand.Reader); err != nil {
@@ -60,7 +72,8 @@ func (s *Site) firstBackup(ctx context.Context, db ledger.DB) error {
 // BackupPlan says what a backup is to do.
 type BackupPlan struct {
 	Under   string // folder for backups; nothing is the site's own
-	NewRedo bool   // begin another redo log: the last one was lost
+	NewRedo bool   // begin another redo log: the last one was lost, or there was none
+	EndRedo bool   // go on without one, on a server
 	Told    func(rows uint64)
 }
 
@@ -75,8 +88,8 @@ func (s *Site) Backup(ctx context.Context, p BackupPlan) (b BackedUp, err error)
 	if p.Under == "" {
 		p.Under = s.backupsDir()
 	}
-	if p.NewRedo {
-		release, err := s.renewRedo(ctx)
+	if p.NewRedo || p.EndRedo {
+		release, err := s.changeRedo(ctx, p.EndRedo)
 		if err != nil {
 			return b, err
 		}
@@ -87,7 +100,7 @@ func (s *Site) Backup(ctx context.Context, p BackupPlan) (b BackedUp, err error)
 		return b, err
 	}
 	b.Taken, err = backup.Take(ctx, db, p.Under, time.Now(), p.Told)
-	if err = errors.Join(err, db.Close()); err != nil || s.Config.Database != nil {
+	if err = errors.Join(err, db.Close()); err != nil || !s.hasRedo() {
 		return b, err
 	}
 	b.Pruned, err = backup.PruneRedo(s.redoDir(), b.Taken)
@@ -99,19 +112,26 @@ func (s *Site) beside(ctx context.Context) (ledger.DB, error) {
 	if s.Config.Database == nil {
 		return ledger.OpenSQLite(ctx, s.ledgerFile())
 	}
-	return s.OpenDatabase(ctx)
+	return s.Config.Database.Open(ctx, s.Dir)
 }
 
-// renewRedo begins another redo log while nobody works on the ledger.
-func (s *Site) renewRedo(ctx context.Context) (release func() error, err error) {
-	if s.Config.Database != nil {
-		return nil, errors.New("a database on a server has no redo log")
+// changeRedo begins another redo log while nobody works on the ledger, or ends it.
+func (s *Site) changeRedo(ctx context.Context, end bool) (release func() error, err error) {
+	switch {
+	case !end && !s.hasRedo():
+		return nil, errors.New("the ledger is on a database server, and site.json names no folder for a redo log: ledger_redo does, on another machine's disk than the database")
+	case end && s.hasRedo():
+		return nil, errors.New("site.json says that the ledger has a redo log: take ledger_redo out first, which only a ledger on a server can be without")
 	}
 	if release, err = Hold(s.Dir); err != nil {
 		return nil, err
 	}
-	db, err := ledger.OpenSQLite(ctx, s.ledgerFile())
-	if err == nil {
+	db, err := s.beside(ctx)
+	switch {
+	case err != nil:
+	case end:
+		err = errors.Join(backup.EndRedo(ctx, db), db.Close())
+	default:
 		err = errors.Join(backup.RenewRedo(ctx, db, s.redoDir(), rand.Reader), db.Close())
 	}
 	if err != nil {
@@ -120,26 +140,49 @@ func (s *Site) renewRedo(ctx context.Context) (release func() error, err error) 
 	return release, nil
 }
 
-// ErrOnServer says that what is asked for is for a ledger in a file.
-var ErrOnServer = errors.New("the ledger is on a database server: restore it with the server's own means (deploy/database/README.md)")
+// RestorePlan says from what the ledger is made anew.
+type RestorePlan struct {
+	From      string   // folder of a backup; nothing is the newest in the site's own folder
+	Held      [][]byte // checkpoints kept outside
+	Recovered bool     // the server brought its database back itself: it is held against the backup, and locked
+	Told      func(backup.Progress)
+}
 
-// Restore makes the ledger's file anew from a backup and the redo log. The factory must not run.
-func (s *Site) Restore(ctx context.Context, from string, held [][]byte, told func(backup.Progress)) (r backup.Restored, err error) {
-	if s.Config.Database != nil {
-		return r, ErrOnServer
+// ErrOnlyServer says that what is asked for is for a ledger on a server.
+var ErrOnlyServer = errors.New("the ledger is a file, which no server recovers: restore it from its backup and redo log")
+
+// Restore makes the ledger anew from a backup and the redo log, in its file or in its server's empty database. The factory must not run.
+func (s *Site) Restore(ctx context.Context, r RestorePlan) (done backup.Restored, err error) {
+	if r.Recovered && s.Config.Database == nil {
+		return done, ErrOnlyServer
 	}
 	release, err := Hold(s.Dir)
 	if err != nil {
-		return r, err
+		return done, err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	if from == "" {
-		if from, err = backup.Newest(s.backupsDir()); err != nil {
-			return r, err
+	p := backup.Plan{Backup: r.From, Held: r.Held, Told: r.Told}
+	if p.Backup == "" {
+		if p.Backup, err = backup.Newest(s.backupsDir()); err != nil {
+			return done, err
 		}
 	}
-	if err := os.Mkdir(filepath.Dir(s.ledgerFile()), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return r, err
+	if s.hasRedo() {
+		p.Redo = s.redoDir()
 	}
-	return backup.Restore(ctx, backup.Plan{Backup: from, Redo: s.redoDir(), To: s.ledgerFile(), Held: held, Told: told})
+	if s.Config.Database == nil {
+		p.To = s.ledgerFile()
+		if err := os.Mkdir(filepath.Dir(p.To), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return done, err
+		}
+		return backup.Restore(ctx, p)
+	}
+	db, err := s.Config.Database.Open(ctx, s.Dir)
+	if err != nil {
+		return done, err
+	}
+	if r.Recovered {
+		return backup.Recover(ctx, db, p)
+	}
+	return backup.RestoreInto(ctx, db, p)
 }

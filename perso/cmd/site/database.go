@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/persoline/persoline/ledger"
+	"github.com/persoline/persoline/ledger/backup"
 )
 
 // MaxLedgers bounds the ledger processes of one site: they take turns at the head of one log, and more than a few gain nothing.
@@ -51,9 +52,21 @@ func (d *Database) server(dir string) (ledger.Server, error) {
 // OpenDatabase opens the database of the site's ledger, wherever it is.
 func (s *Site) OpenDatabase(ctx context.Context) (ledger.DB, error) {
 	if s.Config.Database == nil {
-		return s.openFile(ctx)
+		db, err := backup.OpenSQLite(ctx, s.ledgerFile(), s.redoDir())
+		return db, s.explainRedo(err)
 	}
-	return s.Config.Database.Open(ctx, s.Dir)
+	db, err := s.Config.Database.Open(ctx, s.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if s.hasRedo() {
+		db, err = backup.WithRedo(ctx, db, s.redoDir())
+		return db, s.explainRedo(err)
+	}
+	if err := s.needsNoRedo(ctx, db); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
 }
 
 // OpenToRead opens it beside the ledger that works on it.
@@ -85,7 +98,7 @@ func UseDatabase(ctx context.Context, dir string, d Database) (*Site, error) {
 	if err := errors.Join(d.validate(), s.continues(ctx, d)); err != nil {
 		return nil, fmt.Errorf("using another database: %w", err)
 	}
-	s.Config.Database = &d
+	s.Config.Database, s.Config.Redo = &d, "" // the redo log was the old one's
 	// COMMIT POINT: from here on the site's ledger is there.
 	if err := s.replace(); err != nil {
 		return nil, fmt.Errorf("using another database: %w", err)

@@ -73,7 +73,8 @@ type Config struct {
 	LogKey   string `json:"log_key"`      // verifier key of the log (C2SP vkey)
 	CAID     string `json:"ca_identifier"`
 	// Redo is the folder of the ledger's redo log; a relative path is within the site's folder, and nothing means "redo". It belongs on
-	// another disk than the ledger: who loses one of them loses nothing (ledger/RESTORE.md). A database on a server has none.
+	// another disk than the ledger: who loses one of them loses nothing (ledger/RESTORE.md). Of a database on a server nothing means that there
+	// is none; one process can keep one, several rely on what the server keeps.
 	Redo string `json:"ledger_redo,omitempty"`
 	// Inventory is the folder of the key ceremonies' transcripts, and Head the hash of the last one, as it was printed. Without
 	// them, which only a test site may be, the vault uses every key on its token.
@@ -162,6 +163,9 @@ func (c Config) validate() error {
 	}
 	if err := c.Database.validate(); err != nil {
 		return fmt.Errorf("site.json: %w", err)
+	}
+	if c.Database != nil && c.Database.Processes > 1 && c.Redo != "" {
+		return fmt.Errorf("site.json: ledger_redo is %q, and ledger_processes %d: only one process can keep a redo log; the others' transactions would not be in it", c.Redo, c.Database.Processes)
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/persoline/persoline/ledger"
+	"github.com/persoline/persoline/ledger/backup"
 	"github.com/persoline/persoline/perso/cmd/cli"
 	"github.com/persoline/persoline/perso/cmd/site"
 )
@@ -68,6 +69,7 @@ type described struct {
 	Moved      *movedTo `json:"moved,omitempty"`
 	Copying    bool     `json:"copy_unfinished,omitempty"`
 	Restored   bool     `json:"restored_unsigned,omitempty"`
+	Restoring  bool     `json:"restore_unfinished,omitempty"`
 }
 
 // movedTo says where a ledger that is served no more went.
@@ -81,7 +83,7 @@ type movedTo struct {
 }
 
 func describedOf(s ledger.Description) described {
-	d := described{Kind: s.Kind, Migrations: s.Migrations, Known: s.Known, Entries: s.Entries, Signed: s.Signed, Copying: s.Copying, Restored: s.Restored}
+	d := described{Kind: s.Kind, Migrations: s.Migrations, Known: s.Known, Entries: s.Entries, Signed: s.Signed, Copying: s.Copying, Restored: s.Restored, Restoring: s.Restoring}
 	if m := s.Moved; m != nil {
 		d.Moved = &movedTo{To: m.To, At: m.At, Size: m.Size, Root: hex.EncodeToString(m.Root), Signed: m.Signed, Note: string(m.Note)}
 	}
@@ -95,6 +97,8 @@ func tellDescription(w io.Writer, s ledger.Description) {
 		fmt.Fprintf(w, "moved to %s on %s with %d entries, root %x: it is not served any more\n", s.Moved.To, s.Moved.At.Format(time.RFC3339), s.Moved.Size, s.Moved.Root)
 	case s.Copying:
 		fmt.Fprintln(w, "a copy into it was not finished: run 'perso ledger copy' again")
+	case s.Restoring:
+		fmt.Fprintln(w, "restoring into it was not finished: run 'perso ledger restore' again")
 	case s.Entries == 0:
 		fmt.Fprintln(w, "no log yet: that begins with a key ceremony, or comes with a copy")
 	default:
@@ -156,6 +160,9 @@ func changed(ctx context.Context, env *cli.Env, d site.Database, do func(context
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
+	if err := throughRedo(ctx, d, db); err != nil {
+		return err
+	}
 	if err := do(ctx, db); err != nil {
 		return err
 	}
@@ -164,6 +171,18 @@ func changed(ctx context.Context, env *cli.Env, d site.Database, do func(context
 		return err
 	}
 	return env.Emit(describedOf(s), func(w io.Writer) { tellDescription(w, s) })
+}
+
+// throughRedo refuses to change a database past its redo log, which only its site knows.
+func throughRedo(ctx context.Context, d site.Database, db ledger.DB) error {
+	if d.URL == "" {
+		return nil
+	}
+	has, err := backup.HasRedo(ctx, db)
+	if has {
+		return cli.Hint(cli.Usage("--database: that database has a redo log, and what is done to it must be in it"), "name its site instead, with --site: there is the redo log")
+	}
+	return err
 }
 
 // copied is the result of "ledger copy".

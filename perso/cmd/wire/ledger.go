@@ -61,7 +61,8 @@ func newBackupCmd(env *cli.Env) *cobra.Command {
 		Short: "Write a verified backup of the ledger, while it works",
 		Long: cli.Describe("Writes all tables of the ledger, as they are at one moment, into a new folder, with the log's size, root and last checkpoint, and reads it\n"+
 			"all back. Files of the redo log that the backup covers are deleted then. A backup is as confidential as the ledger.\n\n"+
-			"--new-redo begins another redo log, while the factory is stopped: the folder of the last one was lost.", backedUp{}),
+			"--new-redo begins another redo log, while the factory is stopped: the folder of the last one was lost, or a ledger on a server had none.\n"+
+			"--end-redo ends that of a ledger on a server, which goes on without.", backedUp{}),
 		Example: `  perso ledger backup --site ./site
   perso ledger backup --site ./site --to /mnt/other-disk/backups
   perso ledger backup --site ./site --new-redo`,
@@ -83,6 +84,8 @@ func newBackupCmd(env *cli.Env) *cobra.Command {
 	}
 	c.Flags().StringVar(&p.Under, "to", "", "folder for backups (default: backups in the site's folder)")
 	c.Flags().BoolVar(&p.NewRedo, "new-redo", false, "begin another redo log, with this backup as what it leads on from")
+	c.Flags().BoolVar(&p.EndRedo, "end-redo", false, "end the redo log of a ledger on a server, which replicates it from now on")
+	c.MarkFlagsMutuallyExclusive("new-redo", "end-redo")
 	return c
 }
 
@@ -166,44 +169,50 @@ type restored struct {
 
 func newRestoreCmd(env *cli.Env) *cobra.Command {
 	var held []string
-	var from string
+	var p site.RestorePlan
 	c := &cobra.Command{
 		Use:   "restore",
-		Short: "Make the ledger's file anew from a backup and the redo log",
+		Short: "Make the ledger anew from a backup and the redo log",
 		Long: cli.Describe("Loads a backup, does again what the redo log holds behind it, and verifies both, while the factory is stopped. The ledger's file must be\n"+
-			"away: move it, never delete it. What is killed is run again.\n\n"+
+			"away: move it, never delete it. A ledger on a server goes into an empty database, which site.json names. What is killed is run again.\n\n"+
+			"--recovered is for a server that brought its database back by its own means (a standby, a base backup and its write-ahead log): nothing is\n"+
+			"loaded, the database is held against the backup, and locked until two officers have signed, as what is restored is.\n\n"+
 			"--held takes checkpoints that were kept outside the site: a restored ledger that lacks what they show is refused. The log vault holds the\n"+
 			"ledger against the last one that it signed in any case, when the factory starts.", restored{}),
 		Example: `  perso ledger restore --site ./site
-  perso ledger restore --site ./site --from /mnt/other-disk/backups/backup-000000008195-2f8d1c0a9b7e6543 --held now.cosigned`,
+  perso ledger restore --site ./site --from /mnt/other-disk/backups/backup-000000008195-2f8d1c0a9b7e6543 --held now.cosigned
+  perso ledger restore --site ./site --recovered --held now.cosigned`,
 		Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return restoreLedger(cmd.Context(), env, from, held)
+			return restoreLedger(cmd.Context(), env, p, held)
 		},
 	}
-	c.Flags().StringVar(&from, "from", "", "folder of a backup (default: the newest in the site's folder backups)")
+	c.Flags().StringVar(&p.From, "from", "", "folder of a backup (default: the newest in the site's folder backups)")
 	c.Flags().StringArrayVar(&held, "held", nil, "file with a checkpoint that was kept outside the site")
+	c.Flags().BoolVar(&p.Recovered, "recovered", false, "the server brought its database back by itself: hold it against the backup, and lock it")
 	return c
 }
 
-func restoreLedger(ctx context.Context, env *cli.Env, from string, held []string) error {
+func restoreLedger(ctx context.Context, env *cli.Env, p site.RestorePlan, held []string) error {
 	s, err := site.Open(env.SiteDir)
 	if err != nil {
 		return err
 	}
-	notes, err := readHeld(env, held)
-	if err != nil {
+	if p.Held, err = readHeld(env, held); err != nil {
 		return err
 	}
 	redone := uint64(0)
-	r, err := s.Restore(ctx, from, notes, newTicker(env, "rows and transactions").restored(&redone))
+	p.Told = newTicker(env, "rows and transactions").restored(&redone)
+	r, err := s.Restore(ctx, p)
 	switch {
 	case errors.Is(err, backup.ErrDamaged), errors.Is(err, backup.ErrForked), errors.Is(err, backup.ErrRolledBack):
 		return cli.Hint(cli.Refuted("%w", err), "nothing was changed; ledger/RESTORE.md says what else there is")
 	case errors.Is(err, backup.ErrRedoGap):
 		return cli.Hint(err, "nothing was changed; without the redo log behind it a backup is not the ledger: ledger/RESTORE.md")
+	case errors.Is(err, site.ErrOnlyServer):
+		return cli.Hint(cli.Usage("--recovered: %w", err), "leave --recovered out")
 	case err != nil:
-		return noBackup(from, err)
+		return noBackup(p.From, err)
 	}
 	env.Advise("next: perso up --site %s; then two officers look at it: %s", env.SiteDir, env.Command("ledger draft-restored", "--reason TEXT -o FILE"))
 	out := restored{Backup: r.Backup, Hash: hex.EncodeToString(r.Hash[:]), From: r.Manifest.Size, Redone: redone, Size: r.Size, Root: hex.EncodeToString(r.Root[:])}
