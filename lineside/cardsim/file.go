@@ -27,7 +27,7 @@ const (
 // there is no answer data. A SELECT that fails leaves the selection as it was, but a secure channel is over in any case.
 func (c *Chip) selectAny(cmd apdu.Command) ([]byte, apdu.SW) {
 	isDomain := cmd.P1 == selectByAID && (len(cmd.Data) == 0 || c.domainOf(cmd.Data) != domNone)
-	if one, found := c.instance(cmd.Data); found && cmd.P1 == selectByAID {
+	if one, found := c.selectable(cmd.Data); found && cmd.P1 == selectByAID {
 		return c.selectLoaded(one, cmd)
 	}
 	switch t := c.telecom(); {
@@ -52,6 +52,18 @@ func (c *Chip) selectAny(cmd apdu.Command) ([]byte, apdu.SW) {
 		return nil, sw
 	}
 	return answer, sw
+}
+
+// selectable finds an application of the ISD, or of the profile in force.
+func (c *Chip) selectable(aid []byte) (instanceEntry, bool) {
+	if one, found := c.instance(aid); found {
+		return one, true
+	}
+	d := c.profile()
+	if d == domNone {
+		return instanceEntry{}, false
+	}
+	return c.instanceOf(d, aid)
 }
 
 func (c *Chip) selectApplication(aid []byte) ([]byte, apdu.SW) {

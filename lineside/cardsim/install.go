@@ -9,6 +9,7 @@ import (
 
 	"github.com/persoline/persoline/lineside/cardsim/filesys"
 	"github.com/persoline/persoline/perso/aka"
+	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/saip"
 	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/tlv"
@@ -40,6 +41,7 @@ func (c *Chip) installProfile(d domain, data []byte) report {
 	} else if err != nil {
 		return refusal(peStatus{status: peMemory})
 	}
+	c.mem.pages += in.pages
 	c.v.tele = nil
 	return report{{status: peOK}}
 }
@@ -100,11 +102,14 @@ type installer struct {
 	p      *saip.Package
 	chip   *saip.Chip
 	number map[saip.Path]int // of files
+	loaded []loadFileEntry   // load files that the package has brought so far
+	names  [][]byte          // of its applications
+	pages  int               // of code, which is written and not kept
 	all    changes
 }
 
 func (in *installer) run() (peStatus, bool) {
-	for _, step := range []func() (peStatus, bool){in.supported, in.files, in.codes, in.akas, in.domains, in.rfms} {
+	for _, step := range []func() (peStatus, bool){in.supported, in.files, in.codes, in.akas, in.domains, in.rfms, in.code} {
 		if status, ok := step(); !ok {
 			return status, false
 		}
@@ -136,7 +141,7 @@ func services() []string {
 func (in *installer) supported() (peStatus, bool) {
 	h := in.chip.Header
 	for _, s := range h.Services {
-		if !slices.Contains(services(), s) && (s != "s16mode" || !in.c.p.Options.S16) {
+		if !slices.Contains(services(), s) && !in.optional(s) {
 			return peStatus{status: peNoFeature, text: "service " + s}, false
 		}
 	}
@@ -146,11 +151,16 @@ func (in *installer) supported() (peStatus, bool) {
 		}
 	}
 	for _, e := range in.p.Elements() {
-		if e.Kind == saip.PEApplication || e.Kind == saip.PENonStandard && e.Mandated {
+		if e.Kind == saip.PEApplication && !in.c.p.Options.JavaCard || e.Kind == saip.PENonStandard && e.Mandated {
 			return peStatus{status: peUnsupported, pe: e.ID}, false
 		}
 	}
 	return peStatus{}, true
+}
+
+// optional says whether a service is one that the chip was built with.
+func (in *installer) optional(service string) bool {
+	return service == "s16mode" && in.c.p.Options.S16 || service == string(product.ServiceJavaCard) && in.c.p.Options.JavaCard
 }
 
 func (in *installer) files() (peStatus, bool) {

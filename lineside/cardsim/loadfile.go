@@ -113,22 +113,15 @@ func (c *Chip) loaded(r *receiving) ([]byte, apdu.SW) {
 		return nil, apdu.SWWrongData
 	}
 	code := whole.Value
-	if !r.hashFits(code) {
+	if !hashFits(r.hash, code) {
 		return nil, apdu.SWWrongData
 	}
 	pkg, modules, ok := readCAP(code)
 	if !ok || !bytes.Equal(pkg, r.aid) {
 		return nil, apdu.SWWrongData
 	}
-	value := withLength(nil, r.aid)
-	value = binary.BigEndian.AppendUint32(value, uint32(len(code)))
-	digest := sha256.Sum256(code)
-	value = append(append(value, digest[:]...), byte(len(modules)))
-	for _, m := range modules {
-		value = withLength(value, m)
-	}
 	var all changes
-	all.put(cellOf(domISD, kindLoadFile, c.freeCell(kindLoadFile, maxLoadFiles)), value...)
+	all.put(cellOf(domISD, kindLoadFile, c.freeCell(kindLoadFile, maxLoadFiles)), loadFileValue(r.aid, code, modules)...)
 	if sw := c.commit(all); !sw.OK() {
 		return nil, sw
 	}
@@ -136,16 +129,28 @@ func (c *Chip) loaded(r *receiving) ([]byte, apdu.SW) {
 	return []byte{0}, apdu.SWOK
 }
 
-func (r *receiving) hashFits(code []byte) bool {
-	switch len(r.hash) {
+// loadFileValue is what the registry keeps of a load file: name, size and hash, and its modules.
+func loadFileValue(aid, code []byte, modules [][]byte) []byte {
+	value := binary.BigEndian.AppendUint32(withLength(nil, aid), uint32(len(code)))
+	digest := sha256.Sum256(code)
+	value = append(append(value, digest[:]...), byte(len(modules)))
+	for _, m := range modules {
+		value = withLength(value, m)
+	}
+	return value
+}
+
+// hashFits says whether a hash of a known length is that of the code; none fits everything.
+func hashFits(hash, code []byte) bool {
+	switch len(hash) {
 	case sha1.Size:
 		sum := sha1.Sum(code)
-		return bytes.Equal(sum[:], r.hash)
+		return bytes.Equal(sum[:], hash)
 	case sha256.Size:
 		sum := sha256.Sum256(code)
-		return bytes.Equal(sum[:], r.hash)
+		return bytes.Equal(sum[:], hash)
 	}
-	return true
+	return len(hash) == 0
 }
 
 // Components of a CAP file and where their identifiers are (Java Card Virtual Machine Specification 3.0.5 §6.3, §6.6).

@@ -32,13 +32,16 @@ type Options struct {
 	SIM bool `json:"sim,omitempty"`
 	// NoDomain leaves out even that: such a SIM is written under its maker's transport code.
 	NoDomain bool `json:"no_domain,omitempty"`
+	// JavaCard makes the chip take profile packages that demand Java Card, with the code and the applications in them. It keeps them as
+	// it keeps what LOAD and INSTALL bring: nothing runs.
+	JavaCard bool `json:"java_card,omitempty"`
 }
 
 // OptionsOf are the options of a product's chips, as its family and its factory parameters describe them: the protocol, and i of
 // SCP03 (GlobalPlatform Amendment D table 5-1). A chip of another i than this operating system can have is an error.
 func OptionsOf(p product.Product) (Options, error) {
 	protocol, i := p.Factory.SCP, p.Factory.I
-	o := Options{SIM: p.Family == product.Basic, NoDomain: protocol == product.SCPNone, SCP02: protocol == product.SCP02}
+	o := Options{SIM: p.Family == product.Basic, NoDomain: protocol == product.SCPNone, SCP02: protocol == product.SCP02, JavaCard: p.Profile.Has(product.ServiceJavaCard)}
 	if o.SCP02 || o.NoDomain {
 		return o, o.Validate()
 	}
@@ -134,6 +137,9 @@ func (o Options) Validate() error {
 	}
 	if o.NoDomain && (!o.SIM || o.SCP02 || o.S16 || o.Random || o.Levels|o.Write != 0) {
 		errs = append(errs, errors.New("only a SIM has no security domain, and then no secure channel"))
+	}
+	if o.JavaCard && o.SIM {
+		errs = append(errs, errors.New("a SIM of one profile is loaded with no package, so with no Java Card either"))
 	}
 	if o.Channels < 0 || o.Channels > maxChannels {
 		errs = append(errs, fmt.Errorf("%d logical channels beside the basic one, limit %d", o.Channels, maxChannels))

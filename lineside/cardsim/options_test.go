@@ -270,6 +270,13 @@ func TestOptionsOfAProduct(t *testing.T) {
 			t.Errorf("SCP%s, i = %02X: %+v, %v", c.protocol, c.i, got, err)
 		}
 	}
+	java := product.Product{Family: m2m, Factory: product.Factory{SCP: "03", I: 0x70}, Profile: product.Profile{Services: []product.Service{product.ServiceJavaCard}}}
+	if got, err := OptionsOf(java); err != nil || got != (Options{JavaCard: true}) {
+		t.Errorf("with Java Card: %+v, %v", got, err)
+	}
+	if err := (Options{SIM: true, JavaCard: true}).Validate(); err == nil {
+		t.Error("a SIM with Java Card was built")
+	}
 }
 
 func TestOptionsText(t *testing.T) {

@@ -2,6 +2,7 @@ package cardsim
 
 import (
 	"bytes"
+	"iter"
 	"slices"
 
 	"github.com/persoline/persoline/perso/apdu"
@@ -34,10 +35,13 @@ func (e *instanceEntry) bytes() []byte {
 	return append(withLength(withLength(withLength(withLength(nil, e.aid), e.file), e.module), e.privileges), e.state)
 }
 
-// loadFiles are all of the registry. What cannot be read was not written by this chip.
-func (c *Chip) loadFiles() (all []loadFileEntry) {
+// loadFiles are those of the ISD, which came by LOAD.
+func (c *Chip) loadFiles() []loadFileEntry { return c.loadFilesOf(domISD) }
+
+// loadFilesOf are all of a domain: of an ISD-P those that its package brought. What cannot be read was not written by this chip.
+func (c *Chip) loadFilesOf(d domain) (all []loadFileEntry) {
 	const sizeBytes, digestBytes = 4, 32
-	for _, e := range c.mem.span(cellOf(domISD, kindLoadFile, 0), cellOf(domISD, kindLoadFile+1, 0)) {
+	for _, e := range c.mem.span(cellOf(d, kindLoadFile, 0), cellOf(d, kindLoadFile+1, 0)) {
 		aid, rest, ok := cutLV(e.value)
 		if !ok || len(rest) < sizeBytes+digestBytes+1 {
 			continue
@@ -64,8 +68,11 @@ func (c *Chip) loadFile(aid []byte) (loadFileEntry, bool) {
 	return all[i], true
 }
 
-func (c *Chip) instances() (all []instanceEntry) {
-	for _, e := range c.mem.span(cellOf(domISD, kindInstance, 0), cellOf(domISD, kindInstance+1, 0)) {
+// instances are those of the ISD, which came by INSTALL.
+func (c *Chip) instances() []instanceEntry { return c.instancesOf(domISD) }
+
+func (c *Chip) instancesOf(d domain) (all []instanceEntry) {
+	for _, e := range c.mem.span(cellOf(d, kindInstance, 0), cellOf(d, kindInstance+1, 0)) {
 		one, rest, ok := instanceEntry{at: e.at}, e.value, true
 		for _, part := range []*[]byte{&one.aid, &one.file, &one.module, &one.privileges} {
 			if ok {
@@ -80,8 +87,10 @@ func (c *Chip) instances() (all []instanceEntry) {
 	return all
 }
 
-func (c *Chip) instance(aid []byte) (instanceEntry, bool) {
-	all := c.instances()
+func (c *Chip) instance(aid []byte) (instanceEntry, bool) { return c.instanceOf(domISD, aid) }
+
+func (c *Chip) instanceOf(d domain, aid []byte) (instanceEntry, bool) {
+	all := c.instancesOf(d)
 	i := slices.IndexFunc(all, func(e instanceEntry) bool { return bytes.Equal(e.aid, aid) })
 	if i < 0 {
 		return instanceEntry{}, false
@@ -207,14 +216,16 @@ func (c *Chip) statusEntries(scope byte, prefix []byte) (all [][]byte, ok bool) 
 		from, to = domISD, domISDR
 	case scopeDomains:
 	case scopeFiles, scopeModules:
-		for _, f := range c.loadFiles() {
-			var modules [][]byte
-			for _, m := range f.modules {
-				if scope == scopeModules {
-					modules = append(modules, tlv.Encode(tagModule, m))
+		for d, of := range c.owners() {
+			for _, f := range c.loadFilesOf(d) {
+				var modules [][]byte
+				for _, m := range f.modules {
+					if scope == scopeModules {
+						modules = append(modules, tlv.Encode(tagModule, m))
+					}
 				}
+				add(f.aid, stateLoaded, append(modules, tlv.Encode(tagOfDomain, of))...)
 			}
-			add(f.aid, stateLoaded, append(modules, tlv.Encode(tagOfDomain, []byte(aidISD)))...)
 		}
 		return all, true
 	default:
@@ -226,11 +237,24 @@ func (c *Chip) statusEntries(scope byte, prefix []byte) (all [][]byte, ok bool) 
 		}
 	}
 	if scope == scopeDomains {
-		for _, one := range c.instances() {
-			add(one.aid, one.state, tlv.Encode(tagPrivileges, one.privileges), tlv.Encode(tagOfFile, one.file), tlv.Encode(tagOfDomain, []byte(aidISD)))
+		for d, of := range c.owners() {
+			for _, one := range c.instancesOf(d) {
+				add(one.aid, one.state, tlv.Encode(tagPrivileges, one.privileges), tlv.Encode(tagOfFile, one.file), tlv.Encode(tagOfDomain, of))
+			}
 		}
 	}
 	return all, true
+}
+
+// owners are the domains that may have load files and applications, with their names: the ISD, and the ISD-Ps.
+func (c *Chip) owners() iter.Seq2[domain, []byte] {
+	return func(yield func(domain, []byte) bool) {
+		for d := domISD; d < domEnd; d++ {
+			if aid, exists := c.mem.get(cellOf(d, kindAID, 0)); exists && (d == domISD || d.isProfile()) && !yield(d, aid) {
+				return
+			}
+		}
+	}
 }
 
 // listing is a GET STATUS whose answer did not fit at once.

@@ -18,6 +18,7 @@ type Package struct {
 	Name     perso.Name // in the catalogue
 	Bytes    []byte     // prepared; without a secret
 	Template *saip.Template
+	Demands  []string // services that its header wants of a chip, as SAIP spells them
 }
 
 // Hash is what the officers release.
@@ -58,6 +59,9 @@ func (cat Catalogue) packageOf(o Order, p product.Product, variable string) (non
 	if err != nil {
 		return none, err
 	}
+	if lacks := p.Profile.Lacks(one.Demands); lacks != "" {
+		return none, fmt.Errorf("profile package %q demands the service %q, which chips of product %q do not have", name, lacks, p.SKU)
+	}
 	if most := int(p.Profile.AllocatedMemory); len(one.Bytes) > most {
 		return none, fmt.Errorf("profile package %q has %d bytes, product %q has room for %d", name, len(one.Bytes), p.SKU, most)
 	}
@@ -80,7 +84,7 @@ func (cat Catalogue) prepare(variable string, name perso.Name, terms profile.Ter
 	if err != nil {
 		return Package{}, fmt.Errorf("preparing profile package %q: %w", name, err)
 	}
-	return Package{Variable: variable, Name: name, Bytes: prepared.Bytes(), Template: t}, nil
+	return Package{Variable: variable, Name: name, Bytes: prepared.Bytes(), Template: t, Demands: prepared.Header().Services}, nil
 }
 
 // packages refuses an order whose profile package is not there, is faulty, or does not fit its numbers and its algorithm.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/profile"
+	"github.com/persoline/persoline/perso/tlv"
 )
 
 func smallOrder(t testing.TB) string {
@@ -63,6 +64,37 @@ func TestPackagesRefused(t *testing.T) {
 	cat.Profiles = profile.Catalogue{}
 	if _, err := Intake(strings.NewReader(smallOrder(t)), cat); err == nil || !strings.Contains(err.Error(), "bootstrap_provider: the profile package") {
 		t.Errorf("without a catalogue: %v", err)
+	}
+}
+
+// A package that demands Java Card is for products whose chips have it.
+func TestPackageDemands(t *testing.T) {
+	t.Parallel()
+	const tagHeader, tagServices = 0xA0, 0xA5
+	good := readFile(t, deploy+"/profiles/bootstrap.der")
+	header, rest, err := tlv.Parse(good)
+	if err != nil || header.Tag != tagHeader {
+		t.Fatal(err)
+	}
+	fields, err := tlv.ParseAll(header.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var with []byte
+	for _, f := range fields {
+		if f.Tag == tagServices {
+			f.Value = append(bytes.Clone(f.Value), 0x8B, 0) // javacard
+		}
+		with = append(with, tlv.Encode(f.Tag, f.Value)...)
+	}
+	cat := shipped(t)
+	cat.Profiles = profile.Open(fstest.MapFS{"java.der": {Data: append(tlv.Encode(tagHeader, with), rest...)}})
+	text := strings.Replace(smallOrder(t), `"delivery"`, `"profile": "java", "delivery"`, 1)
+	if _, err := Intake(strings.NewReader(text), cat); err == nil || !strings.Contains(err.Error(), `profile: profile package "java" demands the service "javacard", which chips of product "m2m-200s-mff2" do not have`) {
+		t.Errorf("for a product without: %v", err)
+	}
+	if _, err := Intake(strings.NewReader(strings.Replace(text, "m2m-200s-mff2", "m2m-200a-mff2", 1)), cat); err != nil {
+		t.Errorf("for a product with: %v", err)
 	}
 }
 

@@ -125,6 +125,9 @@ func parseMaking(top *form.Object, p *Product) {
 	if profile.Has("package") {
 		p.Profile.Package = profile.Bool("package")
 	}
+	if profile.Has("services") {
+		p.Profile.Services = form.List(profile, "services", form.OneOf(ServiceJavaCard))
+	}
 	profile.Close()
 }
 
@@ -208,6 +211,9 @@ func checkMaking(top *form.Object, p Product) {
 	}
 	if p.AIDs.ISDP2 != (AID{}) && (!p.Profile.Package || p.AIDs.ISDP2 == p.AIDs.ISDP) {
 		top.Fault("aids.isdp2", "an operational profile comes in a package, and has an ISD-P of its own", "")
+	}
+	if len(p.Profile.Services) > 0 && !p.Profile.Package {
+		top.Fault("profile.services", "packages demand services, and the product loads none", "")
 	}
 	if p.Family.EUICC() && p.ChipID == ChipIDNone {
 		top.Fault("chip_id", "an eUICC must say which chip it is: its EID is bound to it", "")

@@ -212,7 +212,29 @@ type Profile struct {
 	FileSystem      string // description of a SIM's file system, in the catalogue's folder; empty for other families
 	// Package says that the script loads the profile from the package that the order names; without, its commands write it.
 	Package bool
-	adHead  [3]byte
+	// Services are what the chip has beyond what every chip of its operating system has, and a package may demand; read only.
+	Services []Service
+	adHead   [3]byte
+}
+
+// Service is something that the header of a profile package may demand of a chip, as SAIP spells it (eUICC-Mandatory-services).
+type Service string
+
+// ServiceJavaCard is a chip that takes code for the Java Card runtime environment with a package.
+const ServiceJavaCard Service = "javacard"
+
+// Has says whether a product's chips have a service.
+func (p Profile) Has(s Service) bool { return slices.Contains(p.Services, s) }
+
+// Lacks gives a service of which only some products' chips have it, that a package demands and this product's have not; empty
+// where there is none. Of other services the chip judges alone.
+func (p Profile) Lacks(demanded []string) Service {
+	for _, s := range []Service{ServiceJavaCard} {
+		if slices.Contains(demanded, string(s)) && !p.Has(s) {
+			return s
+		}
+	}
+	return ""
 }
 
 // AD is the content of EF.AD (TS 31.102 clause 4.2.18): operation mode and additional information from the product,

@@ -100,6 +100,8 @@ func TestParseFaults(t *testing.T) {
 		{`"isdr": "A000`, `"isdx": "A000`, "aids.isdr", "missing"},
 		{`"isd": "A000000151000000"`, `"isd": "A0000001"`, "aids.isd", "is not 5 to 16 bytes"},
 		{`"profile_type"`, `"ad_hex": "00000002", "profile_type"`, "profile.ad_hex", "is not 3 bytes"},
+		{`"package": true`, `"package": true, "services": ["mbms"]`, "profile.services[0]", "javacard"},
+		{`"package": true`, `"package": false, "services": ["javacard"]`, "profile.services", "the product loads none"},
 	} {
 		text := strings.Replace(good, c.old, c.new, 1)
 		if text == good {

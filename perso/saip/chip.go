@@ -12,6 +12,7 @@ type Chip struct {
 	AKAs    []AKA
 	Domains []SecurityDomain
 	RFMs    []RFM
+	Code    []Loaded
 
 	byPath map[Path]*File
 	cdma   []*Element

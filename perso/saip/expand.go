@@ -57,7 +57,9 @@ func (x *expander) element(e *Element) {
 		x.chip.Domains = append(x.chip.Domains, e.securityDomain())
 	case PERFM:
 		x.chip.RFMs = append(x.chip.RFMs, e.rfm())
-	case PEHeader, PEApplication, PENonStandard, PEEnd:
+	case PEApplication:
+		x.chip.Code = append(x.chip.Code, e.loaded())
+	case PEHeader, PENonStandard, PEEnd:
 	default:
 		x.template(e)
 	}

@@ -101,20 +101,21 @@ func (env *Env) products(folder string) (product.Catalogue, string, error) {
 // productShown is the result of "product show". What a product does not have is left out.
 type productShown struct {
 	productLine
-	Title         string          `json:"title"`
-	Certification string          `json:"certification"`
-	ChipOS        string          `json:"chip_os"`
-	ATR           string          `json:"atr,omitempty"`
-	ChipID        string          `json:"chip_id,omitempty"`
-	Proof         []product.Proof `json:"proof,omitempty"`
-	AuthProof     string          `json:"auth_proof,omitempty"`
-	Factory       string          `json:"factory_channel,omitempty"`
-	KMC           string          `json:"kmc,omitempty"`
-	Script        string          `json:"script,omitempty"`
-	FileSystem    string          `json:"file_system,omitempty"`
-	AIDs          []productAID    `json:"aids,omitempty"`
-	Hash          digest          `json:"hash"`
-	Time          *productTime    `json:"time,omitempty"`
+	Title         string            `json:"title"`
+	Certification string            `json:"certification"`
+	ChipOS        string            `json:"chip_os"`
+	ATR           string            `json:"atr,omitempty"`
+	ChipID        string            `json:"chip_id,omitempty"`
+	Proof         []product.Proof   `json:"proof,omitempty"`
+	AuthProof     string            `json:"auth_proof,omitempty"`
+	Factory       string            `json:"factory_channel,omitempty"`
+	KMC           string            `json:"kmc,omitempty"`
+	Script        string            `json:"script,omitempty"`
+	FileSystem    string            `json:"file_system,omitempty"`
+	Services      []product.Service `json:"services,omitempty"`
+	AIDs          []productAID      `json:"aids,omitempty"`
+	Hash          digest            `json:"hash"`
+	Time          *productTime      `json:"time,omitempty"`
 }
 
 // productTime is what a chip of the product takes, by the timing model of the virtual chip.
@@ -215,7 +216,7 @@ func shownProduct(p product.Product) productShown {
 	if p.Factory.SCP == product.SCPNone {
 		s.Factory = "none: written under the maker's transport code, by a line that is trusted"
 	}
-	s.FileSystem = p.Profile.FileSystem
+	s.FileSystem, s.Services = p.Profile.FileSystem, p.Profile.Services
 	s.KMC, s.Script = string(p.Factory.KMC), p.Script
 	for _, a := range []struct {
 		of  string
@@ -244,6 +245,9 @@ func (s productShown) write(w io.Writer) {
 		{"interface", string(s.Interface)}, {"grade", string(s.Grade)}, {"certification", s.Certification}, {"chip OS", s.ChipOS},
 		{"memory", fmt.Sprintf("%d bytes", s.Memory)}, {"ATR", s.ATR}, {"chip id by", s.ChipID}, {"secure channel", s.Factory}, {"maker's key", s.KMC},
 		{"script", s.Script}, {"file system", s.FileSystem}, {"proofs", strings.Join(proofs, ", ")},
+	}
+	for _, service := range s.Services {
+		lines = append(lines, [2]string{"takes packages", "that demand " + string(service)})
 	}
 	for _, a := range s.AIDs {
 		lines = append(lines, [2]string{"AID of " + a.Of, a.AID})
