@@ -9,8 +9,10 @@ import (
 	"github.com/persoline/persoline/perso/apdu"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/script"
+	"github.com/persoline/persoline/perso/sealing"
 )
 
 func newChip(t *testing.T, n uint32) *cardsim.Chip {
@@ -30,6 +32,11 @@ type head struct {
 
 	bend func(command int, answer []byte) []byte // of what the chip says; nil takes the chip away
 	edit func(*bus.ActRequest)                   // of what the ledger is told
+
+	key    sealing.Key        // of this contact, of a chip without a secure channel
+	named  id.ChipID          // as the chip says
+	swap   *cardsim.Chip      // takes the chip's place when the session is open
+	sealed []bus.SealedWindow // that came for it
 
 	said int // answers so far
 	sent []bus.ActRequest
@@ -78,6 +85,10 @@ func (h *head) begin(challenge []byte) (identify [][]byte, command, answer []byt
 	for _, p := range compiled.IdentifyWindow() {
 		identify = append(identify, h.transmit(p.APDU))
 	}
+	if h.plain {
+		command, answer = h.beginPlain(compiled, identify, challenge)
+		return identify, command, answer
+	}
 	command = scp.InitUpdateCommand(0, challenge).Bytes()
 	return identify, command, h.transmit(command)
 }
@@ -116,7 +127,15 @@ func (h *head) run() (bus.Verdict, error) {
 		if a.Verdict != nil {
 			return *a.Verdict, nil
 		}
-		q = bus.ActRequest{Lot: h.lot, Present: h.at, N: q.N + 1, Session: q.Session, Responses: h.play(a.Window), State: a.State}
+		window := a.Window
+		if h.swap != nil {
+			h.chip, h.swap = h.swap, nil
+			h.chip.PowerOn()
+		}
+		if a.Sealed != nil {
+			window = h.unsealed(q, *a.Sealed)
+		}
+		q = bus.ActRequest{Lot: h.lot, Present: h.at, N: q.N + 1, Session: q.Session, Responses: h.play(window), State: a.State}
 	}
 	return bus.Verdict{}, err
 }

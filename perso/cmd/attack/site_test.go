@@ -64,6 +64,7 @@ type site struct {
 	signed   statement.Signed
 	script   []byte
 	pkg      []byte // the lot's profile package
+	plain    bool   // the lot's chips have no secure channel
 	contacts uint64
 	ki       *kifile.File // of a lot with the customer's own Ki
 
@@ -126,7 +127,7 @@ func (s *site) ceremony() {
 	lend := func(b byte) secret.Bytes { return secret.New(bytes.Repeat([]byte{b}, 16)) }
 	p := ceremony.Plan{Env: perso.EnvTest, Site: "site-1", Vault: "vault-1", Origin: "persoline.example/attack", Now: s.now, Rand: rand.Reader,
 		EUM: ceremony.EUM{Name: "Demonstration EUM", Country: "DE", OID: "2.999.1.1", IIN: "89049099"}, Dir: filepath.Join(s.TempDir(), "vault"),
-		KMCs: map[perso.Name]secret.Bytes{"kmc-m2m-200s": secret.New(bytes.Clone(kmc))}, TransportKeys: map[perso.Name]secret.Bytes{"tk-auc-demo": lend(1)},
+		KMCs: map[perso.Name]secret.Bytes{"kmc-m2m-200s": secret.New(bytes.Clone(kmc)), "kmc-basic-100s": secret.New(bytes.Clone(kmc))}, TransportKeys: map[perso.Name]secret.Bytes{"tk-auc-demo": lend(1)},
 		WrapKeys: map[perso.Name]secret.Bytes{"wk-smsr-demo": lend(2)}, ReceiveKeys: map[perso.Name]secret.Bytes{receiveKey: lend(receiveByte)}, OPs: map[perso.Name]secret.Bytes{"op-demo-1": lend(3)}}
 	for _, o := range []statement.Officer{{ID: "ann", Person: "Ann", Role: statement.RoleProduction}, {ID: "bob", Person: "Bob", Role: statement.RoleSecurity},
 		{ID: "cid", Person: "Cid", Role: statement.RoleProduction}} {
@@ -235,8 +236,14 @@ func (s *site) goodsIn(n uint32) {
 		p := personality(s.T, i+1)
 		chips = append(chips, fmt.Sprintf("%x", p.ChipID()))
 	}
-	file, err := json.Marshal(map[string]any{"version": 1, "reel": "R-1", "product": "m2m-200s-mff2", "os": "M2M-OS 2.0", "atr": "", "kmc": "kmc-m2m-200s", "kvn": 255,
-		"count": len(chips), "chips": chips})
+	s.receive(map[string]any{"reel": "R-1", "product": "m2m-200s-mff2", "os": "M2M-OS 2.0", "kmc": "kmc-m2m-200s", "kvn": 255, "chips": chips})
+}
+
+// receive takes a reel into stock.
+func (s *site) receive(list map[string]any) {
+	s.Helper()
+	list["version"], list["atr"], list["count"] = 1, "", len(list["chips"].([]string))
+	file, err := json.Marshal(list)
 	s.must(err)
 	_, err = s.ledger.Receive(s.ctx, bus.ReceiveRequest{File: file})
 	s.must(err)
@@ -257,6 +264,7 @@ func (s *site) orderMore(fields map[string]any) error {
 	s.must(json.Unmarshal(file, &o))
 	o["quantity"], o["spares"] = good, spares
 	maps.Copy(o, fields)
+	maps.DeleteFunc(o, func(_ string, v any) bool { return v == nil })
 	file, err = json.Marshal(o)
 	s.must(err)
 	a, err := s.ledger.Submit(s.ctx, bus.SubmitRequest{File: file, Ki: s.sendKi(file)})
@@ -275,7 +283,9 @@ func (s *site) orderMore(fields map[string]any) error {
 	work, err := s.ledger.WorkOrders(s.ctx)
 	s.must(err)
 	s.lot, s.script = r.Lot, work[0].Script
-	s.scan(`SELECT data FROM package_blob`, nil, &s.pkg)
+	if s.plain = o["product"] == plainProduct; !s.plain { // whose profile its commands write
+		s.scan(`SELECT data FROM package_blob`, nil, &s.pkg)
+	}
 	return nil
 }
 
