@@ -10,7 +10,7 @@ RACY = ./hsm/... ./keygen/... ./ledger/... ./lineside/... ./perso/bus/...
 given = $(if $(filter command,$(firstword $(origin $(1)))),--$(2) "$($(1))")
 
 .DEFAULT_GOAL := help
-.PHONY: help build audit-tool soak-audit setup demo ceremony-demo test race bench lint sim soak clean
+.PHONY: help build audit-tool soak-audit soak-ledger setup demo ceremony-demo test race bench lint sim soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,6 +64,10 @@ soak: ## run the simulated factory for hours, with seeds that were not tried bef
 soak-audit: CARDS ?= 1000000
 soak-audit: ## have an auditor judge, report on and prove a large log [CARDS=n]; a million need 8 GB of memory
 	PERSO_AUDIT_CARDS="$(CARDS)" $(GO) test -count 1 -timeout 60m -v -run '^TestManyCards$$' ./ledger/audit
+
+soak-ledger: CARDS ?= 1000000
+soak-ledger: ## make many cards on one ledger file, and tell what one costs as it grows [CARDS=n]
+	PERSO_LEDGER_CARDS="$(CARDS)" $(GO) test -count 1 -timeout 6h -v -run '^TestLedgerGrows$$' ./ledger
 
 clean: ## remove what build and demo made
 	rm -rf bin demo ceremony-demo

@@ -71,6 +71,19 @@ func (v *vaultDouble) restart() {
 	clear(v.open)
 }
 
+// forget lets go of the cards of lots that nobody asks about any more, so that what the double holds does not grow with the ledger.
+func (v *vaultDouble) forget() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	clear(v.given)
+	clear(v.chips)
+	clear(v.owners)
+	clear(v.units)
+	clear(v.states)
+	clear(v.goods)
+	clear(v.chains)
+}
+
 // refuseNext has the vault refuse a chip's next act once, and forget that it did.
 func (v *vaultDouble) refuseNext(c *chip, why string) {
 	v.mu.Lock()
