@@ -168,7 +168,14 @@ func (v *Vault) agrees(d statement.Destroy, c statement.Close, signed [3]stateme
 	v.mu.Lock()
 	known, made := v.memory.Lots[d.Lot]
 	v.mu.Unlock()
-	if err := v.registerContinues(chain); err != nil {
+	r, err := statement.ParseRelease(signed[0].Body)
+	if err == nil {
+		err = v.mayGoOn(r)
+	}
+	if err == nil {
+		err = v.registerContinues(chain)
+	}
+	if err != nil {
 		return err
 	}
 	switch {
@@ -186,7 +193,7 @@ func (v *Vault) agrees(d statement.Destroy, c statement.Close, signed [3]stateme
 	return nil
 }
 
-// registerOf builds the officer register from its pinned genesis on.
+// registerOf builds the officer register from its pinned genesis on. It is the one that this vault heard last, or refused.
 func (v *Vault) registerOf(encoded [][]byte) (chain []statement.Signed, register *statement.Register, err error) {
 	for _, b := range encoded {
 		s, err := statement.DecodeSigned(b)
@@ -195,7 +202,9 @@ func (v *Vault) registerOf(encoded [][]byte) (chain []statement.Signed, register
 		}
 		chain = append(chain, s)
 	}
-	register, err = statement.NewRegister(v.cfg.RegisterPin, chain)
+	if register, err = statement.NewRegister(v.cfg.RegisterPin, chain); err == nil {
+		err = v.heardWhole(chain)
+	}
 	return chain, register, err
 }
 

@@ -324,6 +324,7 @@ func TestDismissedDestroysNoKey(t *testing.T) {
 	bob := r.officers["bob"].Public().(ed25519.PublicKey)
 	added := change(statement.KindAdd, r.register, dan, "ann", "bob")
 	dismissed := change(statement.KindRevoke, added, statement.Officer{ID: "bob", Person: "Bob", Role: statement.RoleSecurity, Key: bob}, "ann", "dan")
+	g.tell(added, dismissed)
 	now := g.now
 	g.now = start
 	rel, q := r.later(1), r.openRequest()

@@ -33,7 +33,7 @@ func (v *Vault) Export(ctx context.Context, q bus.ExportRequest) (bus.ExportRepl
 		return bus.ExportReply{}, err
 	}
 	defer l.mu.Unlock()
-	if err := l.receiver(q.Kind, q.Receiver); err != nil {
+	if err := errors.Join(v.mayGoOn(l.release), l.receiver(q.Kind, q.Receiver)); err != nil {
 		v.cfg.Log.Error("export refused", "lot", q.Lot, "err", err)
 		return bus.ExportReply{}, err
 	}

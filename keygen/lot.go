@@ -102,8 +102,10 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 		v.cfg.Log.Error("refused a release", "lot", release.Lot, "err", err)
 		return bus.OpenLotReply{}, err
 	}
-	if isNew && unfit != nil {
-		return bus.OpenLotReply{}, unfit
+	if isNew {
+		if err := errors.Join(unfit, v.mayGoOn(release)); err != nil {
+			return bus.OpenLotReply{}, err
+		}
 	}
 	if l, err := v.take(release.Lot); err == nil {
 		l.mu.Unlock()
@@ -188,6 +190,10 @@ func (v *Vault) authorized(q bus.OpenLotRequest) (release statement.Release, has
 	}
 	if err := v.makeable(release); err != nil {
 		return fail(fmt.Errorf("release of lot %q: %w", release.Lot, err))
+	}
+	if err := v.heardWhole(chain); err != nil {
+		v.cfg.Log.Error("refused a release", "lot", release.Lot, "err", err)
+		return release, hash, nil, err
 	}
 	return release, signed.Hash(), chain, nil
 }

@@ -149,7 +149,7 @@ func (r *rig) config(site perso.Name) keygen.Config {
 	}
 	r.t.Cleanup(func() { _ = r.journal.Close() })
 	return keygen.Config{Env: perso.EnvTest, Site: site, Name: "V1", Origin: "factory.example/test", Token: r.token, Keys: r.made.Keys,
-		Journal: r.journal, Memory: memory, KiSets: memory, OPs: journal.OPFolder(r.made.OPDir), RegisterPin: r.made.RegisterPin,
+		Journal: r.journal, Memory: memory, KiSets: memory, Words: memory, OPs: journal.OPFolder(r.made.OPDir), RegisterPin: r.made.RegisterPin,
 		EUMCert: r.made.EUMCert, EISCert: r.made.EISCert, CAID: r.made.CAID,
 		Now: func() time.Time { return r.now }, Side: sideBySide, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
 }
@@ -172,6 +172,24 @@ func (r *rig) reopenVault() {
 		r.t.Fatal(err)
 	}
 	r.vault = v
+	r.tell()
+}
+
+// tell tells the vault of the officer register, as a ledger does before all else, which one that knows it already does not take; and
+// then what officers said since.
+func (r *rig) tell(words ...statement.Signed) {
+	r.t.Helper()
+	a, err := r.vault.Heed(ctx, bus.HeedRequest{Words: [][]byte{r.register.Encode()}})
+	q := bus.HeedRequest{Known: a.Known}
+	for _, w := range words {
+		q.Words = append(q.Words, w.Encode())
+	}
+	if err == nil {
+		_, err = r.vault.Heed(ctx, q)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
 }
 
 // source is the script of the product.

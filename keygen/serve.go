@@ -44,6 +44,9 @@ func (v *Vault) Serve(ctx context.Context, q bus.ServeRequest) (bus.ServeReply, 
 	if l.unfit != nil {
 		return bus.ServeReply{}, fmt.Errorf("serving lot %q: %w", q.Lot, l.unfit)
 	}
+	if err := v.mayServe(l.release, q.Items); err != nil {
+		return bus.ServeReply{}, fmt.Errorf("serving lot %q: %w", q.Lot, err)
+	}
 	if err := v.keepPace(l, len(q.Items)); err != nil {
 		return bus.ServeReply{}, err
 	}

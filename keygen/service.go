@@ -30,6 +30,7 @@ func Register(server bus.Server, v *Vault) (stop func() error, err error) {
 		{bus.VaultChallenges, answer(v.Challenges)},
 		{bus.VaultCheckpoint, answer(v.Checkpoint)},
 		{bus.VaultFollow, answer(v.Follow)},
+		{bus.VaultHeed, answer(v.Heed)},
 		{bus.VaultServe, answer(v.Serve)},
 		{bus.VaultExport, answer(v.Export)},
 		{bus.VaultReceipts, answer(v.Receipts)},

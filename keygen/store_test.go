@@ -20,6 +20,7 @@ type storeDouble struct {
 	mu          sync.Mutex
 	journal     map[perso.Name][][]byte
 	memory      keygen.Recollection
+	words       [][]byte
 	fail, after bool
 }
 
@@ -79,12 +80,18 @@ func (s *storeDouble) RememberLot(lot perso.Name, i keygen.Issued) error {
 	return s.write(func() { s.memory.Lots[lot] = i })
 }
 
+func (s *storeDouble) Heard() ([][]byte, error) { return s.words, nil }
+
+func (s *storeDouble) RememberWord(_ uint64, word []byte) error {
+	return s.write(func() { s.words = append(s.words, word) })
+}
+
 // withoutDisk gives the rig's vault an empty store that can fail on demand, and a token that knows no lot.
 func (r *rig) withoutDisk() *storeDouble {
 	r.t.Helper()
 	r.destroyLot()
 	s := newStore()
-	r.cfg.Journal, r.cfg.Memory = s, s
+	r.cfg.Journal, r.cfg.Memory, r.cfg.Words = s, s, s
 	r.reopenVault()
 	return s
 }

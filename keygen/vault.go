@@ -49,6 +49,8 @@ type Config struct {
 	// Life keeps a state that was lost, put back or copied from being served with; *life.Life is it.
 	Life Life
 	OPs  OPStore
+	// Words keeps what officers said of the site, as this vault heard it (words.go).
+	Words Words
 	// Shredder and Graves destroy lots' keys and remember it; nil in a vault that does not.
 	Shredder Shredder
 	Graves   Graves
@@ -103,8 +105,11 @@ type Vault struct {
 	intaking sync.Mutex
 	intake   *kiIntake // under intaking; nil while none is under way
 
-	mu     sync.Mutex
-	memory Recollection // what Config.Memory holds
+	hearing sync.Mutex // one batch of words at a time
+
+	mu       sync.Mutex
+	standing standing
+	memory   Recollection // what Config.Memory holds
 	// assigned is what Config.Assignments holds
 	assigned map[perso.Name]Assignment
 	lots     map[perso.Name]*lot
@@ -149,6 +154,9 @@ func New(ctx context.Context, cfg Config) (*Vault, error) {
 	if v.memory.Lots == nil {
 		v.memory.Lots = map[perso.Name]Issued{}
 	}
+	if err = v.recallWords(); err != nil {
+		return nil, err
+	}
 	if cfg.Assignments != nil {
 		if v.assigned, err = cfg.Assignments.Assigned(); err != nil {
 			return nil, fmt.Errorf("recalling what vault %q assigned: %w", cfg.Name, err)
@@ -170,7 +178,7 @@ func (c Config) check() error {
 		}
 	}
 	switch {
-	case c.Origin == "" || c.Token == nil || c.Journal == nil || c.Memory == nil || c.Life == nil || c.OPs == nil || c.Now == nil || c.Log == nil:
+	case c.Origin == "" || c.Token == nil || c.Journal == nil || c.Memory == nil || c.Life == nil || c.OPs == nil || c.Words == nil || c.Now == nil || c.Log == nil:
 		return errors.New("a part is missing")
 	case c.RegisterPin == [32]byte{}:
 		return errors.New("no officer register is pinned")

@@ -221,6 +221,10 @@ func (l *Ledger) destroyRequest(ctx context.Context, lt *lot, d *door) (q bus.De
 	if err == nil {
 		err = l.show(ctx, d, t, note)
 	}
+	var register [][]byte
+	if err == nil {
+		register, err = l.tell(ctx, d)
+	}
 	if err != nil {
 		return q, err
 	}
@@ -229,10 +233,7 @@ func (l *Ledger) destroyRequest(ctx context.Context, lt *lot, d *door) (q bus.De
 		if err != nil {
 			return err
 		}
-		q = bus.DestroyLotRequest{Release: lt.signed, Close: e.signed[statement.KindClose], Destroy: e.signed[statement.KindDestroy], Checkpoint: note}
-		if q.Register, err = encodedRegister(ctx, tx); err != nil {
-			return err
-		}
+		q = bus.DestroyLotRequest{Release: lt.signed, Close: e.signed[statement.KindClose], Destroy: e.signed[statement.KindDestroy], Checkpoint: note, Register: register}
 		if q.Closed, err = prove(ctx, tx, t, e.seqs[statement.KindClose], e.bodies[statement.KindClose]); err != nil {
 			return err
 		}

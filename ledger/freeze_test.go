@@ -10,6 +10,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -180,6 +181,59 @@ func TestFreezeBeforeTheKeyIsGone(t *testing.T) {
 	}
 	if _, err := b.l.DestroyKeys(t.Context(), q); err != nil {
 		t.Error(err)
+	}
+	b.check()
+}
+
+// TestVaultsAreTold: a vault hears the register and what is frozen at once, in the order of the log; one that was away, or a ledger that
+// was started anew, makes up for it before anything is asked of the vault.
+func TestVaultsAreTold(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 3})
+	b.makeGood(b.one(), 0)
+	lot := string(b.lot)
+	kinds := func() string {
+		b.vault.mu.Lock()
+		defer b.vault.mu.Unlock()
+		var all []string
+		for _, s := range b.vault.words {
+			all = append(all, must(record.Kind(s.Body)))
+		}
+		return strings.Join(all, " ")
+	}
+	f := must(b.freeze(statement.KindFreeze, statement.FrozenLot, lot, [32]byte{}, "cid"))
+	if got := kinds(); got != "officer-register freeze" || len(f.Untold) > 0 {
+		t.Fatalf("the vault heard %q, untold %v", got, f.Untold)
+	}
+	b.vault.mu.Lock()
+	b.vault.fail = func(verb string) error {
+		if verb == "heed" {
+			return bus.ErrNoAnswer
+		}
+		return nil
+	}
+	b.vault.mu.Unlock()
+	away := must(b.l.Word(t.Context(), b.change(statement.KindRevoke, "cid", nil, "ann", "bob")))
+	if len(away.Untold) != 1 || away.Untold[0] != "V1" {
+		t.Errorf("untold: %v", away.Untold)
+	}
+	if r := must(b.freeze(statement.KindUnfreeze, statement.FrozenLot, lot, f.Hash, "ann", "bob")); len(r.Untold) != 1 {
+		t.Errorf("untold: %v", r.Untold)
+	}
+	if _, err := b.l.Act(t.Context(), b.begin(b.one(), b.at(1))); !errors.Is(err, bus.ErrNoAnswer) {
+		t.Errorf("a vault that was not told is asked to serve: %v", err)
+	}
+	if got := kinds(); got != "officer-register freeze" {
+		t.Fatalf("the vault heard %q", got)
+	}
+	b.vault.mu.Lock()
+	b.vault.fail = nil
+	b.vault.mu.Unlock()
+	b.open(b.db)
+	b.vault.restart()
+	b.makeGood(b.one(), 2)
+	if got := kinds(); got != "officer-register freeze officer-revoke unfreeze" {
+		t.Errorf("the vault heard %q", got)
 	}
 	b.check()
 }

@@ -195,10 +195,13 @@ func (l *Ledger) askToAbandon(ctx context.Context, lt *lot, d *door, vault Aband
 	if err == nil {
 		err = l.show(ctx, d, t, note)
 	}
+	q := bus.AbandonRequest{Lot: w.Lot, Lost: signed.Encode(), Checkpoint: note}
+	if err == nil {
+		q.Register, err = l.tell(ctx, d)
+	}
 	if err != nil {
 		return a, err
 	}
-	q := bus.AbandonRequest{Lot: w.Lot, Lost: signed.Encode(), Checkpoint: note}
 	err = l.db.View(ctx, func(tx sqldb.Tx) error {
 		loss, found, err := readLoss(ctx, tx, w)
 		if err != nil || !found {
@@ -207,9 +210,6 @@ func (l *Ledger) askToAbandon(ctx context.Context, lt *lot, d *door, vault Aband
 		c, found, err := findClaim(ctx, tx, sqlClaim, string(w.Lot), int64(w.Unit), int64(w.Gen))
 		if err != nil || !found {
 			return errors.Join(err, missing(found, "the claim of session", w.Session))
-		}
-		if q.Register, err = encodedRegister(ctx, tx); err != nil {
-			return err
 		}
 		for _, p := range []struct {
 			seq int64

@@ -8,6 +8,8 @@ const (
 
 	sqlStatement      = `SELECT signed FROM statement WHERE hash = $1`
 	sqlAddStatement   = `INSERT INTO statement (hash, kind, ord, lot, signed) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`
+	sqlSiteFreezes    = `SELECT ord, signed FROM statement WHERE lot = $1 AND kind IN ('freeze', 'unfreeze') AND ord > 0 ORDER BY ord`
+	sqlEntriesAbout   = `SELECT seq, body FROM log_entry WHERE subject = $1 AND kind = $2 ORDER BY seq`
 	sqlStatementsKind = `SELECT signed FROM statement WHERE lot = $1 ORDER BY ord`
 
 	sqlLot         = `SELECT release_hash, order_id, script, policy FROM lot WHERE lot = $1`

@@ -34,6 +34,9 @@ func (l *Ledger) serveBatch(ctx context.Context, d *door, acts []*act) []error {
 	if err == nil {
 		err = l.showNew(ctx, d, t, note)
 	}
+	if err == nil && d.deaf.Load() {
+		_, err = l.tell(ctx, d)
+	}
 	if err != nil {
 		return fail(err)
 	}
@@ -143,14 +146,15 @@ func (l *Ledger) withLot(ctx context.Context, lt *lot, d *door, t *tree.Log, not
 // that we say.
 func (l *Ledger) openAtVault(ctx context.Context, lt *lot, d *door) error {
 	q := bus.OpenLotRequest{Release: lt.signed}
-	err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+	var err error
+	if q.Register, err = l.tell(ctx, d); err != nil {
+		return fmt.Errorf("opening lot %q at the vault: %w", lt.name, err)
+	}
+	err = l.db.View(ctx, func(tx sqldb.Tx) (err error) {
 		if err := tx.QueryRow(ctx, sqlScript, lt.script[:]).Scan(&q.Script); err != nil {
 			return fmt.Errorf("reading the compiled script: %w", err)
 		}
-		if q.Packages, err = packagesOf(ctx, tx, lt.release); err != nil {
-			return err
-		}
-		if q.Register, err = encodedRegister(ctx, tx); err != nil || d.follower == nil {
+		if q.Packages, err = packagesOf(ctx, tx, lt.release); err != nil || d.follower == nil {
 			return err
 		}
 		var hash []byte
@@ -167,15 +171,6 @@ func (l *Ledger) openAtVault(ctx context.Context, lt *lot, d *door) error {
 		return fmt.Errorf("opening lot %q at the vault: %w", lt.name, err)
 	}
 	return nil
-}
-
-// encodedRegister is the officer register as messages carry it.
-func encodedRegister(ctx context.Context, tx sqldb.Tx) (encoded [][]byte, err error) {
-	register, err := registerChain(ctx, tx)
-	for _, s := range register {
-		encoded = append(encoded, s.Encode())
-	}
-	return encoded, err
 }
 
 // registerChain reads the officer register, genesis first.

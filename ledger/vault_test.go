@@ -15,6 +15,7 @@ import (
 	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -47,6 +48,7 @@ type vaultDouble struct {
 	served   int                          // acts answered
 	openings int                          // OpenLot calls
 	chains   map[perso.Name][][]byte      // receipts
+	words    []statement.Signed           // what officers said of the site
 }
 
 func newVault(t testing.TB, pin [32]byte) *vaultDouble {
@@ -149,6 +151,9 @@ func (v *vaultDouble) OpenLot(_ context.Context, q bus.OpenLotRequest) (bus.Open
 	if err != nil {
 		return bus.OpenLotReply{}, err
 	}
+	if told := v.toldRegister(); len(told) != len(chain) || told[len(told)-1].Hash() != chain[len(chain)-1].Hash() {
+		v.t.Errorf("the ledger shows a register of %d statements, and told of %d", len(chain), len(told))
+	}
 	signed := must(statement.DecodeSigned(q.Release))
 	if err := reg.Authorize(signed); err != nil {
 		v.t.Errorf("the ledger opens a lot that nobody released: %v", err)
@@ -163,6 +168,43 @@ func (v *vaultDouble) OpenLot(_ context.Context, q bus.OpenLotRequest) (bus.Open
 	v.open[r.Lot] = r
 	v.openings++
 	return bus.OpenLotReply{Lot: r.Lot}, nil
+}
+
+// Heed holds each word against the register as it was then.
+func (v *vaultDouble) Heed(_ context.Context, q bus.HeedRequest) (bus.HeedReply, error) {
+	if err := v.failing("heed"); err != nil {
+		return bus.HeedReply{}, err
+	}
+	v.mu.Lock()
+	known := uint64(len(v.words))
+	v.mu.Unlock()
+	if q.Known != known {
+		return bus.HeedReply{Known: known}, nil
+	}
+	for _, raw := range q.Words {
+		s := must(statement.DecodeSigned(raw))
+		kind := must(record.Kind(s.Body))
+		if kind == statement.KindFreeze || kind == statement.KindUnfreeze {
+			if err := must(statement.NewRegister(v.pin, v.toldRegister())).Authorize(s); err != nil {
+				v.t.Errorf("the ledger tells of a %s that nobody may sign: %v", kind, err)
+			}
+		}
+		v.mu.Lock()
+		v.words = append(v.words, s)
+		v.mu.Unlock()
+	}
+	return bus.HeedReply{Taken: true, Known: known + uint64(len(q.Words))}, nil
+}
+
+func (v *vaultDouble) toldRegister() (chain []statement.Signed) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, s := range v.words {
+		if kind := must(record.Kind(s.Body)); kind != statement.KindFreeze && kind != statement.KindUnfreeze {
+			chain = append(chain, s)
+		}
+	}
+	return chain
 }
 
 func (v *vaultDouble) release(lot perso.Name) (statement.Release, error) {

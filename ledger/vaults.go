@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
@@ -54,6 +55,10 @@ type door struct {
 	showing sync.Mutex // one checkpoint is shown at a time
 	last    int64      // the size it was shown last
 	tree    *tree.Log  // of that size; nil when it is not known
+
+	telling sync.Mutex  // one batch of officers' words is told at a time
+	told    uint64      // how many the vault knows
+	deaf    atomic.Bool // it may not know what was said last
 
 	mu    sync.Mutex
 	away  time.Time // since when it does not answer; zero while it does
@@ -202,16 +207,17 @@ func (l *Ledger) assign(ctx context.Context, lt *lot) (perso.Name, error) {
 		return "", err
 	}
 	q := bus.AssignLotRequest{Release: lt.signed}
-	err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+	var err error
+	if q.Register, err = l.tell(ctx, l.doors[0]); err != nil {
+		return "", err
+	}
+	if err := l.db.View(ctx, func(tx sqldb.Tx) error {
 		to, err := l.idlest(ctx, tx)
-		if err != nil {
-			return err
+		if err == nil {
+			q.Vault, q.Birth = to.name, to.born()
 		}
-		q.Vault, q.Birth = to.name, to.born()
-		q.Register, err = encodedRegister(ctx, tx)
 		return err
-	})
-	if err != nil {
+	}); err != nil {
 		return "", err
 	}
 	a, err := l.assigner.AssignLot(ctx, q)

@@ -84,6 +84,9 @@ func (l *Ledger) Word(ctx context.Context, q bus.SignedRequest) (bus.WordReply, 
 	if err != nil {
 		return bus.WordReply{}, fmt.Errorf("taking in a %s: %w", kind, err)
 	}
+	if forVaults(kind) {
+		r.Untold = l.tellAll(ctx)
+	}
 	return r, nil
 }
 
@@ -107,19 +110,25 @@ func (l *Ledger) word(ctx context.Context, b *Batch, signed statement.Signed, ki
 	if fault, err := w.accept(ctx, l, b, r.Hash); fault != nil || err != nil {
 		return fault, err
 	}
-	under, ord := reviewsRow, int64(0)
-	if ofRegister {
-		under, ord = registerLot, change.ord
-	}
-	if _, err := b.Exec(ctx, sqlAddStatement, r.Hash[:], kind, ord, under, signed.Encode()); err != nil {
-		return nil, fmt.Errorf("keeping the statement: %w", err)
-	}
 	subject := siteSubject()
 	if lot != "" {
 		subject = lotSubject(lot)
 	}
-	_, _, err = b.append(entry.KindStatement, subject, entry.Statement{What: kind, Hash: r.Hash, Lot: lot, At: b.At})
-	return nil, err
+	seq, _, err := b.append(entry.KindStatement, subject, entry.Statement{What: kind, Hash: r.Hash, Lot: lot, At: b.At})
+	if err != nil {
+		return nil, err
+	}
+	under, ord := reviewsRow, int64(0)
+	switch {
+	case ofRegister:
+		under, ord = registerLot, change.ord
+	case forVaults(kind):
+		ord = seq // vaults are told of it in its turn
+	}
+	if _, err := b.Exec(ctx, sqlAddStatement, r.Hash[:], kind, ord, under, signed.Encode()); err != nil {
+		return nil, fmt.Errorf("keeping the statement: %w", err)
+	}
+	return nil, nil
 }
 
 // Standing tells what a draft of a word must name: the site, its time, what is frozen now, and the policy in force.

@@ -19,7 +19,7 @@ const (
 	vaultPause = 100 * time.Millisecond
 )
 
-// Vault is one vault over the bus: it implements ledger.Vault, ledger.Signer, ledger.Assigner and ledger.Follower.
+// Vault is one vault over the bus: it implements ledger.Vault, ledger.Signer, ledger.Assigner, ledger.Follower and ledger.Hearer.
 type Vault struct {
 	Bus  bus.Requester
 	Name perso.Name
@@ -124,6 +124,11 @@ func (v Vault) AssignLot(ctx context.Context, q bus.AssignLotRequest) (bus.Assig
 // Follow shows the vault a checkpoint.
 func (v Vault) Follow(ctx context.Context, q bus.FollowRequest) (bus.FollowReply, error) {
 	return ask[bus.FollowReply](ctx, v, bus.VaultFollow, q)
+}
+
+// Heed tells the vault what officers said of the site.
+func (v Vault) Heed(ctx context.Context, q bus.HeedRequest) (bus.HeedReply, error) {
+	return ask[bus.HeedReply](ctx, v, bus.VaultHeed, q)
 }
 
 // CheckKi asks which Ki of a customer do not fit their check values.

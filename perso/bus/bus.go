@@ -105,6 +105,7 @@ const (
 	VaultChallenges = "challenges"
 	VaultCheckpoint = "checkpoint"
 	VaultFollow     = "follow"
+	VaultHeed       = "heed"
 	VaultServe      = "serve"
 	VaultExport     = "export"
 	VaultReceipts   = "receipts"

@@ -55,6 +55,7 @@ func samples() []sample {
 		sampleOf[LotRequest]("LotRequest"), sampleOf[Reply[StatusReply]]("StatusReply"), sampleOf[Reply[LotsReply]]("LotsReply"),
 		sampleOf[TraceRequest]("TraceRequest"), sampleOf[Reply[TraceReply]]("TraceReply"), sampleOf[Reply[PathReply]]("PathReply"),
 		sampleOf[DestroyLotRequest]("DestroyLotRequest"), sampleOf[Reply[DestroyLotReply]]("DestroyLotReply"),
+		sampleOf[HeedRequest]("HeedRequest"), sampleOf[Reply[HeedReply]]("HeedReply"),
 		sampleOf[AbandonRequest]("AbandonRequest"), sampleOf[Reply[AbandonReply]]("AbandonReply"),
 		sampleOf[InWorkRequest]("InWorkRequest"), sampleOf[Reply[InWorkReply]]("InWorkReply"), sampleOf[Reply[LoseReply]]("LoseReply"),
 		sampleOf[AssignLotRequest]("AssignLotRequest"), sampleOf[Reply[AssignLotReply]]("AssignLotReply"),

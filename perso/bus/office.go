@@ -144,12 +144,14 @@ type BookReply struct {
 }
 
 // WordReply says which statement was taken in. Unknown says of a freeze that nothing here has the name that it freezes: it is in force, and
-// stops nothing yet.
+// stops nothing yet. Untold are the vaults that did not answer when they were told of it: they hear it before they go on.
 type WordReply struct {
 	Kind      string   `cbor:"1,keyasint"`
 	Hash      [32]byte `cbor:"2,keyasint"`
 	Duplicate bool     `cbor:"3,keyasint,omitempty"`
 	Unknown   bool     `cbor:"4,keyasint,omitempty"`
+
+	Untold []perso.Name `cbor:"5,keyasint,omitempty"`
 }
 
 // FrozenThing is an order, a lot, a line or a key that stands still.

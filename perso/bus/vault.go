@@ -96,6 +96,20 @@ type FollowReply struct {
 	Birth [16]byte `cbor:"3,keyasint"` // of the vault: lots are given to it, not to its name alone
 }
 
+// HeedRequest tells a vault what officers said of the whole site: the officer register's statements, its genesis first, and what is
+// frozen and let go on, in the order of the log. At most MaxBatch at once.
+type HeedRequest struct {
+	Known uint64   `cbor:"1,keyasint"` // how many of them the vault knows: Words follow on those
+	Words [][]byte `cbor:"2,keyasint"` // encoded signed statements
+}
+
+// HeedReply says how many the vault knows now. When they were not taken it knew another number, and the words from there on are what
+// it is to be told.
+type HeedReply struct {
+	Taken bool   `cbor:"1,keyasint,omitempty"`
+	Known uint64 `cbor:"2,keyasint"`
+}
+
 // Proven is a log entry with its place in the checkpoint that comes with the request.
 type Proven struct {
 	Entry []byte `cbor:"1,keyasint"`

@@ -224,11 +224,11 @@ func (h *ledgerHost) restart() {
 // vaultClient is the vault as the ledger's core sees it: every message goes through the codec.
 type vaultClient struct{ h *ledgerHost }
 
-// Request waits for the vault by giving control back. A checkpoint is asked for with a lock held, and so is answered, or
-// not, at once.
+// Request waits for the vault by giving control back. A checkpoint is asked for, and officers' words are told, with a lock held:
+// that is answered, or not, at once.
 func (v vaultClient) Request(ctx context.Context, subject string, data []byte) ([]byte, error) {
 	c, _ := ctx.Value(callKey{}).(*call)
-	if c == nil || subject == bus.VaultSubject(vaultName, bus.VaultCheckpoint) {
+	if c == nil || subject == bus.VaultSubject(vaultName, bus.VaultCheckpoint) || subject == bus.VaultSubject(vaultName, bus.VaultHeed) {
 		return v.h.w.vault.atOnce(question{subject, data})
 	}
 	if v.h.db == nil || v.h.db.over || !c.yield(question{subject, data}) {
@@ -240,6 +240,11 @@ func (v vaultClient) Request(ctx context.Context, subject string, data []byte) (
 // OpenLot is ledger.Vault's.
 func (v vaultClient) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotReply, error) {
 	return bus.Call[bus.OpenLotReply](ctx, v, bus.VaultSubject(vaultName, bus.VaultOpenLot), q)
+}
+
+// Heed is ledger.Hearer's.
+func (v vaultClient) Heed(ctx context.Context, q bus.HeedRequest) (bus.HeedReply, error) {
+	return bus.Call[bus.HeedReply](ctx, v, bus.VaultSubject(vaultName, bus.VaultHeed), q)
 }
 
 // Challenges is ledger.Vault's.

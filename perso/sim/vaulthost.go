@@ -43,7 +43,7 @@ func (h *vaultHost) start() error {
 		return err
 	}
 	core, err := keygen.New(context.Background(), keygen.Config{Env: perso.EnvTest, Site: siteName, Name: vaultName, Origin: logOrigin, Token: w.site.token, Keys: m.Keys,
-		Journal: h.disk, Memory: h.disk, KiSets: h.disk, Life: l, OPs: journal.OPFolder(m.OPDir), RegisterPin: m.RegisterPin, EUMCert: m.EUMCert, EISCert: m.EISCert, CAID: m.CAID,
+		Journal: h.disk, Memory: h.disk, KiSets: h.disk, Words: h.disk, Life: l, OPs: journal.OPFolder(m.OPDir), RegisterPin: m.RegisterPin, EUMCert: m.EUMCert, EISCert: m.EISCert, CAID: m.CAID,
 		Now: w.clock, Log: w.site.log})
 	if err != nil {
 		return err
@@ -190,6 +190,7 @@ type vaultDisk struct {
 	receipts map[perso.Name][][]byte
 	memory   keygen.Recollection
 	life     *life.Record // nil before the first
+	words    [][]byte
 	kis      map[order.ID]simKiSet
 }
 
@@ -258,6 +259,17 @@ func (d *vaultDisk) RememberCheckpoint(size int64, root [32]byte) error {
 // RememberLot is keygen.Memory's.
 func (d *vaultDisk) RememberLot(lot perso.Name, issued keygen.Issued) error {
 	return d.write("a lot", func() { d.memory.Lots[lot] = issued })
+}
+
+// Heard is keygen.Words'.
+func (d *vaultDisk) Heard() ([][]byte, error) { return d.words, nil }
+
+// RememberWord is keygen.Words'.
+func (d *vaultDisk) RememberWord(n uint64, word []byte) error {
+	if have := uint64(len(d.words)); have != n {
+		return fmt.Errorf("remembering word %d: there are %d", n, have)
+	}
+	return d.write("a word", func() { d.words = append(d.words, bytes.Clone(word)) })
 }
 
 // Life is life.Store's.

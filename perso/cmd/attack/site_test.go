@@ -144,7 +144,7 @@ func (s *site) ceremony() {
 	s.Cleanup(func() { _ = receipts.Close() })
 	memory, err := journal.OpenMemory(s.made.MemoryDir)
 	s.must(err)
-	s.cfg = keygen.Config{Env: p.Env, Site: p.Site, Name: p.Vault, Origin: p.Origin, Token: s.token, Keys: s.made.Keys, Journal: receipts, Memory: memory, KiSets: memory,
+	s.cfg = keygen.Config{Env: p.Env, Site: p.Site, Name: p.Vault, Origin: p.Origin, Token: s.token, Keys: s.made.Keys, Journal: receipts, Memory: memory, KiSets: memory, Words: memory,
 		OPs: journal.OPFolder(s.made.OPDir), RegisterPin: s.made.RegisterPin, EUMCert: s.made.EUMCert, EISCert: s.made.EISCert, CAID: s.made.CAID,
 		Now: func() time.Time { return s.now }, Log: slog.New(slog.DiscardHandler)}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/statement"
 )
@@ -21,6 +22,8 @@ type handedIn struct {
 	Hash      digest `json:"hash"`
 	Duplicate bool   `json:"duplicate"`
 	Unknown   bool   `json:"unknown,omitempty"`
+	// Untold are the vaults that did not answer, and hear of it before they go on.
+	Untold []perso.Name `json:"untold_vaults,omitempty"`
 }
 
 // frozenThing is what stands still.
@@ -153,7 +156,10 @@ func (env *Env) handIn(ctx context.Context, office bus.Requester, signed []byte,
 	if r.Unknown {
 		env.Advise("NOTHING STOPS: nothing here has that name; is it spelled right? Whatever may come under it is frozen until two officers lift that")
 	}
-	return env.Emit(handedIn{Kind: r.Kind, Hash: r.Hash, Duplicate: r.Duplicate, Unknown: r.Unknown}, func(w io.Writer) {
+	for _, v := range r.Untold {
+		env.Advise("vault %s does not answer: the ledger keeps this, and tells the vault before it asks it for anything", v)
+	}
+	return env.Emit(handedIn{Kind: r.Kind, Hash: r.Hash, Duplicate: r.Duplicate, Unknown: r.Unknown, Untold: r.Untold}, func(w io.Writer) {
 		if r.Duplicate {
 			fmt.Fprintf(w, "this %s is on record already\n", r.Kind)
 			return

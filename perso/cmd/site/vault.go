@@ -152,7 +152,7 @@ func (s *Site) vaultConfig(name perso.Name, log *slog.Logger) (c keygen.Config, 
 	if err != nil {
 		return c, nil, err
 	}
-	c.Memory, c.Graves = memory, memory
+	c.Memory, c.Graves, c.Words = memory, memory, memory
 	if name == s.logVault() {
 		// Also of a site that names one vault: a vault that was taken out had lots, whose identities stay issued (I1).
 		c.KiSets = memory

@@ -1,0 +1,214 @@
+package keygen_test
+
+import (
+	"crypto/ed25519"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// frost is a signed freeze, or what lifts one.
+func (r *rig) frost(what statement.Frozen, name string, lifts *statement.Signed, officers ...perso.Name) statement.Signed {
+	r.t.Helper()
+	f := statement.Freeze{Kind: statement.KindFreeze, Env: perso.EnvTest, Site: r.release.Site, What: what, Name: name, Reason: "a drill", At: start, Nonce: [32]byte{7}}
+	if lifts != nil {
+		f.Kind, f.Lifts = statement.KindUnfreeze, lifts.Hash()
+	}
+	return r.signFreeze(f, officers...)
+}
+
+func (r *rig) signFreeze(f statement.Freeze, officers ...perso.Name) statement.Signed {
+	r.t.Helper()
+	body, err := f.Encode()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	s := statement.Signed{Body: body}
+	for _, o := range officers {
+		s.Sign(o, r.officers[o])
+	}
+	return s
+}
+
+// known is how many words the vault knows.
+func (r *rig) known() uint64 {
+	r.t.Helper()
+	a, err := r.vault.Heed(ctx, bus.HeedRequest{Known: 1 << 40})
+	if err != nil || a.Taken {
+		r.t.Fatal(a, err)
+	}
+	return a.Known
+}
+
+// TestFrozenIsServedNothing: what one officer froze a vault neither serves, opens, hands out nor destroys, whatever its ledger asks for,
+// also after a restart; until two let it go on.
+func TestFrozenIsServedNothing(t *testing.T) {
+	t.Parallel()
+	for what, name := range map[statement.Frozen]string{statement.FrozenLot: string(testLot), statement.FrozenOrder: "ORDER-1", statement.FrozenKey: "kmc-1", statement.FrozenLine: "line-1"} {
+		r := newRig(t)
+		r.openLot()
+		if what == statement.FrozenOrder {
+			name = r.release.Order
+		}
+		u := r.claimUnit(r.newCard(1), 1, 0)
+		item := u.begin()
+		line := u.actOf(item).Present.Line
+		if what == statement.FrozenLine {
+			name = string(line)
+		}
+		serve := func() error {
+			note := r.note()
+			item.Claim, item.Act = r.log.prove(item.Claim.Seq), r.log.prove(item.Act.Seq)
+			a, err := r.vault.Serve(ctx, bus.ServeRequest{Lot: testLot, Checkpoint: note, Items: []bus.ServeItem{item}})
+			if err == nil && a.Results[0].Refused != "" {
+				err = errors.New(a.Results[0].Refused)
+			}
+			return err
+		}
+		word := r.frost(what, name, nil, "bob")
+		r.tell(word)
+		for _, restart := range []bool{false, true} {
+			if restart {
+				r.reopenVault()
+				r.openLot() // it was made before: what is known of it stays to be read
+			}
+			if err := serve(); code(err) != bus.FaultBusy || !strings.Contains(err.Error(), "is frozen: a drill") {
+				t.Errorf("%s %s is served: %v", what, name, err)
+			}
+			if what == statement.FrozenLine {
+				continue
+			}
+			q := bus.ExportRequest{Lot: testLot, Kind: bus.ExportEIS, Receiver: r.release.SMSR, Checkpoint: r.note(), Items: []bus.ExportItem{{}}}
+			if _, err := r.vault.Export(ctx, q); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), "is frozen: a drill") {
+				t.Errorf("%s %s is handed out: %v", what, name, err)
+			}
+		}
+		if what == statement.FrozenKey { // a lot that is new
+			rel, q := r.later(2), r.openRequest()
+			rel.Lot = "LOT-2"
+			q.Release = r.sign(rel, "ann", "bob").Encode()
+			if _, err := r.vault.OpenLot(ctx, q); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), "is frozen: a drill") {
+				t.Errorf("a new lot with a frozen key is opened: %v", err)
+			}
+		}
+		r.tell(r.frost(what, name, &word, "ann", "bob"))
+		if err := serve(); err != nil {
+			t.Errorf("%s %s does not go on: %v", what, name, err)
+		}
+	}
+}
+
+// TestFrozenKeyIsNotDestroyed: a lot's key rests with the lot.
+func TestFrozenKeyIsNotDestroyed(t *testing.T) {
+	t.Parallel()
+	g := newGrave(t)
+	word := g.frost(statement.FrozenLot, string(testLot), nil, "bob")
+	g.tell(word)
+	q := g.request()
+	if _, err := g.vault.DestroyLot(ctx, q); err == nil || !strings.Contains(err.Error(), "is frozen: a drill") || !g.there() {
+		t.Errorf("key of a frozen lot: %v, there: %v", err, g.there())
+	}
+	g.tell(g.frost(statement.FrozenLot, string(testLot), &word, "ann", "bob"))
+	if _, err := g.vault.DestroyLot(ctx, q); err != nil || g.there() {
+		t.Errorf("when it goes on: %v, there: %v", err, g.there())
+	}
+}
+
+// TestWordsThatNobodyHeeds: nothing is frozen by nobody, let go on by one, or by an old word; and what is refused is not remembered.
+func TestWordsThatNobodyHeeds(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	lot := string(testLot)
+	word := r.frost(statement.FrozenLot, lot, nil, "bob")
+	r.tell(word)
+	before := r.known()
+	elsewhere := statement.Freeze{Kind: statement.KindFreeze, Env: perso.EnvTest, Site: "site-2", What: statement.FrozenLot, Name: lot, Reason: "x", At: start, Nonce: [32]byte{8}}
+	edited := r.frost(statement.FrozenLot, lot, &word, "ann", "bob")
+	edited.Body = []byte(strings.Replace(string(edited.Body), "a drill", "a thief", 1))
+	for want, w := range map[string]statement.Signed{
+		"freeze":                     r.frost(statement.FrozenLine, "line-1", nil),
+		"two officers":               r.frost(statement.FrozenLot, lot, &word, "ann"),
+		"different person and role":  r.frost(statement.FrozenLot, lot, &word, "ann", "cid"),
+		"does not verify":            edited,
+		"is for site \"site-2\"":     r.signFreeze(elsewhere, "bob"),
+		"is no word for a vault":     r.signed,
+		"building officer register:": r.register,
+	} {
+		_, err := r.vault.Heed(ctx, bus.HeedRequest{Known: before, Words: [][]byte{w.Encode()}})
+		if code(err) != bus.FaultRefused || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", want, err)
+		}
+	}
+	if n := r.known(); n != before {
+		t.Errorf("it knows %d words, knew %d", n, before)
+	}
+	// Of another freeze than the one in force: it is heard, and lifts nothing.
+	r.tell(r.frost(statement.FrozenLot, lot, &r.signed, "ann", "bob"))
+	if _, err := r.vault.OpenLot(ctx, r.openRequest()); code(err) != bus.FaultRefused {
+		t.Errorf("a word that lifts something else: %v", err)
+	}
+}
+
+// TestDismissedSaysNothing: words count as of their own time: who was dismissed since froze with right, and lets nothing go on.
+func TestDismissedSaysNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	key := ed25519.NewKeyFromSeed(make32(9))
+	r.officers["dan"] = key
+	change := func(kind string, prev statement.Signed, o statement.Officer, by ...perso.Name) statement.Signed {
+		body, err := statement.Change{Kind: kind, Prev: prev.Hash(), At: start, Nonce: [32]byte{5}, Officer: o}.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := statement.Signed{Body: body}
+		for _, name := range by {
+			s.Sign(name, r.officers[name])
+		}
+		return s
+	}
+	word := r.frost(statement.FrozenLot, string(testLot), nil, "bob")
+	added := change(statement.KindAdd, r.register, statement.Officer{ID: "dan", Person: "Dan", Role: statement.RoleQuality, Key: key.Public().(ed25519.PublicKey)}, "ann", "bob")
+	dismissed := change(statement.KindRevoke, added, statement.Officer{ID: "bob", Person: "Bob", Role: statement.RoleSecurity, Key: r.officers["bob"].Public().(ed25519.PublicKey)}, "ann", "dan")
+	r.tell(word, added, dismissed)
+	if _, err := r.vault.Heed(ctx, bus.HeedRequest{Known: r.known(), Words: [][]byte{r.frost(statement.FrozenLot, string(testLot), &word, "ann", "bob").Encode()}}); code(err) != bus.FaultRefused {
+		t.Errorf("a dismissed officer let a lot go on: %v", err)
+	}
+	r.reopenVault()
+	q := r.openRequest()
+	q.Register, q.Release = [][]byte{r.register.Encode(), added.Encode(), dismissed.Encode()}, r.sign(r.release, "ann", "dan").Encode()
+	if _, err := r.vault.OpenLot(ctx, q); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), "is frozen") {
+		t.Errorf("what he froze before: %v", err)
+	}
+	r.tell(r.frost(statement.FrozenLot, string(testLot), &word, "ann", "dan"))
+	if _, err := r.vault.OpenLot(ctx, q); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWordsSurviveADisk: a word that was not written binds nobody and is told again; one that was, and whose writer heard otherwise, is
+// known after the restart.
+func TestWordsSurviveADisk(t *testing.T) {
+	t.Parallel()
+	for _, written := range []bool{false, true} {
+		r := newRig(t)
+		s := r.withoutDisk()
+		before, word := r.known(), r.frost(statement.FrozenLot, string(testLot), nil, "bob")
+		s.fail, s.after = true, written
+		if _, err := r.vault.Heed(ctx, bus.HeedRequest{Known: before, Words: [][]byte{word.Encode()}}); !errors.Is(err, errDisk) {
+			t.Errorf("written %v: %v", written, err)
+		}
+		s.fail = false
+		r.reopenVault()
+		want := before
+		if written {
+			want++
+		}
+		if n := r.known(); n != want {
+			t.Errorf("written %v: it knows %d words, want %d", written, n, want)
+		}
+	}
+}
