@@ -165,7 +165,7 @@ func (a *act) onRecord(ctx context.Context, b *Batch, seq int64, repeated perso.
 	if err != nil {
 		return err
 	}
-	if f.verdict == perso.VerdictGood && f.reason == perso.ReasonNone {
+	if (f.verdict == perso.VerdictGood || f.verdict == perso.VerdictSample) && f.reason == perso.ReasonNone {
 		f.reason = repeated
 	}
 	a.final = &f
@@ -182,7 +182,13 @@ func (b *Batch) finding(ctx context.Context, seq int64) (finding, error) {
 	switch kind {
 	case entry.KindOutcome:
 		e, err := entry.ParseOutcome(body)
-		f.verdict, f.reason = e.Verdict, e.Reason
+		if f.verdict, f.reason = e.Verdict, e.Reason; err != nil || e.Verdict != perso.VerdictGood {
+			return f, err
+		}
+		drawn, err := asSample(ctx, b, e.Chip.Bytes())
+		if drawn {
+			f.verdict = perso.VerdictSample
+		}
 		return f, err
 	case entry.KindPresent:
 		e, err := entry.ParsePresent(body)

@@ -26,15 +26,20 @@ func balance(ctx context.Context, tx sqldb.Tx, name perso.Name) (c statement.Cou
 	if err != nil {
 		return c, nil, err
 	}
-	c = statement.Counts{Good: bins[perso.VerdictGood], RejectBlank: bins[perso.VerdictRejectBlank], RejectLive: bins[perso.VerdictRejectLive] + given.rejectLive,
-		Returned: bins[perso.VerdictReturn], Missing: given.missing}
+	drawn, err := readSamples(ctx, tx, name)
+	if err != nil {
+		return c, nil, err
+	}
+	c = statement.Counts{Good: bins[perso.VerdictGood] + drawn.back, RejectBlank: bins[perso.VerdictRejectBlank], RejectLive: bins[perso.VerdictRejectLive] + given.rejectLive + drawn.failed,
+		Sample: bins[perso.VerdictSample] - drawn.back - drawn.failed, Returned: bins[perso.VerdictReturn], Missing: given.missing}
 	block := func(format string, a ...any) { blocks = append(blocks, fmt.Sprintf(format, a...)) }
 	if n.state != perso.LotComplete && n.state != perso.LotClosed {
 		block("the lot is %s: %d of %d good, %d in work", n.state, n.made, n.good, n.open)
 	}
-	if c.Good+given.good != n.made {
-		block("%d units are good on record, %d chips lie in the good bin", n.made, c.Good)
+	if inBins := bins[perso.VerdictGood] + bins[perso.VerdictSample]; inBins+given.good != n.made {
+		block("%d units are good on record, %d chips lie in the bins of good ones and samples", n.made, inBins)
 	}
+	drawn.blocks(block)
 	if given.unanswered > 0 {
 		block("%d units were given up, and the vault has not answered: hand the statements in again", given.unanswered)
 	}
@@ -54,7 +59,8 @@ func balance(ctx context.Context, tx sqldb.Tx, name perso.Name) (c statement.Cou
 	} else {
 		c.In = machine.In
 		own := c
-		own.RejectLive -= given.rejectLive // people put these into the locked bin
+		own.RejectLive -= given.rejectLive + drawn.failed // people put these into the locked bin
+		own.Good, own.Sample = own.Good-drawn.back, bins[perso.VerdictSample]
 		compare(block, "handler", machine, own)
 	}
 	hand, err := readHandCount(ctx, tx, name)
@@ -78,7 +84,7 @@ func compare(block func(string, ...any), source string, e entry.Count, c stateme
 		theirs, ours uint64
 	}{
 		{"in", e.In, c.In}, {"good", e.Good, c.Good}, {"reject-blank", e.RejectBlank, c.RejectBlank},
-		{"reject-live", e.RejectLive, c.RejectLive}, {"return", e.Return, c.Returned},
+		{"reject-live", e.RejectLive, c.RejectLive}, {"return", e.Return, c.Returned}, {"sample", e.Sample, c.Sample},
 	} {
 		if bin.theirs != bin.ours {
 			block("%s says %d for %s, the ledger %d", source, bin.theirs, bin.name, bin.ours)
@@ -226,7 +232,11 @@ func mayRecord(ctx context.Context, b *Batch, e entry.Export) (fault, err error)
 	if err != nil {
 		return nil, err
 	}
-	if good := n.made - given.good; e.Units > good {
+	held, fault, err := undelivered(ctx, b, e.Lot)
+	if fault != nil || err != nil {
+		return fault, err
+	}
+	if good := n.made - given.good - held; e.Units > good {
 		return bus.Refuse(bus.FaultRefused, "it holds %d units, and %d are to be handed out: a unit was given up meanwhile; have it made again", e.Units, good), nil
 	}
 	return nil, nil

@@ -46,6 +46,11 @@ func policyInForce(ctx context.Context, tx sqldb.Tx) (hash []byte, err error) {
 	return hash, nil
 }
 
+// policyTold is how people hear of a policy.
+func policyTold(p statement.Policy) bus.Policy {
+	return bus.Policy{FirstArticle: p.FirstArticle, Clearance: p.Clearance, Issue: p.Issue, Samples: string(p.Sampling)}
+}
+
 type policyWord struct{ statement.Policy }
 
 func (w policyWord) about() (perso.Env, perso.Name, perso.Name) { return w.Env, w.Site, "" }

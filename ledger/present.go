@@ -198,6 +198,11 @@ func bin(ctx context.Context, b *Batch, q bus.BinRequest) (fault, err error) {
 	if fault, err := binLost(ctx, b, q, p.chip); fault != nil || err != nil {
 		return fault, err
 	}
+	if q.Bin == perso.VerdictSample {
+		if _, err := b.Exec(ctx, sqlSampleBinned, p.chip); err != nil {
+			return nil, fmt.Errorf("noting that sample %x lies in its bin: %w", p.chip, err)
+		}
+	}
 	if _, _, err := b.append(entry.KindBin, subject, entry.Bin{Lot: q.Lot, Present: q.Present, Chip: chip, Bin: q.Bin, At: b.At}); err != nil {
 		return nil, err
 	}
@@ -233,7 +238,7 @@ func (l *Ledger) Count(ctx context.Context, q bus.CountRequest) (bus.Empty, erro
 	if q.Source != entry.SourceHandler && q.Source != entry.SourceHand {
 		return bus.Empty{}, bus.Refuse(bus.FaultBadMessage, "count source %q is neither %q nor %q", q.Source, entry.SourceHandler, entry.SourceHand)
 	}
-	if max(q.In, q.Good, q.RejectBlank, q.RejectLive, q.Return) > maxCount {
+	if max(q.In, q.Good, q.RejectBlank, q.RejectLive, q.Return, q.Sample) > maxCount {
 		return bus.Empty{}, bus.Refuse(bus.FaultBadMessage, "a count exceeds %d", uint64(maxCount))
 	}
 	lt, err := l.lot(ctx, q.Lot)
@@ -258,7 +263,7 @@ func (l *Ledger) Count(ctx context.Context, q bus.CountRequest) (bus.Empty, erro
 const maxCount = 1<<48 - 1
 
 func setCount(ctx context.Context, b *Batch, lt *lot, q bus.CountRequest) (fault, err error) {
-	e := entry.Count{Lot: q.Lot, Source: q.Source, In: q.In, Good: q.Good, RejectBlank: q.RejectBlank, RejectLive: q.RejectLive, Return: q.Return, At: b.At}
+	e := entry.Count{Lot: q.Lot, Source: q.Source, In: q.In, Good: q.Good, RejectBlank: q.RejectBlank, RejectLive: q.RejectLive, Return: q.Return, Sample: q.Sample, At: b.At}
 	before, found, err := readCount(ctx, b, q.Lot, q.Source)
 	if err != nil {
 		return nil, err
@@ -282,6 +287,9 @@ func setCount(ctx context.Context, b *Batch, lt *lot, q bus.CountRequest) (fault
 	}
 	if n.state == perso.LotClosed {
 		return bus.Refuse(bus.FaultRefused, "the lot is closed: its counts are signed"), nil
+	}
+	if s, err := readSamples(ctx, b, q.Lot); err != nil || s.state == samplesDue && q.Source == entry.SourceHand && n.state == perso.LotComplete {
+		return bus.Refuse(bus.FaultRefused, "%s; count when the samples are where they belong", blockSamples), err
 	}
 	_, body, err := b.append(entry.KindCount, lotSubject(q.Lot), e)
 	if err != nil {

@@ -75,8 +75,21 @@ const (
 	sqlDestroyed    = `SELECT statement FROM destroyed_chip WHERE chip = $1`
 	sqlAddDestroyed = `INSERT INTO destroyed_chip (chip, statement) VALUES ($1, $2)`
 	sqlFateOf       = `SELECT fate, bin FROM unit_lost WHERE chip = $1`
-	sqlLostChips    = `SELECT chip FROM claim WHERE lot = $1 AND state = 'lost' UNION SELECT chip FROM unit_lost WHERE lot = $1`
+	sqlLostChips    = `SELECT chip FROM claim WHERE lot = $1 AND state = 'lost' UNION SELECT chip FROM unit_lost WHERE lot = $1 UNION SELECT chip FROM sample WHERE lot = $1 AND result = 'failed'`
 	sqlLotIssued    = `UPDATE lot SET issued = issued + $2 WHERE lot = $1`
+
+	sqlSampling      = `SELECT state FROM sampling WHERE lot = $1`
+	sqlAddSampling   = `INSERT INTO sampling (lot, state) VALUES ($1, 'due')`
+	sqlSamplingState = `UPDATE sampling SET state = $2 WHERE lot = $1`
+	sqlSamples       = `SELECT result, binned, COUNT(*) FROM sample WHERE lot = $1 GROUP BY result, binned`
+	sqlLastSample    = `SELECT nth FROM sample WHERE lot = $1 ORDER BY nth DESC LIMIT 1`
+	sqlAddSample     = `INSERT INTO sample (chip, lot, nth, binned, result) VALUES ($1, $2, $3, FALSE, '')`
+	sqlIsSample      = `SELECT COUNT(*) FROM sample WHERE chip = $1`
+	sqlSampleOf      = `SELECT COUNT(*) FROM sample WHERE lot = $1 AND chip = $2 AND binned = TRUE`
+	sqlSampleBinned  = `UPDATE sample SET binned = TRUE WHERE chip = $1`
+	sqlSamplesResult = `UPDATE sample SET result = $2 WHERE lot = $1 AND binned = TRUE`
+	sqlSampleFailed  = `UPDATE sample SET result = 'failed' WHERE chip = $1`
+	sqlSampleResult  = `SELECT result FROM sample WHERE chip = $1`
 
 	claimColumns    = `lot, unit, gen, eid_index, eid, chip, state, seq, loss_seq, outcome_seq, cert, cert_key, ki, pair, sessions, failures, last_counter, line, head, number`
 	sqlClaimOfChip  = `SELECT ` + claimColumns + ` FROM claim WHERE chip = $1`
@@ -131,11 +144,11 @@ const (
 	sqlBin             = `UPDATE presentation SET bin = $4 WHERE line = $1 AND head = $2 AND number = $3 AND bin = ''`
 	sqlAtHead          = `SELECT chip, bin FROM presentation WHERE line = $1 AND head = $2 ORDER BY number DESC LIMIT 1`
 	sqlLaterAtHead     = `SELECT COUNT(*) FROM presentation WHERE line = $1 AND head = $2 AND number > $3`
-	sqlUnbinned        = `SELECT COUNT(*) FROM presentation p WHERE p.lot = $1 AND p.bin = '' AND p.verdict IN ('good', 'reject-live', 'reject-blank', 'return')
+	sqlUnbinned        = `SELECT COUNT(*) FROM presentation p WHERE p.lot = $1 AND p.bin = '' AND p.verdict IN ('good', 'sample', 'reject-live', 'reject-blank', 'return')
 		AND NOT EXISTS (SELECT 1 FROM unit_lost u WHERE u.chip = p.chip)
 		AND NOT EXISTS (SELECT 1 FROM presentation q WHERE q.line = p.line AND q.head = p.head AND q.number > p.number)`
 
-	sqlUnbinnedAt = `SELECT COUNT(*) FROM presentation p WHERE p.line = $1 AND p.bin = '' AND p.verdict IN ('good', 'reject-live', 'reject-blank', 'return')
+	sqlUnbinnedAt = `SELECT COUNT(*) FROM presentation p WHERE p.line = $1 AND p.bin = '' AND p.verdict IN ('good', 'sample', 'reject-live', 'reject-blank', 'return')
 		AND NOT EXISTS (SELECT 1 FROM presentation q WHERE q.line = p.line AND q.head = p.head AND q.number > p.number)`
 
 	sqlAddBinCount    = `INSERT INTO bin_count (lot, bin, n) VALUES ($1, $2, 0) ON CONFLICT DO NOTHING`

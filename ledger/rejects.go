@@ -43,7 +43,7 @@ func (w rejectsWord) accept(ctx context.Context, l *Ledger, b *Batch, hash [32]b
 		}
 		from[a]++
 	}
-	for _, a := range []perso.Account{perso.AccountRejectLive, perso.AccountMissing} {
+	for _, a := range []perso.Account{perso.AccountRejectLive, perso.AccountMissing, perso.AccountSample} {
 		if err := post(ctx, b, posting{lt.release.Product, "", a, perso.AccountDestroyed, from[a]}); err != nil {
 			return nil, err
 		}
@@ -57,7 +57,7 @@ func (w rejectsWord) accept(ctx context.Context, l *Ledger, b *Batch, hash [32]b
 }
 
 // rejectIn says where a lot's live reject is in the books: among the live rejects, or, where officers signed that nobody found it,
-// among what is missing. It is empty for any other chip, and for one that was destroyed.
+// among what is missing. A sample that failed is one, and one that quality keeps may be destroyed too. It is empty for any other chip, and for one that was destroyed.
 func rejectIn(ctx context.Context, tx sqldb.Tx, lot perso.Name, chip id.ChipID) (perso.Account, error) {
 	c, found, err := findClaim(ctx, tx, sqlClaimOfChip, chip.Bytes())
 	if err != nil || !found || c.lot != lot {
@@ -71,6 +71,16 @@ func rejectIn(ctx context.Context, tx sqldb.Tx, lot perso.Name, chip id.ChipID) 
 		return "", fmt.Errorf("looking whether chip %s was destroyed: %w", chip, err)
 	}
 	var fate, bin string
+	var sample string
+	err = tx.QueryRow(ctx, sqlSampleResult, chip.Bytes()).Scan(&sample)
+	switch {
+	case err != nil && !errors.Is(err, sqldb.ErrNoRows):
+		return "", fmt.Errorf("looking whether chip %s is a sample: %w", chip, err)
+	case sample == sampleFailed:
+		return perso.AccountRejectLive, nil
+	case sample == sampleKept:
+		return perso.AccountSample, nil
+	}
 	err = tx.QueryRow(ctx, sqlFateOf, chip.Bytes()).Scan(&fate, &bin)
 	switch {
 	case errors.Is(err, sqldb.ErrNoRows):

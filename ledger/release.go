@@ -290,6 +290,13 @@ func (l *Ledger) release(ctx context.Context, b *Batch, signed statement.Signed,
 	if err != nil {
 		return nil, err
 	}
+	if p, err := readPolicy(ctx, b, policy); err != nil {
+		return nil, err
+	} else if p.Sampling != "" {
+		if _, err := b.Exec(ctx, sqlAddSampling, string(r.Lot)); err != nil {
+			return nil, fmt.Errorf("noting that lot %q has samples: %w", r.Lot, err)
+		}
+	}
 	if _, err := b.Exec(ctx, sqlOrderState, r.Order, string(perso.OrderReleased)); err != nil {
 		return nil, err
 	}

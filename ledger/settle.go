@@ -137,7 +137,17 @@ func (a *act) good(ctx context.Context, b *Batch) error {
 		e.Cert = sha256.Sum256(a.claim.stored.Cert)
 	}
 	e.Receipt = entry.Hash(a.result.Receipt)
-	if err := a.end(ctx, b, e, perso.UnitGood, sqlLotGood); err != nil {
+	put := e.Verdict
+	if a.lot.policy.Sampling != "" {
+		before, err := readCounts(ctx, b, a.lot.name)
+		if err != nil {
+			return err
+		}
+		if put, err = a.draw(ctx, b, before, e); err != nil {
+			return err
+		}
+	}
+	if err := a.end(ctx, b, e, put, perso.UnitGood, sqlLotGood); err != nil {
 		return err
 	}
 	return a.completeWhenOver(ctx, b)
@@ -180,7 +190,7 @@ func (a *act) reject(ctx context.Context, b *Batch, f bus.Failed) error {
 	if f.Reason == perso.ReasonAbandoned { // the vault's own word that it never calls the unit good
 		e.Receipt = entry.Hash(a.result.Receipt)
 	}
-	if err := a.end(ctx, b, e, perso.UnitLost, sqlLotLost); err != nil {
+	if err := a.end(ctx, b, e, e.Verdict, perso.UnitLost, sqlLotLost); err != nil {
 		return err
 	}
 	if a.lot.release.Remake != remakeFresh && c.gen < perso.MaxGeneration {
@@ -196,8 +206,8 @@ func (a *act) outcome(b *Batch, v perso.Verdict, r perso.Reason) entry.Outcome {
 	return entry.Outcome{Lot: c.lot, Unit: c.unit, Gen: c.gen, EID: c.eid, Chip: c.chip, Verdict: v, Reason: r, Session: a.q.Session, Present: a.q.Present, At: b.At}
 }
 
-// end writes the outcome: entry, claim, lot counters, sessions, presentation.
-func (a *act) end(ctx context.Context, b *Batch, e entry.Outcome, state perso.UnitState, sqlCounter string) error {
+// end writes the outcome: entry, claim, lot counters, sessions, presentation. put is the verdict by which its chip is put away.
+func (a *act) end(ctx context.Context, b *Batch, e entry.Outcome, put perso.Verdict, state perso.UnitState, sqlCounter string) error {
 	c := a.claim
 	seq, body, err := b.append(entry.KindOutcome, unitSubject(c.lot, c.unit), e)
 	if err != nil {
@@ -221,7 +231,7 @@ func (a *act) end(ctx context.Context, b *Batch, e entry.Outcome, state perso.Un
 	if err := count(ctx, b, sqlAddReasonCount, sqlReasonCount, string(c.lot), string(e.Verdict), string(e.Reason)); err != nil {
 		return err
 	}
-	a.final = &finding{verdict: e.Verdict, reason: e.Reason, seq: seq, body: body}
+	a.final = &finding{verdict: put, reason: e.Reason, seq: seq, body: body}
 	return judge(ctx, b, c.lot, a.q.Present, c.chip, *a.final)
 }
 

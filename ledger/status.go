@@ -29,7 +29,7 @@ func (l *Ledger) statusOf(ctx context.Context, name perso.Name, told int) (bus.S
 	if err != nil {
 		return bus.StatusReply{}, err
 	}
-	r := bus.StatusReply{Env: l.site.env, Lot: lt.name, Order: lt.order, Proof: lt.release.Proof, Policy: bus.Policy{FirstArticle: lt.policy.FirstArticle, Clearance: lt.policy.Clearance, Issue: lt.policy.Issue}, Now: l.now().UTC()}
+	r := bus.StatusReply{Env: l.site.env, Lot: lt.name, Order: lt.order, Proof: lt.release.Proof, Policy: policyTold(lt.policy), Now: l.now().UTC()}
 	var stands string
 	err = l.db.View(ctx, func(tx sqldb.Tx) (err error) {
 		if r.LogSize, err = tree.Size(ctx, tx); err != nil {
@@ -80,7 +80,11 @@ func fillStatus(ctx context.Context, tx sqldb.Tx, r *bus.StatusReply) error {
 	if r.Bins, err = readBins(ctx, tx, r.Lot); err != nil {
 		return err
 	}
-	r.Reasons = nil
+	drawn, err := readSamples(ctx, tx, r.Lot)
+	if err != nil {
+		return err
+	}
+	r.Samples, r.Reasons = drawn.told(), nil
 	if err := tx.Each(ctx, func(row sqldb.Row) error {
 		var c bus.ReasonCount
 		var count int64

@@ -35,6 +35,7 @@ var words = map[string]func(body []byte) (word, error){
 
 	statement.KindPolicy:       parseWord(func(s statement.Policy) word { return policyWord{s} }, statement.ParsePolicy),
 	statement.KindFirstArticle: parseWord(func(s statement.FirstArticle) word { return firstArticleWord{s} }, statement.ParseFirstArticle),
+	statement.KindSamples:      parseWord(func(s statement.Samples) word { return samplesWord{s} }, statement.ParseSamples),
 	statement.KindClearance:    parseWord(func(s statement.Clearance) word { return clearanceWord{s} }, statement.ParseClearance),
 	statement.KindExplained:    parseWord(func(s statement.Explained) word { return explainedWord{s} }, statement.ParseExplained),
 	statement.KindRejects:      parseWord(func(s statement.Rejects) word { return rejectsWord{s} }, statement.ParseRejects),
@@ -145,7 +146,7 @@ func (l *Ledger) Standing(ctx context.Context, _ bus.Empty) (bus.StandingReply, 
 			return err
 		}
 		p, err := readPolicy(ctx, tx, hash)
-		r.Policy = bus.Policy{FirstArticle: p.FirstArticle, Clearance: p.Clearance, Issue: p.Issue}
+		r.Policy = policyTold(p)
 		return err
 	})
 	if err != nil {

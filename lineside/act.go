@@ -81,7 +81,7 @@ func (h *Head) final(v bus.Verdict) {
 	if v.Verdict == perso.VerdictReturn && (v.Reason == perso.ReasonLotComplete || v.Reason == perso.ReasonNoIdentity) {
 		h.sawEnd = true
 	}
-	if v.Verdict != perso.VerdictGood {
+	if v.Verdict != perso.VerdictGood && v.Verdict != perso.VerdictSample {
 		h.emit(Note{Present: h.at.present, Verdict: v.Verdict, Reason: v.Reason, Text: v.Text})
 	}
 	h.startBin()

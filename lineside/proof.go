@@ -53,7 +53,7 @@ type subject struct {
 func (t Trust) check(v bus.Verdict, s subject) error {
 	var err error
 	switch v.Verdict {
-	case perso.VerdictGood, perso.VerdictRejectLive:
+	case perso.VerdictGood, perso.VerdictSample, perso.VerdictRejectLive:
 		err = s.matchOutcome(v)
 	case perso.VerdictRejectBlank, perso.VerdictReturn:
 		err = s.matchPresent(v)
@@ -78,15 +78,15 @@ func (t Trust) check(v bus.Verdict, s subject) error {
 }
 
 // matchOutcome compares with the entry that ended a claim. The chip decides, not the presentation: a chip that comes back
-// gets the outcome it already has. A chip that nobody could read may only be locked away, on an entry of this head.
+// gets the outcome it already has. Which good units are drawn as samples the ledger says, and the audit draws again. A chip that nobody could read may only be locked away, on an entry of this head.
 func (s subject) matchOutcome(v bus.Verdict) error {
 	e, err := entry.ParseOutcome(v.Entry)
 	switch {
 	case err != nil:
 		return err
-	case e.Lot != s.lot || e.Verdict != v.Verdict:
+	case e.Lot != s.lot || e.Verdict != v.Verdict && !(e.Verdict == perso.VerdictGood && v.Verdict == perso.VerdictSample):
 		return fmt.Errorf("entry says %q of lot %q, verdict says %q of lot %q", e.Verdict, e.Lot, v.Verdict, s.lot)
-	case v.Verdict == perso.VerdictGood && !s.read:
+	case e.Verdict == perso.VerdictGood && !s.read:
 		return fmt.Errorf("chip is good on record, but does not answer")
 	case s.chip.IsZero() && (e.Present.Line != s.present.Line || e.Present.Head != s.present.Head):
 		return fmt.Errorf("entry is about presentation %s, and the chip at %s cannot be read", e.Present, s.present)

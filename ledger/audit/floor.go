@@ -10,6 +10,7 @@ import (
 // floor is what people signed at the lines about a lot.
 type floor struct {
 	policy    statement.Policy // in force when the lot was released
+	unopened  bool             // nobody can say what it asks for
 	approved  bool             // quality signed the first article
 	handCount [32]byte         // hash of the last hand count
 	handTimes uint64
@@ -18,9 +19,9 @@ type floor struct {
 
 // policy is what lots that are released from now on must go through.
 func (a *auditor) policy(e entry.Statement) {
-	a.asks = statement.Policy{} // of a policy that is not opened nothing can be asked
+	a.asks, a.asksUnknown = statement.Policy{}, true // of a policy that is not opened nothing can be asked
 	if p, found := ofSite(a, e, statement.ParsePolicy, statement.Policy.Head); found {
-		a.asks = p
+		a.asks, a.asksUnknown = p, false
 	}
 }
 
@@ -110,19 +111,23 @@ func (a *auditor) rejects(e entry.Statement) {
 		from[account]++
 		a.destroyedChips++
 	}
-	for _, account := range []perso.Account{perso.AccountRejectLive, perso.AccountMissing} {
+	for _, account := range []perso.Account{perso.AccountRejectLive, perso.AccountMissing, perso.AccountSample} {
 		if from[account] > 0 {
 			a.post("", account, perso.AccountDestroyed, from[account])
 		}
 	}
 }
 
-// rejectIn says where a live reject is in the books; empty if it is none.
+// rejectIn says where a live reject, or a sample that quality keeps, is in the books; empty if it is none.
 func (a *auditor) rejectIn(l *lot, chip id.ChipID) perso.Account {
 	c := a.chips[chip]
 	switch {
 	case c == nil || c.lot != l || c.destroyed:
 		return ""
+	case c.failed:
+		return perso.AccountRejectLive
+	case c.put == perso.VerdictSample && c.inGood > 0 && l.drawn.kept > 0:
+		return perso.AccountSample
 	case c.loss != nil && c.loss.counts() && c.loss.fate == statement.FateMissing:
 		return perso.AccountMissing
 	case c.verdict == perso.VerdictRejectLive || c.loss != nil && c.loss.counts():

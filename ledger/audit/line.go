@@ -28,7 +28,7 @@ type contactKey struct {
 // verdictCode stands for a verdict, by its place in verdicts; 0 for none.
 type verdictCode uint8
 
-var verdicts = []perso.Verdict{"", perso.VerdictGood, perso.VerdictRejectLive, perso.VerdictRejectBlank, perso.VerdictRecontact, perso.VerdictHold, perso.VerdictStop, perso.VerdictReturn}
+var verdicts = []perso.Verdict{"", perso.VerdictGood, perso.VerdictRejectLive, perso.VerdictRejectBlank, perso.VerdictRecontact, perso.VerdictHold, perso.VerdictStop, perso.VerdictReturn, perso.VerdictSample}
 
 func codeOf(v perso.Verdict) verdictCode { return verdictCode(max(0, slices.Index(verdicts, v))) }
 
@@ -73,7 +73,7 @@ func (a *auditor) present(e entry.Present) {
 	}
 	a.standsStill(l, e.Present.Line)
 	a.cleanLine(l, e.Lot, e.Present.Line)
-	if e.Verdict == perso.VerdictGood || e.Verdict == perso.VerdictRejectLive {
+	if e.Verdict == perso.VerdictGood || e.Verdict == perso.VerdictSample || e.Verdict == perso.VerdictRejectLive {
 		a.bad("I4", "verdict %s without an outcome", e.Verdict)
 	}
 	a.judged(e.Present, l, e.Verdict)
@@ -99,8 +99,8 @@ func (a *auditor) bin(e entry.Bin) {
 		a.bad("I6", "presentation %s is of lot %s, or was binned before", e.Present, a.nameOf(c.lot))
 	case !e.Bin.Final():
 		a.bad("I6", "there is no bin %q", e.Bin)
-	case verdicts[c.verdict].MayLieAs(e.Bin):
-	case known == nil || known.lot != l || known.verdict != e.Bin:
+	case verdicts[c.verdict].MayLieAs(e.Bin), l.mayDiffer(verdicts[c.verdict], e.Bin):
+	case known == nil || known.lot != l || known.put != e.Bin && !l.mayDiffer(known.put, e.Bin):
 		a.bad("I6", "chip %s of presentation %s was put into %s, the verdict was %q", e.Chip, e.Present, e.Bin, verdicts[c.verdict])
 	}
 	c.bin = codeOf(e.Bin)
@@ -108,7 +108,7 @@ func (a *auditor) bin(e entry.Bin) {
 	if known != nil {
 		known.binned = true
 	}
-	if known != nil && e.Bin == perso.VerdictGood {
+	if known != nil && (e.Bin == perso.VerdictGood || e.Bin == perso.VerdictSample) {
 		known.inGood++
 	}
 }
@@ -154,20 +154,27 @@ func (a *auditor) close(e entry.Statement) {
 		a.bad("I6", "difference %d, %d in work, %d claims open", d, n.InWork, l.open)
 	}
 	given := l.accounted()
-	if n.Good+given.good != l.good {
-		a.bad("I6", "%d good were signed, %d are on record", n.Good, l.good)
+	d := l.drawn
+	if n.Good+n.Sample+d.failed+given.good != l.good {
+		a.bad("I6", "%d good were signed, %d are on record", n.Good+n.Sample+d.failed, l.good)
 	}
+	a.examined(l, "it was closed")
 	if n.Missing != given.missing {
 		a.bad("I6", "%d missing were signed, officers gave up %d that nobody finds", n.Missing, given.missing)
 	}
-	counts := entry.Count{Lot: e.Lot, In: n.In, Good: n.Good, RejectBlank: n.RejectBlank, RejectLive: n.RejectLive, Return: n.Returned}
-	a.sameCount(counts, "log", entry.Count{Lot: e.Lot, In: n.In, Good: l.bins[perso.VerdictGood], RejectBlank: l.bins[perso.VerdictRejectBlank],
-		RejectLive: l.bins[perso.VerdictRejectLive] + given.rejectLive, Return: l.bins[perso.VerdictReturn]})
+	counts := entry.Count{Lot: e.Lot, In: n.In, Good: n.Good, RejectBlank: n.RejectBlank, RejectLive: n.RejectLive, Return: n.Returned, Sample: n.Sample}
+	a.sameCount(counts, "log", entry.Count{Lot: e.Lot, In: n.In, Good: l.bins[perso.VerdictGood] + d.back, RejectBlank: l.bins[perso.VerdictRejectBlank],
+		RejectLive: l.bins[perso.VerdictRejectLive] + given.rejectLive + d.failed, Return: l.bins[perso.VerdictReturn], Sample: d.kept})
 	for _, source := range []string{entry.SourceHandler, entry.SourceHand} {
 		theirs := l.counts[source]
 		theirs.Source, theirs.At = "", counts.At
 		if source == entry.SourceHandler {
-			theirs.RejectLive += given.rejectLive // people put these into the locked bin
+			theirs.RejectLive += given.rejectLive + d.failed // people put these into the locked bin
+			theirs.Good += d.back
+			if theirs.Sample != l.bins[perso.VerdictSample] {
+				a.bad("I6", "the handler counts %d samples, the log %d", theirs.Sample, l.bins[perso.VerdictSample])
+			}
+			theirs.Sample = d.kept
 		}
 		if source == entry.SourceHand && l.explained != [32]byte{} && l.explained == l.handCount {
 			a.note("the hand count of lot %s differs from the log; two persons signed why", e.Lot)
@@ -188,8 +195,8 @@ func (a *auditor) close(e entry.Statement) {
 
 func (a *auditor) sameCount(signed entry.Count, source string, other entry.Count) {
 	if signed != other {
-		a.bad("I6", "signed is %d = %d good + %d reject-blank + %d reject-live + %d return; the %s says %d = %d + %d + %d + %d", signed.In, signed.Good,
-			signed.RejectBlank, signed.RejectLive, signed.Return, source, other.In, other.Good, other.RejectBlank, other.RejectLive, other.Return)
+		a.bad("I6", "signed is %d = %d good + %d reject-blank + %d reject-live + %d return + %d sample; the %s says %d = %d + %d + %d + %d + %d", signed.In, signed.Good,
+			signed.RejectBlank, signed.RejectLive, signed.Return, signed.Sample, source, other.In, other.Good, other.RejectBlank, other.RejectLive, other.Return, other.Sample)
 	}
 }
 

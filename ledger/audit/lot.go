@@ -22,6 +22,7 @@ type lot struct {
 
 	claims, good, lost, open uint64
 	floor
+	drawn
 	issued                int64 // chips that were issued to it and not given back
 	bins                  map[perso.Verdict]uint64
 	counts                map[string]entry.Count // last of each source
@@ -42,7 +43,7 @@ func (a *auditor) release(e entry.Statement) {
 		return
 	}
 	l := &lot{hash: e.Hash, units: map[perso.Unit]*claim{}, indexes: map[perso.EIDIndex]bool{}, serials: map[uint64]bool{}, bins: map[perso.Verdict]uint64{},
-		counts: map[string]entry.Count{}, exported: map[string]bool{}, floor: floor{policy: a.asks}, gaveUp: map[[32]byte]*claim{}}
+		counts: map[string]entry.Count{}, exported: map[string]bool{}, floor: floor{policy: a.asks, unopened: a.asksUnknown}, drawn: drawn{last: -1}, gaveUp: map[[32]byte]*claim{}}
 	l.number = uint32(len(a.numbered))
 	a.lots[e.Lot], a.numbered = l, append(a.numbered, l)
 	a.lockedUp()
@@ -159,7 +160,11 @@ func (a *auditor) export(e entry.Export) {
 		a.bad("I8", "the %s export of lot %s is on record already", e.What, e.Lot)
 	}
 	l.exported[e.What] = true
-	if good := l.good - l.accounted().good; e.Units > good {
+	a.examined(l, "it was handed out")
+	if !l.drawn.accepted && l.policy.Sampling != "" {
+		a.bad("I7", "units were handed out of a lot that quality did not accept")
+	}
+	if good := l.good - l.accounted().good - l.drawn.kept - l.drawn.failed; e.Units > good {
 		a.bad("I7", "%d units were handed out, %d are good", e.Units, good)
 	}
 	a.exportFile(e)

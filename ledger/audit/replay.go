@@ -47,6 +47,8 @@ type history struct {
 	restorations []*restoration
 
 	asks           statement.Policy          // of lots that are released now
+	asksUnknown    bool                      // it is not opened
+	drawnChips     uint64                    // samples
 	cleared        map[perso.Name]perso.Name // lines, for which lot
 	destroyedChips uint64
 	forbidden      uint64
@@ -186,7 +188,7 @@ func (a *auditor) summarize() {
 		{"acts that the vault never answered", a.never.count}, {"acts whose script no logged answer followed", a.unplayed.count},
 		{"acts of lots whose receipts are not in this bundle", a.elsewhere.count}, {"receipts", a.receipts},
 		{"receipts of acts that were answered again", a.repeats}, {"receipts newer than the checkpoint", a.newer},
-		{"chips in bins", a.bins}, {"exports", a.exports}, {"alarms", a.alarms},
+		{"chips in bins", a.bins}, {"good units drawn as samples", a.drawnChips}, {"exports", a.exports}, {"alarms", a.alarms},
 		{"exceptions", uint64(len(a.exceptions)) + a.moreExceptions}, {"exceptions that nobody has signed off", a.report.openExceptions() + a.moreExceptions},
 		{"reviews of exceptions", a.reviews},
 		{"checkpoints held outside that this log continues", a.heldSame},

@@ -16,9 +16,11 @@ type claim struct {
 	hash    [32]byte // of its entry, as receipts repeat it
 	ended   uint64   // number of its outcome, 0 while it is open
 	verdict perso.Verdict
+	put     perso.Verdict // by which its chip is put away: the verdict, or "sample"
+	failed  bool          // as a sample
 	session perso.Session // the latest
 	cert    [32]byte
-	inGood  uint32 // times its chip was put into the good bin
+	inGood  uint32 // times its chip was put into the bin of good ones, or of samples
 
 	certified perso.Session // the session that its certificate was logged in
 
@@ -147,12 +149,15 @@ func (a *auditor) outcome(e entry.Outcome) {
 	if e.EID != c.eid || e.Chip != c.chip {
 		a.bad("I1", "EID %s on chip %s is not what was claimed", e.EID, e.Chip)
 	}
-	c.ended, c.verdict = uint64(a.seq), e.Verdict
+	c.ended, c.verdict, c.put = uint64(a.seq), e.Verdict, e.Verdict
 	c.lot.open--
-	a.judged(e.Present, c.lot, e.Verdict)
+	if e.Verdict == perso.VerdictGood {
+		c.lot.good++
+		c.put = a.draw(c.lot, e)
+	}
+	a.judged(e.Present, c.lot, c.put)
 	switch e.Verdict {
 	case perso.VerdictGood:
-		c.lot.good++
 		a.good(c, e)
 	case perso.VerdictRejectLive:
 		c.lot.lost++

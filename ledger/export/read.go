@@ -24,11 +24,14 @@ import (
 // message holds 900.
 const pageUnits = 128
 
-// The SQL of exports. A good unit whose chip officers gave up, and which lies in no bin, is handed to nobody.
+// The SQL of exports. A good unit whose chip officers gave up, and which lies in no bin, is handed to nobody; nor is a
+// sample that failed, or that quality keeps.
 const (
-	sqlLot  = `SELECT l.state, l.good_count - (SELECT COUNT(*) FROM unit_lost u WHERE u.lot = l.lot AND u.good = TRUE AND u.bin = ''), l.completed, s.signed, o.resolved FROM lot l, statement s, customer_order o WHERE l.lot = $1 AND s.hash = l.release_hash AND o.order_id = l.order_id`
+	sqlLot  = `SELECT l.state, l.good_count - (SELECT COUNT(*) FROM unit_lost u WHERE u.lot = l.lot AND u.good = TRUE AND u.bin = '') - (SELECT COUNT(*) FROM sample x WHERE x.lot = l.lot AND x.result IN ('kept', 'failed')), l.completed, s.signed, o.resolved FROM lot l, statement s, customer_order o WHERE l.lot = $1 AND s.hash = l.release_hash AND o.order_id = l.order_id`
 	sqlGood = `SELECT unit, seq, outcome_seq, cert, eis_sig, ki FROM claim WHERE lot = $1 AND state = 'good' AND unit > $2
-		AND NOT EXISTS (SELECT 1 FROM unit_lost u WHERE u.lot = claim.lot AND u.unit = claim.unit AND u.gen = claim.gen AND u.bin = '') ORDER BY unit LIMIT $3`
+		AND NOT EXISTS (SELECT 1 FROM unit_lost u WHERE u.lot = claim.lot AND u.unit = claim.unit AND u.gen = claim.gen AND u.bin = '')
+		AND NOT EXISTS (SELECT 1 FROM sample x WHERE x.chip = claim.chip AND x.result IN ('kept', 'failed')) ORDER BY unit LIMIT $3`
+	sqlSampling = `SELECT COUNT(*) FROM sampling WHERE lot = $1 AND state <> 'accepted'`
 	sqlKeepSig  = `UPDATE claim SET eis_sig = $4 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'good' AND eis_sig IS NULL`
 	sqlSig      = `SELECT eis_sig FROM claim WHERE lot = $1 AND unit = $2 AND gen = $3`
 	sqlExported = `SELECT hash FROM export WHERE lot = $1 AND what = $2`
@@ -49,9 +52,12 @@ type lotFacts struct {
 
 func (c Config) readLot(ctx context.Context, name perso.Name) (f lotFacts, err error) {
 	var state string
-	var completed int64
+	var completed, unaccepted int64
 	var signed, resolved []byte
 	err = c.DB.View(ctx, func(tx sqldb.Tx) error {
+		if err := tx.QueryRow(ctx, sqlSampling, string(name)).Scan(&unaccepted); err != nil {
+			return err
+		}
 		return tx.QueryRow(ctx, sqlLot, string(name)).Scan(&state, &f.good, &completed, &signed, &resolved)
 	})
 	switch s := perso.LotState(state); {
@@ -61,6 +67,8 @@ func (c Config) readLot(ctx context.Context, name perso.Name) (f lotFacts, err e
 		return f, err
 	case s != perso.LotComplete && s != perso.LotClosed:
 		return f, fmt.Errorf("%w: it is %s", ErrNotComplete, s)
+	case unaccepted > 0:
+		return f, fmt.Errorf("%w: quality has not signed its samples, or did not accept them", ErrNotComplete)
 	case resolved == nil:
 		return f, fmt.Errorf("the order of lot %q was deleted: %w", name, ErrUnknown)
 	}

@@ -177,6 +177,7 @@ type Policy struct {
 	FirstArticle uint64 `cbor:"1,keyasint,omitempty" json:"first_article"`
 	Clearance    bool   `cbor:"2,keyasint,omitempty" json:"clearance"`
 	Issue        bool   `cbor:"3,keyasint,omitempty" json:"issue"`
+	Samples      string `cbor:"4,keyasint,omitempty" json:"samples,omitempty"` // statement.Sampling
 }
 
 // RejectsReply lists chips that wait for their destruction, in the order of their bytes.
@@ -257,6 +258,17 @@ type StatusReply struct {
 	Policy    Policy   `cbor:"24,keyasint" json:"policy"`
 	Approved  bool     `cbor:"25,keyasint,omitempty" json:"first_article_signed"`
 	HandCount [32]byte `cbor:"26,keyasint" json:"-"`
+	Samples   *Samples `cbor:"27,keyasint,omitempty" json:"samples,omitempty"` // of a lot whose policy asks for them
+}
+
+// Samples is how a lot stands with what quality examines.
+type Samples struct {
+	State  string `cbor:"1,keyasint" json:"state"`           // due, accepted or rejected
+	Drawn  uint64 `cbor:"2,keyasint" json:"drawn"`           // so far
+	InBin  uint64 `cbor:"3,keyasint" json:"put_into_bin"`    // of these
+	Back   uint64 `cbor:"4,keyasint" json:"back_among_good"` // of these, by quality's word
+	Kept   uint64 `cbor:"5,keyasint" json:"kept"`
+	Failed uint64 `cbor:"6,keyasint" json:"failed"`
 }
 
 // Trouble is an act that the vault does not serve now: its head waits and asks again.

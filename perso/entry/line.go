@@ -1,6 +1,7 @@
 package entry
 
 import (
+	"errors"
 	"time"
 
 	"github.com/persoline/persoline/perso"
@@ -77,6 +78,7 @@ type Count struct {
 	Source                                    string
 	In, Good, RejectBlank, RejectLive, Return uint64
 	At                                        time.Time
+	Sample                                    uint64 // said only when there are any
 }
 
 // Sources of counts.
@@ -87,8 +89,12 @@ const (
 
 // Encode gives the canonical bytes.
 func (e Count) Encode() ([]byte, error) {
-	return record.New(KindCount).Str("lot", string(e.Lot)).Str("source", e.Source).Uint("in", e.In).Uint("good", e.Good).
-		Uint("reject_blank", e.RejectBlank).Uint("reject_live", e.RejectLive).Uint("return", e.Return).Time("at", e.At).Bytes()
+	w := record.New(KindCount).Str("lot", string(e.Lot)).Str("source", e.Source).Uint("in", e.In).Uint("good", e.Good).
+		Uint("reject_blank", e.RejectBlank).Uint("reject_live", e.RejectLive).Uint("return", e.Return).Time("at", e.At)
+	if e.Sample > 0 {
+		w.Uint("sample", e.Sample)
+	}
+	return w.Bytes()
 }
 
 // ParseCount reads a count entry.
@@ -102,6 +108,11 @@ func ParseCount(b []byte) (Count, error) {
 	e.Source = r.Raw("source")
 	e.In, e.Good, e.RejectBlank, e.RejectLive, e.Return = r.Uint("in", 48), r.Uint("good", 48), r.Uint("reject_blank", 48), r.Uint("reject_live", 48), r.Uint("return", 48)
 	e.At = r.Time("at")
+	if r.More() {
+		if e.Sample = r.Uint("sample", 48); e.Sample == 0 {
+			r.Check(errors.New("no samples are counted, and that is said"))
+		}
+	}
 	return e, done(r, KindCount)
 }
 

@@ -46,6 +46,7 @@ var duties = map[string]duty{
 	KindRejects:      {2, officers, true},
 	KindExplained:    {2, append([]Role{RoleSupervisor}, officers...), false},
 	KindFirstArticle: {1, []Role{RoleQuality}, false},
+	KindSamples:      {1, []Role{RoleQuality}, false},
 	KindClearance:    {1, append([]Role{RoleOperator, RoleSupervisor}, officers...), false},
 
 	KindReview:   {1, append([]Role{RoleSupervisor, RoleAuditor}, officers...), false},

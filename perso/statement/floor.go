@@ -73,12 +73,18 @@ type Policy struct {
 	FirstArticle uint64 // good chips after which a lot stands until quality has signed; 0 when it does not
 	Clearance    bool   // a lot starts at a line only when somebody signed that the line is empty
 	Issue        bool   // a lot takes only chips that were issued to it
+	// Sampling says how many good units of a lot quality examines before it is closed or handed out.
+	Sampling Sampling
 }
 
 // Encode gives the body to sign.
 func (p Policy) Encode() ([]byte, error) {
 	asks := map[bool]string{true: required}
-	return p.write(KindPolicy).Uint("first_article", p.FirstArticle).Str("clearance", asks[p.Clearance]).Str("issue", asks[p.Issue]).Bytes()
+	w := p.write(KindPolicy).Uint("first_article", p.FirstArticle).Str("clearance", asks[p.Clearance]).Str("issue", asks[p.Issue])
+	if p.Sampling != "" {
+		w.Str("samples", string(p.Sampling))
+	}
+	return w.Bytes()
 }
 
 // ParsePolicy reads the body.
@@ -88,6 +94,10 @@ func ParsePolicy(body []byte) (p Policy, err error) {
 		return Policy{}, err
 	}
 	p.FirstArticle, p.Clearance, p.Issue = r.Uint("first_article", 20), asked(r, "clearance"), asked(r, "issue")
+	if r.More() {
+		p.Sampling, err = ParseSampling(r.Raw("samples"))
+		r.Check(err)
+	}
 	return finished(p, r, KindPolicy)
 }
 
@@ -209,16 +219,21 @@ func ParseRejects(body []byte) (d Rejects, err error) {
 	name(r, "lot", &d.Lot)
 	d.Place, d.How = said(r, "place"), said(r, "how")
 	for first := true; first || r.More() && len(d.Chips) < MaxRejects; first = false {
-		text := r.Raw("chip")
-		c, err := id.ParseChipID(text)
-		if err == nil && c.String() != text {
-			err = fmt.Errorf("chip %q is not in small letters", text)
-		}
-		if n := len(d.Chips); err == nil && n > 0 && bytes.Compare(d.Chips[n-1].Bytes(), c.Bytes()) >= 0 {
-			err = fmt.Errorf("chip %s is not in its place: chips stand in the order of their bytes, each once", c)
-		}
-		r.Check(err)
-		d.Chips = append(d.Chips, c)
+		d.Chips = append(d.Chips, nextChip(r, "chip", d.Chips))
 	}
 	return finished(d, r, KindRejects)
+}
+
+// nextChip reads the chip behind those of a list.
+func nextChip(r *record.Reader, key string, before []id.ChipID) id.ChipID {
+	text := r.Raw(key)
+	c, err := id.ParseChipID(text)
+	if err == nil && c.String() != text {
+		err = fmt.Errorf("chip %q is not in small letters", text)
+	}
+	if n := len(before); err == nil && n > 0 && bytes.Compare(before[n-1].Bytes(), c.Bytes()) >= 0 {
+		err = fmt.Errorf("chip %s is not in its place: chips stand in the order of their bytes, each once", c)
+	}
+	r.Check(err)
+	return c
 }

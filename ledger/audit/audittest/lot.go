@@ -164,7 +164,8 @@ func (l *Lot) count(source string) entry.Count {
 	b := l.Bins
 	c := entry.Count{Lot: l.Release.Lot, Source: source, Good: b[perso.VerdictGood], RejectBlank: b[perso.VerdictRejectBlank],
 		RejectLive: b[perso.VerdictRejectLive], Return: b[perso.VerdictReturn], At: l.Site.Tick()}
-	c.In = c.Good + c.RejectBlank + c.RejectLive + c.Return
+	c.Sample = b[perso.VerdictSample]
+	c.In = c.Good + c.RejectBlank + c.RejectLive + c.Return + c.Sample
 	return c
 }
 
@@ -172,7 +173,7 @@ func (l *Lot) count(source string) entry.Count {
 func (l *Lot) NewClose() statement.Close {
 	c := l.count("")
 	return statement.Close{Env: perso.EnvTest, Lot: l.Release.Lot, At: l.Site.Tick(), Nonce: Hash("close %s", l.Release.Lot),
-		Counts: statement.Counts{In: c.In, Good: c.Good, RejectBlank: c.RejectBlank, RejectLive: c.RejectLive, Returned: c.Return}}
+		Counts: statement.Counts{In: c.In, Good: c.Good, RejectBlank: c.RejectBlank, RejectLive: c.RejectLive, Returned: c.Return, Sample: c.Sample}}
 }
 
 // Close has two officers close the lot.

@@ -77,7 +77,7 @@ type row struct {
 
 type balanceRow struct {
 	What   string
-	Counts [5]uint64 // in, good, reject-blank, reject-live, return
+	Counts [6]uint64 // in, good, reject-blank, reject-live, return, sample
 	Known  bool
 	Bad    bool
 
@@ -205,18 +205,23 @@ func (p *Page) floor(s *story) {
 func (p *Page) balance(s *story) {
 	b := s.bins
 	p.Locked, p.Missing = s.words.givenUp()
-	in := b[perso.VerdictGood] + b[perso.VerdictRejectBlank] + b[perso.VerdictRejectLive] + b[perso.VerdictReturn] + p.Locked + p.Missing
-	log := [5]uint64{in, b[perso.VerdictGood], b[perso.VerdictRejectBlank], b[perso.VerdictRejectLive] + p.Locked, b[perso.VerdictReturn]}
+	in := b[perso.VerdictGood] + b[perso.VerdictRejectBlank] + b[perso.VerdictRejectLive] + b[perso.VerdictReturn] + b[perso.VerdictSample] + p.Locked + p.Missing
+	back, kept, failed := s.words.examined()
+	log := [6]uint64{in, b[perso.VerdictGood] + back, b[perso.VerdictRejectBlank], b[perso.VerdictRejectLive] + p.Locked + failed, b[perso.VerdictReturn],
+		b[perso.VerdictSample] - min(b[perso.VerdictSample], back+failed)}
 	rows := []balanceRow{{What: "log: bins confirmed by the handler", Known: true, Counts: log}}
 	if p.Locked+p.Missing > 0 {
 		rows[0].What = "log: bins confirmed by the handler, and units given up"
 	}
+	if back+kept+failed > 0 {
+		rows[0].What += ", samples as quality signed"
+	}
 	for _, source := range []struct{ key, what string }{{entry.SourceHandler, "handler: its own counters"}, {entry.SourceHand, "people: blind count by hand"}} {
 		n, known := s.counts[source.key]
-		r := balanceRow{What: source.what, Known: known, Counts: [5]uint64{n.In, n.Good, n.RejectBlank, n.RejectLive, n.Return}}
+		r := balanceRow{What: source.what, Known: known, Counts: [6]uint64{n.In, n.Good, n.RejectBlank, n.RejectLive, n.Return, n.Sample}}
 		want := log
 		if source.key == entry.SourceHandler {
-			want[3] -= p.Locked
+			want[1], want[3], want[5] = b[perso.VerdictGood], b[perso.VerdictRejectLive], b[perso.VerdictSample]
 		}
 		differs := known && r.Counts != want
 		r.Explained = differs && source.key == entry.SourceHand && s.words.explained()
@@ -224,7 +229,7 @@ func (p *Page) balance(s *story) {
 		rows = append(rows, r)
 	}
 	n := s.closed.Counts
-	signed := balanceRow{What: "officers: signed at closing", Known: s.closing.There, Counts: [5]uint64{n.In, n.Good, n.RejectBlank, n.RejectLive, n.Returned}}
+	signed := balanceRow{What: "officers: signed at closing", Known: s.closing.There, Counts: [6]uint64{n.In, n.Good, n.RejectBlank, n.RejectLive, n.Returned, n.Sample}}
 	signed.Bad = signed.Known && signed.Counts != log
 	p.Balance = append(rows, signed)
 	for _, r := range p.Balance {

@@ -112,7 +112,7 @@ func TestReport(t *testing.T) {
 	for _, want := range []string{
 		"Verified: no finding.", "ENVIRONMENT TEST", "Person prod (production, prod) and Person sec (security, sec)",
 		"<b>40</b><span>good</span>", "<b>5</b><span>lost (reject-live)</span>", "<b>4</b><span>reject-blank</span>", "81.63 %",
-		`<td>officers: signed at closing</td><td class="n">49</td><td class="n">40</td><td class="n">4</td><td class="n">5</td><td class="n">0</td><td><span class="goodtext">agrees</span>`,
+		`<td>officers: signed at closing</td><td class="n">49</td><td class="n">40</td><td class="n">4</td><td class="n">5</td><td class="n">0</td><td class="n">0</td><td><span class="goodtext">agrees</span>`,
 		"reject-live: status", "recontact: bad-contact", "chip &lt;7&gt;", "Person sec (security), ", "reader replaced", `<b class="warn">2</b><span>exceptions not signed off</span>`,
 		"scp-reopen", "the network will be able to authenticate it", "never a product", "vault-1", "auc", "has not been destroyed", "@page",
 	} {

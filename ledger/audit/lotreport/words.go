@@ -31,6 +31,7 @@ type words struct {
 	policy   said[statement.Policy] // in force when the lot was released
 	articles []said[statement.FirstArticle]
 	cleared  []said[statement.Clearance]
+	samples  []said[statement.Samples]
 	explains []said[statement.Explained]
 	lost     []said[statement.Lost]
 	shredded []said[statement.Rejects]
@@ -88,6 +89,8 @@ func (s *story) ofLot(what string, w signedWord, signed statement.Signed, there 
 	switch what {
 	case statement.KindFirstArticle:
 		keep(s, &k.articles, w, signed, there, statement.ParseFirstArticle)
+	case statement.KindSamples:
+		keep(s, &k.samples, w, signed, there, statement.ParseSamples)
 	case statement.KindClearance:
 		keep(s, &k.cleared, w, signed, there, statement.ParseClearance)
 	case statement.KindExplained:
@@ -134,6 +137,19 @@ func (k *words) givenUp() (locked, missing uint64) {
 	return locked, missing
 }
 
+// examined says what became of the samples, by quality's last word.
+func (k *words) examined() (back, kept, failed uint64) {
+	if len(k.samples) == 0 || !k.samples[len(k.samples)-1].There {
+		return 0, 0, 0
+	}
+	w := k.samples[len(k.samples)-1].Text
+	failed = uint64(len(w.Failed))
+	if k.policy.Text.Sampling.Kept() {
+		return 0, w.Examined - failed, failed
+	}
+	return w.Examined - failed, 0, failed
+}
+
 // explained reports whether two persons signed why the last hand count differs.
 func (k *words) explained() bool {
 	return slices.ContainsFunc(k.explains, func(x said[statement.Explained]) bool { return x.There && x.Text.Count == k.handCount })
@@ -160,6 +176,16 @@ func (k *words) rows(s *story) (rows []wordRow) {
 	}
 	if n := k.policy.Text.FirstArticle; n > 0 && len(k.articles) == 0 {
 		rows = append(rows, wordRow{What: "First article", Says: "quality has not signed it", Warn: true})
+	}
+	for _, x := range k.samples {
+		row := wordRow{What: "Samples examined", Says: fmt.Sprintf("%d examined, %d bad: %s", x.Text.Examined, len(x.Text.Failed), x.Text.Finding), Words: []signedWord{x.signedWord}}
+		if s.release.There && uint64(len(x.Text.Failed)) > k.policy.Text.Sampling.For(s.released.Good).Accept {
+			row.Says, row.Warn = row.Says+"; more than the plan accepts", true
+		}
+		rows = append(rows, row)
+	}
+	if k.policy.Text.Sampling != "" && len(k.samples) == 0 {
+		rows = append(rows, wordRow{What: "Samples examined", Says: "quality has not signed them", Warn: true})
 	}
 	for _, f := range k.freezes {
 		if !f.concerns(s) {
@@ -200,6 +226,9 @@ func (k *words) policyRow() wordRow {
 	}
 	if p.Text.Issue {
 		asks = append(asks, "only chips that were issued to the lot")
+	}
+	if p.Text.Sampling != "" {
+		asks = append(asks, fmt.Sprintf("samples by the plan “%s”", p.Text.Sampling))
 	}
 	switch {
 	case !p.There:

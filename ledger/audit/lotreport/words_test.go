@@ -85,8 +85,8 @@ func watched(fate statement.Fate) *Site {
 func TestWordsAreTold(t *testing.T) {
 	t.Parallel()
 	for fate, want := range map[statement.Fate][]string{
-		statement.FateRejectLive: {"1 chips of units that were given up lie in the locked bin", `<td>handler: its own counters</td><td class="n">5</td><td class="n">3</td><td class="n">0</td><td class="n">1</td><td class="n">0</td><td><span class="goodtext">agrees`},
-		statement.FateMissing:    {"1 are signed for as missing", `<td>officers: signed at closing</td><td class="n">5</td><td class="n">3</td><td class="n">0</td><td class="n">1</td><td class="n">0</td><td><span class="goodtext">agrees`},
+		statement.FateRejectLive: {"1 chips of units that were given up lie in the locked bin", `<td>handler: its own counters</td><td class="n">5</td><td class="n">3</td><td class="n">0</td><td class="n">1</td><td class="n">0</td><td class="n">0</td><td><span class="goodtext">agrees`},
+		statement.FateMissing:    {"1 are signed for as missing", `<td>officers: signed at closing</td><td class="n">5</td><td class="n">3</td><td class="n">0</td><td class="n">1</td><td class="n">0</td><td class="n">0</td><td><span class="goodtext">agrees`},
 	} {
 		s := watched(fate)
 		p := pageOf(t, s, s.Bundle("L1"), "L1", false)

@@ -19,14 +19,14 @@ import (
 // live rejects that are no more.
 
 // handInKinds are the statements that "hand-in" takes; the others have a command of their own.
-var handInKinds = []string{statement.KindAdd, statement.KindRevoke, statement.KindPolicy, statement.KindFirstArticle, statement.KindClearance, statement.KindExplained, statement.KindRejects}
+var handInKinds = []string{statement.KindAdd, statement.KindRevoke, statement.KindPolicy, statement.KindFirstArticle, statement.KindClearance, statement.KindExplained, statement.KindRejects, statement.KindSamples}
 
 func newHandInCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "hand-in FILE.signed",
 		Short: "Hand in what people signed at the lines, or a change of the officer register",
 		Long: Describe("Hands a signed statement to the ledger, which holds it against what it knows and against whose duty it is to sign it: a policy, a line\n"+
-			"clearance, a first article, the explanation of a hand count, the destruction of live rejects, or, from a key ceremony's folder, a change of\n"+
+			"clearance, a first article, the samples of a lot, the explanation of a hand count, the destruction of live rejects, or, from a key ceremony's folder, a change of\n"+
 			"the officer register: who was revoked signs nothing from then on.", handedIn{}),
 		Example: `  perso hand-in demo.first-article.signed
   perso hand-in ceremony/register-0001.signed`,
@@ -107,6 +107,9 @@ func policyText(p bus.Policy) string {
 	if p.Issue {
 		parts = append(parts, "its chips are issued to it")
 	}
+	if p.Samples != "" {
+		parts = append(parts, "quality examines samples by the plan "+p.Samples)
+	}
 	if len(parts) == 0 {
 		return "asks for nothing"
 	}
@@ -115,18 +118,24 @@ func policyText(p bus.Policy) string {
 
 func newPolicyDraftCmd(env *Env) *cobra.Command {
 	var p statement.Policy
+	var samples samplingFlags
 	c := &cobra.Command{
 		Use:   "draft",
 		Short: "Write a policy, for two officers to read and sign",
 		Long: Describe("Writes what every lot must go through that is released after the policy is handed in; it replaces the policy before. Without flags it asks\n"+
 			"for nothing.", drafted{}),
-		Example: `  perso policy draft --first-article 5 --clearance --issue -o site.policy`,
-		Args:    Takes(),
+		Example: `  perso policy draft --first-article 5 --clearance --issue -o site.policy
+  perso policy draft --aql 1.0 --samples-become kept -o site.policy`,
+		Args: Takes(),
 	}
 	c.Flags().Uint64Var(&p.FirstArticle, "first-article", 0, "good chips after which a lot stands until quality has signed")
 	c.Flags().BoolVar(&p.Clearance, "clearance", false, "a lot starts at a line only when somebody signed that the line is empty")
 	c.Flags().BoolVar(&p.Issue, "issue", false, "a lot takes only chips that were issued to it")
-	return env.drafts(c, nil, func(_ context.Context, _ bus.Requester, _ []string, h statement.Header) (string, []byte, error) {
+	samples.add(c)
+	return env.drafts(c, nil, func(_ context.Context, _ bus.Requester, _ []string, h statement.Header) (_ string, _ []byte, err error) {
+		if p.Sampling, err = samples.read(); err != nil {
+			return "", nil, err
+		}
 		p.Header = h
 		body, err := p.Encode()
 		return statement.KindPolicy, body, err
@@ -229,7 +238,7 @@ func newChipsDraftDestroyCmd(env *Env) *cobra.Command {
 			return "", nil, err
 		}
 		d.Header, d.Lot = h, lot
-		if d.Chips, err = sortedChips(append(r.Chips, found...)); err != nil {
+		if d.Chips, err = sortedChips("--found", append(r.Chips, found...)); err != nil {
 			return "", nil, err
 		}
 		if len(d.Chips) == 0 {
@@ -243,13 +252,13 @@ func newChipsDraftDestroyCmd(env *Env) *cobra.Command {
 	})
 }
 
-// sortedChips reads chip ids, and gives them in the order of their bytes.
-func sortedChips(texts []string) ([]id.ChipID, error) {
+// sortedChips reads chip ids, of a flag, and gives them in the order of their bytes.
+func sortedChips(flag string, texts []string) ([]id.ChipID, error) {
 	chips := make([]id.ChipID, 0, len(texts))
 	for _, text := range texts {
 		c, err := id.ParseChipID(text)
 		if err != nil {
-			return nil, Usage("--found: %w", err)
+			return nil, Usage("%s: %w", flag, err)
 		}
 		chips = append(chips, c)
 	}

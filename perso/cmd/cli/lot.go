@@ -25,7 +25,7 @@ func newLotCmd(env *Env) *cobra.Command {
 		newLotReleaseCmd(env), newLotListCmd(env), newLotStatusCmd(env), newLotCountCmd(env),
 		newLotDraftCloseCmd(env), newLotCloseCmd(env), newLotExportCmd(env), newLotBundleCmd(env),
 		newLotInWorkCmd(env), newLotDraftLostCmd(env), newLotLoseCmd(env),
-		newLotDraftClearanceCmd(env), newLotDraftFirstArticleCmd(env), newLotDraftExplainCmd(env),
+		newLotDraftClearanceCmd(env), newLotDraftFirstArticleCmd(env), newLotDraftSamplesCmd(env), newLotDraftExplainCmd(env),
 		newLotDraftDestroyCmd(env), newLotDestroyKeysCmd(env))
 }
 
@@ -159,6 +159,9 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 	if s.Policy.FirstArticle > 0 {
 		row("first article", "%s", map[bool]string{true: "signed", false: "not signed"}[s.Approved])
 	}
+	if s.Samples != nil {
+		row("samples", "%s", samplesText(s.Samples))
+	}
 	row("yield", "%s, first pass %s", yield, first)
 	if r := progress.Rejects(s); r != "" {
 		row("rejects", "%s", r)
@@ -188,6 +191,9 @@ func bins(s bus.StatusReply) string {
 	var parts []string
 	for _, v := range []perso.Verdict{perso.VerdictGood, perso.VerdictRejectBlank, perso.VerdictRejectLive, perso.VerdictReturn} {
 		parts = append(parts, fmt.Sprintf("%s %d", v, s.Bins[v]))
+	}
+	if n := s.Bins[perso.VerdictSample]; n > 0 {
+		parts = append(parts, fmt.Sprintf("%s %d", perso.VerdictSample, n))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -246,6 +252,7 @@ type counted struct {
 	RejectBlank uint64     `json:"reject_blank"`
 	RejectLive  uint64     `json:"reject_live"`
 	Return      uint64     `json:"return"`
+	Sample      uint64     `json:"sample,omitempty"`
 }
 
 func newLotCountCmd(env *Env) *cobra.Command {
@@ -264,6 +271,7 @@ func newLotCountCmd(env *Env) *cobra.Command {
 	c.Flags().Uint64Var(&n.RejectBlank, "reject-blank", 0, "chips in the bin of blank rejects")
 	c.Flags().Uint64Var(&n.RejectLive, "reject-live", 0, "chips in the locked bin of live rejects")
 	c.Flags().Uint64Var(&n.Return, "return", 0, "blank chips returned to stock")
+	c.Flags().Uint64Var(&n.Sample, "sample", 0, "samples that quality keeps")
 	send := env.online(quick, func(ctx context.Context, office bus.Requester, args []string) (err error) {
 		if n.Lot, err = lotArg(args[0]); err != nil {
 			return err
@@ -280,7 +288,7 @@ func newLotCountCmd(env *Env) *cobra.Command {
 }
 
 func countLot(ctx context.Context, env *Env, office bus.Requester, n counted) error {
-	q := bus.CountRequest{Lot: n.Lot, Source: entry.SourceHand, In: n.In, Good: n.Good, RejectBlank: n.RejectBlank, RejectLive: n.RejectLive, Return: n.Return}
+	q := bus.CountRequest{Lot: n.Lot, Source: entry.SourceHand, In: n.In, Good: n.Good, RejectBlank: n.RejectBlank, RejectLive: n.RejectLive, Return: n.Return, Sample: n.Sample}
 	if _, err := io.ReadFull(env.Rand, q.ID[:]); err != nil {
 		return fmt.Errorf("drawing the count's id: %w", err)
 	}

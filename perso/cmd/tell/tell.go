@@ -146,7 +146,7 @@ func ofLots(kind string, body []byte) (string, error) {
 		})
 	case entry.KindCount:
 		return telling(body, entry.ParseCount, func(c entry.Count) string {
-			return fmt.Sprintf("%s counts lot %s: in %d = good %d + reject-blank %d + reject-live %d + return %d", c.Source, c.Lot, c.In, c.Good, c.RejectBlank, c.RejectLive, c.Return)
+			return fmt.Sprintf("%s counts lot %s: in %d = good %d + reject-blank %d + reject-live %d + return %d", c.Source, c.Lot, c.In, c.Good, c.RejectBlank, c.RejectLive, c.Return) + map[bool]string{true: fmt.Sprintf(" + sample %d", c.Sample)}[c.Sample > 0]
 		})
 	case entry.KindExport:
 		return telling(body, entry.ParseExport, func(x entry.Export) string {

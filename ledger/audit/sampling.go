@@ -1,0 +1,77 @@
+package audit
+
+import (
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// drawn are a lot's samples: drawn again by the auditor, examined by quality's word.
+type drawn struct {
+	last               int64 // of the sample drawn last, counted in good units; -1 when none was
+	signed, accepted   bool  // quality's word is in the log, and it is within the plan
+	back, kept, failed uint64
+}
+
+// draw draws the unit that has just become good, or not. Of a lot whose release or policy was not opened nobody can tell.
+func (a *auditor) draw(l *lot, e entry.Outcome) perso.Verdict {
+	if l.release == nil {
+		return e.Verdict
+	}
+	d := statement.Draw{Good: l.release.Good, Size: l.policy.Sampling.For(l.release.Good).Size, Nth: l.good - 1, Last: l.drawn.last, Receipt: e.Receipt}
+	if !d.Drawn() {
+		return e.Verdict
+	}
+	l.drawn.last = int64(d.Nth)
+	a.drawnChips++
+	return perso.VerdictSample
+}
+
+// mayDiffer reports that a good unit may lie among the samples without the auditor's knowing why.
+func (l *lot) mayDiffer(verdict, bin perso.Verdict) bool {
+	return (l.release == nil || l.unopened) && verdict == perso.VerdictGood && bin == perso.VerdictSample
+}
+
+// samples is quality's word about what was drawn. The last one counts, while nothing was handed out.
+func (a *auditor) samples(e entry.Statement) {
+	l := a.lotOf(e.Lot)
+	if l == nil {
+		return
+	}
+	w, found := ofSite(a, e, statement.ParseSamples, statement.Samples.Head)
+	inBin := l.bins[perso.VerdictSample]
+	if !found {
+		l.drawn.signed, l.drawn.accepted, l.drawn.back = true, true, inBin // who may look into the words is for others to say
+		return
+	}
+	if w.Lot != e.Lot || w.Examined != inBin || len(l.exported) > 0 {
+		a.bad("I6", "the statement is about %d samples of lot %s; %d lay in their bin then, and %d exports were made", w.Examined, w.Lot, inBin, len(l.exported))
+	}
+	for _, chip := range w.Failed {
+		c := a.chips[chip]
+		if c == nil || c.lot != l || c.put != perso.VerdictSample || c.inGood == 0 {
+			a.bad("I6", "chip %s failed, and is no sample of lot %s", chip, e.Lot)
+			continue
+		}
+		c.failed = true
+	}
+	l.drawn.signed, l.drawn.failed = true, uint64(len(w.Failed))
+	passed := w.Examined - l.drawn.failed // a statement has no more failures than chips
+	l.drawn.back, l.drawn.kept = passed, 0
+	if l.policy.Sampling.Kept() {
+		l.drawn.back, l.drawn.kept = 0, passed
+	}
+	l.drawn.accepted = l.release == nil || l.drawn.failed <= l.policy.Sampling.For(l.release.Good).Accept
+}
+
+// examined finds a lot that is closed, or handed out, before quality signed what its plan asks for.
+func (a *auditor) examined(l *lot, what string) {
+	if l.policy.Sampling == "" {
+		return
+	}
+	if d := l.drawn; !d.signed {
+		a.bad("I6", "%s, and quality had not signed the samples that the policy asks for", what)
+	} else if in := l.bins[perso.VerdictSample]; d.back+d.kept+d.failed != in {
+		a.bad("I6", "%s with %d samples in their bin, and quality signed for %d", what, in, d.back+d.kept+d.failed)
+	}
+}

@@ -1,0 +1,120 @@
+package audit_test
+
+import (
+	"strings"
+	"testing"
+
+	. "github.com/persoline/persoline/ledger/audit/audittest"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// sampled makes the lot's two units, of which the plan draws one, by the receipts; it gives the drawn one and the other. putDrawn and
+// putOther are where their chips go.
+func (w *world) sampled(putDrawn, putOther perso.Verdict) (drawn, other *Unit) {
+	a, b := w.good(0, 1), w.good(1, 2)
+	drawn, other = b, a
+	if (statement.Draw{Good: 2, Size: 1, Last: -1, Receipt: a.Receipt}).Drawn() {
+		drawn, other = a, b
+	}
+	w.lot.Put(drawn.Claim.Present, drawn.Claim.Chip, putDrawn)
+	w.lot.Put(other.Claim.Present, other.Claim.Chip, putOther)
+	return drawn, other
+}
+
+func (w *world) examine(n uint64, signer perso.Name, failed ...id.ChipID) {
+	w.Word(Sign(Must(statement.Samples{Header: w.head(), Lot: "L1", Examined: n, Finding: "read back", Failed: failed}.Encode()), signer), "L1")
+}
+
+// end counts and closes the lot with so many good, live rejects and samples of two.
+func (w *world) end(good, live, sample uint64) {
+	w.lot.CountWith(entry.SourceHandler, func(*entry.Count) {})
+	edit := func(c *entry.Count) { c.Good, c.RejectLive, c.Sample = good, live, sample }
+	w.lot.CountWith(entry.SourceHand, edit)
+	c := w.lot.NewClose()
+	c.Counts.Good, c.Counts.RejectLive, c.Counts.Sample = good, live, sample
+	w.lot.CloseAs(c, "prod", "sec")
+}
+
+func (w *world) handOut(units uint64) {
+	w.Append(entry.Export{Lot: "L1", What: "output", Receiver: w.lot.Release.Delivery, Units: units, Hash: Hash("export"), At: w.Tick()})
+}
+
+// TestSamples: which units are samples the auditor draws again; a lot is closed and handed out by quality's word, and as its plan says.
+func TestSamples(t *testing.T) {
+	t.Parallel()
+	good, sample := perso.VerdictGood, perso.VerdictSample
+	const output, kept, strict = "output 9:1/0", "kept 9:1/0", "output 9:2/0"
+	for name, c := range map[string]struct {
+		plan statement.Sampling
+		live func(w *world)
+		want string
+	}{
+		"given back": {output, func(w *world) { w.sampled(sample, good); w.examine(1, "qua"); w.end(2, 0, 0); w.handOut(2) }, ""},
+		"kept":       {kept, func(w *world) { w.sampled(sample, good); w.examine(1, "qua"); w.end(1, 0, 1); w.handOut(1) }, ""},
+		"kept, sold": {kept, func(w *world) { w.sampled(sample, good); w.examine(1, "qua"); w.end(1, 0, 1); w.handOut(2) }, "2 units were handed out, 1 are good"},
+		"shredded": {kept, func(w *world) {
+			d, _ := w.sampled(sample, good)
+			w.examine(1, "qua")
+			w.end(1, 0, 1)
+			w.shred("L1", []id.ChipID{d.Claim.Chip}, "prod", "sec")
+		}, ""},
+		"not drawn":   {output, func(w *world) { w.sampled(good, good); w.examine(0, "qua"); w.end(2, 0, 0) }, `was put into good, the verdict was "sample"`},
+		"another":     {output, func(w *world) { w.sampled(good, sample); w.examine(1, "qua"); w.end(2, 0, 0) }, `was put into`},
+		"too many":    {output, func(w *world) { w.sampled(sample, sample); w.examine(2, "qua"); w.end(2, 0, 0) }, `was put into sample, the verdict was "good"`},
+		"no plan":     {"", func(w *world) { w.good(0, 1); u := w.good(1, 2); w.lot.Put(u.Claim.Present, u.Claim.Chip, sample) }, `was put into sample`},
+		"not signed":  {output, func(w *world) { w.sampled(sample, good); w.end(1, 0, 1) }, "it was closed, and quality had not signed"},
+		"sold before": {output, func(w *world) { w.sampled(sample, good); w.handOut(2) }, "it was handed out, and quality had not signed"},
+		"by others":   {output, func(w *world) { w.sampled(sample, good); w.examine(1, "prod") }, "must sign the samples-examined"},
+		"too few":     {output, func(w *world) { w.sampled(sample, good); w.examine(0, "qua") }, "about 0 samples of lot L1; 1 lay in their bin"},
+		"one is bad":  {output, func(w *world) { d, _ := w.sampled(sample, good); w.examine(1, "qua", d.Claim.Chip); w.end(1, 1, 0) }, ""},
+		"bad is sold": {output, func(w *world) {
+			d, _ := w.sampled(sample, good)
+			w.examine(1, "qua", d.Claim.Chip)
+			w.end(1, 1, 0)
+			w.handOut(1)
+		}, "out of a lot that quality did not accept"},
+		"bad is lost": {output, func(w *world) { d, _ := w.sampled(sample, good); w.examine(1, "qua", d.Claim.Chip); w.end(1, 0, 0) }, "difference 1"},
+		"bad, gone": {output, func(w *world) {
+			d, _ := w.sampled(sample, good)
+			w.examine(1, "qua", d.Claim.Chip)
+			w.end(1, 1, 0)
+			w.shred("L1", []id.ChipID{d.Claim.Chip}, "prod", "sec")
+		}, ""},
+		"not its own": {output, func(w *world) { _, o := w.sampled(sample, good); w.examine(1, "qua", o.Claim.Chip) }, "failed, and is no sample"},
+		"all of them": {strict, func(w *world) { w.sampled(sample, sample); w.examine(2, "qua"); w.end(2, 0, 0); w.handOut(2) }, ""},
+	} {
+		w := under(statement.Policy{Sampling: c.plan})
+		c.live(w)
+		r, err := w.verify()
+		if err != nil || (c.want == "") != r.OK() {
+			t.Errorf("%s: %v, %v", name, err, r.Findings)
+			continue
+		}
+		if c.want != "" && !strings.Contains(r.Findings[0].What, c.want) {
+			t.Errorf("%s: %v", name, r.Findings)
+		}
+	}
+}
+
+// TestReturnedAmongBlank: a handler without a bin for returned chips lays them with the blank rejects, and nothing else there.
+func TestReturnedAmongBlank(t *testing.T) {
+	t.Parallel()
+	for verdict, ok := range map[perso.Verdict]bool{perso.VerdictReturn: true, perso.VerdictStop: false} {
+		w := under(statement.Policy{})
+		p := w.Contact(verdict)
+		w.lot.Put(p, id.ChipID{}, perso.VerdictRejectBlank)
+		if r, err := w.verify(); err != nil || r.OK() != ok {
+			t.Errorf("%s: %v, %v", verdict, err, r.Findings)
+		}
+	}
+}
+
+// Contact logs a presentation that is not binned.
+func (w *world) Contact(v perso.Verdict) perso.Presentation {
+	p := perso.Presentation{Line: "line-1", Head: 9, Number: uint64(len(w.Entries))}
+	w.Append(entry.Present{Lot: "L1", Present: p, Verdict: v, Reason: perso.ReasonLotComplete, At: w.Tick()})
+	return p
+}

@@ -1,0 +1,207 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// Of a lot whose policy has a sampling plan some good units are drawn, as they become good, by the hash of the vault's receipt: no line can
+// choose them, and the auditor draws them again (statement.Draw). Quality examines them and signs; before that the lot is neither counted by
+// hand, nor closed, nor handed out.
+
+// How far the samples of a lot are.
+const (
+	samplesDue      = "due"
+	samplesAccepted = "accepted"
+	samplesRejected = "rejected"
+)
+
+// What became of a sample.
+const (
+	sampleBack   = statement.SamplesOutput
+	sampleKept   = statement.SamplesKept
+	sampleFailed = "failed"
+)
+
+// What keeps a lot with a sampling plan from going on.
+const (
+	blockSamples         = "quality has not signed what it found in the samples"
+	blockSamplesRejected = "quality found more bad samples than the plan accepts: nothing of this lot is handed out"
+)
+
+// draw draws the unit that has just become good, or not, and says which verdict its chip is put away by.
+func (a *act) draw(ctx context.Context, b *Batch, before counts, e entry.Outcome) (perso.Verdict, error) {
+	row := a.lot.policy.Sampling.For(before.good)
+	if row.Size == 0 {
+		return e.Verdict, nil
+	}
+	d := statement.Draw{Good: before.good, Size: row.Size, Nth: before.made, Last: -1, Receipt: e.Receipt}
+	err := b.QueryRow(ctx, sqlLastSample, string(a.lot.name)).Scan(&d.Last)
+	if err != nil && !errors.Is(err, sqldb.ErrNoRows) {
+		return "", fmt.Errorf("looking for the last sample: %w", err)
+	}
+	if !d.Drawn() {
+		return e.Verdict, nil
+	}
+	if _, err := b.Exec(ctx, sqlAddSample, e.Chip.Bytes(), string(a.lot.name), int64(d.Nth)); err != nil {
+		return "", fmt.Errorf("drawing chip %s as a sample: %w", e.Chip, err)
+	}
+	return perso.VerdictSample, nil
+}
+
+// asSample says by which verdict a good chip that comes again is put away.
+func asSample(ctx context.Context, tx sqldb.Tx, chip []byte) (bool, error) {
+	var n int64
+	err := tx.QueryRow(ctx, sqlIsSample, chip).Scan(&n)
+	if err != nil {
+		return false, fmt.Errorf("looking whether chip %x is a sample: %w", chip, err)
+	}
+	return n > 0, nil
+}
+
+// samples is how a lot stands with its samples.
+type samples struct {
+	state              string // empty without a plan
+	drawn, binned      uint64
+	back, kept, failed uint64
+}
+
+func readSamples(ctx context.Context, tx sqldb.Tx, lot perso.Name) (s samples, err error) {
+	err = tx.QueryRow(ctx, sqlSampling, string(lot)).Scan(&s.state)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return s, nil
+	}
+	if err == nil {
+		err = tx.Each(ctx, func(row sqldb.Row) error {
+			var result string
+			var binned bool
+			var n int64
+			if err := row.Scan(&result, &binned, &n); err != nil {
+				return err
+			}
+			s.drawn += uint64(n)
+			if binned {
+				s.binned += uint64(n)
+			}
+			switch result {
+			case sampleBack:
+				s.back += uint64(n)
+			case sampleKept:
+				s.kept += uint64(n)
+			case sampleFailed:
+				s.failed += uint64(n)
+			}
+			return nil
+		}, sqlSamples, string(lot))
+	}
+	if err != nil {
+		return s, fmt.Errorf("reading the samples of lot %q: %w", lot, err)
+	}
+	return s, nil
+}
+
+// blocks says what of the samples keeps a lot from closing.
+func (s samples) blocks(block func(string, ...any)) {
+	switch {
+	case s.state == samplesDue:
+		block(blockSamples)
+	case s.state != "" && s.back+s.kept+s.failed != s.binned:
+		block("%d samples lie in their bin, quality signed for %d: it must sign anew", s.binned, s.back+s.kept+s.failed)
+	}
+}
+
+// told is what people are told of it; nil without a plan.
+func (s samples) told() *bus.Samples {
+	if s.state == "" {
+		return nil
+	}
+	return &bus.Samples{State: s.state, Drawn: s.drawn, InBin: s.binned, Back: s.back, Kept: s.kept, Failed: s.failed}
+}
+
+// undelivered is how many good units are handed to nobody because of what quality found, or keeps; or what forbids to hand out any.
+func undelivered(ctx context.Context, tx sqldb.Tx, lot perso.Name) (n uint64, fault, err error) {
+	s, err := readSamples(ctx, tx, lot)
+	switch {
+	case err != nil:
+		return 0, nil, err
+	case s.state == samplesDue:
+		return 0, bus.Refuse(bus.FaultRefused, blockSamples), nil
+	case s.state == samplesRejected:
+		return 0, bus.Refuse(bus.FaultRefused, blockSamplesRejected), nil
+	}
+	return s.kept + s.failed, nil, nil
+}
+
+type samplesWord struct{ statement.Samples }
+
+func (w samplesWord) about() (perso.Env, perso.Name, perso.Name) { return w.Env, w.Site, w.Lot }
+
+func (w samplesWord) accept(ctx context.Context, l *Ledger, b *Batch, _ [32]byte) (fault, err error) {
+	n, fault, err := standingLot(ctx, b, w.Lot)
+	if fault != nil || err != nil {
+		return fault, err
+	}
+	lt, err := l.readLot(ctx, b, w.Lot)
+	if err != nil {
+		return nil, err
+	}
+	s, err := readSamples(ctx, b, w.Lot)
+	if err != nil {
+		return nil, err
+	}
+	var unbinned, exported int64
+	if err := b.QueryRow(ctx, sqlUnbinned, string(w.Lot)).Scan(&unbinned); err != nil {
+		return nil, fmt.Errorf("looking for chips of lot %q that are in no bin: %w", w.Lot, err)
+	}
+	if err := b.QueryRow(ctx, sqlExportsOf, string(w.Lot)).Scan(&exported); err != nil {
+		return nil, fmt.Errorf("looking for exports of lot %q: %w", w.Lot, err)
+	}
+	switch {
+	case s.state == "":
+		return bus.Refuse(bus.FaultRefused, "the policy of lot %s asks for no samples", w.Lot), nil
+	case n.state != perso.LotComplete || unbinned > 0:
+		return bus.Refuse(bus.FaultRefused, "lot %s is %s, with %d chips on their way into bins: not all its samples are drawn", w.Lot, n.state, unbinned), nil
+	case exported > 0:
+		return bus.Refuse(bus.FaultRefused, "lot %s was handed out: what quality signed before holds", w.Lot), nil
+	case w.Examined != s.binned:
+		return bus.Refuse(bus.FaultRefused, "%d samples of lot %s lie in their bin, the statement is about %d", s.binned, w.Lot, w.Examined), nil
+	}
+	return w.settle(ctx, b, lt, n)
+}
+
+// settle notes what became of each sample.
+func (w samplesWord) settle(ctx context.Context, b *Batch, lt *lot, n counts) (fault, err error) {
+	good, state := sampleBack, samplesAccepted
+	if lt.policy.Sampling.Kept() {
+		good = sampleKept
+	}
+	for _, c := range w.Failed {
+		var there int64
+		if err := b.QueryRow(ctx, sqlSampleOf, string(w.Lot), c.Bytes()).Scan(&there); err != nil {
+			return nil, fmt.Errorf("looking for sample %s: %w", c, err)
+		}
+		if there == 0 {
+			return bus.Refuse(bus.FaultRefused, "chip %s is no sample of lot %s that lies in its bin", c, w.Lot), nil
+		}
+	}
+	if uint64(len(w.Failed)) > lt.policy.Sampling.For(n.good).Accept {
+		state = samplesRejected
+	}
+	if _, err := b.Exec(ctx, sqlSamplesResult, string(w.Lot), good); err != nil {
+		return nil, fmt.Errorf("noting what became of the samples of lot %q: %w", w.Lot, err)
+	}
+	for _, c := range w.Failed {
+		if _, err := b.Exec(ctx, sqlSampleFailed, c.Bytes()); err != nil {
+			return nil, fmt.Errorf("noting that chip %s failed: %w", c, err)
+		}
+	}
+	_, err = b.Exec(ctx, sqlSamplingState, string(w.Lot), state)
+	return nil, err
+}

@@ -1,0 +1,133 @@
+package ledger
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// sampled makes a lot of two units whose policy draws both, and puts them among the samples.
+func (b *bench) sampled(plan statement.Sampling) []*chip {
+	b.t.Helper()
+	if err := b.say(statement.Policy{Header: b.header(), Sampling: plan}, "ann", "bob"); err != nil {
+		b.t.Fatal(err)
+	}
+	b.makeLot(spec{good: 2})
+	chips := b.stock(2)
+	for i, c := range chips {
+		p := b.at(uint16(i))
+		q := b.begin(c, p)
+		b.act(q)
+		c.kvn = cardKVN
+		b.want(b.act(next(q, "written")), perso.VerdictSample, perso.ReasonNone)
+		b.want(b.act(next(q, "written")), perso.VerdictSample, perso.ReasonNone) // asked again
+		b.refused(b.bin(p, perso.VerdictGood), bus.FaultConflict)
+		if err := b.bin(p, perso.VerdictSample); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	return chips
+}
+
+func (b *bench) countWith(source string, in, good, live, sample uint64) error {
+	b.words++
+	_, err := b.l.Count(b.t.Context(), bus.CountRequest{Lot: b.lot, Source: source, In: in, Good: good, RejectLive: live, Sample: sample, ID: [16]byte{b.words}})
+	return err
+}
+
+func (b *bench) examined(n uint64, failed ...id.ChipID) statement.Samples {
+	return statement.Samples{Header: b.header(), Lot: b.lot, Examined: n, Finding: "read back", Failed: statement.InOrder(failed)}
+}
+
+// TestSamples: a lot with a plan goes towards its end one step at a time, for each way that good samples may go.
+func TestSamples(t *testing.T) {
+	t.Parallel()
+	for become, c := range map[string]struct{ good, sample, held uint64 }{statement.SamplesOutput: {1, 0, 1}, statement.SamplesKept: {0, 1, 2}} {
+		b := newSite(t)
+		chips := b.sampled(statement.Sampling(become + " 10:2/1"))
+		if s := b.status(); s.Samples == nil || *s.Samples != (bus.Samples{State: "due", Drawn: 2, InBin: 2}) || s.Policy.Samples != become+" 10:2/1" {
+			t.Errorf("%s: status %+v", become, s.Samples)
+		}
+		if err := b.countWith(entry.SourceHandler, 2, 0, 0, 2); err != nil {
+			t.Fatal(err)
+		}
+		export := entry.Export{Lot: b.lot, What: "output", Receiver: "r", Hash: [32]byte{1}, Units: 2 - c.held}
+		b.denied(b.countWith(entry.SourceHand, 2, 2, 0, 0), blockSamples)
+		b.denied(second(b.l.Close(t.Context(), b.closing(nil, "ann", "bob"))), blockSamples)
+		b.denied(b.l.RecordExport(t.Context(), export), blockSamples)
+		b.denied(b.say(b.examined(2), "ann", "bob"), "must sign the samples-examined")
+		b.denied(b.say(b.examined(1), "qua"), "2 samples")
+		bad := chips[1].id()
+		b.denied(b.say(b.examined(2, b.newChips(3)[2].id()), "qua"), "is no sample")
+		if s := b.status(); s.Samples.State != "due" || s.Samples.Back+s.Samples.Kept != 0 {
+			t.Fatalf("a refused word changed something: %+v", s.Samples)
+		}
+		if err := b.say(b.examined(2, bad), "qua"); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.countWith(entry.SourceHand, 2, c.good, 1, c.sample); err != nil {
+			t.Fatal(err)
+		}
+		over := export
+		over.Units++
+		b.denied(b.l.RecordExport(t.Context(), over), "are to be handed out")
+		if err := b.l.RecordExport(t.Context(), export); err != nil {
+			t.Fatal(err)
+		}
+		b.denied(b.say(b.examined(2), "qua"), "was handed out")
+		if s := b.status(); len(s.Blocks) > 0 || s.Balance.Good != c.good || s.Balance.Sample != c.sample || s.Balance.RejectLive != 1 {
+			t.Fatalf("%s: %q, %+v", become, s.Blocks, s.Balance)
+		}
+		if _, err := b.l.Close(t.Context(), b.closing(nil, "ann", "bob")); err != nil {
+			t.Fatal(err)
+		}
+		if b.account(perso.AccountSample) != int64(c.sample) || b.account(perso.AccountRejectLive) != 1 {
+			t.Errorf("%s: %d samples, %d live rejects in the books", become, b.account(perso.AccountSample), b.account(perso.AccountRejectLive))
+		}
+		b.shredSamples(chips, c.sample)
+		b.check()
+	}
+}
+
+// shredSamples destroys the bad sample, and the one that quality kept; no other.
+func (b *bench) shredSamples(chips []*chip, kept uint64) {
+	b.t.Helper()
+	shred := func(c *chip) error {
+		return b.say(statement.Rejects{Header: b.header(), Lot: b.lot, Place: "cellar", How: "shredded", Chips: []id.ChipID{c.id()}}, "ann", "bob")
+	}
+	if r, err := b.l.Rejects(b.t.Context(), bus.LotRequest{Lot: b.lot}); err != nil || len(r.Chips) != 1 || r.Chips[0] != chips[1].id().String() {
+		b.t.Errorf("rejects are %v, %v", r.Chips, err)
+	}
+	if err := shred(chips[1]); err != nil {
+		b.t.Error(err)
+	}
+	if err := shred(chips[0]); (err == nil) != (kept == 1) {
+		b.t.Errorf("a good sample of which %d are kept is destroyed: %v", kept, err)
+	}
+	if n := b.account(perso.AccountSample); n != 0 {
+		b.t.Errorf("%d samples are left", n)
+	}
+}
+
+// TestRejectedSamples: a lot with more bad samples than its plan accepts can be closed, and nothing of it is handed out.
+func TestRejectedSamples(t *testing.T) {
+	t.Parallel()
+	b := newSite(t)
+	chips := b.sampled("output 10:2/0")
+	err := errors.Join(b.say(b.examined(2, chips[0].id()), "qua"), b.countWith(entry.SourceHandler, 2, 0, 0, 2), b.countWith(entry.SourceHand, 2, 1, 1, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.denied(b.l.RecordExport(t.Context(), entry.Export{Lot: b.lot, What: "output", Receiver: "r", Hash: [32]byte{1}, Units: 1}), blockSamplesRejected)
+	if err := b.say(b.examined(2), "qua"); err != nil { // quality looked again, while nothing was handed out
+		t.Fatal(err)
+	}
+	if s := b.status(); s.Samples.State != "accepted" || s.Samples.Back != 2 || s.Samples.Failed != 0 {
+		t.Errorf("samples %+v", s.Samples)
+	}
+}

@@ -1,0 +1,76 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// samplingFlags are the flags by which a policy asks for samples.
+type samplingFlags struct{ plan, aql, become string }
+
+func (f *samplingFlags) add(c *cobra.Command) {
+	c.Flags().StringVar(&f.plan, "samples", "", `sampling plan, rows UP_TO:SIZE/ACCEPT in rising order, as in "50:8/0 500:50/1"`)
+	c.Flags().StringVar(&f.aql, "aql", "", "the sampling plan of ISO 2859-1 for this acceptance quality limit, as in 1.0 (level II, single, normal)")
+	c.Flags().StringVar(&f.become, "samples-become", statement.SamplesOutput, "what becomes of good samples: output (delivered) or kept (delivered to nobody)")
+}
+
+// read gives the plan; empty without one.
+func (f samplingFlags) read() (s statement.Sampling, err error) {
+	switch {
+	case f.plan != "" && f.aql != "":
+		return "", Usage("--samples and --aql: one plan is enough")
+	case f.aql != "":
+		s, err = statement.ISOSampling(f.aql, f.become)
+	case f.plan != "":
+		s, err = statement.ParseSampling(f.become + " " + f.plan)
+	}
+	if err != nil {
+		return "", Usage("%w", err)
+	}
+	return s, nil
+}
+
+// samplesText says how a lot stands with its samples.
+func samplesText(s *bus.Samples) string {
+	state := map[string]string{"due": "quality has not signed", "accepted": "accepted by quality", "rejected": "NOT accepted by quality"}[s.State]
+	return fmt.Sprintf("%d drawn, %d in their bin; %s: %d back among the good, %d kept, %d bad", s.Drawn, s.InBin, state, s.Back, s.Kept, s.Failed)
+}
+
+func newLotDraftSamplesCmd(env *Env) *cobra.Command {
+	var w statement.Samples
+	var failed []string
+	c := &cobra.Command{
+		Use:   "draft-samples LOT",
+		Short: "Write what quality found in a lot's samples, for quality to sign",
+		Long: Describe("Writes quality's word about the samples of a complete lot, which lie in the bin of samples: those that are not named with --failed are\n"+
+			"good. Handed in ('perso hand-in'), it lets the lot be counted, closed and handed out; with more bad ones than the plan accepts nothing of\n"+
+			"the lot is handed out. Bad samples go into the locked bin, good ones where the policy says, before people count.", drafted{}),
+		Example: `  perso lot draft-samples L-2027-0001 --finding "eight read back, all as ordered" -o demo.samples`,
+		Args:    Takes("LOT"),
+	}
+	c.Flags().StringVar(&w.Finding, "finding", "", "what was examined and found, in words")
+	c.Flags().StringArrayVar(&failed, "failed", nil, "chip id of a bad sample")
+	return env.drafts(c, []string{"finding"}, func(ctx context.Context, office bus.Requester, args []string, h statement.Header) (string, []byte, error) {
+		lot, s, err := env.standing(ctx, office, args[0])
+		switch {
+		case err != nil:
+			return "", nil, err
+		case s.Samples == nil:
+			return "", nil, fmt.Errorf("the policy of lot %s asks for no samples", lot)
+		case s.State != perso.LotComplete:
+			return "", nil, fmt.Errorf("lot %s is %s: not all its samples are drawn, or they are signed for", lot, s.State)
+		}
+		if w.Failed, err = sortedChips("--failed", failed); err != nil {
+			return "", nil, err
+		}
+		w.Header, w.Lot, w.Examined = h, lot, s.Samples.InBin
+		body, err := w.Encode()
+		return statement.KindSamples, body, err
+	})
+}

@@ -1,0 +1,87 @@
+package statement
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestSamplingPlans(t *testing.T) {
+	t.Parallel()
+	plan, err := ParseSampling("kept 50:8/0 500:50/1 3200:125/3")
+	if err != nil || !plan.Kept() {
+		t.Fatal(plan, err)
+	}
+	for good, want := range map[uint64]SampleRow{1: {50, 1, 0}, 50: {50, 8, 0}, 51: {500, 50, 1}, 3200: {3200, 125, 3}, 1_000_000: {3200, 125, 3}} {
+		if got := plan.For(good); got != want {
+			t.Errorf("a lot of %d: %+v, want %+v", good, got, want)
+		}
+	}
+	if none := Sampling("").For(20); none.Size != 0 {
+		t.Errorf("no plan asks for %+v", none)
+	}
+	for _, bad := range []string{"-", "kept", "output ", "sold 50:8/0", "kept 50:8", "kept 50:0/0", "kept 50:8/8", "kept 50:8/0 50:9/0", "kept 050:8/0", "kept 50:8/0 ", "kept 50:3000/0", "kept  50:8/0"} {
+		if _, err := ParseSampling(bad); err == nil {
+			t.Errorf("%q is a plan", bad)
+		}
+	}
+}
+
+// TestISOFigures holds the made plans against rows of the standard's tables as others print them.
+func TestISOFigures(t *testing.T) {
+	t.Parallel()
+	for aql, rows := range map[string]string{
+		"0.65": "8:20/0 15:20/0 25:20/0 50:20/0 90:20/0 150:20/0 280:20/0 500:80/1 1200:80/1 3200:125/2 10000:200/3 35000:315/5 150000:500/7 500000:800/10 1000000:1250/14",
+		"1.0":  "8:13/0 15:13/0 25:13/0 50:13/0 90:13/0 150:13/0 280:50/1 500:50/1 1200:80/2 3200:125/3 10000:200/5 35000:315/7 150000:500/10 500000:800/14 1000000:1250/21",
+		"2.5":  "8:5/0 15:5/0 25:5/0 50:5/0 90:20/1 150:20/1 280:32/2 500:50/3 1200:80/5 3200:125/7 10000:200/10 35000:315/14 150000:500/21 500000:500/21 1000000:500/21",
+		"4.0":  "8:3/0 15:3/0 25:3/0 50:13/1 90:13/1 150:20/2 280:32/3 500:50/5 1200:80/7 3200:125/10 10000:200/14 35000:315/21 150000:315/21 500000:315/21 1000000:315/21",
+		"6.5":  "8:2/0 15:2/0 25:8/1 50:8/1 90:13/2 150:20/3 280:32/5 500:50/7 1200:80/10 3200:125/14 10000:200/21 35000:200/21 150000:200/21 500000:200/21 1000000:200/21",
+	} {
+		got, err := ISOSampling(aql, SamplesOutput)
+		if err != nil || string(got) != "output "+rows {
+			t.Errorf("AQL %s: %v\n got %s\nwant output %s", aql, err, got, rows)
+		}
+	}
+	if _, err := ISOSampling("1", SamplesOutput); err == nil || !strings.Contains(err.Error(), "1.0") {
+		t.Errorf("AQL 1: %v", err)
+	}
+}
+
+// TestDraws: of a lot that is made whole exactly so many are drawn as asked for, one of each part, and which ones the receipts decide.
+func TestDraws(t *testing.T) {
+	t.Parallel()
+	draw := func(good, size, seed uint64) (all []uint64) {
+		d := Draw{Good: good, Size: size, Last: -1}
+		for d.Nth = range good {
+			d.Receipt = sha256.Sum256(fmt.Appendf(nil, "%d %d", seed, d.Nth))
+			if d.Drawn() {
+				all, d.Last = append(all, d.Nth), int64(d.Nth)
+			}
+		}
+		return all
+	}
+	places := map[uint64]int{}
+	for _, c := range [][2]uint64{{1, 1}, {20, 20}, {20, 3}, {20, 0}, {97, 13}, {1000, 80}, {3, 2}} {
+		for seed := range uint64(200) {
+			all := draw(c[0], c[1], seed)
+			if uint64(len(all)) != c[1] {
+				t.Fatalf("of %d units %d are drawn, want %d", c[0], len(all), c[1])
+			}
+			for part, nth := range all {
+				if nth*c[1]/c[0] != uint64(part) {
+					t.Fatalf("of %d units, %d samples, number %d is unit %d", c[0], c[1], part, nth)
+				}
+			}
+			if c == [2]uint64{20, 3} {
+				places[all[0]]++
+			}
+		}
+	}
+	if len(places) != 7 { // the first part has 7 units, and each is drawn at some time
+		t.Errorf("the first sample of twenty units was %v", places)
+	}
+	if again := (Draw{Good: 20, Size: 20, Nth: 20, Last: 19}); again.Drawn() {
+		t.Error("a unit beyond the order is drawn")
+	}
+}
