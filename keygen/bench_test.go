@@ -42,6 +42,7 @@ type cost struct {
 	wall, cpu time.Duration
 	allocs    uint64
 	bytes     uint64
+	sent      uint64 // bytes of commands to chips
 }
 
 // metered adds what f uses. Nothing else runs meanwhile.
@@ -128,6 +129,9 @@ func (r *rig) makeBatch(at *membus.Bus, units []*unit, total *cost) {
 				}
 				ended++
 				continue
+			}
+			for _, p := range result.Window {
+				total.sent += uint64(len(p.APDU))
 			}
 			u.keep(result.Stored)
 			items[i] = u.next(items[i], result)

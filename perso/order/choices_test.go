@@ -43,6 +43,9 @@ func TestChoicesRefused(t *testing.T) {
 	t.Parallel()
 	for with, want := range map[string]string{
 		`"codes": "PUK1=fixed:12345678", "transport_key": "tk-auc-demo"`: "codes: checking rule of PUK1: only a PIN may be fixed",
+		`"codes": "ADM1=listed", "transport_key": "tk-auc-demo"`:         "no codes are taken that are listed card by card: the vault makes each card's own",
+		`"codes": "ADM1=listed:adm.csv", "transport_key": "tk-auc-demo"`: "say random:8, or of an ADM bytes",
+		`"codes": "ADM1=fixed:12345678", "transport_key": "tk-auc-demo"`: "codes: checking rule of ADM1: only a PIN may be fixed",
 		`"codes": "ADM2=bytes", "transport_key": "tk-auc-demo"`:          "codes: no product of this release has a code ADM2; hint: leave it out",
 		`"transport_key": "tk-auc-demo/AES-ECB"`:                         "leave it out",
 		`"transport_key": "tk-auc-demo/DES"`:                             `transport_key: reading transport key "tk-auc-demo": reading transport layout "DES"`,

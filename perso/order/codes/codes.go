@@ -64,6 +64,9 @@ const (
 	Strict Way = "strict" // the same, and more of them weak
 	Bytes  Way = "bytes"  // 8 bytes from the seed, of an ADM
 	Fixed  Way = "fixed"  // one value for the whole order, of a PIN
+
+	// listed is what some orders ask for: the customer's own code for each card. No policy has it.
+	listed Way = "listed"
 )
 
 // Rule says how one code is made. Parse it; the zero value is none.
@@ -106,6 +109,9 @@ func ParseRule(c Code, s string) (Rule, error) {
 	case Fixed:
 		r.value = argument
 	case Bytes:
+	case listed:
+		return Rule{}, fmt.Errorf("reading rule %.30q of %.8s: no codes are taken that are listed card by card: the vault makes each card's own, and they come back with the order's output file "+
+			"under its transport key; say random:8, or of an ADM bytes: %w", s, string(c), ErrPolicy)
 	default:
 		return Rule{}, fmt.Errorf("reading rule %.30q of %.8s: want random:<digits>, strict:<digits>, fixed:<value> or bytes: %w", s, string(c), ErrPolicy)
 	}
