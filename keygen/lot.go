@@ -228,7 +228,7 @@ func (v *Vault) makeable(r statement.Release) error {
 	case r.Site != v.cfg.Site:
 		return fmt.Errorf("it is for site %q", r.Site)
 	case r.EUICC() && v.eum == nil:
-		return errors.New("it is for eUICCs, and this vault has no EUM certificate: it makes SIMs only")
+		return fmt.Errorf("it is for eUICCs, and vault %q has no certificates of the keys %q and %q, which a site's first ceremony makes when its catalogue has such a product: it makes SIMs only", v.cfg.Name, v.cfg.Keys.EUM, v.cfg.Keys.EIS)
 	case r.EUICC() && r.KeyOrigin != string(order.KeyCard) && r.KeyOrigin != string(order.KeyHSM):
 		return fmt.Errorf("key origin %q", r.KeyOrigin)
 	case r.AuthProof != "auts":

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
@@ -139,9 +138,9 @@ func TestRefusedReleasesOfSIMs(t *testing.T) {
 func TestVaultWithoutEUM(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.cfg.EUMCert, r.cfg.EISCert, r.cfg.Keys.EUM, r.cfg.Keys.EIS = nil, nil, hsm.Key{}, hsm.Key{}
+	r.cfg.EUMCert, r.cfg.EISCert = nil, nil
 	r.reopenVault()
-	if _, err := r.vault.OpenLot(ctx, r.openRequest()); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), "no EUM certificate") {
+	if _, err := r.vault.OpenLot(ctx, r.openRequest()); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), r.cfg.Keys.EUM.Label) || !strings.Contains(err.Error(), "first ceremony") {
 		t.Errorf("eUICCs: %v", err)
 	}
 	r.sims()

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -84,6 +85,7 @@ func (l *Ledger) loadSite(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		l.cat.Order.SIMsOnly = g.EUMCert == sha256.Sum256(nil) // the certificate of a site that has none
 		l.site = site{env: g.Env, name: g.Site, origin: g.Origin, register: g.Register, logKey: g.LogKey, stmtKey: g.StmtKey}
 		if err := tx.QueryRow(ctx, sqlSignedSize).Scan(&l.signed.stored); err != nil {
 			return fmt.Errorf("reading how far the log was signed: %w", err)

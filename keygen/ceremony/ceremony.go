@@ -46,7 +46,7 @@ type Plan struct {
 	Site   perso.Name
 	Vault  perso.Name
 	Origin string // of the log, e.g. "factory.example/test-log"
-	EUM    EUM
+	EUM    EUM    // zero of a site that makes no eUICCs: it has no such keys and certificates
 
 	Officers []statement.Officer
 
@@ -71,6 +71,9 @@ type EUM struct {
 	IIN     string // 8 digits
 }
 
+// certifies says whether the site makes eUICCs: it signs their certificates and their EIS.
+func (p Plan) certifies() bool { return p.EUM != EUM{} }
+
 // Made is what a site needs to run: the vault's configuration but for token, clock and logger, and what must be pinned
 // elsewhere.
 type Made struct {
@@ -80,7 +83,7 @@ type Made struct {
 	Register statement.Signed
 	LogKey   ed25519.PublicKey
 	StmtKey  ed25519.PublicKey
-	CICert   []byte // DER
+	CICert   []byte // DER; this and the next two are nothing of a site that makes no eUICCs
 	EUMCert  []byte // DER
 	EISCert  []byte // DER
 	CAID     [keygen.CAIDBytes]byte
@@ -151,7 +154,10 @@ func (c *ceremony) generate() (err error) {
 		return err
 	}
 	k := c.made.Keys
-	keys := []hsm.Key{k.Log, k.Statement, k.Receipt, k.EUM, k.EIS, k.Seal, k.KiPrint}
+	keys := []hsm.Key{k.Log, k.Statement, k.Receipt, k.Seal, k.KiPrint}
+	if c.plan.certifies() {
+		keys = append(keys, k.EUM, k.EIS)
+	}
 	if c.plan.Envelopes {
 		keys = append(keys, k.Envelope)
 	}
@@ -267,8 +273,11 @@ func (c *ceremony) publish() error {
 		return err
 	}
 	files := map[string][]byte{
-		FileCI: c.made.CICert, FileEUM: c.made.EUMCert, FileEIS: c.made.EISCert, FileRegister: c.made.Register.Body,
-		FileLogKey: []byte(vkey + "\n"), FileStatements: []byte(hex.EncodeToString(c.made.StmtKey) + "\n"),
+		FileRegister: c.made.Register.Body,
+		FileLogKey:   []byte(vkey + "\n"), FileStatements: []byte(hex.EncodeToString(c.made.StmtKey) + "\n"),
+	}
+	if c.plan.certifies() {
+		files[FileCI], files[FileEUM], files[FileEIS] = c.made.CICert, c.made.EUMCert, c.made.EISCert
 	}
 	if c.plan.Envelopes {
 		if files[FileEnvelope], err = c.publicPEM(c.made.Keys.Envelope); err != nil {

@@ -38,6 +38,27 @@ func plan(t *testing.T) Plan {
 		Dir: filepath.Join(t.TempDir(), "vault"), Now: time.Date(2026, 11, 22, 8, 0, 0, 1, time.UTC), Rand: rand.NewChaCha8([32]byte{})}
 }
 
+// TestOfSIMsAlone: a site that makes no eUICCs has none of the EUM's keys and certificates, and all others.
+func TestOfSIMsAlone(t *testing.T) {
+	t.Parallel()
+	token, p := hsmfake.New(rand.NewChaCha8([32]byte{})), plan(t)
+	p.EUM = EUM{}
+	made, err := MakeTest(ctx, token, p)
+	if err != nil || len(made.EUMCert)+len(made.EISCert)+len(made.CICert) > 0 {
+		t.Fatalf("certificates of %d, %d and %d bytes, %v", len(made.CICert), len(made.EUMCert), len(made.EISCert), err)
+	}
+	for k, want := range map[hsm.Key]bool{made.Keys.EUM: false, made.Keys.EIS: false, made.Keys.Log: true, made.Keys.Seal: true} {
+		if has, err := token.Has(ctx, k); err != nil || has != want {
+			t.Errorf("key %q: %v, %v", k, has, err)
+		}
+	}
+	for _, name := range []string{FileCI, FileEUM, FileEIS} {
+		if _, err := os.Stat(filepath.Join(p.Dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("file %q: %v", name, err)
+		}
+	}
+}
+
 func TestMakesATestVault(t *testing.T) {
 	t.Parallel()
 	token, p := hsmfake.New(rand.NewChaCha8([32]byte{})), plan(t)

@@ -20,6 +20,8 @@ type Catalogue struct {
 	Products product.Catalogue
 	Site     Site
 	Profiles profile.Catalogue
+	// SIMsOnly says that the site has none of the EUM's keys: it makes no eUICCs, whatever products there are.
+	SIMsOnly bool
 }
 
 // Keys names the vault's keys that an order can be made or handed out with.
@@ -85,6 +87,9 @@ func (c *checker) product() {
 		c.fault("product", "", "the product %q cannot be made: %s", sku, p.Reason)
 	case !p.Family.EUICC():
 		c.sim(p)
+	case c.cat.SIMsOnly:
+		c.fault("product", "the two keys and their certificates are made in a site's first ceremony ('perso site init' on a catalogue that has an eUICC), and its log names them: it takes a new site",
+			"the product %q is an eUICC, and this site has neither the EUM's key (class eum) that signs its certificate nor the one that signs its EIS (class eis)", sku)
 	case c.order.NoEID:
 		c.fault("eid", `give a range, or "allocate"`, "the field is missing, and each chip of product %q has an EID", sku)
 	case c.order.KeyOrigin != KeyNone && c.order.KeyOrigin != KeyOrigin(p.KeyOrigin):

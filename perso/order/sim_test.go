@@ -1,6 +1,7 @@
 package order
 
 import (
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -79,5 +80,25 @@ func TestFaultsOfSIMOrders(t *testing.T) {
 	_, err := Intake(strings.NewReader(euicc), cat)
 	if err == nil || len(faultsOf(t, err)) != 2 {
 		t.Errorf("an eUICC with PIN1 and SUCI of a SIM: %v", err)
+	}
+}
+
+// A site without the EUM's keys takes orders for SIMs, and says of one for eUICCs which keys and which ceremony it lacks.
+func TestSiteOfSIMsAlone(t *testing.T) {
+	t.Parallel()
+	cat := shipped(t)
+	cat.SIMsOnly = true
+	_, err := Intake(strings.NewReader(sample(t, "small-20.json")), cat)
+	if err == nil || !strings.Contains(err.Error(), "class eum") || !strings.Contains(err.Error(), "class eis") || !strings.Contains(err.Error(), "perso site init") {
+		t.Errorf("eUICCs: %v", err)
+	}
+	paths, _ := filepath.Glob(deploy + "/samples/orders/basic*.json")
+	if len(paths) == 0 {
+		t.Fatal("no sample order for SIMs")
+	}
+	for _, p := range paths {
+		if _, err := Intake(strings.NewReader(string(readFile(t, p))), cat); err != nil {
+			t.Errorf("%s: %v", p, err)
+		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/persoline/persoline/hsm"
@@ -32,6 +33,7 @@ import (
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/order/k4"
+	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/statement"
 )
@@ -231,11 +233,12 @@ func (s *Site) openToken(ctx context.Context, log *slog.Logger) (*hsm.Token, err
 
 // plan is the ceremony's plan: two throw-away officers, and the keys that the catalogue's partners would have sent.
 func (s *Site) plan(cat order.Catalogue) (ceremony.Plan, []keyfile.Key, error) {
-	eum := cat.Site.EUM
 	p := ceremony.Plan{Env: s.Config.Env, Site: s.Config.Site, Vault: s.logVault(), Origin: s.Config.Origin,
-		EUM:  ceremony.EUM{Name: eum.Name, Country: "DE", OID: string(eum.OID), IIN: eum.IIN},
 		KMCs: map[perso.Name]secret.Bytes{}, TransportKeys: map[perso.Name]secret.Bytes{}, TDESKeys: map[perso.Name]secret.Bytes{}, WrapKeys: map[perso.Name]secret.Bytes{}, ReceiveKeys: map[perso.Name]secret.Bytes{}, OPs: map[perso.Name]secret.Bytes{},
 		Dir: s.keysDir(), Now: time.Now().UTC(), Rand: rand.Reader}
+	if eum := cat.Site.EUM; makesEUICCs(cat) {
+		p.EUM = ceremony.EUM{Name: eum.Name, Country: "DE", OID: string(eum.OID), IIN: eum.IIN}
+	}
 	var keys []keyfile.Key
 	for _, o := range DemoOfficers {
 		key, err := keyfile.New(o, rand.Reader)
@@ -248,6 +251,14 @@ func (s *Site) plan(cat order.Catalogue) (ceremony.Plan, []keyfile.Key, error) {
 		}
 	}
 	return p, keys, s.partnersKeys(cat, &p)
+}
+
+// makesEUICCs says whether the site is to have the EUM's keys: a product of its catalogue needs them.
+func makesEUICCs(cat order.Catalogue) bool {
+	return slices.ContainsFunc(cat.Products.SKUs(), func(sku product.SKU) bool {
+		p, _ := cat.Products.Get(sku)
+		return p.Makeable && p.Family.EUICC()
+	})
 }
 
 // keysDir is the vault's folder that the ceremony makes.

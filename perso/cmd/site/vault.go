@@ -158,11 +158,8 @@ func (s *Site) vaultConfig(name perso.Name, log *slog.Logger) (c keygen.Config, 
 		c.KiSets = memory
 		c.Assignments, c.Sole = memory, len(s.VaultNames()) == 1
 	}
-	if c.EUMCert, err = os.ReadFile(s.keysPath(ceremony.FileEUM)); err != nil {
-		return c, nil, fmt.Errorf("reading the EUM certificate: %w", err)
-	}
-	if c.EISCert, err = os.ReadFile(s.keysPath(ceremony.FileEIS)); err != nil {
-		return c, nil, fmt.Errorf("reading the EIS certificate: %w", err)
+	if c.EUMCert, c.EISCert, err = s.ownCertificates(); err != nil {
+		return c, nil, err
 	}
 	if err := unhex(c.RegisterPin[:], s.Config.Pin); err != nil {
 		return c, nil, fmt.Errorf("site.json: register_pin: %w", err)
@@ -171,6 +168,19 @@ func (s *Site) vaultConfig(name perso.Name, log *slog.Logger) (c keygen.Config, 
 		return c, nil, fmt.Errorf("site.json: ca_identifier: %w", err)
 	}
 	return c, memory, nil
+}
+
+// ownCertificates reads the EUM's two certificates. A site that was made for SIMs alone has neither; one of the two is a fault.
+func (s *Site) ownCertificates() (eum, eis []byte, err error) {
+	eum, err = os.ReadFile(s.keysPath(ceremony.FileEUM))
+	eis, err2 := os.ReadFile(s.keysPath(ceremony.FileEIS))
+	if errors.Is(err, fs.ErrNotExist) && errors.Is(err2, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err := errors.Join(err, err2); err != nil {
+		return nil, nil, fmt.Errorf("reading the certificates of EUM and EIS: %w", err)
+	}
+	return eum, eis, nil
 }
 
 // sessions is how many HSM operations a vault may have under way.
