@@ -217,7 +217,11 @@ func restoreLedger(ctx context.Context, env *cli.Env, p site.RestorePlan, held [
 	env.Advise("next: perso up --site %s; then two officers look at it: %s", env.SiteDir, env.Command("ledger draft-restored", "--reason TEXT -o FILE"))
 	out := restored{Backup: r.Backup, Hash: hex.EncodeToString(r.Hash[:]), From: r.Manifest.Size, Redone: redone, Size: r.Size, Root: hex.EncodeToString(r.Root[:])}
 	return env.Emit(out, func(w io.Writer) {
-		fmt.Fprintf(w, "restored a log of %d entries from %s, which has %d, and %d transactions behind it\nroot     %s\n", out.Size, out.Backup, out.From, out.Redone, out.Root)
+		how := "restored"
+		if p.Recovered {
+			how = "the server recovered"
+		}
+		fmt.Fprintf(w, "%s a log of %d entries; %s has %d of them, and %d transactions were done again behind it\nroot     %s\n", how, out.Size, out.Backup, out.From, out.Redone, out.Root)
 	})
 }
 
