@@ -79,7 +79,7 @@ func OpenServer(ctx context.Context, at Server) (DB, error) {
 	d := &serverDB{pool: pool}
 	if err := d.recognise(ctx); err != nil {
 		pool.Close()
-		return nil, fmt.Errorf("opening the ledger's database at %s: %w", cfg.ConnConfig.Host, d.classify(err))
+		return nil, fmt.Errorf("opening the ledger's database at %s: %w", cfg.ConnConfig.Host, notOpened(err))
 	}
 	return d, nil
 }

@@ -87,6 +87,8 @@ var (
 	ErrNoTable = errors.New("no such table")
 	// ErrUnavailable: the database can't be reached, or takes no connections. Nothing was changed; ask again later.
 	ErrUnavailable = errors.New("database is not available")
+	// ErrDenied: the server answers, and lets this user not in, or not into that database.
+	ErrDenied = errors.New("database server refuses")
 	// ErrUnsafe: the server is set up, or is of a version, such that commits may be lost.
 	ErrUnsafe = errors.New("database is not one to trust with a ledger")
 	// ErrContended: the transaction lost against others as often as it was tried. Nothing was changed.

@@ -49,7 +49,7 @@ func newLedgerStatusCmd(env *cli.Env) *cobra.Command {
 			defer func() { err = errors.Join(err, db.Close()) }()
 			s, err := ledger.Describe(cmd.Context(), db)
 			if err != nil {
-				return err
+				return noTables(err)
 			}
 			return env.Emit(describedOf(s), func(w io.Writer) { tellDescription(w, s) })
 		},
@@ -57,6 +57,14 @@ func newLedgerStatusCmd(env *cli.Env) *cobra.Command {
 	addressed(c, &d, "database")
 	c.Long = cli.Describe(c.Short+".", described{})
 	return c
+}
+
+// noTables says what brings a ledger into an empty database.
+func noTables(err error) error {
+	if !errors.Is(err, backup.ErrMissing) {
+		return err
+	}
+	return cli.Hint(err, "a new site makes one ('perso site init --database'), 'perso ledger copy' moves one in, 'perso ledger restore' makes one anew that was lost")
 }
 
 // described is the result of "ledger status", "ledger init" and "ledger upgrade".
@@ -164,7 +172,7 @@ func changed(ctx context.Context, env *cli.Env, d site.Database, do func(context
 		return err
 	}
 	if err := do(ctx, db); err != nil {
-		return err
+		return noTables(err)
 	}
 	s, err := ledger.Describe(ctx, db)
 	if err != nil {
