@@ -22,9 +22,13 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/cmd/site"
+	"github.com/persoline/persoline/perso/product"
 )
 
 const (
+	m2mProduct = "m2m-200s-mff2"
+	simProduct = "basic-100s-2ff"
+
 	repo = "../../.." // of the folder in which Go runs these tests
 	line = "line-1"
 
@@ -71,6 +75,7 @@ type factory struct {
 	goodsIn []string
 	office  site.Office
 	at      perso.Name // the line whose chips are counted and read; "" is the first
+	sims    bool       // chips and orders are of a SIM that is written under its maker's code
 }
 
 // newFactory makes a site with one line and a reel, whose first chips are as bad as the faults say.
@@ -86,8 +91,25 @@ func newFactoryOf(t *testing.T, vaults int, via site.Transport, heads int, chips
 	return newFactoryWith(t, nil, vaults, via, heads, chips, faults...)
 }
 
+// newSIMFactory makes a site with one line and a reel of SIMs.
+func newSIMFactory(t *testing.T, heads int, chips uint32, faults ...chipfarm.FaultSpec) *factory {
+	t.Helper()
+	f := bareFactory(t, nil, 1, site.TransportFarm, heads)
+	f.sims = true
+	f.fill(simProduct, chips, faults)
+	return f
+}
+
 // newFactoryWith gives "perso site init" more flags.
 func newFactoryWith(t *testing.T, flags []string, vaults int, via site.Transport, heads int, chips uint32, faults ...chipfarm.FaultSpec) *factory {
+	t.Helper()
+	f := bareFactory(t, flags, vaults, via, heads)
+	f.fill(m2mProduct, chips, faults)
+	return f
+}
+
+// bareFactory has no chips.
+func bareFactory(t *testing.T, flags []string, vaults int, via site.Transport, heads int) *factory {
 	t.Helper()
 	hsmtest.RequireSoftHSM(t)
 	dir := filepath.Join(t.TempDir(), "site")
@@ -103,14 +125,6 @@ func newFactoryWith(t *testing.T, flags []string, vaults int, via site.Transport
 		t.Fatal(err)
 	}
 	f := &factory{t: t, site: s}
-	for i, l := range s.Config.Lines {
-		plan := site.FarmPlan{Product: "m2m-200s-mff2", Line: l.Name, Reel: perso.Name("R-CHAOS-" + strconv.Itoa(i)), Chips: chips, Seed: uint64(i + 1), Faults: faults}
-		goodsIn, err := s.MakeFarm(plan)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.goodsIn = append(f.goodsIn, goodsIn...)
-	}
 	t.Cleanup(func() {
 		if f.office != nil {
 			_ = f.office.Close()
@@ -120,6 +134,19 @@ func newFactoryWith(t *testing.T, flags []string, vaults int, via site.Transport
 		}
 	})
 	return f
+}
+
+// fill gives each line a reel.
+func (f *factory) fill(sku product.SKU, chips uint32, faults []chipfarm.FaultSpec) {
+	f.t.Helper()
+	for i, l := range f.site.Config.Lines {
+		plan := site.FarmPlan{Product: sku, Line: l.Name, Reel: perso.Name("R-CHAOS-" + strconv.Itoa(i)), Chips: chips, Seed: uint64(i + 1), Faults: faults}
+		goodsIn, err := f.site.MakeFarm(plan)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		f.goodsIn = append(f.goodsIn, goodsIn...)
+	}
 }
 
 // badChips are what a real reel has, and more of it.
@@ -246,6 +273,11 @@ func (f *factory) order(number string, quantity, spares uint64) []byte {
 	fields["order"], fields["quantity"], fields["spares"] = number, quantity, spares
 	for _, identity := range []string{"eid", "iccid", "imsi"} {
 		fields[identity] = "allocate"
+	}
+	if f.sims {
+		fields["product"] = simProduct
+		delete(fields, "eid")
+		delete(fields, "sm_sr")
 	}
 	file, err := json.Marshal(fields)
 	if err != nil {

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/persoline/persoline/perso/cmd/site"
 )
 
 // envSeed chooses other moments and zones than the usual ones.
@@ -52,6 +54,35 @@ func TestKillNine(t *testing.T) {
 	t.Logf("%d units in %.1f s with %d kills: %.0f per hour; %v", units, time.Since(began).Seconds(), kills, float64(units)/time.Since(began).Hours(), s.Reasons)
 	counts := l.close()
 	t.Logf("closed: %+v", counts)
+	f.judge(l)
+	l.audited()
+	stop()
+}
+
+// TestKillNineSIMs ends a zone of each kind in a lot of SIMs whose secrets are sealed to a line that reads them: what a line, a vault or a
+// ledger knew of a contact is gone with it, and the chips under the heads, half written under their maker's code, are made good all
+// the same.
+func TestKillNineSIMs(t *testing.T) {
+	const units, spares, heads = 100, 20, 8
+	f := newSIMFactory(t, heads, units+spares+2*heads, badChips()...)
+	sup, stop := f.supervise()
+	f.connect()
+	l := f.submit("CHAOS-SIM", units, spares)
+	l.release()
+	victims := []string{line, site.ZoneVault, site.ZoneLedger}
+	draw := rand.New(rand.NewPCG(chosenSeed(t), 1))
+	draw.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
+	for k, victim := range victims {
+		const part = units / 4
+		s := l.reach(uint64(k*part) + draw.Uint64N(part))
+		t.Logf("kill %d at %d good, %d in work: %s", k, s.Good, s.Open, victim)
+		if s.Good == units || !sup.Kill(victim) {
+			t.Errorf("%s was not killed in the middle of the lot", victim)
+		}
+	}
+	s := l.complete()
+	t.Logf("%d good; %v", s.Good, s.Reasons)
+	l.close()
 	f.judge(l)
 	l.audited()
 	stop()
