@@ -5,11 +5,13 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 
+	"github.com/persoline/persoline/keygen/carddata"
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/order/codes"
@@ -122,6 +124,49 @@ func TestTUAKVectors(t *testing.T) {
 		if hex.EncodeToString(got) != row[4] {
 			t.Errorf("%s is %x, the page says %s", row[0], got, row[4])
 		}
+	}
+}
+
+// The vectors of an operational profile on the page: what it has of its own seed, and the keys of its ISD-P, which the card's seed gives.
+func TestOperationalVectors(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("KEYTREE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, err := hex.DecodeString(treeOf(t)["seed"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	fromCard := carddata.NewExpander((*[seedBytes]byte)(seed))
+	var own [seedBytes]byte
+	for name, key := range map[string][]byte{labelOperational: own[:], "PROFILE2.ENC": make([]byte, keyBytes), "PROFILE2.MAC": make([]byte, keyBytes), "PROFILE2.DEK": make([]byte, keyBytes)} {
+		if err := deriveKey(fromCard, name, key); err != nil {
+			t.Fatal(err)
+		}
+		got[name+" | seed"] = hex.EncodeToString(key)
+	}
+	for _, spelling := range []string{"milenage", "tuak k=256"} {
+		a, err := auth.Parse(spelling)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := deriveCard(&own, codes.Default(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got[labelK(a)+" | "+labelOperational] = hex.EncodeToString(k.KI)
+		for name, b := range map[string][pinBytes]byte{"PIN1": k.PIN1, "PUK1": k.PUK1, "ADM1": k.ADM1} {
+			got[name+" | "+labelOperational] = string(bytes.TrimRight(b[:], "\xFF"))
+		}
+	}
+	want := map[string]string{}
+	for _, row := range regexp.MustCompile(`(?m)^\| ([A-Z0-9a-z.-]+ \| (?:seed|PROFILE2\.SEED)) \| ([0-9a-f]+) \|$`).FindAllStringSubmatch(string(page), -1) {
+		want[row[1]] = row[2]
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("here %v, the page says %v", got, want)
 	}
 }
 
