@@ -44,7 +44,7 @@ func TestTearMatrixOfSIMs(t *testing.T) {
 	t.Parallel()
 	for _, product := range simProducts {
 		t.Run(product, func(t *testing.T) {
-			tearMatrix(t, product, int(number("PERSO_SIM_TEARS", simTears)), tearCase{cardsim.FaultTearBefore, false}, tearCase{cardsim.FaultTearAfter, false})
+			tearMatrix(t, Config{Product: product}, int(number("PERSO_SIM_TEARS", simTears)), tearCase{cardsim.FaultTearBefore, false}, tearCase{cardsim.FaultTearAfter, false})
 		})
 	}
 }

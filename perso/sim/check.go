@@ -27,11 +27,12 @@ type checker struct {
 	eids      map[string]*chip
 	iccids    map[string][]*chip
 	delivered map[perso.Presentation]perso.Verdict
+	seconds   map[*chip]bool // chips with the secrets of a second profile
 }
 
 func newChecker(w *World) *checker {
 	return &checker{w: w, m: newModel(), signed: map[int64]checkpoint.Hash{}, material: map[string]*chip{}, eids: map[string]*chip{},
-		iccids: map[string][]*chip{}, delivered: map[perso.Presentation]perso.Verdict{}}
+		iccids: map[string][]*chip{}, delivered: map[perso.Presentation]perso.Verdict{}, seconds: map[*chip]bool{}}
 }
 
 // after looks at what an event left.
@@ -187,6 +188,7 @@ const (
 	cellSD    = 0x10
 
 	domainECASD = 2
+	domainISDP2 = 4
 	numberEID   = 0x5A
 	numberICCID = 0x2FE2
 	numberKi    = 0x8F20
@@ -225,7 +227,10 @@ func (c *checker) writtenCell(ch *chip, domain, kind byte, number uint16, value 
 	case kind == cellData && (number == numberKi || number == numberOPc) && c.w.customer():
 		c.customerKi(ch, cl, number, value)
 	case kind == cellAKA:
-		c.authentication(ch, cl, value)
+		if domain == domainISDP2 {
+			c.seconds[ch] = true
+		}
+		c.authentication(ch, cl, domain, value)
 	case kind == cellPUK, kind == cellSD:
 		c.once(c.material, string(value), ch, "key material")
 	case kind == cellPIN, kind == cellData && (number == numberKi || number == numberOPc):
@@ -240,7 +245,7 @@ func (c *checker) writtenCell(ch *chip, domain, kind byte, number uint16, value 
 
 // authentication looks at the Ki and OPc of a profile that came in a package: behind its kind, checks and two limits of SQN come
 // algorithm, Ki and OPc, each with its length. Another application of the profile may share them.
-func (c *checker) authentication(ch *chip, cl *claim, value []byte) {
+func (c *checker) authentication(ch *chip, cl *claim, domain byte, value []byte) {
 	const own, head, parts = 0x01, 2 + 2*6, 3
 	if len(value) < head || value[0] != own {
 		return
@@ -251,7 +256,7 @@ func (c *checker) authentication(ch *chip, cl *claim, value []byte) {
 		all[i], rest = rest[1:1+rest[0]], rest[1+rest[0]:]
 	}
 	for number, key := range map[uint16][]byte{numberKi: all[1], numberOPc: all[2]} {
-		if c.w.customer() {
+		if c.w.customer() && domain != domainISDP2 { // whose Ki are always derived
 			c.customerKi(ch, cl, number, key)
 			continue
 		}

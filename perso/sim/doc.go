@@ -12,6 +12,8 @@
 // crash), the line journal's disk (likewise, and it tears), the carrier, the shells of ledger and line (this package
 // carries out their effects in virtual time), the handler, operators and officers.
 //
+// Of the lots some have chips with a second, operational profile (Config.Operational).
+//
 // Faults: messages lost, doubled, late and out of order between line and ledger; requests to the vault lost before and
 // after they were carried out; crashes of ledger, vault and line at any event and at each durable write; storage errors
 // before and after commit, of known and of unknown outcome; power lost by one chip or by all at any command, before or

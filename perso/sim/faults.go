@@ -27,6 +27,9 @@ type Faults struct {
 	LedgerCrash, VaultCrash, LineCrash, PowerLoss, Operator, Hands time.Duration // means
 }
 
+// Every so many seeds have a second profile; none of those in testdata/seeds does.
+const operationalEvery, operationalFrom = 6, 1
+
 // Draw makes a configuration of a seed: which kinds of fault it has, and how many. A run with few kinds goes deeper into
 // each than one that has all of them.
 func Draw(seed uint64) Config {
@@ -48,6 +51,7 @@ func Draw(seed uint64) Config {
 		c.Remake = "fresh-identity"
 	}
 	c.Chips = int(c.Units) + r.IntN(5)
+	c.Operational = seed%operationalEvery == operationalFrom // not drawn, so that the other seeds stay what they were
 	c.Faults = Faults{Until: time.Duration(10+r.IntN(110)) * time.Second,
 		Lost: rate(0.2), Doubled: rate(0.2), Late: rate(0.1), VaultLost: rate(0.2), VaultDoubled: rate(0.2), Commit: rate(0.15), Read: rate(0.02),
 		VaultWrite: rate(0.1), HSM: rate(0.05), LineWrite: rate(0.05), Contact: rate(0.01), Noise: rate(0.01), Handler: rate(0.05), Chip: rate(0.5), Strange: rate(0.15),

@@ -230,6 +230,8 @@ func (c *checker) askGood(ch *chip, word word) {
 		c.w.fail("I1", "%s says EID %x, its claim %s", ch.name, word.eid, cl.EID)
 	case !bytes.Equal(word.iccid, ef[:]):
 		c.w.fail("I1", "%s says ICCID %x, its claim %s", ch.name, word.iccid, iccid)
+	case c.seconds[ch] != c.w.operational():
+		c.w.fail("I4", "%s is good, and it has a second profile: %v", ch.name, c.seconds[ch])
 	case !c.stamped(word.stamp, cl):
 		c.w.fail("I1", "%s does not carry the stamp of its claim and one of its sessions", ch.name)
 	case !channel && !word.finished:

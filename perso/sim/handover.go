@@ -49,6 +49,9 @@ func (c *checker) handOver() {
 	if !w.euicc() {
 		kinds = []kind{{export.WhatOutput, e.Output}, {export.WhatCards, e.Cards}}
 	}
+	if w.operational() {
+		kinds = append(kinds, kind{export.WhatOperational, e.Operational})
+	}
 	for _, make := range kinds {
 		first, err := make.do(ctx, w.site.lot)
 		if err != nil || first.Units != c.m.good {

@@ -27,7 +27,7 @@ const (
 )
 
 // defaultSeeds take some twenty seconds on two cores.
-const defaultSeeds = 200
+const defaultSeeds = 180
 
 // newToken is the HSM double with the world's faults.
 func newToken(random io.Reader, fails func() (undone, done bool)) Token {

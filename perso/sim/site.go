@@ -94,10 +94,10 @@ func (w *World) ceremony(ctx context.Context) (err error) {
 	plan := ceremony.Plan{Env: perso.EnvTest, Site: siteName, Vault: vaultName, Origin: logOrigin,
 		EUM: ceremony.EUM{Name: "Demonstration EUM", Country: "DE", OID: "2.999.1.1", IIN: "89049099"}, Dir: filepath.Join(w.cfg.Dir, "vault"), Now: w.clock(), Rand: random,
 		KMCs:          map[perso.Name]secret.Bytes{s.product.Factory.KMC: secrets[0]},
-		TransportKeys: map[perso.Name]secret.Bytes{"tk-auc-demo": secrets[1]},
+		TransportKeys: w.operationalKeys("tk-auc-north", 32, map[perso.Name]secret.Bytes{"tk-auc-demo": secrets[1]}),
 		WrapKeys:      map[perso.Name]secret.Bytes{"wk-smsr-demo": secrets[2]},
 		ReceiveKeys:   w.receiveKeys(),
-		OPs:           map[perso.Name]secret.Bytes{"op-demo-1": secrets[3]}}
+		OPs:           w.operationalKeys("op-north", 16, map[perso.Name]secret.Bytes{"op-demo-1": secrets[3]})}
 	for i, role := range []statement.Role{statement.RoleProduction, statement.RoleSecurity} {
 		seed := make([]byte, ed25519.SeedSize)
 		if _, err := io.ReadFull(random, seed); err != nil {
@@ -160,6 +160,19 @@ func (w *World) genesis(ctx context.Context) error {
 // euicc says whether the product has EIDs, certificates and an SM-SR.
 func (w *World) euicc() bool { return w.site.product.Family.EUICC() }
 
+// operational says whether the chips have a second profile.
+func (w *World) operational() bool {
+	return w.cfg.Operational && w.site.product.AIDs.ISDP2 != product.AID{}
+}
+
+// operationalKeys adds a key of the second provider; none where no lot needs one, so that other runs stay as they were.
+func (w *World) operationalKeys(name perso.Name, size int, keys map[perso.Name]secret.Bytes) map[perso.Name]secret.Bytes {
+	if w.operational() {
+		keys[name] = secret.New(bytes.Repeat([]byte{0x4E}, size))
+	}
+	return keys
+}
+
 // order takes an order in and releases it.
 func (w *World) order(ctx context.Context) error {
 	fields := map[string]any{"version": 1, "order": "SIM-1", "customer": "Demonstration Meters", "product": string(w.site.product.SKU), "key_origin": string(w.site.product.KeyOrigin),
@@ -171,6 +184,10 @@ func (w *World) order(ctx context.Context) error {
 		for _, name := range []string{"eid", "sm_sr", "key_origin"} {
 			delete(fields, name)
 		}
+	}
+	if w.operational() {
+		fields["operational"] = map[string]any{"provider": "provider-north", "iccid": "allocate", "imsi": "allocate",
+			"auth": map[string]any{"algorithm": "milenage", "op_key": "op-north"}, "transport_key": "tk-auc-north", "delivery": map[string]any{"target": "auc-north"}}
 	}
 	file, err := json.Marshal(fields)
 	if err != nil {

@@ -17,7 +17,7 @@ type tearCase struct {
 }
 
 func (c tearCase) String() string {
-	what := map[cardsim.FaultKind]string{cardsim.FaultTearBefore: "command lost", cardsim.FaultTearAfter: "executed, answer lost"}[c.kind]
+	what := map[cardsim.FaultKind]string{cardsim.FaultTearBefore: "command lost", cardsim.FaultTearAfter: "executed, answer lost", cardsim.FaultTearInside: "half executed"}[c.kind]
 	if c.dead {
 		return what + ", chip dead"
 	}
@@ -27,24 +27,34 @@ func (c tearCase) String() string {
 // maxTears bounds the commands of one chip: an eUICC's script has less than sixty, a SIM's some three hundred.
 const maxTears = 900
 
-// TestTearMatrix takes the power away at every single command of the script, before and after it is executed. The chip
-// that is presented again ends good; one that is dead is rejected: as blank before anything was written to it, as live
-// after. The lot is made in either case, and the invariants hold throughout.
+// TestTearMatrix takes the power away at every single command of the script with its two profiles, before and after it is executed,
+// and at some while a chip writes whose writing is not atomic, or dies. The chip that is presented again ends good; one that is dead is rejected: as
+// blank before anything was written to it, as live after. The lot is made in either case, and the invariants hold throughout.
 func TestTearMatrix(t *testing.T) {
 	t.Parallel()
-	tearMatrix(t, "", 1, tearCase{cardsim.FaultTearBefore, false}, tearCase{cardsim.FaultTearAfter, false},
-		tearCase{cardsim.FaultTearBefore, true}, tearCase{cardsim.FaultTearAfter, true})
+	tearMatrix(t, Config{Operational: true}, 1, tearCase{cardsim.FaultTearBefore, false}, tearCase{cardsim.FaultTearAfter, false})
+	tearMatrix(t, Config{Operational: true}, wideTears, tearCase{cardsim.FaultTearInside, false}, tearCase{cardsim.FaultTearBefore, true}, tearCase{cardsim.FaultTearAfter, true})
+}
+
+// wideTears is the distance of the commands that are torn where others take each one: those that are lost half executed are also tried
+// without ledger and vault, every one (perso/cmd/dryrun).
+const wideTears = 4
+
+// TestTearMatrixOfOneProfile does so where the chips have the bootstrap profile alone.
+func TestTearMatrixOfOneProfile(t *testing.T) {
+	t.Parallel()
+	tearMatrix(t, Config{}, wideTears, tearCase{cardsim.FaultTearBefore, false}, tearCase{cardsim.FaultTearAfter, false})
 }
 
 // TestTearMatrixOfAGivenKey does so with the chip that makes no key pair: whenever it comes back, the certificate is for the
 // key that it has. (A dead one does not come back, whoever made its key.)
 func TestTearMatrixOfAGivenKey(t *testing.T) {
 	t.Parallel()
-	tearMatrix(t, injecting, 1, tearCase{cardsim.FaultTearBefore, false}, tearCase{cardsim.FaultTearAfter, false})
+	tearMatrix(t, Config{Product: injecting}, 1, tearCase{cardsim.FaultTearBefore, false}, tearCase{cardsim.FaultTearAfter, false})
 }
 
 // tearMatrix tears at every step-th command, and at each of the last ones.
-func tearMatrix(t *testing.T, product string, step int, cases ...tearCase) {
+func tearMatrix(t *testing.T, like Config, step int, cases ...tearCase) {
 	t.Helper()
 	for _, c := range cases {
 		t.Run(c.String(), func(t *testing.T) {
@@ -56,7 +66,7 @@ func tearMatrix(t *testing.T, product string, step int, cases ...tearCase) {
 				if n > maxTears {
 					t.Fatal("the script never ends")
 				}
-				end := tearAt(t, product, c, n)
+				end := tearAt(t, like, c, n)
 				if end == "good at once" && step == 1 {
 					break // the script has no command n
 				}
@@ -95,9 +105,9 @@ func addRow(rows []string, n int, end string) []string {
 }
 
 // tearAt makes a lot of one unit. The first chip is torn at its nth command, the second one is sound.
-func tearAt(t *testing.T, product string, c tearCase, n int) string {
+func tearAt(t *testing.T, cfg Config, c tearCase, n int) string {
 	t.Helper()
-	cfg := Config{Seed: uint64(n), Units: 1, Spares: 1, Heads: 1, Chips: 2, Remake: "same-identity", Product: product}
+	cfg.Seed, cfg.Units, cfg.Spares, cfg.Heads, cfg.Chips, cfg.Remake = uint64(n), 1, 1, 1, 2, "same-identity"
 	cfg.Chip = func(index int, b *Blank) {
 		if index == 0 {
 			b.Faults = []cardsim.Fault{{Kind: c.kind, Contact: 1, APDU: uint32(n), Dead: c.dead}}

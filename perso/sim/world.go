@@ -38,13 +38,15 @@ type Config struct {
 	Remake   string // same-identity or fresh-identity
 	KiSource string // derived when empty
 	Product  string // the first product when empty
-	Heads    uint16
-	Chips    int // on the first reel
-	Faults   Faults
-	Dir      string // an empty folder for the ceremony's artefacts
-	Deploy   string // the folder deploy of the repository
-	NewToken TokenMaker
-	Tell     func(string) // gets every row of the trace; may be nil
+	// Operational gives each chip a second profile, of another provider, where the product has room for one.
+	Operational bool
+	Heads       uint16
+	Chips       int // on the first reel
+	Faults      Faults
+	Dir         string // an empty folder for the ceremony's artefacts
+	Deploy      string // the folder deploy of the repository
+	NewToken    TokenMaker
+	Tell        func(string) // gets every row of the trace; may be nil
 	// MaxEvents ends a run; 0 is a number that none needs.
 	MaxEvents int
 	// Chip may change a chip before it is put on the reel; it overrides what Faults would do to it.
