@@ -12,6 +12,9 @@ import (
 	"github.com/persoline/persoline/perso/statement"
 )
 
+// blockNoHandler is what keeps a lot from closing before its line has finished.
+const blockNoHandler = "the handler has not reported its counters"
+
 // balance counts a lot by the ledger's own records (I6) and names whatever keeps it from closing.
 func balance(ctx context.Context, tx sqldb.Tx, name perso.Name) (c statement.Counts, blocks []string, err error) {
 	n, err := readCounts(ctx, tx, name)
@@ -55,7 +58,7 @@ func balance(ctx context.Context, tx sqldb.Tx, name perso.Name) (c statement.Cou
 		return c, nil, err
 	}
 	if !counted {
-		block("the handler has not reported its counters")
+		block(blockNoHandler)
 	} else {
 		c.In = machine.In
 		own := c
@@ -153,12 +156,18 @@ func (l *Ledger) close(ctx context.Context, b *Batch, lt *lot, signed statement.
 	if fault, err := b.mayGoOn(ctx, lt); fault != nil || err != nil {
 		return fault, err
 	}
+	hand, err := readHandCount(ctx, b, c.Lot)
+	if err != nil {
+		return nil, err
+	}
 	ours, blocks, err := balance(ctx, b, c.Lot)
 	switch {
 	case err != nil:
 		return nil, err
 	case lt.policy.FirstArticle > 0 && !n.approved:
 		return bus.Refuse(bus.FaultRefused, blockFirstArticle), nil
+	case len(blocks) > 0 && lt.policy.Blind && hand.uncounted(ours):
+		return bus.Refuse(bus.FaultRefused, "%s", veil(blocks)[0]), nil
 	case len(blocks) > 0:
 		return bus.Refuse(bus.FaultRefused, "%s", blocks[0]), nil
 	case c.Env != l.site.env:

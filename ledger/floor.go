@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
@@ -48,7 +49,7 @@ func policyInForce(ctx context.Context, tx sqldb.Tx) (hash []byte, err error) {
 
 // policyTold is how people hear of a policy.
 func policyTold(p statement.Policy) bus.Policy {
-	return bus.Policy{FirstArticle: p.FirstArticle, Clearance: p.Clearance, Issue: p.Issue, Samples: string(p.Sampling)}
+	return bus.Policy{FirstArticle: p.FirstArticle, Clearance: p.Clearance, Issue: p.Issue, Samples: string(p.Sampling), Blind: p.Blind}
 }
 
 type policyWord struct{ statement.Policy }
@@ -209,6 +210,30 @@ func readHandCount(ctx context.Context, tx sqldb.Tx, lot perso.Name) (h handCoun
 	}
 	h.Count, err = entry.ParseCount(h.body)
 	return h, err
+}
+
+// uncounted reports whether who counts must not be told what to find: nobody has counted, or the first count differs.
+func (h handCount) uncounted(c statement.Counts) bool {
+	differ := h.times == 0
+	if h.times == 1 && !h.explained {
+		compare(func(string, ...any) { differ = true }, "", h.Count, c)
+	}
+	return differ
+}
+
+// veil leaves of what keeps a lot from closing only what tells no numbers.
+func veil(blocks []string) (told []string) {
+	for _, b := range blocks {
+		switch b {
+		case bus.BlockNotCounted, bus.BlockCountAgain, blockSamples, blockFirstArticle, blockNoHandler:
+		default:
+			b = bus.BlockHidden
+		}
+		if !slices.Contains(told, b) {
+			told = append(told, b)
+		}
+	}
+	return told
 }
 
 // blocks says what a hand count leaves open. What the ledger has is told only when people have counted twice: who counts again must

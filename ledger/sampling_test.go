@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/persoline/persoline/perso"
@@ -130,4 +131,48 @@ func TestRejectedSamples(t *testing.T) {
 	if s := b.status(); s.Samples.State != "accepted" || s.Samples.Back != 2 || s.Samples.Failed != 0 {
 		t.Errorf("samples %+v", s.Samples)
 	}
+}
+
+// TestHiddenUntilCounted: under a policy of blind counts nobody who asks how a lot stands, or tries to close it, is told what lies in its bins
+// before people have counted, and again when their first count differs.
+func TestHiddenUntilCounted(t *testing.T) {
+	t.Parallel()
+	b := newSite(t)
+	if err := b.say(statement.Policy{Header: b.header(), Blind: true}, "ann", "bob"); err != nil {
+		t.Fatal(err)
+	}
+	b.makeLot(spec{good: 1, spares: 2})
+	if err := errors.Join(b.bin(b.makeLost(b.one(), 1), perso.VerdictRejectLive), b.bin(b.makeGood(b.one(), 2), perso.VerdictGood)); err != nil {
+		t.Fatal(err)
+	}
+	hidden := func(when string, want bool) {
+		t.Helper()
+		s := b.status()
+		lots, err := b.l.Lots(t.Context(), bus.Empty{})
+		if err != nil || len(lots.Lots) != 1 || lots.Lots[0].Hidden != want {
+			t.Errorf("%s: the list is %+v, %v", when, lots, err)
+		}
+		told := s.Bins != nil || s.Reasons != nil || s.Balance != nil || s.Lost > 0 || s.EIDsUsed > 0
+		if s.Hidden != want || told == want {
+			t.Errorf("%s: status %+v", when, s)
+		}
+	}
+	close := func() error { return second(b.l.Close(t.Context(), b.closing(nil, "ann", "bob"))) }
+	hidden("made", true)
+	if err := b.countWith(entry.SourceHandler, 3, 1, 2, 0); err != nil { // which the ledger would contradict with its numbers
+		t.Fatal(err)
+	}
+	hidden("reported by the handler", true)
+	b.denied(close(), bus.BlockHidden)
+	if s := b.status(); !slices.Contains(s.Blocks, bus.BlockNotCounted) || !slices.Contains(s.Blocks, bus.BlockHidden) || len(s.Blocks) != 2 {
+		t.Errorf("blocks %q", s.Blocks)
+	}
+	if err := b.countWith(entry.SourceHand, 3, 1, 2, 0); err != nil {
+		t.Fatal(err)
+	}
+	hidden("counted once, and it differs", true)
+	if err := b.countWith(entry.SourceHand, 2, 1, 1, 0); err != nil {
+		t.Fatal(err)
+	}
+	hidden("counted twice", false)
 }

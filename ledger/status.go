@@ -50,6 +50,9 @@ func (l *Ledger) statusOf(ctx context.Context, name perso.Name, told int) (bus.S
 		if err := fillStatus(ctx, tx, &r); err != nil {
 			return err
 		}
+		if err := hideUncounted(ctx, tx, &r); err != nil {
+			return err
+		}
 		_, locked, err := restored.Read(ctx, tx)
 		if locked && stands == "" && (r.State == perso.LotReleased || r.State == perso.LotRunning) {
 			stands = awaitsOfficers
@@ -110,6 +113,28 @@ func fillStatus(ctx context.Context, tx sqldb.Tx, r *bus.StatusReply) error {
 		compare(func(string, ...any) { r.HandCount = entry.Hash(hand.body) }, "", hand.Count, c)
 	}
 	return err
+}
+
+// hideUncounted takes out of the answer what lies in the bins of a lot that is to be counted blind, until people have counted. The good
+// are told, as are those that were ordered: everybody at the line knows both.
+func hideUncounted(ctx context.Context, tx sqldb.Tx, r *bus.StatusReply) error {
+	if !r.Policy.Blind || r.State == perso.LotClosed {
+		return nil
+	}
+	hand, err := readHandCount(ctx, tx, r.Lot)
+	if err != nil {
+		return err
+	}
+	ours, _, err := balance(ctx, tx, r.Lot)
+	if err != nil {
+		return err
+	}
+	if !hand.uncounted(ours) {
+		return nil
+	}
+	r.Hidden, r.Bins, r.Reasons, r.Balance, r.Lost, r.EIDsUsed = true, nil, nil, nil, 0, 0
+	r.Blocks = veil(r.Blocks)
+	return nil
 }
 
 // Lots tells how all lots stand.

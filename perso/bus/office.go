@@ -72,6 +72,9 @@ const BlockNotCounted = "nobody has counted the bins by hand"
 // BlockCountAgain is what keeps a lot from closing whose first hand count differs: it does not say in what.
 const BlockCountAgain = "the hand count differs from the ledger: count the bins again"
 
+// BlockHidden stands for all that keeps a lot from closing and would tell who counts what to find.
+const BlockHidden = "ledger and handler differ, or chips are not in their bins: hidden until counted"
+
 // OrderFault is one thing that is wrong with an order file.
 type OrderFault struct {
 	Field  string `cbor:"1,keyasint" json:"field"`
@@ -178,6 +181,7 @@ type Policy struct {
 	Clearance    bool   `cbor:"2,keyasint,omitempty" json:"clearance"`
 	Issue        bool   `cbor:"3,keyasint,omitempty" json:"issue"`
 	Samples      string `cbor:"4,keyasint,omitempty" json:"samples,omitempty"` // statement.Sampling
+	Blind        bool   `cbor:"5,keyasint,omitempty" json:"blind_count,omitempty"`
 }
 
 // RejectsReply lists chips that wait for their destruction, in the order of their bytes.
@@ -259,6 +263,8 @@ type StatusReply struct {
 	Approved  bool     `cbor:"25,keyasint,omitempty" json:"first_article_signed"`
 	HandCount [32]byte `cbor:"26,keyasint" json:"-"`
 	Samples   *Samples `cbor:"27,keyasint,omitempty" json:"samples,omitempty"` // of a lot whose policy asks for them
+	// Hidden says that Bins, Reasons, Balance, Lost, EIDsUsed and the numbers of Blocks are left out until people have counted.
+	Hidden bool `cbor:"28,keyasint,omitempty" json:"hidden_until_counted,omitempty"`
 }
 
 // Samples is how a lot stands with what quality examines.

@@ -2,6 +2,7 @@ package statement
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -73,6 +74,8 @@ type Policy struct {
 	FirstArticle uint64 // good chips after which a lot stands until quality has signed; 0 when it does not
 	Clearance    bool   // a lot starts at a line only when somebody signed that the line is empty
 	Issue        bool   // a lot takes only chips that were issued to it
+	// Blind hides what lies in a lot's bins from who asks how it stands, until people have counted them.
+	Blind bool
 	// Sampling says how many good units of a lot quality examines before it is closed or handed out.
 	Sampling Sampling
 }
@@ -81,8 +84,8 @@ type Policy struct {
 func (p Policy) Encode() ([]byte, error) {
 	asks := map[bool]string{true: required}
 	w := p.write(KindPolicy).Uint("first_article", p.FirstArticle).Str("clearance", asks[p.Clearance]).Str("issue", asks[p.Issue])
-	if p.Sampling != "" {
-		w.Str("samples", string(p.Sampling))
+	if p.Blind || p.Sampling != "" {
+		w.Str("blind_count", asks[p.Blind]).Str("samples", string(p.Sampling))
 	}
 	return w.Bytes()
 }
@@ -95,7 +98,11 @@ func ParsePolicy(body []byte) (p Policy, err error) {
 	}
 	p.FirstArticle, p.Clearance, p.Issue = r.Uint("first_article", 20), asked(r, "clearance"), asked(r, "issue")
 	if r.More() {
-		p.Sampling, err = ParseSampling(r.Raw("samples"))
+		p.Blind = asked(r, "blind_count")
+		p.Sampling, err = ParseSampling(r.Str("samples"))
+		if err == nil && !p.Blind && p.Sampling == "" {
+			err = errors.New("it says that it asks neither for blind counts nor for samples, which is to be left out")
+		}
 		r.Check(err)
 	}
 	return finished(p, r, KindPolicy)

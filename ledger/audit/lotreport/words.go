@@ -227,6 +227,9 @@ func (k *words) policyRow() wordRow {
 	if p.Text.Issue {
 		asks = append(asks, "only chips that were issued to the lot")
 	}
+	if p.Text.Blind {
+		asks = append(asks, "bins hidden until they are counted")
+	}
 	if p.Text.Sampling != "" {
 		asks = append(asks, fmt.Sprintf("samples by the plan “%s”", p.Text.Sampling))
 	}

@@ -21,6 +21,7 @@ func TestFloorDrafts(t *testing.T) {
 	}
 	status := statusReply()
 	status.HandCount = [32]byte{7}
+	status.Samples = &bus.Samples{State: "due", Drawn: 2, InBin: 2}
 	handed := ""
 	office := ledger{
 		bus.OfficeStanding: answer(func(bus.Empty) (bus.StandingReply, error) {
@@ -37,6 +38,9 @@ func TestFloorDrafts(t *testing.T) {
 	}
 	for i, c := range []struct{ args, kind, has string }{
 		{"policy draft --first-article 5 --clearance", "site-policy", "first_article 5\nclearance required\nissue -\n"},
+		{"policy draft --blind-count --aql 6.5 --samples-become kept", "site-policy", "blind_count required\nsamples kept 8:2/0 15:2/0 25:8/1 "},
+		{"policy draft --samples 20:3/1", "site-policy", "blind_count -\nsamples output 20:3/1\n"},
+		{"lot draft-samples L1 --finding fine --failed 47901234000112345677", "samples-examined", "lot L1\nexamined 2\nfinding fine\nfailed 47901234000112345677\n"},
 		{"lot draft-first-article L1 --finding fine", "first-article", "lot L1\ngood 20\nfinding fine\n"},
 		{"lot draft-clearance L1 --line line-1 --finding empty", "line-clearance", "line line-1\nlot L1\n"},
 		{"lot draft-explain L1 --reason stuck", "count-explained", "count 07000000"},
@@ -58,7 +62,7 @@ func TestFloorDrafts(t *testing.T) {
 			t.Errorf("%s: %s%s", c.args, r.out, r.err)
 		}
 	}
-	for _, args := range []string{"lot draft-first-article L1", "lot draft-clearance L1 --line a/b --finding x", "lot draft-clearance L1 --finding x", "lot draft-explain L1", "chips draft-destroy L1 --place x",
+	for _, args := range []string{"lot draft-first-article L1", "lot draft-clearance L1 --line a/b --finding x", "lot draft-clearance L1 --finding x", "lot draft-explain L1", "policy draft --aql 2", "policy draft --aql 1.0 --samples 20:3/1", "policy draft --samples 20:3/3", "lot draft-samples L1", "chips draft-destroy L1 --place x",
 		"chips draft-destroy L1 --place x --how y --found zz"} {
 		if r := run(t, office, nil, strings.Fields(args)...); r.code != ExitUsage {
 			t.Errorf("%s: exit %d, %s", args, r.code, r.err)
@@ -66,5 +70,16 @@ func TestFloorDrafts(t *testing.T) {
 	}
 	if r := run(t, office, nil, "policy", "show"); r.out != "quality signs the first 5 good chips\n" {
 		t.Error(r.out)
+	}
+}
+
+// TestStatusHidden: what the ledger hides until a lot is counted is called hidden, and no zero is shown for it.
+func TestStatusHidden(t *testing.T) {
+	t.Parallel()
+	s := statusReply()
+	s.Hidden, s.Bins, s.Reasons, s.Balance, s.Lost, s.EIDsUsed = true, nil, nil, nil, 0, 0
+	r := run(t, statusOf(s), nil, "lot", "status", "L1")
+	if r.code != ExitOK || !strings.Contains(r.out, "hidden until counted") || strings.Contains(r.out, "yield") || strings.Contains(r.out, "lost") || strings.Contains(r.out, "reject") {
+		t.Errorf("%d %s%s", r.code, r.out, r.err)
 	}
 }

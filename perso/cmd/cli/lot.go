@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -43,7 +44,7 @@ type listed struct {
 
 func lotStateOf(s bus.StatusReply) lotState {
 	state := lotState{StatusReply: s, Balance: balanceOf(s.Balance)}
-	if state.Reasons == nil {
+	if state.Reasons == nil && !s.Hidden {
 		state.Reasons = []bus.ReasonCount{}
 	}
 	if !s.Completed.IsZero() {
@@ -79,7 +80,11 @@ func listLots(env *Env, lots []bus.StatusReply) error {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "LOT\tENVIRONMENT\tSTATE\tGOOD\tORDERED\tIN WORK\tLOST\tORDER")
 		for _, s := range lots {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%d\t%s\n", s.Lot, s.Env, s.State, s.Good, s.Ordered, s.Open, s.Lost, s.Order)
+			lost := strconv.FormatUint(s.Lost, 10)
+			if s.Hidden {
+				lost = "hidden"
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", s.Lot, s.Env, s.State, s.Good, s.Ordered, s.Open, lost, s.Order)
 		}
 		_ = t.Flush() // into memory
 	})
@@ -150,9 +155,14 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 		row("completed", "%s", clock(s.Completed))
 	}
 	row("good", "%d of %d (%s)", s.Good, s.Ordered, progress.Percent(s.Good, s.Ordered))
-	row("in work", "%d, %d lost", s.Open, s.Lost)
-	row("proof", "%s", s.Proof)
-	row("identities", "%d of %d used", s.EIDsUsed, s.Ordered+s.Spares)
+	if s.Hidden {
+		row("in work", "%d", s.Open)
+		row("proof", "%s", s.Proof)
+	} else {
+		row("in work", "%d, %d lost", s.Open, s.Lost)
+		row("proof", "%s", s.Proof)
+		row("identities", "%d of %d used", s.EIDsUsed, s.Ordered+s.Spares)
+	}
 	if s.Policy != (bus.Policy{}) {
 		row("policy", "%s", policyText(s.Policy))
 	}
@@ -162,11 +172,15 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 	if s.Samples != nil {
 		row("samples", "%s", samplesText(s.Samples))
 	}
-	row("yield", "%s, first pass %s", yield, first)
-	if r := progress.Rejects(s); r != "" {
-		row("rejects", "%s", r)
+	if s.Hidden {
+		row("bins", "hidden until counted")
+	} else {
+		row("yield", "%s, first pass %s", yield, first)
+		if r := progress.Rejects(s); r != "" {
+			row("rejects", "%s", r)
+		}
+		row("bins", "%s", bins(s))
 	}
-	row("bins", "%s", bins(s))
 	row("log", "%d entries", s.LogSize)
 	if s.Balance != nil {
 		row("balance", "%s", balanceOf(s.Balance))

@@ -161,7 +161,7 @@ func draftClose(env *Env, s bus.StatusReply, out string) error {
 	switch {
 	case s.State == perso.LotClosed:
 		blocks = []string{"it is closed already"}
-	case s.State != perso.LotComplete || s.Balance == nil:
+	case s.State != perso.LotComplete || s.Balance == nil && !s.Hidden:
 		blocks = append(blocks, fmt.Sprintf("it is %s, not complete: %d of %d good, %d in work", s.State, s.Good, s.Ordered, s.Open))
 	case len(blocks) == 0 && s.Balance.Difference() != 0:
 		blocks = []string{fmt.Sprintf("its counts differ by %d", s.Balance.Difference())}

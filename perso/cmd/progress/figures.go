@@ -22,6 +22,9 @@ func Percent(part, whole uint64) string {
 // Yield says how many of the chips that got a verdict are good, and how many were so on their first contact. Status
 // counts contacts to be repeated, not the chips they belong to: with any, first pass is known from below only.
 func Yield(s bus.StatusReply) (yield, firstPass string) {
+	if s.Hidden {
+		return "hidden until counted", "hidden"
+	}
 	judged := s.Good + Count(s, perso.VerdictRejectLive) + Count(s, perso.VerdictRejectBlank)
 	again := Count(s, perso.VerdictRecontact)
 	yield = Percent(s.Good, judged)
