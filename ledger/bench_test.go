@@ -66,6 +66,7 @@ type spec struct {
 	good, spares int
 	remake       order.Remake
 	expires      string
+	asks         string // demands of the order
 	number       string
 	eid          string // first of a given range; empty allocates
 }
@@ -194,6 +195,9 @@ func (b *bench) orderFile(s spec) []byte {
 		"eid": "allocate", "iccid": "allocate", "imsi": "allocate", "auth": map[string]any{"algorithm": "milenage", "op_key": "op-demo-1"},
 		"transport_key": "tk-auc-demo", "sm_sr": "smsr-demo", "bootstrap_provider": "provider-demo", "delivery": map[string]any{"target": "auc-demo"},
 		"remake": s.remake}
+	if s.asks != "" {
+		content["asks"] = s.asks
+	}
 	if s.expires != "" {
 		content["expires"] = s.expires
 	}

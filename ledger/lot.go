@@ -22,7 +22,7 @@ type lot struct {
 	hash    [32]byte // of the release
 	script  [32]byte
 	order   string
-	policy  statement.Policy // that it was released under
+	policy  statement.Policy // that it was released under, with what its order asks for
 
 	assigning sync.Mutex
 	door      *door // of its vault; under assigning, nil until it was looked up
@@ -75,6 +75,7 @@ func (l *Ledger) readLot(ctx context.Context, tx sqldb.Tx, name perso.Name) (*lo
 	if out.policy, err = readPolicy(ctx, tx, policy); err != nil {
 		return nil, err
 	}
+	out.policy = out.policy.With(out.release.Asks, out.release.Good)
 	out.hash, out.script = signed.Hash(), out.release.ScriptHash
 	return out, nil
 }

@@ -103,7 +103,7 @@ func (l *Ledger) terms(row orderRow) (statement.Release, error) {
 		Remake: string(o.Remake), KiSource: string(o.KiSource), Customer: row.ki.terms, KeyOrigin: string(o.KeyOrigin), Algorithm: o.Algorithm.String(), Codes: o.Codes.String(), PIN1: pin1Of(o),
 		ChipID: string(p.ChipID), Channel: string(p.Channel()), FactoryKVN: p.Factory.KVN, CardKVN: p.ISDKVN, Proof: p.Proofs().String(), AuthProof: string(p.AuthProof),
 		KMC: p.Factory.KMC, OP: o.OPKey, TransportKey: o.TransportKey.Name, TransportMode: string(o.TransportKey.Layout), ReceiverKey: receiver, WrapKey: smsr.WrapKey, SMSR: o.SMSR, Delivery: o.Delivery,
-		Constants: constants, Packages: named, Operational: operationalOf(o),
+		Asks: o.Asks, Constants: constants, Packages: named, Operational: operationalOf(o),
 	}, nil
 }
 
@@ -292,7 +292,7 @@ func (l *Ledger) release(ctx context.Context, b *Batch, signed statement.Signed,
 	}
 	if p, err := readPolicy(ctx, b, policy); err != nil {
 		return nil, err
-	} else if p.Sampling != "" {
+	} else if p.With(r.Asks, r.Good).Sampling != "" {
 		if _, err := b.Exec(ctx, sqlAddSampling, string(r.Lot)); err != nil {
 			return nil, fmt.Errorf("noting that lot %q has samples: %w", r.Lot, err)
 		}

@@ -176,3 +176,29 @@ func TestHiddenUntilCounted(t *testing.T) {
 	}
 	hidden("counted twice", false)
 }
+
+// TestDemandsOfAnOrder: an order may ask for more than the site; its release says so, and its lot goes through both, also for a ledger that
+// starts anew.
+func TestDemandsOfAnOrder(t *testing.T) {
+	t.Parallel()
+	b := newSite(t)
+	if err := b.say(statement.Policy{Header: b.header(), FirstArticle: 5}, "ann", "bob"); err != nil {
+		t.Fatal(err)
+	}
+	b.makeLot(spec{good: 2, asks: "first-article 1; clearance; samples kept 9:1/0"})
+	if s := b.status(); s.Policy != (bus.Policy{FirstArticle: 1, Clearance: true, Samples: "kept 9:1/0"}) || s.Samples == nil {
+		t.Errorf("status %+v, %+v", s.Policy, s.Samples)
+	}
+	if r := b.release2(); r.Asks != "first-article 1; clearance; samples kept 9:1/0" {
+		t.Errorf("the release says %q", r.Asks)
+	}
+	b.want(b.act(b.begin(b.one(), b.at(1))), perso.VerdictHold, perso.ReasonClearance)
+	b.makeLot(spec{good: 1})
+	if s := b.status(); s.Policy != (bus.Policy{FirstArticle: 5}) || s.Samples != nil {
+		t.Errorf("another order of the site: %+v", s.Policy)
+	}
+	if a := b.submit(b.orderFile(spec{good: 1, asks: "no-clearance"})); len(a.Faults) != 1 || a.Faults[0].Field != "asks" {
+		t.Errorf("an order that asks for less: %+v", a)
+	}
+	b.check()
+}

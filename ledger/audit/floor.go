@@ -9,7 +9,7 @@ import (
 
 // floor is what people signed at the lines about a lot.
 type floor struct {
-	policy    statement.Policy // in force when the lot was released
+	policy    statement.Policy // in force when the lot was released, with what its order asks for
 	unopened  bool             // nobody can say what it asks for
 	approved  bool             // quality signed the first article
 	handCount [32]byte         // hash of the last hand count

@@ -75,7 +75,7 @@ func (a *auditor) release(e entry.Statement) {
 	if r.TrustsContents() {
 		a.report.Trusts = append(a.report.Trusts, fmt.Sprintf("lot %s is good by %s: each chip proved its keys; that its contents and life cycle are as written is a line's word", e.Lot, r.Proof))
 	}
-	l.release = &r
+	l.release, l.policy = &r, l.policy.With(r.Asks, r.Good)
 	a.standsStill(l, "")
 }
 

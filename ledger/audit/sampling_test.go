@@ -118,3 +118,21 @@ func (w *world) Contact(v perso.Verdict) perso.Presentation {
 	w.Append(entry.Present{Lot: "L1", Present: p, Verdict: v, Reason: perso.ReasonLotComplete, At: w.Tick()})
 	return p
 }
+
+// TestDemands: what an order asks for beyond the site's policy stands in its release, and the lot is judged by both.
+func TestDemands(t *testing.T) {
+	t.Parallel()
+	for demands, want := range map[statement.Demands]string{"": "", "clearance": "line line-1 was not cleared", "first-article 1": "nobody of quality had signed the first 1",
+		"issue": "no chips were issued", "samples output 9:2/0": `was put into good, the verdict was "sample"`} {
+		w := under(statement.Policy{FirstArticle: 9})
+		r := w.NewRelease("L2", 1, 2, 1)
+		r.Asks = demands
+		w.lot = w.Admit(r, "prod", "sec")
+		w.good(0, 1).Bin()
+		w.claim(1, 2)
+		got, err := w.verify()
+		if err != nil || (want == "") != got.OK() || want != "" && !strings.Contains(got.Findings[0].What, want) {
+			t.Errorf("%q: %v, %v", demands, err, got.Findings)
+		}
+	}
+}

@@ -25,6 +25,7 @@ import (
 	"github.com/persoline/persoline/perso/order/form"
 	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 const (
@@ -139,6 +140,7 @@ type Order struct {
 	KiOutput  KiOutput // KiWrapped but for an order with Ki of the customer
 	KeyOrigin KeyOrigin
 	Remake    Remake
+	Asks      statement.Demands
 	Expires   time.Time // UTC, whole seconds: no release may be used after it; zero when not limited
 }
 
@@ -150,7 +152,7 @@ func (o Order) Hash() [32]byte { return sha256.Sum256(o.Canonical()) }
 
 // Canonical is the content as an order file in the form of RFC 8785, with every default written out. Parse reads it back
 // as the same order. What has no value in most orders, or none for the product, is left out (codes of the default policy, PIN1 off,
-// no SUCI, Ki wrapped, no expiry; of a SIM EID, SM-SR and key origin). Two files with the same content, whatever their layout, have the same canonical form.
+// no SUCI, Ki wrapped, no demands, no expiry; of a SIM EID, SM-SR and key origin). Two files with the same content, whatever their layout, have the same canonical form.
 func (o Order) Canonical() []byte {
 	content := map[string]any{
 		"version":            fileVersion,
@@ -194,6 +196,9 @@ func (o Order) Canonical() []byte {
 	}
 	if o.KiOutput == KiOmitted {
 		content["ki_output"] = o.KiOutput
+	}
+	if o.Asks != "" {
+		content["asks"] = string(o.Asks)
 	}
 	if !o.Expires.IsZero() {
 		content["expires"] = o.Expires.Format(time.RFC3339)

@@ -15,6 +15,7 @@ import (
 	"github.com/persoline/persoline/perso/order/form"
 	"github.com/persoline/persoline/perso/order/k4"
 	"github.com/persoline/persoline/perso/product"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // allocate, in place of a range, asks for numbers from the site's pools.
@@ -105,6 +106,7 @@ func readRoles(top *form.Object, o *Order) {
 	o.TransportKey = form.Field(top, "transport_key", k4.ParseKey)
 	o.Codes = form.FieldOr(top, "codes", codes.Default(), codes.ParsePolicy)
 	o.PIN1 = form.FieldOr(top, "pin1", PIN1Off, form.OneOf(PIN1Off, PIN1Asked))
+	o.Asks = form.FieldOr(top, "asks", "", statement.ParseDemands)
 	o.SUCI = form.FieldOr(top, "suci", "", parseSUCI)
 	o.SMSR = form.FieldOr(top, "sm_sr", "", perso.ParseName)
 	o.Provider = form.Field(top, "bootstrap_provider", perso.ParseName)

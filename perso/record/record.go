@@ -374,6 +374,9 @@ func (r *Reader) Check(err error) {
 // More reports whether fields are left and none failed.
 func (r *Reader) More() bool { return r.err == nil && len(r.rest) > 0 }
 
+// Next reports whether the next field has this key, for one that is there only when it says something.
+func (r *Reader) Next(key string) bool { return r.More() && bytes.HasPrefix(r.rest, []byte(key+" ")) }
+
 // Done returns the first fault, or a fault when fields are left.
 func (r *Reader) Done() error {
 	if r.err == nil && len(r.rest) > 0 {

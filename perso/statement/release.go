@@ -62,6 +62,8 @@ type Release struct {
 	SMSR          perso.Name // receiver of the EIS batch; empty where the product is no eUICC
 	Delivery      perso.Name // receiver of the output file
 
+	// Asks is what the order asks the lot to go through, beyond the site's policy.
+	Asks Demands
 	// Constants of the lot: values of the script's public variables that are equal on every card, by variable name.
 	Constants []Constant
 	// Packages are the profile packages of the lot, in the order in which a chip gets them.
@@ -159,6 +161,9 @@ func (r Release) Encode() ([]byte, error) {
 	if r.HasOperational() {
 		r.Operational.write(w)
 	}
+	if r.Asks != "" {
+		w.Str("order_asks", string(r.Asks))
+	}
 	for _, c := range r.Constants {
 		w.Str("constant", c.Name).Hex("value", c.Value)
 	}
@@ -200,6 +205,10 @@ func ParseRelease(body []byte) (Release, error) {
 	r.readPackages(d)
 	if r.HasOperational() {
 		r.Operational.read(d)
+	}
+	if d.Next("order_asks") {
+		r.Asks, err = ParseDemands(d.Raw("order_asks"))
+		d.Check(err)
 	}
 	for d.More() && len(r.Constants) < MaxConstants {
 		r.Constants = append(r.Constants, Constant{Name: d.Raw("constant"), Value: d.Hex("value")})

@@ -76,7 +76,7 @@ func parseSampleRow(word string) (r SampleRow, err error) {
 // Kept says that good samples are delivered to nobody.
 func (s Sampling) Kept() bool { return strings.HasPrefix(string(s), SamplesKept+" ") }
 
-// For is what the plan asks of a lot of so many ordered units: never more samples than units. The zero row asks for none.
+// For is what the plan asks of a lot of so many ordered units: never more samples than units, and never that all may be bad. The zero row asks for none.
 func (s Sampling) For(good uint64) (r SampleRow) {
 	if s == "" {
 		return r
@@ -88,6 +88,9 @@ func (s Sampling) For(good uint64) (r SampleRow) {
 		}
 	}
 	r.Size = min(r.Size, good)
+	if r.Accept >= r.Size && r.Size > 0 {
+		r.Accept = r.Size - 1
+	}
 	return r
 }
 

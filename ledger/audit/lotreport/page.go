@@ -206,7 +206,7 @@ func (p *Page) balance(s *story) {
 	b := s.bins
 	p.Locked, p.Missing = s.words.givenUp()
 	in := b[perso.VerdictGood] + b[perso.VerdictRejectBlank] + b[perso.VerdictRejectLive] + b[perso.VerdictReturn] + b[perso.VerdictSample] + p.Locked + p.Missing
-	back, kept, failed := s.words.examined()
+	back, kept, failed := s.words.examined(s.released)
 	log := [6]uint64{in, b[perso.VerdictGood] + back, b[perso.VerdictRejectBlank], b[perso.VerdictRejectLive] + p.Locked + failed, b[perso.VerdictReturn],
 		b[perso.VerdictSample] - min(b[perso.VerdictSample], back+failed)}
 	rows := []balanceRow{{What: "log: bins confirmed by the handler", Known: true, Counts: log}}

@@ -138,13 +138,13 @@ func (k *words) givenUp() (locked, missing uint64) {
 }
 
 // examined says what became of the samples, by quality's last word.
-func (k *words) examined() (back, kept, failed uint64) {
+func (k *words) examined(r statement.Release) (back, kept, failed uint64) {
 	if len(k.samples) == 0 || !k.samples[len(k.samples)-1].There {
 		return 0, 0, 0
 	}
 	w := k.samples[len(k.samples)-1].Text
 	failed = uint64(len(w.Failed))
-	if k.policy.Text.Sampling.Kept() {
+	if k.policy.Text.With(r.Asks, r.Good).Sampling.Kept() {
 		return 0, w.Examined - failed, failed
 	}
 	return w.Examined - failed, 0, failed
@@ -174,17 +174,21 @@ func (k *words) rows(s *story) (rows []wordRow) {
 	for _, a := range k.articles {
 		add("First article", fmt.Sprintf("%d good chips: %s", a.Text.Good, a.Text.Finding), a.signedWord)
 	}
-	if n := k.policy.Text.FirstArticle; n > 0 && len(k.articles) == 0 {
+	held := k.policy.Text.With(s.released.Asks, s.released.Good)
+	if s.released.Asks != "" {
+		rows = slices.Insert(rows, 1, wordRow{What: "Order asks for", Says: string(s.released.Asks), Words: []signedWord{s.release}})
+	}
+	if n := held.FirstArticle; n > 0 && len(k.articles) == 0 {
 		rows = append(rows, wordRow{What: "First article", Says: "quality has not signed it", Warn: true})
 	}
 	for _, x := range k.samples {
 		row := wordRow{What: "Samples examined", Says: fmt.Sprintf("%d examined, %d bad: %s", x.Text.Examined, len(x.Text.Failed), x.Text.Finding), Words: []signedWord{x.signedWord}}
-		if s.release.There && uint64(len(x.Text.Failed)) > k.policy.Text.Sampling.For(s.released.Good).Accept {
+		if s.release.There && uint64(len(x.Text.Failed)) > held.Sampling.For(s.released.Good).Accept {
 			row.Says, row.Warn = row.Says+"; more than the plan accepts", true
 		}
 		rows = append(rows, row)
 	}
-	if k.policy.Text.Sampling != "" && len(k.samples) == 0 {
+	if held.Sampling != "" && len(k.samples) == 0 {
 		rows = append(rows, wordRow{What: "Samples examined", Says: "quality has not signed them", Warn: true})
 	}
 	for _, f := range k.freezes {
