@@ -2,21 +2,12 @@ package audit
 
 import (
 	"bytes"
-	"encoding/binary"
-	"errors"
-	"io/fs"
-	"runtime"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/ledger/internal/tree/tilepath"
 	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/record"
 )
-
-// tilesAtOnce is how many tiles of entries are in memory together: 16,384 entries of about 400 bytes.
-const tilesAtOnce = 64
 
 // checkLog verifies the checkpoint, computes tiles and root again from the entries, and replays the entries.
 func (a *auditor) checkLog() {
@@ -35,6 +26,7 @@ func (a *auditor) checkLog() {
 	a.checkWitnesses(c)
 	var tree merkle
 	ok := a.eachTile(c.Size, func(t *entryTile) {
+		tree.over = t.over
 		for j := range t.entries {
 			seq := t.name.N*tilepath.Width + int64(j)
 			tree.add(t.leaves[j], a.compareTile)
@@ -61,76 +53,24 @@ func (a *auditor) checkLog() {
 	}
 }
 
-// eachTile gives every tile of entries in order. The next ones are read while these are looked at. It stops at one that can't be
-// read, which is a finding.
+// eachTile gives every tile of entries in order, parsed as far as somebody wants it. It stops at one that can't be read, which is
+// a finding.
 func (a *auditor) eachTile(size int64, each func(*entryTile)) (whole bool) {
-	count := (size + tilepath.Width - 1) / tilepath.Width
-	ahead := make(chan []entryTile, 1)
-	stop := make(chan struct{})
-	defer close(stop)
-	fsys := a.files.fsys
-	go func() {
-		defer close(ahead)
-		for from := int64(0); from < count; from += tilesAtOnce {
-			select {
-			case ahead <- a.readEntries(fsys, from, min(count, from+tilesAtOnce), size):
-			case <-stop:
-				return
-			}
-		}
-	}()
-	for tiles := range ahead {
+	parse := func(t *entryTile) { t.parse(func(body []byte) bool { return !a.opt.Unjudged || a.wants(body) }) }
+	err := eachTiles(a.files.fsys, size, parse, func(tiles []entryTile) error {
 		for i := range tiles {
 			t := &tiles[i]
 			path := layout.LogPrefix + t.name.Path()
 			a.files.used[path] = true
 			if t.err != nil {
 				a.find(path, "I5", "%v", t.err)
-				return false
+				return t.err
 			}
 			each(t)
 		}
-	}
-	return true
-}
-
-// entryTile is one file of entries, with the leaf hash of each.
-type entryTile struct {
-	name    tilepath.Tile
-	entries [][]byte
-	leaves  []checkpoint.Hash
-	parsed  []parsed
-	err     error
-}
-
-// readEntries reads, hashes and parses tiles [from, to) side by side.
-func (a *auditor) readEntries(fsys fs.FS, from, to, size int64) []entryTile {
-	tiles := make([]entryTile, to-from)
-	var g errgroup.Group
-	g.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range tiles {
-		n := from + int64(i)
-		t := &tiles[i]
-		t.name = tilepath.Tile{Level: tilepath.Entries, N: n, Width: int(min(size-n*tilepath.Width, tilepath.Width))}
-		g.Go(func() error {
-			f := files{fsys: fsys}
-			data, err := f.read(layout.LogPrefix + t.name.Path())
-			if err != nil {
-				t.err = err
-				return nil
-			}
-			t.hash(data)
-			t.parsed = make([]parsed, len(t.entries))
-			for i, body := range t.entries {
-				if !a.opt.Unjudged || a.wants(body) {
-					t.parsed[i] = parseEntry(body)
-				}
-			}
-			return nil
-		})
-	}
-	_ = g.Wait() // the functions return no error
-	return tiles
+		return nil
+	})
+	return err == nil
 }
 
 // wants asks whether somebody watches for an entry.
@@ -140,30 +80,6 @@ func (a *auditor) wants(body []byte) bool {
 	}
 	kind, err := record.Kind(body)
 	return err == nil && (a.opt.Wants == nil || a.opt.Wants(kind, body))
-}
-
-func (t *entryTile) hash(data []byte) {
-	t.entries, t.err = splitEntries(data, t.name.Width)
-	t.leaves = make([]checkpoint.Hash, len(t.entries))
-	for i, body := range t.entries {
-		t.leaves[i] = checkpoint.Leaf(body)
-	}
-}
-
-// splitEntries takes a tile of entries apart: each after its length in two bytes, big-endian.
-func splitEntries(data []byte, width int) ([][]byte, error) {
-	entries := make([][]byte, 0, width)
-	for len(data) > 0 {
-		if len(data) < 2 || len(data)-2 < int(binary.BigEndian.Uint16(data)) {
-			return nil, errors.New("an entry is cut off")
-		}
-		end := 2 + int(binary.BigEndian.Uint16(data))
-		entries, data = append(entries, data[2:end]), data[end:]
-	}
-	if len(entries) != width {
-		return nil, errors.New("tile has not the number of entries that its name says")
-	}
-	return entries, nil
 }
 
 // compareTile holds a tile of hashes against its file.

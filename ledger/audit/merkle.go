@@ -12,6 +12,7 @@ import (
 // merkle computes a log's tiles and root from its leaves (RFC 6962, section 2.1), keeping one unfinished tile per level.
 type merkle struct {
 	levels []tileRow
+	over   *checkpoint.Hash // of the tile of leaves that is being added, if its root is known already
 }
 
 type tileRow struct {
@@ -31,7 +32,11 @@ func (m *merkle) add(h checkpoint.Hash, full func(tilepath.Tile, []checkpoint.Ha
 			return
 		}
 		full(tilepath.Tile{Level: level, N: row.next, Width: tilepath.Width}, row.hashes)
-		h = subtree(row.hashes)
+		if level == 0 && m.over != nil {
+			h, m.over = *m.over, nil
+		} else {
+			h = subtree(row.hashes)
+		}
 		row.next, row.hashes = row.next+1, row.hashes[:0]
 	}
 }

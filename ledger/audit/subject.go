@@ -157,18 +157,17 @@ func (l *Log) Prove(subject Subject) (Proof, error) {
 		}
 		return &r
 	}
-	err := l.Each(func(seq int64, body []byte) error {
-		e := parseEntry(body)
-		if e.err != nil {
+	err := l.each(func(t *entryTile) { t.parse(func([]byte) bool { return true }) }, func(seq int64, t *entryTile, i int) error {
+		if e := &t.parsed[i]; e.err != nil {
 			return fmt.Errorf("reading entry %d: %w", seq, e.err)
 		}
-		if !s.takes(e.entry, open) {
+		if !s.takes(t.parsed[i].entry, open) {
 			return nil
 		}
 		if len(p.Entries) == maxProven {
 			return fmt.Errorf("more than %d entries are about %s", maxProven, subject)
 		}
-		p.Entries = append(p.Entries, Proven{Seq: seq, Body: bytes.Clone(body)})
+		p.Entries = append(p.Entries, Proven{Seq: seq, Body: bytes.Clone(t.entries[i])})
 		return nil
 	})
 	if err == nil && len(p.Entries) < 2 { // the first entry alone

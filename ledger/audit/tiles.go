@@ -85,42 +85,71 @@ func (l *Log) Inclusion(seq int64) ([]checkpoint.Hash, error) {
 // Each gives every entry in order, each proven by its tile of hashes. The bytes are only good until the next one. An error of f
 // ends it.
 func (l *Log) Each(f func(seq int64, body []byte) error) error {
-	size := l.Checkpoint.Size
-	for n := int64(0); n*tilepath.Width < size; n++ {
-		t := entryTile{name: tilepath.Tile{Level: tilepath.Entries, N: n, Width: int(min(size-n*tilepath.Width, tilepath.Width))}}
-		data, err := l.files.read(layout.LogPrefix + t.name.Path())
-		if err == nil {
-			t.hash(data)
-			err = t.err
+	return l.each(func(*entryTile) {}, func(seq int64, t *entryTile, i int) error { return f(seq, t.entries[i]) })
+}
+
+// each gives every entry with its tile and place there. What prepare makes of the tiles, side by side, was made before they were proven.
+func (l *Log) each(prepare func(*entryTile), f func(seq int64, t *entryTile, i int) error) error {
+	return eachTiles(l.files.fsys, l.Checkpoint.Size, prepare, func(tiles []entryTile) error {
+		if err := l.proven(tiles); err != nil {
+			return err
 		}
-		if err == nil {
-			err = l.proven(&t)
-		}
-		if err != nil {
-			return fmt.Errorf("reading %s: %w", t.name.Path(), err)
-		}
-		for i, body := range t.entries {
-			if err := f(n*tilepath.Width+int64(i), body); err != nil {
-				return err
+		for k := range tiles {
+			t := &tiles[k]
+			for i := range t.entries {
+				if err := f(t.name.N*tilepath.Width+int64(i), t, i); err != nil {
+					return err
+				}
 			}
 		}
+		return nil
+	})
+}
+
+// proven holds tiles of entries against the hashes that the checkpoint signs: whole ones by the hash over each, many of which
+// stand in one tile, and the last one, or one that is not what was signed, entry by entry.
+func (l *Log) proven(tiles []entryTile) error {
+	var whole []*entryTile
+	var over []int64
+	for k := range tiles {
+		t := &tiles[k]
+		if t.err != nil {
+			return fmt.Errorf("reading %s: %w", t.name.Path(), t.err)
+		}
+		if t.over != nil {
+			whole, over = append(whole, t), append(over, tlog.StoredHashIndex(tileHeight, t.name.N))
+		} else if err := l.provenEntries(t); err != nil {
+			return err
+		}
+	}
+	want, err := l.hashes.ReadHashes(over)
+	if err != nil {
+		return fmt.Errorf("proving the entries from %s on: %w", tiles[0].name.Path(), err)
+	}
+	for i, t := range whole {
+		if want[i] == *t.over {
+			continue
+		}
+		if err := l.provenEntries(t); err != nil {
+			return err
+		}
+		return fmt.Errorf("reading %s: its entries are not those that were signed", t.name.Path())
 	}
 	return nil
 }
 
-// proven holds a tile of entries against the hashes that the checkpoint signs.
-func (l *Log) proven(t *entryTile) error {
+func (l *Log) provenEntries(t *entryTile) error {
 	at := make([]int64, len(t.leaves))
 	for i := range at {
 		at[i] = tlog.StoredHashIndex(0, t.name.N*tilepath.Width+int64(i))
 	}
 	want, err := l.hashes.ReadHashes(at)
 	if err != nil {
-		return err
+		return fmt.Errorf("reading %s: %w", t.name.Path(), err)
 	}
 	for i := range want {
 		if want[i] != t.leaves[i] {
-			return fmt.Errorf("entry %d is not the one that was signed", t.name.N*tilepath.Width+int64(i))
+			return fmt.Errorf("reading %s: entry %d is not the one that was signed", t.name.Path(), t.name.N*tilepath.Width+int64(i))
 		}
 	}
 	return nil
