@@ -7,7 +7,8 @@
 // end, so that a system's pcscd beside it does not hear "pcscd --hotplug" any more; it serves its clients as before.
 //
 // Contract. Serve speaks for one slot on one connection. Start wants every port listened on before and until pcscd has ended,
-// and every connection kept: version 3.3 of the driver aborts pcscd when it has to connect a second time. So an empty slot
+// and every connection kept: version 3.3 of the driver aborts pcscd when it has to connect a second time.
+// Readers come and go with pcscd: one with udev, as Debian's 1.9.9, logs the signal of "pcscd --hotplug" and looks for nothing. So an empty slot
 // can't be shown as one: pcscd always sees a chip, and where there is none, or a mute one, its ATR is NoChip, which no UICC
 // has. A chip that was changed is found by the next reset; one that loses contact answers with one byte, which is no status
 // word. pcscd ends with the process that started it.
