@@ -59,6 +59,10 @@ const (
 	ClassLife
 	// ClassKiPrint makes the prints by which equal Ki of customers are found.
 	ClassKiPrint
+	// ClassKMCEMV and ClassKMCVISA2 are a chip maker's Triple DES master keys. Each is diversified by one scheme (perso/scp/scp02), which
+	// its label says: so no release or script can have it used by another.
+	ClassKMCEMV
+	ClassKMCVISA2
 )
 
 // Classes returns every class, in order.
@@ -67,9 +71,12 @@ func Classes() []Class {
 		ClassLot, ClassReceipt, ClassLog, ClassStatement, ClassEUM,
 		ClassEIS, ClassTransport, ClassSMSR, ClassKMC, ClassSeal,
 		ClassEUMBrainpool, ClassTransport3DES, ClassReceive, ClassEnvelope,
-		ClassLife, ClassKiPrint,
+		ClassLife, ClassKiPrint, ClassKMCEMV, ClassKMCVISA2,
 	}
 }
+
+// TDES says whether keys of the class are Triple DES keys.
+func (c Class) TDES() bool { return c == ClassTransport3DES || c == ClassKMCEMV || c == ClassKMCVISA2 }
 
 // ParseClass reads the name that String prints.
 func ParseClass(name string) (Class, error) {
@@ -116,6 +123,10 @@ func (c Class) String() string {
 		return "life"
 	case ClassKiPrint:
 		return "ki-print"
+	case ClassKMCEMV:
+		return "kmc-emv-cps"
+	case ClassKMCVISA2:
+		return "kmc-visa2"
 	default:
 		return fmt.Sprintf("class(%d)", uint8(c))
 	}

@@ -124,6 +124,10 @@ func ruleOf(c Class) rule {
 		return rule{class: c, form: des3, uses: []uint{pkcs11.CKA_ENCRYPT}, mechanisms: []uint{pkcs11.CKM_DES3_ECB},
 			makeBytes: 24, importBytes: []int{16, 24},
 			why: "transport key of an AuC that knows no AES; 16 bytes are two-key 3DES and become K1 K2 K1"}
+	case ClassKMCEMV, ClassKMCVISA2:
+		return rule{class: c, form: des3, uses: []uint{pkcs11.CKA_ENCRYPT}, mechanisms: []uint{pkcs11.CKM_DES3_ECB},
+			makeBytes: 24, importBytes: []int{16, 24},
+			why: "a chip maker's Triple DES master key for chips with SCP02; one class for each way of diversifying it"}
 	case ClassReceive:
 		ecb.uses = []uint{pkcs11.CKA_DECRYPT}
 		ecb.why = "an operator's key that his own Ki arrive under; opens one and never encrypts, so that nothing can be put in his name"

@@ -106,7 +106,7 @@ func Features() (names []string) {
 
 // optional classes are for some products only.
 func (c Class) optional() bool {
-	return c == ClassEUMBrainpool || c == ClassTransport3DES || c == ClassReceive || c == ClassEnvelope
+	return c == ClassEUMBrainpool || c.TDES() || c == ClassReceive || c == ClassEnvelope
 }
 
 // Survey asks module and token what they are and offer. It makes session

@@ -286,7 +286,7 @@ func ruleKind(c hsm.Class) string {
 		return "receive"
 	case hsm.ClassSeal:
 		return "seal"
-	case hsm.ClassTransport3DES:
+	case hsm.ClassTransport3DES, hsm.ClassKMCEMV, hsm.ClassKMCVISA2:
 		return "3des"
 	case hsm.ClassEnvelope:
 		return "rsa"

@@ -39,7 +39,7 @@ func (t *Token) MAC(ctx context.Context, k Key, msg []byte) (mac [macBytes]byte,
 }
 
 // EncryptECB encrypts whole blocks, at most 4096 bytes: of AES (CKM_AES_ECB;
-// classes transport, smsr and kmc) or of 3DES (CKM_DES3_ECB; transport-3des). It is the building block for diversification and
+// classes transport, smsr and kmc) or of 3DES (CKM_DES3_ECB; transport-3des, kmc-emv-cps and kmc-visa2). It is the building block for diversification and
 // key wrapping, where the blocks are unique by construction; it is no way to
 // encrypt data.
 func (t *Token) EncryptECB(ctx context.Context, k Key, blocks []byte) (out []byte, err error) {

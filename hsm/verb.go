@@ -139,7 +139,7 @@ func (c Class) permits(v Verb) bool {
 	case VerbMAC:
 		return c == ClassLot || c == ClassReceipt || c == ClassLife || c == ClassKiPrint
 	case VerbEncryptECB:
-		return c == ClassTransport || c == ClassSMSR || c == ClassKMC || c == ClassTransport3DES
+		return c == ClassTransport || c == ClassSMSR || c == ClassKMC || c.TDES()
 	case VerbDecryptECB:
 		return c == ClassReceive
 	case VerbKCV:

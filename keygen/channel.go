@@ -1,11 +1,15 @@
 package keygen
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"strings"
 
+	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/keygen/carddata"
 	"github.com/persoline/persoline/perso/apdu"
+	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/scp"
 	"github.com/persoline/persoline/perso/scp/scp02"
@@ -197,4 +201,55 @@ func (t terms) checkValue(name string, value []byte) ([3]byte, error) {
 		return [3]byte{}, fmt.Errorf("making the check value of %s: %w", name, err)
 	}
 	return k.KCV(), nil
+}
+
+// kmcSchemes are the classes that a chip maker's master key may be of, and how chips' keys follow from it: of an AES master by KDF3,
+// which has no name here; of a Triple DES master, which chips with SCP02 alone have, by the scheme that the class names. Visa's older
+// scheme stays out: no check values of it are published.
+func (t terms) kmcSchemes() map[hsm.Class]scp02.Scheme {
+	if t.channel != product.ChannelSCP02 {
+		return map[hsm.Class]scp02.Scheme{hsm.ClassKMC: ""}
+	}
+	return map[hsm.Class]scp02.Scheme{hsm.ClassKMC: "", hsm.ClassKMCEMV: scp02.SchemeEMV, hsm.ClassKMCVISA2: scp02.SchemeVISA2}
+}
+
+// findKMC finds the chip maker's key by its name, and with its class how it is diversified. Two of one name are no answer.
+func (v *Vault) findKMC(ctx context.Context, l *lot) error {
+	var found []hsm.Key
+	var classes []string
+	schemes := l.terms.kmcSchemes()
+	for _, class := range hsm.Classes() {
+		scheme, fits := schemes[class]
+		if !fits {
+			continue
+		}
+		k, err := hsm.NewKey(string(v.cfg.Env), class, string(l.release.KMC))
+		if err != nil {
+			return fmt.Errorf("naming chip maker's key of lot %q: %w", l.release.Lot, err)
+		}
+		has, err := v.cfg.Token.Has(ctx, k)
+		if err != nil {
+			return fmt.Errorf("looking for chip maker's key %q: %w", k, err)
+		}
+		if has {
+			l.kmc, l.scheme = k, scheme
+			found = append(found, k)
+		}
+		classes = append(classes, class.String())
+	}
+	switch {
+	case len(found) == 0:
+		return bus.Refuse(bus.FaultRefused, "chip maker's key %q is not on the token, as none of class %s: import it in a key ceremony (keygen/ceremony/CEREMONY.md)", l.release.KMC, strings.Join(classes, ", "))
+	case len(found) > 1:
+		return bus.Refuse(bus.FaultRefused, "chip maker's key %q is on the token as %q and as %q: by which the chips' keys were diversified nobody can tell", l.release.KMC, found[0], found[1])
+	}
+	return nil
+}
+
+// diversify gives the blocks that the chip maker's key encrypts into a chip's factory keys.
+func (l *lot) diversify(kdd [10]byte) ([3 * keyBytes]byte, error) {
+	if l.scheme != "" {
+		return l.scheme.ECBInputs(kdd)
+	}
+	return scp.KDF3ECBInputs(kdd, l.subkey), nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/persoline/persoline/perso/order/auth"
 	"github.com/persoline/persoline/perso/product"
 	"github.com/persoline/persoline/perso/scp"
+	"github.com/persoline/persoline/perso/scp/scp02"
 	"github.com/persoline/persoline/perso/script"
 	"github.com/persoline/persoline/perso/secret"
 	"github.com/persoline/persoline/perso/statement"
@@ -35,10 +36,11 @@ type lot struct {
 	second   *operational     // nil where chips have one profile
 
 	key, kmc  hsm.Key
-	wrap, out hsm.Key  // SM-SR wrap key, transport key or what signs envelopes
-	seal      hsm.Key  // of random Ki; made only for a lot that has them
-	receive   hsm.Key  // of the customer's own Ki; named only for a lot that has them
-	subkey    [16]byte // K1 of the maker's key: worthless without it
+	wrap, out hsm.Key      // SM-SR wrap key, transport key or what signs envelopes
+	seal      hsm.Key      // of random Ki; made only for a lot that has them
+	receive   hsm.Key      // of the customer's own Ki; named only for a lot that has them
+	scheme    scp02.Scheme // of the maker's key; empty: KDF3
+	subkey    [16]byte     // of KDF3: K1 of the maker's key, worthless without it
 	op        secret.Bytes
 	challenge secret.Bytes // parent of all challenges of the lot
 	receipts  secret.Bytes // MAC key of its receipts
@@ -398,6 +400,9 @@ func (v *Vault) openSecrets(ctx context.Context, l *lot) error {
 		*d.to = secret.New(mac[:])
 	}
 	if err := errors.Join(v.openPairing(ctx, l), v.openCarrying(ctx, l), v.openSealing(ctx, l)); err != nil {
+		return err
+	}
+	if err := v.findKMC(ctx, l); err != nil || l.scheme != "" {
 		return err
 	}
 	first, err := v.cfg.Token.EncryptECB(ctx, l.kmc, make([]byte, keyBytes))

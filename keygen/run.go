@@ -179,7 +179,10 @@ func (r *run) staticKeys(said scp.Presented) (scp.StaticKeys, error) {
 		if r.past.good && r.previous == nil { // its keys were replaced: this is a second chip of that name, and it would become a clone
 			return scp.StaticKeys{}, refuse("%s: chip %s is good and shows the maker's keys", perso.ReasonTwin, r.claim.Chip)
 		}
-		in := scp.KDF3ECBInputs(said.KDD, r.l.subkey)
+		in, err := r.l.diversify(said.KDD)
+		if err != nil {
+			return scp.StaticKeys{}, err
+		}
 		out, err := r.v.cfg.Token.EncryptECB(r.ctx, r.l.kmc, in[:])
 		if err != nil {
 			return scp.StaticKeys{}, fmt.Errorf("diversifying maker's key %q: %w", r.l.release.KMC, err)

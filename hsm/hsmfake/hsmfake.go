@@ -105,7 +105,7 @@ func (t *Token) generate(k hsm.Key) (*key, error) {
 	switch k.Class {
 	case hsm.ClassSMSR:
 		size = 16
-	case hsm.ClassTransport3DES:
+	case hsm.ClassTransport3DES, hsm.ClassKMCEMV, hsm.ClassKMCVISA2:
 		size = 24
 	}
 	seed, err := t.draw(size)
@@ -135,7 +135,7 @@ func (t *Token) Import(ctx context.Context, k hsm.Key, value secret.Bytes) error
 			return hsm.ErrExists
 		}
 		return value.Reveal(func(b []byte) error {
-			if k.Class == hsm.ClassTransport3DES && singleDES(b) {
+			if k.Class.TDES() && singleDES(b) {
 				return hsm.ErrRefused
 			}
 			t.keys[k.Label] = &key{name: k, value: slices.Clone(b)}
@@ -293,7 +293,7 @@ func (t *Token) KCV(ctx context.Context, k hsm.Key) (kcv [hsm.KCVBytes]byte, err
 			return nil
 		}
 		block := []byte(strings.Repeat("\x01", aes.BlockSize))
-		if k.Class == hsm.ClassTransport3DES {
+		if k.Class.TDES() {
 			block = make([]byte, des.BlockSize)
 		}
 		crypt := found.ecb
@@ -379,7 +379,7 @@ func (k *key) mac(msg []byte) (mac [32]byte) {
 }
 
 func (k *key) cipher() (cipher.Block, error) {
-	if k.name.Class == hsm.ClassTransport3DES {
+	if k.name.Class.TDES() {
 		return des.NewTripleDESCipher(slices.Concat(k.value, k.value)[:24])
 	}
 	return aes.NewCipher(k.value)

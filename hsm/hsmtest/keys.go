@@ -49,7 +49,7 @@ func importing(f *fixture) {
 	sizes := map[hsm.Class][]int{
 		hsm.ClassLot: {32}, hsm.ClassReceipt: {32}, hsm.ClassKiPrint: {32}, hsm.ClassSeal: {32}, hsm.ClassSMSR: {16},
 		hsm.ClassTransport: {16, 24, 32}, hsm.ClassKMC: {16, 24, 32},
-		hsm.ClassTransport3DES: {16, 24}, hsm.ClassReceive: {16, 24, 32},
+		hsm.ClassTransport3DES: {16, 24}, hsm.ClassKMCEMV: {16, 24}, hsm.ClassKMCVISA2: {16, 24}, hsm.ClassReceive: {16, 24, 32},
 	}
 	for _, c := range hsm.Classes() {
 		for _, n := range []int{0, 8, 16, 24, 31, 32, 33} {

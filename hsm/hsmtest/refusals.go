@@ -56,7 +56,7 @@ func allowed() map[hsm.Class][]hsm.Verb {
 		hsm.ClassEUM: cert, hsm.ClassEIS: cert,
 		hsm.ClassTransport: ecb, hsm.ClassSMSR: ecb, hsm.ClassKMC: ecb,
 		hsm.ClassSeal:         {hsm.VerbSeal},
-		hsm.ClassEUMBrainpool: cert, hsm.ClassTransport3DES: ecb, hsm.ClassEnvelope: message,
+		hsm.ClassEUMBrainpool: cert, hsm.ClassTransport3DES: ecb, hsm.ClassKMCEMV: ecb, hsm.ClassKMCVISA2: ecb, hsm.ClassEnvelope: message,
 		hsm.ClassReceive: {hsm.VerbDecryptECB, hsm.VerbKCV}, hsm.ClassLife: mac, hsm.ClassKiPrint: mac,
 	}
 }

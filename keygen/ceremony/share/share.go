@@ -81,7 +81,7 @@ func check(class string, b []byte) ([]byte, error) {
 		mac := hmac.New(sha256.New, b)
 		mac.Write([]byte(macCheckText))
 		return mac.Sum(nil), nil
-	case c == hsm.ClassTransport3DES:
+	case c.TDES():
 		if len(b) == 2*des.BlockSize {
 			b = slices.Concat(b, b[:des.BlockSize])
 			defer clear(b)
