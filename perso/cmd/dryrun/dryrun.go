@@ -39,9 +39,10 @@ type Config struct {
 	Packages map[string]*saip.Template
 	// Again presents the personalized chip a second time: sections that are found done are left out then.
 	Again bool
-	// Torn lets Interrupt also lose contact while a command writes, on a chip whose writing is not atomic: of what it writes the
-	// first value is there by half, where it replaces one, and the rest is not. A key set that is torn so is lost, on real chips too.
-	Torn bool
+	// Torn lets Interrupt also lose contact while a command writes, on a chip whose writing is not atomic: for each n, that many of
+	// the values that it writes are there, the next one by half where it replaces one, and the rest is not. A key set that is torn so
+	// is lost, on real chips too.
+	Torn []uint16
 }
 
 // Trace is what happened.
@@ -173,13 +174,14 @@ func Interrupt(s *script.Script, c Config) (all []Interruption, err error) {
 	}
 	_ = whole.present() // one that fails does so below as well
 	want := whole.chip.Digest()
-	kinds := []cardsim.FaultKind{cardsim.FaultTearBefore, cardsim.FaultTearAfter}
-	if c.Torn {
-		kinds = append(kinds, cardsim.FaultTearInside)
+	kinds := []cardsim.Fault{{Kind: cardsim.FaultTearBefore}, {Kind: cardsim.FaultTearAfter}}
+	for _, values := range c.Torn {
+		kinds = append(kinds, cardsim.Fault{Kind: cardsim.FaultTearInside, Bit: values})
 	}
 	for at := uint32(1); ; at++ {
-		for _, kind := range kinds {
-			p, err := newPlayer(s, c, cardsim.Fault{Kind: kind, APDU: at})
+		for _, fault := range kinds {
+			fault.APDU = at
+			p, err := newPlayer(s, c, fault)
 			if err != nil {
 				return nil, err
 			}
@@ -192,7 +194,7 @@ func Interrupt(s *script.Script, c Config) (all []Interruption, err error) {
 			if err != nil {
 				return nil, err
 			}
-			one := Interruption{Command: int(at), Label: torn.Label, Executed: kind != cardsim.FaultTearBefore, Failed: trace.Failed}
+			one := Interruption{Command: int(at), Label: torn.Label, Executed: fault.Kind != cardsim.FaultTearBefore, Failed: trace.Failed}
 			if one.Failed == nil && p.chip.Digest() != want {
 				one.Failed = wrong("the chip holds something else than one that was not interrupted")
 			}

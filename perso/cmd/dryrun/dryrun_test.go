@@ -239,7 +239,7 @@ func TestTornSIM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := Interrupt(s, Config{Product: p, Torn: true})
+	all, err := Interrupt(s, Config{Product: p, Torn: []uint16{0}})
 	if err != nil || len(all) < 900 {
 		t.Fatalf("%d interruptions, %v", len(all), err)
 	}
@@ -247,6 +247,35 @@ func TestTornSIM(t *testing.T) {
 		if i.Failed != nil {
 			t.Errorf("lost at command %d (%s), executed %v: %v", i.Command, i.Label, i.Executed, i.Failed)
 		}
+	}
+}
+
+// A chip with two profiles bears such a memory too, but for the one command that puts its own key set in the place of its maker's:
+// half of that is no key set, and whoever has such a chip loses it.
+func TestTornProfiles(t *testing.T) {
+	t.Parallel()
+	c := config(t)
+	c.Torn = []uint16{0, 1, 3}
+	s, err := script.CompileFile(os.DirFS(products), c.Product.Script, catalogue(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := Interrupt(s, c)
+	if err != nil || !slices.ContainsFunc(all, func(i Interruption) bool { return i.Label == "load2" || strings.HasPrefix(i.Label, "load2#") }) {
+		t.Fatalf("%d interruptions, none of them in the second profile's package: %v", len(all), err)
+	}
+	lost := 0
+	for _, i := range all {
+		switch {
+		case i.Failed == nil:
+		case strings.HasPrefix(i.Label, "isd-keys") && strings.Contains(i.Failed.Error(), "6A88"):
+			lost++
+		default:
+			t.Errorf("lost at command %d (%s), executed %v: %v", i.Command, i.Label, i.Executed, i.Failed)
+		}
+	}
+	if lost == 0 {
+		t.Error("no key set was torn: the memory was written in one piece")
 	}
 }
 
