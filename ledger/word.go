@@ -33,6 +33,9 @@ var words = map[string]func(body []byte) (word, error){
 	statement.KindAdd:    parseWord(func(s statement.Change) word { return &registerWord{Change: s} }, statement.ParseChange),
 	statement.KindRevoke: parseWord(func(s statement.Change) word { return &registerWord{Change: s} }, statement.ParseChange),
 
+	statement.KindTaken:     parseWord(func(s statement.Desk) word { return deskWord{s} }, statement.ParseDesk),
+	statement.KindCancelled: parseWord(func(s statement.Desk) word { return deskWord{s} }, statement.ParseDesk),
+
 	statement.KindPolicy:       parseWord(func(s statement.Policy) word { return policyWord{s} }, statement.ParsePolicy),
 	statement.KindFirstArticle: parseWord(func(s statement.FirstArticle) word { return firstArticleWord{s} }, statement.ParseFirstArticle),
 	statement.KindSamples:      parseWord(func(s statement.Samples) word { return samplesWord{s} }, statement.ParseSamples),

@@ -199,6 +199,7 @@ type OrderState string
 const (
 	OrderAccepted OrderState = "accepted"
 	OrderReleased OrderState = "released"
+	OrderRejected OrderState = "rejected" // the order desk cancelled it before it was released
 )
 
 // UnitState is the state of one claim: a unit in one generation on one chip.

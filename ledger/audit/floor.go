@@ -135,3 +135,15 @@ func (a *auditor) rejectIn(l *lot, chip id.ChipID) perso.Account {
 	}
 	return ""
 }
+
+// desk is the order desk's word about an order: what it cancelled is not released.
+func (a *auditor) desk(e entry.Statement) {
+	d, found := ofSite(a, e, statement.ParseDesk, statement.Desk.Head)
+	switch {
+	case !found:
+	case d.Kind != e.What:
+		a.bad("I7", "the statement is a %s", d.Kind)
+	case d.Kind == statement.KindCancelled:
+		a.cancelled[d.OrderHash] = true
+	}
+}

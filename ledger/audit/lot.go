@@ -64,6 +64,9 @@ func (a *auditor) release(e entry.Statement) {
 	case e.At.Before(r.At) || !e.At.Before(r.Expires):
 		a.bad("I7", "it is in force from %s to %s", r.At.Format(record.TimeForm), r.Expires.Format(record.TimeForm))
 	}
+	if a.cancelled[r.OrderHash] {
+		a.bad("I7", "the order desk had cancelled order %s", r.Order)
+	}
 	for name, other := range a.lots {
 		if other.release != nil && shareIdentities(other.release, &r) {
 			a.bad("I1", "lot %s was released with identities that are also lot %s's", e.Lot, name)

@@ -56,6 +56,8 @@ func (a *auditor) statement(e entry.Statement) {
 		a.policy(e)
 	case statement.KindFirstArticle:
 		a.firstArticle(e)
+	case statement.KindTaken, statement.KindCancelled:
+		a.desk(e)
 	case statement.KindSamples:
 		a.samples(e)
 	case statement.KindClearance:

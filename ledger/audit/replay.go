@@ -49,6 +49,7 @@ type history struct {
 	asks           statement.Policy          // of lots that are released now
 	asksUnknown    bool                      // it is not opened
 	drawnChips     uint64                    // samples
+	cancelled      map[[32]byte]bool         // contents of orders that the order desk cancelled
 	cleared        map[perso.Name]perso.Name // lines, for which lot
 	destroyedChips uint64
 	forbidden      uint64
@@ -66,7 +67,7 @@ func newHistory() history {
 	return history{
 		lots: map[perso.Name]*lot{}, eids: map[id.EID]*claim{}, chips: map[id.ChipID]*claim{}, sessions: map[perso.Session]*session{},
 		acts: map[actKey]actInfo{}, goods: map[[32]byte]goodRef{}, contacts: map[contactKey]contact{}, lines: map[perso.Name]uint32{},
-		reels: map[perso.Name]bool{}, lists: map[[32]byte]bool{}, losses: map[[32]byte]*loss{}, abandoned: map[[32]byte]*loss{}, shelves: map[shelf]int64{}, bookings: map[[32]byte]bool{}, cleared: map[perso.Name]perso.Name{},
+		reels: map[perso.Name]bool{}, lists: map[[32]byte]bool{}, losses: map[[32]byte]*loss{}, abandoned: map[[32]byte]*loss{}, shelves: map[shelf]int64{}, bookings: map[[32]byte]bool{}, cleared: map[perso.Name]perso.Name{}, cancelled: map[[32]byte]bool{},
 		exceptions: map[int64]*Exception{}, signedOff: map[int64][]signedOff{},
 	}
 }

@@ -49,6 +49,9 @@ var duties = map[string]duty{
 	KindSamples:      {1, []Role{RoleQuality}, false},
 	KindClearance:    {1, append([]Role{RoleOperator, RoleSupervisor}, officers...), false},
 
+	KindTaken:     {1, []Role{RoleOrderDesk}, false},
+	KindCancelled: {1, []Role{RoleOrderDesk}, false},
+
 	KindReview:   {1, append([]Role{RoleSupervisor, RoleAuditor}, officers...), false},
 	KindFreeze:   {1, append([]Role{RoleSupervisor}, officers...), false},
 	KindUnfreeze: {2, officers, true},

@@ -328,11 +328,16 @@ func TestDuties(t *testing.T) {
 		KindRelease: {{"prod", "sec"}, {"qual", "sec"}, {"prod", "sec", "oper"}},
 		KindFreeze:  {{"prod"}, {"sec"}, {"qual"}, {"super"}},
 		KindReview:  {{"prod"}, {"sec"}, {"qual"}, {"super"}, {"audit"}},
+
+		KindSamples: {{"qual"}}, KindTaken: {{"desk"}}, KindCancelled: {{"desk"}},
 	}
 	no := map[string][][]perso.Name{
 		KindRelease:    {{}, {"prod"}, {"oper", "super"}, {"prod", "super"}, {"prod", "audit"}, {"desk", "admin"}, {"keys", "sec"}},
 		KindUnfreeze:   {{"prod"}, {"prod", "super"}},
 		KindFreeze:     {{}, {"oper"}, {"desk"}, {"audit"}, {"keys"}, {"admin"}, {"oper", "desk"}},
+		KindSamples:    {{}, {"prod", "sec"}, {"desk"}},
+		KindTaken:      {{}, {"prod", "sec", "qual"}, {"keys", "admin"}},
+		KindCancelled:  {{}, {"prod", "sec", "qual"}, {"keys", "admin"}},
 		KindReview:     {{}, {"oper"}, {"desk"}, {"keys"}, {"admin"}},
 		KindGenesis:    {{"prod", "sec", "qual"}},
 		KindAssigned:   {{"prod", "sec", "qual"}},
@@ -432,11 +437,18 @@ func TestFloorForms(t *testing.T) {
 			return encoded(ParseClearance(body))
 		case KindExplained:
 			return encoded(ParseExplained(body))
+		case KindSamples:
+			return encoded(ParseSamples(body))
+		case KindTaken, KindCancelled:
+			return encoded(ParseDesk(body))
 		}
 		return encoded(ParseRejects(body))
 	}
 	bodies := map[string][]byte{
-		KindPolicy:       must(Policy{Header: h, FirstArticle: 5, Clearance: true}.Encode()),
+		KindPolicy:       must(Policy{Header: h, FirstArticle: 5, Clearance: true, Sampling: "kept 50:8/0"}.Encode()),
+		KindSamples:      must(Samples{Header: h, Lot: "L1", Examined: 3, Finding: "fine", Failed: chips}.Encode()),
+		KindTaken:        must(Desk{Kind: KindTaken, Header: h, Order: "O-1", OrderHash: hash(3), Reason: "read back"}.Encode()),
+		KindCancelled:    must(Desk{Kind: KindCancelled, Header: h, Order: "O-1", OrderHash: hash(3), Reason: "withdrawn"}.Encode()),
 		KindFirstArticle: must(FirstArticle{Header: h, Lot: "L1", Good: 5, Finding: "as ordered"}.Encode()),
 		KindClearance:    must(Clearance{Header: h, Line: "line-1", Lot: "L1", Finding: "empty"}.Encode()),
 		KindExplained:    must(Explained{Header: h, Lot: "L1", Count: hash(2), Reason: "stuck together"}.Encode()),
@@ -446,7 +458,8 @@ func TestFloorForms(t *testing.T) {
 		recordtest.Canonical(t, body, func(b []byte) ([]byte, error) { return again(kind, b) })
 	}
 	for kind, c := range map[string][2]string{KindPolicy: {"clearance required", "clearance yes"}, KindFirstArticle: {"finding as ordered", "finding -"},
-		KindClearance: {"lot L1", "lot -"}, KindExplained: {"reason stuck together", "reason -"}, KindRejects: {"45678\n", "45679\n"}} {
+		KindClearance: {"lot L1", "lot -"}, KindExplained: {"reason stuck together", "reason -"}, KindRejects: {"45678\n", "45679\n"},
+		KindSamples: {"examined 3", "examined 1"}, KindTaken: {"order O-1", "order -"}, KindCancelled: {"reason withdrawn", "reason -"}} {
 		if b, err := again(kind, bytes.Replace(bodies[kind], []byte(c[0]), []byte(c[1]), 1)); err == nil {
 			t.Errorf("%s: %s is accepted as %s", kind, c[1], b)
 		}

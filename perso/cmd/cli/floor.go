@@ -19,7 +19,7 @@ import (
 // live rejects that are no more.
 
 // handInKinds are the statements that "hand-in" takes; the others have a command of their own.
-var handInKinds = []string{statement.KindAdd, statement.KindRevoke, statement.KindPolicy, statement.KindFirstArticle, statement.KindClearance, statement.KindExplained, statement.KindRejects, statement.KindSamples}
+var handInKinds = []string{statement.KindAdd, statement.KindRevoke, statement.KindPolicy, statement.KindFirstArticle, statement.KindClearance, statement.KindExplained, statement.KindRejects, statement.KindSamples, statement.KindTaken, statement.KindCancelled}
 
 func newHandInCmd(env *Env) *cobra.Command {
 	return &cobra.Command{

@@ -243,6 +243,8 @@ func readable(body []byte) (kind string, err error) {
 		_, err = statement.ParsePolicy(body)
 	case statement.KindFirstArticle:
 		_, err = statement.ParseFirstArticle(body)
+	case statement.KindTaken, statement.KindCancelled:
+		_, err = statement.ParseDesk(body)
 	case statement.KindSamples:
 		_, err = statement.ParseSamples(body)
 	case statement.KindClearance:

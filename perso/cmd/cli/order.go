@@ -24,7 +24,7 @@ func newOrderCmd(env *Env) *cobra.Command {
 	return Group("order", "Take orders in and draft their releases", `  perso order check order.json
   perso order submit order.json
   perso order draft DEMO-2027-0002 -o demo.release`,
-		newOrderCheckCmd(env), newOrderSubmitCmd(env), newOrderDraftCmd(env), newOrderKiFileCmd(env))
+		newOrderCheckCmd(env), newOrderSubmitCmd(env), newOrderDraftCmd(env), newOrderDeskCmd(env, "draft-taken", statement.KindTaken), newOrderDeskCmd(env, "draft-cancel", statement.KindCancelled), newOrderKiFileCmd(env))
 }
 
 // fault is one thing wrong with an order file.
@@ -302,4 +302,35 @@ func (env *Env) handOut(kind string, lot perso.Name, body []byte, path string) e
 		env.Advise("next: two officers read and sign it: perso officer sign %s --key KEYFILE", Quoted(path))
 	}
 	return err
+}
+
+// newOrderDeskCmd drafts what the order desk signs about an order.
+func newOrderDeskCmd(env *Env, use, kind string) *cobra.Command {
+	d := statement.Desk{Kind: kind}
+	short, long := "Write that an order was taken in as the customer sent it, for the order desk to sign",
+		"Writes the order desk's word that the content of an accepted order is what the customer sent."
+	if kind == statement.KindCancelled {
+		short, long = "Write that nothing is to be made of an order, for the order desk to sign",
+			"Writes the order desk's word that nothing is to be made of an accepted order: once handed in, it is not released. Its numbers stay taken."
+	}
+	c := &cobra.Command{
+		Use: use + " ORDER", Short: short,
+		Long:    Describe(long+" One of the role order-desk\nsigns it, and 'perso hand-in' hands it in.", drafted{}),
+		Example: "  perso order " + use + ` DEMO-2027-0002 --reason "read back to the customer" -o demo.desk`,
+		Args:    Takes("ORDER"),
+	}
+	c.Flags().StringVar(&d.Reason, "reason", "", "why, in words")
+	return env.drafts(c, []string{"reason"}, func(ctx context.Context, office bus.Requester, args []string, h statement.Header) (string, []byte, error) {
+		a, err := ask[bus.DraftReply](ctx, office, bus.OfficeDraft, bus.DraftRequest{Order: args[0]})
+		if err != nil {
+			return "", nil, err
+		}
+		r, err := statement.ParseRelease(a.Body)
+		if err != nil {
+			return "", nil, err
+		}
+		d.Header, d.Order, d.OrderHash = h, r.Order, r.OrderHash
+		body, err := d.Encode()
+		return kind, body, err
+	})
 }

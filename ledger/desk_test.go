@@ -1,0 +1,49 @@
+package ledger
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"testing"
+
+	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/statement"
+)
+
+// TestOrderDesk: the order desk alone signs for an order, and what it cancelled is not released.
+func TestOrderDesk(t *testing.T) {
+	t.Parallel()
+	b := newSite(t)
+	if err := b.enlistDesk(); err != nil {
+		t.Fatal(err)
+	}
+	r := b.draft(spec{good: 1})
+	word := func(kind string, hash [32]byte) statement.Desk {
+		return statement.Desk{Kind: kind, Header: b.header(), Order: r.Order, OrderHash: hash, Reason: "read back to the customer"}
+	}
+	b.denied(b.say(word(statement.KindTaken, r.OrderHash), "ann", "bob"), "order-desk must sign the order-taken")
+	b.denied(b.say(word(statement.KindTaken, [32]byte{9}), "dee"), "another content")
+	if err := b.say(word(statement.KindTaken, r.OrderHash), "dee"); err != nil {
+		t.Fatal(err)
+	}
+	before := b.kinds()[entry.KindStatement]
+	b.denied(b.say(word(statement.KindCancelled, r.OrderHash), "ann"), "order-desk must sign")
+	if err := b.say(word(statement.KindCancelled, r.OrderHash), "dee"); err != nil || b.kinds()[entry.KindStatement] != before+1 {
+		t.Fatal(err)
+	}
+	_, err := b.l.Release(t.Context(), bus.SignedRequest{Signed: b.sign(must(r.Encode()), "ann", "bob").Encode()})
+	b.refused(err, bus.FaultRefused)
+	b.denied(b.say(word(statement.KindCancelled, r.OrderHash), "dee"), "is rejected already")
+	b.check()
+}
+
+// enlistDesk has two officers take Dee of the order desk into the register.
+func (b *bench) enlistDesk() error {
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{0xD}, ed25519.SeedSize))
+	b.officers["dee"] = key
+	q := b.change(statement.KindAdd, "dee", func(c *statement.Change) {
+		c.Officer = statement.Officer{ID: "dee", Person: "Dee", Role: statement.RoleOrderDesk, Key: key.Public().(ed25519.PublicKey)}
+	}, "ann", "bob")
+	_, err := b.l.Word(b.t.Context(), q)
+	return err
+}
