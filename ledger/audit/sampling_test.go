@@ -136,3 +136,24 @@ func TestDemands(t *testing.T) {
 		}
 	}
 }
+
+// TestOneOfEachPart: the auditor draws one unit of each part of a lot, and none after it.
+func TestOneOfEachPart(t *testing.T) {
+	t.Parallel()
+	w := under(statement.Policy{Sampling: "output 99:4/0"})
+	w.lot = w.Release("L2", 1, 20, 1)
+	d := statement.Draw{Good: 20, Size: 4, Last: -1}
+	drawn := 0
+	for d.Nth = range d.Good {
+		u := w.good(perso.Unit(d.Nth), uint32(d.Nth)+1)
+		d.Receipt = u.Receipt
+		if d.Drawn() {
+			d.Last, u.Verdict = int64(d.Nth), perso.VerdictSample
+			drawn++
+		}
+		u.Bin()
+	}
+	if r, err := w.verify(); err != nil || !r.OK() || drawn != 4 || count(r, "good units drawn as samples") != 4 {
+		t.Errorf("%d drawn: %v, %v", drawn, err, r.Findings)
+	}
+}
