@@ -109,7 +109,8 @@ func startFarm(dir string, readers int) (stop func()) {
 // theEnd ends the farm, and pcscd with it, under a head in contact and a program that waits for changes. Then both come again, with
 // more readers than before, and once more with fewer: a head finds its reader when that is there, and says so when it is not. None is
 // plugged into a pcscd that runs: 1.9.9 as Debian builds it (udev) takes the signal of "pcscd --hotplug" and reads no configuration again,
-// and a virtual reader is no USB device that udev would tell it of; nor can one be pulled out alone, since the driver ends pcscd then.
+// and a virtual reader is no USB device that udev would tell it of. None is pulled out alone either: package vpcd keeps every connection,
+// because of what the driver does when it has to connect again.
 func theEnd(dir string, stop func()) error {
 	const patience = 10 * time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
