@@ -75,6 +75,10 @@ func (s *Session) States(ctx context.Context, readers ...string) ([]State, error
 // and gives the states anew. A nil list waits for a reader to come or go.
 func (s *Session) Await(ctx context.Context, known []State) ([]State, error) {
 	watch := append(slices.Clone(known), State{Reader: plugAndPlay})
+	before, err := s.Readers(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for {
 		now, err := s.change(ctx, watch, stepWait)
 		if err != nil {
@@ -84,6 +88,14 @@ func (s *Session) Await(ctx context.Context, known []State) ([]State, error) {
 			if st.known != watch[i].known && st.Flags.Has(Changed) {
 				return now[:len(known)], nil
 			}
+		}
+		// One that comes between two waits is no change to the library.
+		names, err := s.Readers(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Equal(names, before) {
+			return now[:len(known)], nil
 		}
 	}
 }
