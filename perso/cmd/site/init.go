@@ -231,7 +231,7 @@ func (s *Site) openToken(ctx context.Context, log *slog.Logger) (*hsm.Token, err
 	return s.OpenToken(ctx, 0, log)
 }
 
-// plan is the ceremony's plan: two throw-away officers, and the keys that the catalogue's partners would have sent.
+// plan is the ceremony's plan: throw-away officers, and the keys that the catalogue's partners would have sent.
 func (s *Site) plan(cat order.Catalogue) (ceremony.Plan, []keyfile.Key, error) {
 	p := ceremony.Plan{Env: s.Config.Env, Site: s.Config.Site, Vault: s.logVault(), Origin: s.Config.Origin,
 		KMCs: map[perso.Name]secret.Bytes{}, TransportKeys: map[perso.Name]secret.Bytes{}, TDESKeys: map[perso.Name]secret.Bytes{}, WrapKeys: map[perso.Name]secret.Bytes{}, ReceiveKeys: map[perso.Name]secret.Bytes{}, OPs: map[perso.Name]secret.Bytes{},
@@ -239,18 +239,29 @@ func (s *Site) plan(cat order.Catalogue) (ceremony.Plan, []keyfile.Key, error) {
 	if eum := cat.Site.EUM; makesEUICCs(cat) {
 		p.EUM = ceremony.EUM{Name: eum.Name, Country: "DE", OID: string(eum.OID), IIN: eum.IIN}
 	}
-	var keys []keyfile.Key
-	for _, o := range DemoOfficers {
-		key, err := keyfile.New(o, rand.Reader)
-		if err != nil {
-			return p, nil, err
-		}
-		keys, p.Officers = append(keys, key), append(p.Officers, key.Officer)
-		if err := keyfile.Create(s.OfficerKey(o.ID), key); err != nil {
-			return p, nil, err
-		}
+	keys, err := s.makeOfficers()
+	if err != nil {
+		return p, nil, err
+	}
+	for _, k := range keys {
+		p.Officers = append(p.Officers, k.Officer)
 	}
 	return p, keys, s.partnersKeys(cat, &p)
+}
+
+// makeOfficers draws the keys of everybody who is in a test site's register from its genesis, and leaves them in the site's folder.
+func (s *Site) makeOfficers() (keys []keyfile.Key, err error) {
+	for _, o := range slices.Concat(DemoOfficers, []statement.Officer{DemoQuality, DemoOrderDesk}) {
+		key, err := keyfile.New(o, rand.Reader)
+		if err == nil {
+			err = keyfile.Create(s.OfficerKey(o.ID), key)
+		}
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
 }
 
 // makesEUICCs says whether the site is to have the EUM's keys: a product of its catalogue needs them.
@@ -264,11 +275,18 @@ func makesEUICCs(cat order.Catalogue) bool {
 // keysDir is the vault's folder that the ceremony makes.
 func (s *Site) keysDir() string { return s.path("vault", "keys") }
 
-// DemoOfficers are the throw-away officers of a test site. They are roles, not people.
+// DemoOfficers are the throw-away officers of a test site who release, close and destroy. They are roles, not people.
 var DemoOfficers = []statement.Officer{
 	{ID: "production-officer", Person: "Test production officer", Role: statement.RoleProduction},
 	{ID: "security-officer", Person: "Test security officer", Role: statement.RoleSecurity},
 }
+
+// The other throw-away persons of a test site: who signs for first articles and samples, and who signs for orders. A site that was
+// made before they came has neither; a key ceremony may add its own.
+var (
+	DemoQuality   = statement.Officer{ID: "quality-officer", Person: "Test quality officer", Role: statement.RoleQuality}
+	DemoOrderDesk = statement.Officer{ID: "order-desk", Person: "Test order desk", Role: statement.RoleOrderDesk}
+)
 
 // partnersKeys makes a key for each name that the catalogue mentions.
 func (s *Site) partnersKeys(cat order.Catalogue, p *ceremony.Plan) error {

@@ -285,7 +285,12 @@ func (s *Site) lineDir(name perso.Name) string { return s.path("line", string(na
 func (s *Site) Catalogue(kind string) string { return s.path("catalogue", kind) }
 
 // OfficerKey is where the demo keeps an officer's throw-away key; a real officer keeps his own.
-func (s *Site) OfficerKey(name perso.Name) string { return s.path("officers", string(name)+".key") }
+func (s *Site) OfficerKey(name perso.Name) string {
+	return filepath.Join(s.OfficersDir(), string(name)+".key")
+}
+
+// OfficersDir is the folder of those keys.
+func (s *Site) OfficersDir() string { return s.path("officers") }
 
 // Office is a connection of the order desk: requests to the ledger.
 type Office interface {

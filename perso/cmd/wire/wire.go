@@ -94,6 +94,7 @@ func newSiteCmd(env *cli.Env) *cobra.Command {
 			return env.Emit(madeSite{Config: s.Config, StatementKey: hex.EncodeToString(pins.StatementKey)}, func(w io.Writer) {
 				fmt.Fprintf(w, "site %s made in %s, environment test; what an auditor compares, as --register-pin, --log-key and --statement-key:\n", n, s.Dir)
 				fmt.Fprintf(w, "officer register %s\nlog key %s, which is %x\nstatement key %x\n", s.Config.Pin, s.Config.LogKey, pins.LogKey, pins.StatementKey)
+				fmt.Fprintf(w, "keys of its throw-away officers (production, security, quality) and order desk are in %s\n", s.OfficersDir())
 			})
 		},
 	}
