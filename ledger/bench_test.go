@@ -69,6 +69,7 @@ type spec struct {
 	asks         string // demands of the order
 	number       string
 	eid          string // first of a given range; empty allocates
+	iccid, imsi  string // likewise
 }
 
 // catalogues are the office's own data as they are deployed.
@@ -201,8 +202,15 @@ func (b *bench) orderFile(s spec) []byte {
 	if s.expires != "" {
 		content["expires"] = s.expires
 	}
-	if s.eid != "" {
-		content["eid"] = map[string]any{"first": s.eid}
+	for name, first := range map[string]string{"eid": s.eid, "iccid": s.iccid, "imsi": s.imsi} {
+		if first == "" {
+			continue
+		}
+		given := map[string]any{"first": first}
+		if name == "imsi" {
+			given["mnc_digits"] = 2
+		}
+		content[name] = given
 	}
 	return must(json.Marshal(content))
 }

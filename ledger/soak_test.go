@@ -12,6 +12,7 @@ import (
 
 	"github.com/persoline/persoline/ledger/ledgertest"
 	"github.com/persoline/persoline/perso/bus"
+	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -36,7 +37,7 @@ func TestLedgerGrows(t *testing.T) {
 	var releases []statement.Release
 	for made := 0; made < cards; {
 		if made%perLot == 0 {
-			s.makeLot(spec{good: min(perLot, cards-made)})
+			s.makeLot(afterThose(t, spec{good: min(perLot, cards-made)}, releases))
 			s.vault.forget()
 			releases = append(releases, must(statement.ParseRelease(s.release.Body)))
 		}
@@ -60,6 +61,30 @@ func TestLedgerGrows(t *testing.T) {
 		size = now
 	}
 	traces(t, s, releases)
+}
+
+// afterThose gives an order ranges behind those of the order before: the test's pools are smaller than a million.
+func afterThose(t *testing.T, s spec, before []statement.Release) spec {
+	t.Helper()
+	if len(before) == 0 {
+		return s
+	}
+	r := before[len(before)-1]
+	s.iccid, s.imsi = firstBehind(t, r.ICCIDs), firstBehind(t, r.IMSIs)
+	return s
+}
+
+func firstBehind[T id.Number[T]](t *testing.T, r id.Range[T]) string {
+	t.Helper()
+	longer, err := id.NewRange(r.First(), r.Count()+1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := longer.At(r.Count())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return first.String()
 }
 
 // traces asks for EIDs of all lots, the first and the last of each among them.

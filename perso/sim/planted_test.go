@@ -94,7 +94,7 @@ func TestPlantedBugs(t *testing.T) {
 	}
 	for _, p := range plants() {
 		t.Run(p.name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			begin := ""
 			if p.from > 0 {
