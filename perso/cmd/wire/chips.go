@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/persoline/persoline/lineside/chipfarm"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/cmd/cli"
 	"github.com/persoline/persoline/perso/cmd/site"
@@ -73,5 +76,49 @@ func newChipMakeCmd(env *cli.Env) *cobra.Command {
 	f.Uint32Var(&p.Chips, "chips", 5000, "number of chips")
 	f.Uint64Var(&p.Seed, "seed", 0, "seed of the chips, and of their ids (default the line's place)")
 	f.Float64Var(&p.Scale, "scale", 0.2, "chip time: 1 is as slow as real chips, 0 takes none")
+	return c
+}
+
+// binsSeen is the result of "chip bins": chips that were fed, and chips that lie in each bin, of all lots.
+type binsSeen struct {
+	Fed  uint64               `json:"fed"`
+	Bins map[perso.Bin]uint64 `json:"bins"`
+}
+
+// newChipBinsCmd is the eyes of who counts: it asks the farm, as a person looks into the bins, and not the ledger, which may hide them.
+func newChipBinsCmd(env *cli.Env) *cobra.Command {
+	var line string
+	c := &cobra.Command{
+		Use: "bins", Short: "Look into the bins of a line's farm, as who counts them by hand",
+		Long: cli.Describe("Counts the virtual chips that lie in each bin of a line's farm, of all lots that were made there, and those that were fed. It is for\n"+
+			"'perso lot count', and asks neither ledger nor line.", binsSeen{}),
+		Example: "  perso chip bins --site ./site\n  perso chip bins --site ./site --line line-2 --json", Args: cli.Takes(),
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			s, err := site.Open(env.SiteDir)
+			if err != nil {
+				return err
+			}
+			address, err := s.FarmOf(perso.Name(line))
+			if err != nil {
+				return err
+			}
+			farm, err := chipfarm.Dial(cmd.Context(), address)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, farm.Close()) }()
+			var seen binsSeen
+			if seen.Fed, seen.Bins, err = farm.Counters(cmd.Context()); err != nil {
+				return err
+			}
+			return env.Emit(seen, func(w io.Writer) {
+				fmt.Fprintf(w, "fed %d\n", seen.Fed)
+				for _, bin := range slices.Sorted(maps.Keys(seen.Bins)) {
+					fmt.Fprintf(w, "%s %d\n", bin, seen.Bins[bin])
+				}
+			})
+		},
+	}
+	c.Flags().StringVar(&line, "line", "", "the line whose farm it is; the first where none is said")
 	return c
 }

@@ -271,5 +271,5 @@ func newChipCmd(env *cli.Env) *cobra.Command {
 	}
 	farm.Flags().StringVar(&line, "line", "", "the line whose farm it is; the first where none is said")
 	farm.Flags().IntVar(&readers, "vpcd", 0, "so many heads under PC/SC readers of a pcscd of its own, and a test reader behind them")
-	return cli.Group("chip", "Virtual chips", "  perso chip farm --site ./site", farm, newChipMakeCmd(env), newChipAPDUCmd(env), newChipExamineCmd(env))
+	return cli.Group("chip", "Virtual chips", "  perso chip farm --site ./site", farm, newChipMakeCmd(env), newChipBinsCmd(env), newChipAPDUCmd(env), newChipExamineCmd(env))
 }
