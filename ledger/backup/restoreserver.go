@@ -46,6 +46,9 @@ func restoreInto(ctx context.Context, db sqldb.DB, p Plan) (r Restored, err erro
 
 // makeRoom makes the tables, refuses a database that holds anything but what an interrupted restoration left, and deletes that.
 func makeRoom(ctx context.Context, db sqldb.DB) error {
+	if err := refuseOlder(ctx, db); err != nil {
+		return err
+	}
 	if err := schema.Init(ctx, db); err != nil && !errors.Is(err, schema.ErrExists) {
 		return err
 	}
@@ -64,6 +67,27 @@ func makeRoom(ctx context.Context, db sqldb.DB) error {
 			}
 		}
 		return restored.Begin(ctx, tx)
+	})
+}
+
+// refuseOlder refuses the ledger of an older program before anything touches it: making what tables it lacks would lock that program out.
+func refuseOlder(ctx context.Context, db sqldb.DB) error {
+	has, err := schema.Has(ctx, db)
+	if errors.Is(err, sqldb.ErrMissing) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if known, err := schema.Known(); err != nil || has == 0 || has == known {
+		return err
+	}
+	return db.View(ctx, func(tx sqldb.Tx) error {
+		half, err := restored.Unfinished(ctx, tx)
+		if err != nil || half {
+			return err
+		}
+		return clearOrRefuse(ctx, tx, schema.Table{Name: tableMeta}, false)
 	})
 }
 
