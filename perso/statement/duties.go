@@ -82,6 +82,17 @@ func (reg *Register) Authorize(s Signed) error {
 	return nil
 }
 
+// Manned says whether people in the register could sign a kind of statement together; what it lacks is in the error, which wraps
+// ErrNotAuthorized.
+func (reg *Register) Manned(kind string) error {
+	d := duties[kind]
+	entitled := slices.DeleteFunc(reg.Officers(), func(o Officer) bool { return !slices.Contains(d.roles, o.Role) })
+	if d.apart && Dual(entitled) || !d.apart && d.persons > 0 && persons(entitled) >= d.persons {
+		return nil
+	}
+	return fmt.Errorf("%w: %d of %s must sign a %s, and the register has %d", ErrNotAuthorized, d.persons, roles(d.roles), kind, persons(entitled))
+}
+
 // persons counts people, not keys.
 func persons(of []Officer) int {
 	var names []string
