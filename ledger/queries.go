@@ -69,6 +69,7 @@ const (
 	sqlFreeze       = `INSERT INTO frozen (what, name, reason, hash, since) VALUES ($1, $2, $3, $4, $5)`
 	sqlUnfreeze     = `DELETE FROM frozen WHERE what = $1 AND name = $2`
 	sqlCleared      = `SELECT lot FROM line_clearance WHERE line = $1`
+	sqlClearedFor   = `SELECT COUNT(*) FROM line_clearance WHERE lot = $1`
 	sqlUnclear      = `DELETE FROM line_clearance WHERE line = $1`
 	sqlClear        = `INSERT INTO line_clearance (line, lot) VALUES ($1, $2)`
 	sqlApprove      = `UPDATE lot SET approved = TRUE WHERE lot = $1`

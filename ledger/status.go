@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/persoline/persoline/ledger/internal/restored"
 	"github.com/persoline/persoline/ledger/internal/sqldb"
@@ -66,6 +65,8 @@ func (l *Ledger) statusOf(ctx context.Context, name perso.Name, told int) (bus.S
 		if r.Waits, err = l.waitsFor(ctx, lt, &r); err != nil {
 			return bus.StatusReply{}, err
 		}
+	case err == nil && r.State == perso.LotComplete:
+		r.Waits = waitsToClose(&r)
 	}
 	if err != nil {
 		return bus.StatusReply{}, fmt.Errorf("reading the status of lot %q: %w", name, err)
@@ -292,24 +293,4 @@ func appendEntries(ctx context.Context, tx sqldb.Tx, subject []byte, r *bus.Trac
 		r.Entries = append(r.Entries, e)
 		return err
 	}, sqlEntriesSubject, subject)
-}
-
-// waitsFor says what keeps a released lot from being made: a release that has expired, a vault that is away, or chips that nobody
-// received.
-func (l *Ledger) waitsFor(ctx context.Context, lt *lot, r *bus.StatusReply) (string, error) {
-	if !r.Now.Before(lt.release.Expires) {
-		what := "count the bins, and it ends short"
-		if r.Open > 0 {
-			what = fmt.Sprintf("%d units in work end by a verdict that is due, or by two officers' word (perso lot in-work)", r.Open)
-		}
-		return fmt.Sprintf("the release expired %s, and no unit begins any more: %s", lt.release.Expires.Format(time.RFC3339), what), nil
-	}
-	if w := l.waits(r.Vault); w != "" {
-		return w, nil
-	}
-	stocked, err := l.stocked(ctx, lt.release.Product)
-	if err != nil || stocked {
-		return "", err
-	}
-	return fmt.Sprintf("no reel of product %q was received: no line hears of the lot before", lt.release.Product), nil
 }

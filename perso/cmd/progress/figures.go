@@ -140,8 +140,8 @@ func speed(from, to sample) (float64, bool) {
 func remaining(s bus.StatusReply, perHour float64) string {
 	const longest = 1000 * time.Hour // beyond, a number says nothing
 	left := float64(s.Ordered - min(s.Good, s.Ordered))
-	hours := left / perHour // +Inf at a standstill
-	if hours > longest.Hours() || hours != hours {
+	hours := left / perHour                                         // +Inf at a standstill
+	if hours > longest.Hours() || hours != hours || s.Waits != "" { // what it waits for has no speed
 		return "-"
 	}
 	d := time.Duration(hours * float64(time.Hour)).Round(time.Second)

@@ -148,4 +148,8 @@ func TestTimeLeft(t *testing.T) {
 	if got := remaining(after(0, 100), 0); got != "-" {
 		t.Errorf("nothing left at a standstill takes %q", got)
 	}
+	held := after(0, 0)
+	if held.Waits = "quality has not signed"; remaining(held, 3600) != "-" {
+		t.Errorf("a lot that waits for people has %q left", remaining(held, 3600))
+	}
 }

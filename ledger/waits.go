@@ -1,0 +1,90 @@
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/persoline/persoline/ledger/internal/sqldb"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/bus"
+)
+
+// This file says what a lot waits for that people do, and by which command: the reasons for which its heads are held (lineside/STATES.md)
+// are known at the heads only, and who looks after a lot looks at its status.
+
+// waitsFor says what keeps a released lot from being made: a release that has expired, a vault that is away, chips that nobody received, or
+// what nobody has signed or booked yet.
+func (l *Ledger) waitsFor(ctx context.Context, lt *lot, r *bus.StatusReply) (string, error) {
+	if !r.Now.Before(lt.release.Expires) {
+		what := "count the bins, and it ends short"
+		if r.Open > 0 {
+			what = fmt.Sprintf("%d units in work end by a verdict that is due, or by two officers' word (perso lot in-work)", r.Open)
+		}
+		return fmt.Sprintf("the release expired %s, and no unit begins any more: %s", lt.release.Expires.Format(time.RFC3339), what), nil
+	}
+	if w := l.waits(r.Vault); w != "" {
+		return w, nil
+	}
+	stocked, err := l.stocked(ctx, lt.release.Product)
+	if err != nil {
+		return "", err
+	}
+	var all []string
+	if !stocked {
+		all = append(all, fmt.Sprintf("no reel of product %q was received: no line hears of the lot before", lt.release.Product))
+	}
+	err = l.db.View(ctx, func(tx sqldb.Tx) error {
+		people, err := waitsForPeople(ctx, tx, lt)
+		all = append(all, people...)
+		return err
+	})
+	return strings.Join(all, "; "), err
+}
+
+// waitsForPeople lists what the lot's policy asks of people before a chip begins, in the order in which heads are held for it, and what
+// officers began and did not end.
+func waitsForPeople(ctx context.Context, tx sqldb.Tx, lt *lot) (all []string, err error) {
+	n, err := readCounts(ctx, tx, lt.name)
+	if err != nil {
+		return nil, err
+	}
+	p := lt.policy
+	if p.Clearance {
+		var lines int64
+		if err := tx.QueryRow(ctx, sqlClearedFor, string(lt.name)).Scan(&lines); err != nil {
+			return nil, fmt.Errorf("looking for lines cleared for lot %q: %w", lt.name, err)
+		}
+		if lines == 0 {
+			all = append(all, fmt.Sprintf("no line was cleared for it: empty and inspect the line, then 'perso lot draft-clearance %s --line LINE', 'perso officer sign' and 'perso hand-in'", lt.name))
+		}
+	}
+	if p.Issue && n.issued == 0 {
+		all = append(all, fmt.Sprintf("no chips were issued to it: 'perso chips issue --reel REEL --lot %s'", lt.name))
+	}
+	if p.FirstArticle > 0 && !n.approved && n.made >= p.FirstArticle {
+		all = append(all, waitsFirstArticle(lt.name, n.made))
+	}
+	given, err := readFates(ctx, tx, lt.name)
+	if err == nil && given.unanswered > 0 {
+		all = append(all, fmt.Sprintf("%d units were given up, and the vault has not answered: hand the statements in again, 'perso lot lose'", given.unanswered))
+	}
+	return all, err
+}
+
+// waitsToClose says what people sign before a complete lot is counted and closed. What else keeps it from closing is in its blocks.
+func waitsToClose(r *bus.StatusReply) string {
+	var all []string
+	if r.Policy.FirstArticle > 0 && !r.Approved {
+		all = append(all, waitsFirstArticle(r.Lot, r.Good))
+	}
+	if r.Samples != nil && r.Samples.State == samplesDue {
+		all = append(all, fmt.Sprintf("%s: when all chips are in their bins, 'perso lot draft-samples %s', 'perso officer sign' and 'perso hand-in'", blockSamples, r.Lot))
+	}
+	return strings.Join(all, "; ")
+}
+
+func waitsFirstArticle(lot perso.Name, made uint64) string {
+	return fmt.Sprintf("%s, and %d chips are good: quality examines them, then 'perso lot draft-first-article %s', 'perso officer sign' and 'perso hand-in'", blockFirstArticle, made, lot)
+}
