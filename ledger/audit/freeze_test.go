@@ -3,9 +3,12 @@ package audit_test
 import (
 	"strings"
 	"testing"
+	"testing/fstest"
 
 	. "github.com/persoline/persoline/ledger/audit/audittest"
+	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -69,6 +72,38 @@ func TestFreezes(t *testing.T) {
 		r, err := w.verify()
 		if err != nil || (c.want == "") != r.OK() || c.want != "" && !strings.Contains(r.Findings[0].What, c.want) {
 			t.Errorf("%s: %v, %v", name, err, r.Findings)
+		}
+	}
+}
+
+// TestWordsOfTheSite: what the log names of the whole site must be there, and signed by who may: else a bundle could leave a freeze out, and a log
+// take the site's policy away by a hash of nothing, also under the name of a lot that the auditor does not look at.
+func TestWordsOfTheSite(t *testing.T) {
+	t.Parallel()
+	refused := func(what string, w *world) {
+		t.Helper()
+		if r, err := w.verify(); err != nil || len(r.Findings) != 1 || !strings.Contains(r.Findings[0].What, "are not in the bundle") {
+			t.Errorf("%s: %v, %v", what, err, r.Findings)
+		}
+	}
+	for _, kind := range []string{statement.KindPolicy, statement.KindFreeze, statement.KindUnfreeze, statement.KindTaken, statement.KindCancelled, statement.KindRestored, statement.KindReview} {
+		for _, of := range []perso.Name{"", "L2"} {
+			w := newWorld()
+			w.Release("L2", 1, 1, 1)
+			w.Append(entry.Statement{What: kind, Hash: Hash("nobody signed this"), Lot: of, At: w.Tick()})
+			refused(kind+" that is nowhere, of lot "+string(of), w)
+		}
+	}
+	w := newWorld()
+	h := w.frost(statement.KindFreeze, statement.FrozenLine, "line-1", [32]byte{}, "sec")
+	w.good(0, 1)
+	w.bundle = func(b fstest.MapFS) { delete(b, layout.Statement(h)) }
+	refused("a freeze left out, and work done at its line", w)
+	for _, signers := range [][]perso.Name{{}, {"stranger", "sec"}, {"prod"}} {
+		w := newWorld()
+		w.Word(Sign(Must(statement.Policy{Header: w.head()}.Encode()), signers...), "")
+		if r, err := w.verify(); err != nil || len(r.Findings) != 1 || !strings.Contains(r.Findings[0].What, "not signed as required") {
+			t.Errorf("a policy signed by %v: %v, %v", signers, err, r.Findings)
 		}
 	}
 }

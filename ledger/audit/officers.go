@@ -94,8 +94,19 @@ func (a *auditor) officers(e entry.Statement) {
 	a.register = reg
 }
 
+// ofTheSite says that an entry's words are about the site: nothing is ever deleted of them, and every bundle holds them. Else whoever makes
+// a bundle could leave out a freeze, or log a policy that nobody signed, and no auditor could tell. The lot that such an entry names is the
+// ledger's word, so the kind counts too.
+func ofTheSite(e entry.Statement) bool {
+	switch e.What {
+	case statement.KindPolicy, statement.KindFreeze, statement.KindUnfreeze, statement.KindTaken, statement.KindCancelled, statement.KindRestored, statement.KindReview:
+		return true
+	}
+	return e.Lot == ""
+}
+
 // opening reads the words that an entry names by hash, which two officers must have signed. It is absent when the words were
-// deleted after delivery.
+// deleted after delivery, which those of the site never are.
 func (a *auditor) opening(e entry.Statement) (body []byte, found bool) {
 	return a.openingBy(e, func(s statement.Signed) error { return a.register.Authorize(s) })
 }
@@ -104,6 +115,10 @@ func (a *auditor) opening(e entry.Statement) (body []byte, found bool) {
 func (a *auditor) openingBy(e entry.Statement, authorize func(statement.Signed) error) (body []byte, found bool) {
 	path := layout.Statement(e.Hash)
 	if !a.files.has(path) {
+		if ofTheSite(e) {
+			a.bad("I7", "the words of this %s, which is about the whole site, are not in the bundle", e.What)
+			return nil, false
+		}
 		a.note("%s of lot %s is not opened: what it allowed was not checked", e.What, e.Lot)
 		if e.Lot == a.seal.Lot {
 			a.bad("I7", "the bundle of lot %s does not hold its own %s", e.Lot, e.What)
