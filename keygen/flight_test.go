@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +19,41 @@ import (
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
 )
+
+// brokenToken fails a chip maker's key once, for one of many.
+type brokenToken struct {
+	*hsmfake.Token
+	left atomic.Int32 // operations until the one that fails
+}
+
+func (t *brokenToken) EncryptECB(ctx context.Context, k hsm.Key, blocks []byte) ([]byte, error) {
+	if t.left.Add(-1) == 0 {
+		return nil, hsm.ErrDevice
+	}
+	return t.Token.EncryptECB(ctx, k, blocks)
+}
+
+// One operation that fails is its batch's alone: no act of it has a receipt, and the lot is open for the others.
+func TestOneOperationFails(t *testing.T) {
+	t.Parallel()
+	token := &brokenToken{Token: hsmfake.New(mrand.NewChaCha8([32]byte{1}))}
+	r := newRigOn(t, token, "S1")
+	r.cfg.Side = nil // one after the other, so that the last one fails
+	r.reopenVault()
+	r.openLot()
+	first, second := r.claimUnit(newCard(t, testKMC, 1), 0, 0), r.claimUnit(newCard(t, testKMC, 2), 1, 1)
+	second.serial = 10
+	q := r.asked(first, second)
+	token.left.Store(2)
+	if _, err := r.vault.Serve(ctx, q); !errors.Is(err, hsm.ErrDevice) {
+		t.Fatal(err)
+	}
+	reply, err := r.vault.Serve(ctx, q)
+	if err != nil {
+		t.Fatalf("afterwards: %v", err)
+	}
+	checkReceipts(t, r, [][]byte{reply.Results[0].Receipt, reply.Results[1].Receipt}, []string{"script", "script"})
+}
 
 // heldToken holds the operations of callers whose context has a gate, until it is opened.
 type heldToken struct{ *hsmfake.Token }

@@ -125,6 +125,9 @@ func (b *batch) fly() error {
 	if err := b.l.open(); err != nil {
 		return err
 	}
+	if err := unanswered(wave); err != nil {
+		return err // while none has a receipt
+	}
 	b.base = b.l.next
 	err := b.answers(wave)
 	if err == nil {
@@ -147,6 +150,18 @@ func (l *lot) aloft(wave []*run, play func()) {
 		l.landed.Broadcast()
 	}()
 	play()
+}
+
+// unanswered gives the error of an act of which nothing was decided: it concerns the whole batch.
+func unanswered(wave []*run) error {
+	for _, r := range wave {
+		var no refusal
+		var failed failure
+		if r.end != nil && !errors.As(r.end, &no) && !errors.As(r.end, &failed) {
+			return r.end
+		}
+	}
+	return nil
 }
 
 // answers says how the acts of a wave ended.
