@@ -76,8 +76,9 @@ const (
 	sqlDestroyed    = `SELECT statement FROM destroyed_chip WHERE chip = $1`
 	sqlAddDestroyed = `INSERT INTO destroyed_chip (chip, statement) VALUES ($1, $2)`
 	sqlFateOf       = `SELECT fate, bin FROM unit_lost WHERE chip = $1`
-	sqlLostChips    = `SELECT chip FROM claim WHERE lot = $1 AND state = 'lost' UNION SELECT chip FROM unit_lost WHERE lot = $1 UNION SELECT chip FROM sample WHERE lot = $1 AND result = 'failed'`
-	sqlLotIssued    = `UPDATE lot SET issued = issued + $2 WHERE lot = $1`
+	sqlLostChips    = `SELECT chip FROM claim WHERE lot = $1 AND state = 'lost' UNION SELECT chip FROM unit_lost WHERE lot = $1 UNION SELECT chip FROM sample WHERE lot = $1 AND result = 'failed'
+		UNION SELECT chip FROM claim WHERE lot = $1 AND state = 'good' AND EXISTS (SELECT 1 FROM sampling WHERE lot = $1 AND state = 'rejected')`
+	sqlLotIssued = `UPDATE lot SET issued = issued + $2 WHERE lot = $1`
 
 	sqlSampling      = `SELECT state FROM sampling WHERE lot = $1`
 	sqlAddSampling   = `INSERT INTO sampling (lot, state) VALUES ($1, 'due')`

@@ -44,6 +44,13 @@ func (w rejectsWord) accept(ctx context.Context, l *Ledger, b *Batch, hash [32]b
 		from[a]++
 	}
 	for _, a := range []perso.Account{perso.AccountRejectLive, perso.AccountMissing, perso.AccountSample} {
+		there, err := holds(ctx, b, lt.release.Product, "", a)
+		if err != nil {
+			return nil, err
+		}
+		if there < int64(from[a]) { // a lot that quality did not accept was closed when its good chips still stayed booked as good
+			return bus.Refuse(bus.FaultRefused, "account %s holds %d chips of product %s, the list takes %d out of it", a, there, lt.release.Product, from[a]), nil
+		}
 		if err := post(ctx, b, posting{lt.release.Product, "", a, perso.AccountDestroyed, from[a]}); err != nil {
 			return nil, err
 		}
@@ -57,7 +64,8 @@ func (w rejectsWord) accept(ctx context.Context, l *Ledger, b *Batch, hash [32]b
 }
 
 // rejectIn says where a lot's live reject is in the books: among the live rejects, or, where officers signed that nobody found it,
-// among what is missing. A sample that failed is one, and one that quality keeps may be destroyed too. It is empty for any other chip, and for one that was destroyed.
+// among what is missing. A sample that failed is one, and one that quality keeps may be destroyed too; of a lot that quality did not accept
+// every good chip is one. It is empty for any other chip, and for one that was destroyed.
 func rejectIn(ctx context.Context, tx sqldb.Tx, lot perso.Name, chip id.ChipID) (perso.Account, error) {
 	c, found, err := findClaim(ctx, tx, sqlClaimOfChip, chip.Bytes())
 	if err != nil || !found || c.lot != lot {
@@ -70,26 +78,32 @@ func rejectIn(ctx context.Context, tx sqldb.Tx, lot perso.Name, chip id.ChipID) 
 	if !errors.Is(err, sqldb.ErrNoRows) {
 		return "", fmt.Errorf("looking whether chip %s was destroyed: %w", chip, err)
 	}
-	var fate, bin string
-	var sample string
+	drawn, err := readSamples(ctx, tx, lot)
+	if err != nil {
+		return "", err
+	}
+	rejected := drawn.state == samplesRejected
+	var fate, bin, sample string
 	err = tx.QueryRow(ctx, sqlSampleResult, chip.Bytes()).Scan(&sample)
 	switch {
 	case err != nil && !errors.Is(err, sqldb.ErrNoRows):
 		return "", fmt.Errorf("looking whether chip %s is a sample: %w", chip, err)
 	case sample == sampleFailed:
 		return perso.AccountRejectLive, nil
-	case sample == sampleKept:
+	case sample == sampleKept && !rejected:
 		return perso.AccountSample, nil
 	}
 	err = tx.QueryRow(ctx, sqlFateOf, chip.Bytes()).Scan(&fate, &bin)
 	switch {
 	case errors.Is(err, sqldb.ErrNoRows):
-		if c.state == perso.UnitLost {
+		if c.state == perso.UnitLost || rejected && c.state == perso.UnitGood {
 			return perso.AccountRejectLive, nil
 		}
 		return "", nil
 	case err != nil:
 		return "", fmt.Errorf("looking where chip %s is: %w", chip, err)
+	case rejected && (perso.Verdict(bin) == perso.VerdictGood || perso.Verdict(bin) == perso.VerdictSample):
+		return perso.AccountRejectLive, nil
 	case bin != "" && perso.Verdict(bin) != perso.VerdictRejectLive:
 		return "", nil
 	case bin == "" && fate == string(statement.FateMissing):

@@ -133,6 +133,42 @@ func TestRejectedSamples(t *testing.T) {
 	}
 }
 
+// TestRejectedLotIsDestroyed: once a lot that quality did not accept is closed, its good chips, and the samples that are kept, wait for their
+// destruction with its rejects, and are destroyed chip by chip.
+func TestRejectedLotIsDestroyed(t *testing.T) {
+	t.Parallel()
+	for become, c := range map[string]struct{ good, sample uint64 }{statement.SamplesOutput: {1, 0}, statement.SamplesKept: {0, 1}} {
+		b := newSite(t)
+		chips := b.sampled(statement.Sampling(become + " 10:2/0"))
+		err := errors.Join(b.say(b.examined(2, chips[0].id()), "qua"), b.countWith(entry.SourceHandler, 2, 0, 0, 2), b.countWith(entry.SourceHand, 2, c.good, 1, c.sample))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := statement.InOrder([]id.ChipID{chips[0].id(), chips[1].id()})
+		word := statement.Rejects{Header: b.header(), Lot: b.lot, Place: "cellar", How: "shredded", Chips: all}
+		b.denied(b.say(word, "ann", "bob"), "is not closed")
+		if _, err := b.l.Close(t.Context(), b.closing(nil, "ann", "bob")); err != nil {
+			t.Fatal(err)
+		}
+		if live, good, kept := b.account(perso.AccountRejectLive), b.account(perso.AccountGood), b.account(perso.AccountSample); live != 2 || good != 0 || kept != 0 {
+			t.Errorf("%s: %d live rejects, %d good, %d samples in the books", become, live, good, kept)
+		}
+		if r := must(b.l.Rejects(t.Context(), bus.LotRequest{Lot: b.lot})); !slices.Equal(r.Chips, []string{all[0].String(), all[1].String()}) {
+			t.Errorf("%s: chips that wait are %v", become, r.Chips)
+		}
+		if err := b.say(word, "ann", "bob"); err != nil {
+			t.Fatal(err)
+		}
+		word.Header = b.header()
+		b.denied(b.say(word, "ann", "bob"), "is no live reject")
+		r := must(b.l.Rejects(t.Context(), bus.LotRequest{Lot: b.lot}))
+		if live, gone := b.account(perso.AccountRejectLive), b.account(perso.AccountDestroyed); live != 0 || gone != 2 || len(r.Chips) != 0 {
+			t.Errorf("%s: %d live rejects, %d destroyed, %v wait", become, live, gone, r.Chips)
+		}
+		b.check()
+	}
+}
+
 // TestHiddenUntilCounted: under a policy of blind counts nobody who asks how a lot stands, or tries to close it, is told what lies in its bins
 // before people have counted, and again when their first count differs.
 func TestHiddenUntilCounted(t *testing.T) {

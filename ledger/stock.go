@@ -282,7 +282,8 @@ func (a *act) issuedHere(ctx context.Context, b *Batch, n counts) (bool, error) 
 }
 
 // bookClosing books what a lot made of its chips, when it is closed: out of the lot, or out of the account of chips that nobody
-// issued, into the bins; what came back blank lies in the store, on no reel.
+// issued, into the bins; what came back blank lies in the store, on no reel. What was good in a lot that quality did not accept waits for
+// its destruction.
 func bookClosing(ctx context.Context, b *Batch, lt *lot, n counts, c statement.Counts) error {
 	sku, from, back := lt.release.Product, perso.AccountUnissued, perso.AccountUnissued
 	if n.issued > 0 {
@@ -291,9 +292,17 @@ func bookClosing(ctx context.Context, b *Batch, lt *lot, n counts, c statement.C
 			return err
 		}
 	}
+	drawn, err := readSamples(ctx, b, lt.name)
+	if err != nil {
+		return err
+	}
+	good, sample := perso.AccountGood, perso.AccountSample
+	if drawn.state == samplesRejected {
+		good, sample = perso.AccountRejectLive, perso.AccountRejectLive
+	}
 	for _, p := range []posting{
-		{sku, "", from, perso.AccountGood, c.Good}, {sku, "", from, perso.AccountRejectBlank, c.RejectBlank}, {sku, "", from, perso.AccountRejectLive, c.RejectLive},
-		{sku, "", from, perso.AccountSample, c.Sample}, {sku, "", from, perso.AccountMissing, c.Missing}, {sku, "", from, back, c.Returned},
+		{sku, "", from, good, c.Good}, {sku, "", from, perso.AccountRejectBlank, c.RejectBlank}, {sku, "", from, perso.AccountRejectLive, c.RejectLive},
+		{sku, "", from, sample, c.Sample}, {sku, "", from, perso.AccountMissing, c.Missing}, {sku, "", from, back, c.Returned},
 	} {
 		if err := post(ctx, b, p); err != nil {
 			return err

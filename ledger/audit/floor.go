@@ -118,13 +118,14 @@ func (a *auditor) rejects(e entry.Statement) {
 	}
 }
 
-// rejectIn says where a live reject, or a sample that quality keeps, is in the books; empty if it is none.
+// rejectIn says where a live reject, or a sample that quality keeps, is in the books; empty if it is none. Every good chip of a lot that
+// quality did not accept is a live reject.
 func (a *auditor) rejectIn(l *lot, chip id.ChipID) perso.Account {
 	c := a.chips[chip]
 	switch {
 	case c == nil || c.lot != l || c.destroyed:
 		return ""
-	case c.failed:
+	case c.failed, c.inGood > 0 && l.refused():
 		return perso.AccountRejectLive
 	case c.put == perso.VerdictSample && c.inGood > 0 && l.drawn.kept > 0:
 		return perso.AccountSample

@@ -64,6 +64,12 @@ func (a *auditor) samples(e entry.Statement) {
 	l.drawn.accepted = l.release == nil || l.drawn.failed <= l.policy.Sampling.For(l.release.Good).Accept
 }
 
+// refused reports a lot that quality did not accept: its good units are handed to nobody and wait for their destruction. Without its policy
+// one bad sample is enough to believe it.
+func (l *lot) refused() bool {
+	return (l.policy.Sampling != "" || l.unopened) && l.drawn.signed && !l.drawn.accepted
+}
+
 // examined finds a lot that is closed, or handed out, before quality signed what its plan asks for.
 func (a *auditor) examined(l *lot, what string) {
 	if l.policy.Sampling == "" {

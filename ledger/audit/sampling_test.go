@@ -83,6 +83,18 @@ func TestSamples(t *testing.T) {
 			w.end(1, 1, 0)
 			w.shred("L1", []id.ChipID{d.Claim.Chip}, "prod", "sec")
 		}, ""},
+		"refused, gone": {output, func(w *world) {
+			d, o := w.sampled(sample, good)
+			w.examine(1, "qua", d.Claim.Chip)
+			w.end(1, 1, 0)
+			w.shred("L1", statement.InOrder([]id.ChipID{d.Claim.Chip, o.Claim.Chip}), "prod", "sec")
+		}, ""},
+		"accepted, gone": {output, func(w *world) {
+			_, o := w.sampled(sample, good)
+			w.examine(1, "qua")
+			w.end(2, 0, 0)
+			w.shred("L1", []id.ChipID{o.Claim.Chip}, "prod", "sec")
+		}, "is no live reject of lot"},
 		"not its own": {output, func(w *world) { _, o := w.sampled(sample, good); w.examine(1, "qua", o.Claim.Chip) }, "failed, and is no sample"},
 		"all of them": {strict, func(w *world) { w.sampled(sample, sample); w.examine(2, "qua"); w.end(2, 0, 0); w.handOut(2) }, ""},
 	} {
@@ -95,6 +107,20 @@ func TestSamples(t *testing.T) {
 		}
 		if c.want != "" && !strings.Contains(r.Findings[0].What, c.want) {
 			t.Errorf("%s: %v", name, r.Findings)
+		}
+	}
+}
+
+// TestRejectedLotWaits: the good chips of a lot that quality did not accept are counted among those that wait for their destruction.
+func TestRejectedLotWaits(t *testing.T) {
+	t.Parallel()
+	for failed, want := range map[int]uint64{0: 0, 1: 2} {
+		w := under(statement.Policy{Sampling: "output 9:1/0"})
+		d, _ := w.sampled(perso.VerdictSample, perso.VerdictGood)
+		w.examine(1, "qua", []id.ChipID{d.Claim.Chip}[:failed]...)
+		w.end(2-uint64(failed), uint64(failed), 0)
+		if r, err := w.verify(); err != nil || !r.OK() || count(r, "live rejects that wait for their destruction") != want {
+			t.Errorf("%d bad samples: %v, %v, %v", failed, err, r.Findings, r.Stock)
 		}
 	}
 }

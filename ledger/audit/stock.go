@@ -66,10 +66,14 @@ func (a *auditor) bookClosing(name perso.Name, l *lot, n statement.Counts) {
 			}
 		}
 	}
+	good, sample := perso.AccountGood, perso.AccountSample
+	if l.refused() {
+		good, sample = perso.AccountRejectLive, perso.AccountRejectLive
+	}
 	for _, to := range []struct {
 		account perso.Account
 		chips   uint64
-	}{{perso.AccountGood, n.Good}, {perso.AccountRejectBlank, n.RejectBlank}, {perso.AccountRejectLive, n.RejectLive}, {perso.AccountSample, n.Sample},
+	}{{good, n.Good}, {perso.AccountRejectBlank, n.RejectBlank}, {perso.AccountRejectLive, n.RejectLive}, {sample, n.Sample},
 		{perso.AccountMissing, n.Missing}, {back, n.Returned}} {
 		a.post("", from, to.account, to.chips)
 	}

@@ -224,7 +224,7 @@ func newChipsDraftDestroyCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "draft-destroy LOT",
 		Short: "Write the list of a lot's live rejects that are destroyed, for two officers to sign",
-		Long: Describe("Writes the list of the live rejects of a closed lot, chip by chip. Two officers of different role see them destroyed and sign it, and\n"+
+		Long: Describe("Writes the list of the live rejects of a closed lot, chip by chip, and its good chips if quality did not accept its samples. Two officers of different role see them destroyed and sign it, and\n"+
 			"'perso hand-in' hands it in. Chips that were signed for as missing and turned up are named with --found.", drafted{}),
 		Example: `  perso chips draft-destroy L-2027-0001 --place "cellar 2" --how "shredded to 2 mm" -o demo.rejects`,
 		Args:    Takes("LOT"),

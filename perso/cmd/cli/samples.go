@@ -50,7 +50,7 @@ func newLotDraftSamplesCmd(env *Env) *cobra.Command {
 		Short: "Write what quality found in a lot's samples, for quality to sign",
 		Long: Describe("Writes quality's word about the samples of a complete lot, which lie in the bin of samples: those that are not named with --failed are\n"+
 			"good. Handed in ('perso hand-in'), it lets the lot be counted, closed and handed out; with more bad ones than the plan accepts nothing of\n"+
-			"the lot is handed out. Bad samples go into the locked bin, good ones where the policy says, before people count.", drafted{}),
+			"the lot is handed out, and once it is closed its good chips are live rejects ('perso chips draft-destroy'). Bad samples go into the locked bin, good ones where the policy says, before people count.", drafted{}),
 		Example: `  perso lot draft-samples L-2027-0001 --finding "eight read back, all as ordered" -o demo.samples`,
 		Args:    Takes("LOT"),
 	}
