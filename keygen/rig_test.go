@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"log/slog"
 	mrand "math/rand/v2"
@@ -179,17 +180,44 @@ func (r *rig) reopenVault() {
 // then what officers said since.
 func (r *rig) tell(words ...statement.Signed) {
 	r.t.Helper()
-	a, err := r.vault.Heed(ctx, bus.HeedRequest{Words: [][]byte{r.register.Encode()}})
-	q := bus.HeedRequest{Known: a.Known}
-	for _, w := range words {
-		q.Words = append(q.Words, w.Encode())
-	}
+	_, err := r.vault.Heed(ctx, bus.HeedRequest{Words: [][]byte{r.register.Encode()}})
 	if err == nil {
-		_, err = r.vault.Heed(ctx, q)
+		err = r.heed(words...)
 	}
 	if err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// heed tells the vault words after those that it knows.
+func (r *rig) heed(words ...statement.Signed) error {
+	heard := r.heard()
+	q := bus.HeedRequest{Known: heard.Count, Chain: heard.Chain}
+	for _, w := range words {
+		q.Words = append(q.Words, w.Encode())
+	}
+	a, err := r.vault.Heed(ctx, q)
+	if err == nil && !(a.Taken && a.Same && a.Known == q.Known+uint64(len(words))) {
+		err = fmt.Errorf("%d words after %d were not taken: %+v", len(words), q.Known, a)
+	}
+	return err
+}
+
+// heard names the words that the vault remembers.
+func (r *rig) heard() (heard statement.Words) {
+	r.t.Helper()
+	words, err := r.cfg.Words.Heard()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for _, w := range words {
+		s, err := statement.DecodeSigned(w)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		heard = heard.And(s.Hash())
+	}
+	return heard
 }
 
 // source is the script of the product.

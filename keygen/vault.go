@@ -105,7 +105,8 @@ type Vault struct {
 	intaking sync.Mutex
 	intake   *kiIntake // under intaking; nil while none is under way
 
-	hearing sync.Mutex // one batch of words at a time
+	hearing sync.Mutex          // one batch of words at a time
+	told    map[[32]byte]uint64 // which word each statement was that was heard; under hearing
 
 	mu       sync.Mutex
 	standing standing

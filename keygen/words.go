@@ -20,11 +20,19 @@ type Words interface {
 	RememberWord(n uint64, word []byte) error
 }
 
-// standing is what the words that a vault heard come to.
+// standing is what the words that a vault heard come to. Each is made of the one before, under Vault.hearing, and none is changed: what
+// is appended to its rows lies behind the end of whoever still reads an older one.
 type standing struct {
-	words  uint64
-	chain  []statement.Signed // of the officer register
-	frozen []frozen
+	heard    []heardWord
+	chain    []statement.Signed // of the officer register
+	register *statement.Register
+	frozen   []frozen
+}
+
+// heardWord is a word's place among those that were heard.
+type heardWord struct {
+	hash  [32]byte        // of the statement
+	after statement.Words // all up to it
 }
 
 type frozen struct {
@@ -32,9 +40,33 @@ type frozen struct {
 	hash [32]byte
 }
 
+// said names all that was heard.
+func (s standing) said() statement.Words { return s.first(uint64(len(s.heard))) }
+
+// first names the first n words of those that were heard.
+func (s standing) first(n uint64) statement.Words {
+	if n == 0 {
+		return statement.Words{}
+	}
+	return s.heard[n-1].after
+}
+
+// reply says how what was heard compares with what the ledger says it was.
+func (s standing) reply(q bus.HeedRequest) bus.HeedReply {
+	a := bus.HeedReply{Known: s.said().Count}
+	if q.Known <= a.Known {
+		a.Same = s.first(q.Known).Chain == q.Chain
+	}
+	if q.Known < a.Known {
+		a.Next = s.heard[q.Known].hash
+	}
+	return a
+}
+
 // Heed takes in what officers said of the site, in the order in which the log has it. Each word is held against the register as it was
 // then: so who was dismissed since is heard as of his time, and no later. What was heard is durable, binds what is served from then
-// on, and is never unheard: a ledger that shows an older register, or goes on with what is frozen, is refused.
+// on, and is never unheard: a ledger that shows an older register, or goes on with what is frozen, is refused. No word is heard twice,
+// and none after other words than the ledger has: what was lifted holds no more, and the two never drift apart unseen.
 func (v *Vault) Heed(ctx context.Context, q bus.HeedRequest) (bus.HeedReply, error) {
 	if len(q.Words) > bus.MaxBatch {
 		return bus.HeedReply{}, bus.Refuse(bus.FaultBadMessage, "%d words, at most %d", len(q.Words), bus.MaxBatch)
@@ -45,30 +77,37 @@ func (v *Vault) Heed(ctx context.Context, q bus.HeedRequest) (bus.HeedReply, err
 	v.hearing.Lock()
 	defer v.hearing.Unlock()
 	s := v.heard()
-	if q.Known != s.words {
-		return bus.HeedReply{Known: s.words}, nil
+	if a := s.reply(q); a.Known != q.Known || !a.Same {
+		return a, nil
 	}
 	for _, word := range q.Words {
 		next, err := v.hear(s, word)
 		if err != nil {
-			v.cfg.Log.Error("refused an officer's word", "seq", s.words, "err", err)
-			return bus.HeedReply{}, bus.Refuse(bus.FaultRefused, "word %d: %v", s.words, err)
+			v.cfg.Log.Error("refused an officer's word", "seq", len(s.heard), "err", err)
+			return bus.HeedReply{}, bus.Refuse(bus.FaultRefused, "word %d: %v", len(s.heard), err)
 		}
 		// COMMIT POINT: before it nobody is bound by the word; after it this vault always is.
-		if err := v.cfg.Words.RememberWord(s.words, word); err != nil {
-			return bus.HeedReply{}, fmt.Errorf("remembering word %d: %w", s.words, err)
+		if err := v.cfg.Words.RememberWord(s.said().Count, word); err != nil {
+			return bus.HeedReply{}, fmt.Errorf("remembering word %d: %w", len(s.heard), err)
 		}
 		s = next
-		v.mu.Lock()
-		v.standing = s
-		v.mu.Unlock()
+		v.bind(s)
 	}
 	if len(q.Words) > 0 {
 		if err := v.cfg.Life.Turn(ctx); err != nil {
 			return bus.HeedReply{}, fmt.Errorf("making it unforgettable what officers said: %w", err)
 		}
 	}
-	return bus.HeedReply{Taken: true, Known: s.words}, nil
+	return bus.HeedReply{Taken: true, Known: s.said().Count, Same: true}, nil
+}
+
+// bind makes a standing the one that binds.
+func (v *Vault) bind(s standing) {
+	last := s.heard[len(s.heard)-1]
+	v.told[last.hash] = last.after.Count - 1
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.standing = s
 }
 
 func (v *Vault) heard() standing {
@@ -80,8 +119,12 @@ func (v *Vault) heard() standing {
 // recallWords hears again what the vault remembers.
 func (v *Vault) recallWords() error {
 	words, err := v.cfg.Words.Heard()
+	v.told = make(map[[32]byte]uint64, len(words))
 	for i := 0; err == nil && i < len(words); i++ {
-		v.standing, err = v.hear(v.standing, words[i])
+		var s standing
+		if s, err = v.hear(v.standing, words[i]); err == nil {
+			v.bind(s)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("recalling what vault %q heard of officers: %w", v.cfg.Name, err)
@@ -99,15 +142,14 @@ func (v *Vault) hear(s standing, word []byte) (standing, error) {
 	if err != nil {
 		return s, err
 	}
-	s.words++
+	hash := signed.Hash()
+	if n, ok := v.told[hash]; ok {
+		return s, fmt.Errorf("statement %x was heard before, as word %d", hash, n)
+	}
+	s.heard = append(s.heard, heardWord{hash, s.said().And(hash)})
 	switch kind {
 	case statement.KindGenesis, statement.KindAdd, statement.KindRevoke:
-		s.chain = append(slices.Clip(s.chain), signed)
-		register, err := statement.NewRegister(v.cfg.RegisterPin, s.chain)
-		if err == nil && (register.Env != v.cfg.Env || register.Site != v.cfg.Site) {
-			err = errors.New("the officer register is of another site or environment")
-		}
-		return s, err
+		return v.hearRegister(s, signed)
 	case statement.KindFreeze, statement.KindUnfreeze:
 		s.frozen, err = v.hearFreeze(s, signed)
 		return s, err
@@ -115,14 +157,27 @@ func (v *Vault) hear(s standing, word []byte) (standing, error) {
 	return s, fmt.Errorf("a %q is no word for a vault", kind)
 }
 
+// hearRegister takes the register's genesis, or a change of it.
+func (v *Vault) hearRegister(s standing, signed statement.Signed) (_ standing, err error) {
+	s.chain = append(s.chain, signed)
+	if len(s.chain) == 1 {
+		s.register, err = statement.NewRegister(v.cfg.RegisterPin, s.chain)
+	} else {
+		s.register, err = s.register.After(signed)
+	}
+	if err == nil && (s.register.Env != v.cfg.Env || s.register.Site != v.cfg.Site) {
+		err = errors.New("the officer register is of another site or environment")
+	}
+	return s, err
+}
+
 // hearFreeze gives what is frozen after a freeze, or what lifts one. One that lifts a freeze which this vault never heard of changes
 // nothing: it is from before vaults were told.
 func (v *Vault) hearFreeze(s standing, signed statement.Signed) ([]frozen, error) {
-	register, err := statement.NewRegister(v.cfg.RegisterPin, s.chain)
-	if err != nil {
-		return nil, err
+	if s.register == nil {
+		return nil, errors.New("no officer register was heard before it")
 	}
-	if err := register.Authorize(signed); err != nil {
+	if err := s.register.Authorize(signed); err != nil {
 		return nil, err
 	}
 	f, err := statement.ParseFreeze(signed.Body)
@@ -136,7 +191,7 @@ func (v *Vault) hearFreeze(s standing, signed statement.Signed) ([]frozen, error
 			return x.hash == f.Lifts && x.What == f.What && x.Name == f.Name
 		}), nil
 	}
-	return append(slices.Clip(s.frozen), frozen{f, signed.Hash()}), nil
+	return append(s.frozen, frozen{f, signed.Hash()}), nil
 }
 
 // heardWhole refuses an officer register that is not the one that this vault heard last: an older one, in which somebody signs who was

@@ -34,6 +34,20 @@ func (r *rig) signFreeze(f statement.Freeze, officers ...perso.Name) statement.S
 	return s
 }
 
+// change is a signed change of the officer register.
+func (r *rig) change(kind string, prev statement.Signed, o statement.Officer, by ...perso.Name) statement.Signed {
+	r.t.Helper()
+	body, err := statement.Change{Kind: kind, Prev: prev.Hash(), At: start, Nonce: [32]byte{5}, Officer: o}.Encode()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	s := statement.Signed{Body: body}
+	for _, name := range by {
+		s.Sign(name, r.officers[name])
+	}
+	return s
+}
+
 // known is how many words the vault knows.
 func (r *rig) known() uint64 {
 	r.t.Helper()
@@ -130,15 +144,16 @@ func TestWordsThatNobodyHeeds(t *testing.T) {
 	edited := r.frost(statement.FrozenLot, lot, &word, "ann", "bob")
 	edited.Body = []byte(strings.Replace(string(edited.Body), "a drill", "a thief", 1))
 	for want, w := range map[string]statement.Signed{
-		"freeze":                     r.frost(statement.FrozenLine, "line-1", nil),
-		"two officers":               r.frost(statement.FrozenLot, lot, &word, "ann"),
-		"different person and role":  r.frost(statement.FrozenLot, lot, &word, "ann", "cid"),
-		"does not verify":            edited,
-		"is for site \"site-2\"":     r.signFreeze(elsewhere, "bob"),
-		"is no word for a vault":     r.signed,
-		"building officer register:": r.register,
+		"freeze":                      r.frost(statement.FrozenLine, "line-1", nil),
+		"two officers":                r.frost(statement.FrozenLot, lot, &word, "ann"),
+		"different person and role":   r.frost(statement.FrozenLot, lot, &word, "ann", "cid"),
+		"does not verify":             edited,
+		"is for site \"site-2\"":      r.signFreeze(elsewhere, "bob"),
+		"is no word for a vault":      r.signed,
+		"was heard before, as word 0": r.register,
+		"as word 1":                   word,
 	} {
-		_, err := r.vault.Heed(ctx, bus.HeedRequest{Known: before, Words: [][]byte{w.Encode()}})
+		err := r.heed(w)
 		if code(err) != bus.FaultRefused || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", want, err)
 		}
@@ -159,22 +174,11 @@ func TestDismissedSaysNothing(t *testing.T) {
 	r := newRig(t)
 	key := ed25519.NewKeyFromSeed(make32(9))
 	r.officers["dan"] = key
-	change := func(kind string, prev statement.Signed, o statement.Officer, by ...perso.Name) statement.Signed {
-		body, err := statement.Change{Kind: kind, Prev: prev.Hash(), At: start, Nonce: [32]byte{5}, Officer: o}.Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := statement.Signed{Body: body}
-		for _, name := range by {
-			s.Sign(name, r.officers[name])
-		}
-		return s
-	}
 	word := r.frost(statement.FrozenLot, string(testLot), nil, "bob")
-	added := change(statement.KindAdd, r.register, statement.Officer{ID: "dan", Person: "Dan", Role: statement.RoleQuality, Key: key.Public().(ed25519.PublicKey)}, "ann", "bob")
-	dismissed := change(statement.KindRevoke, added, statement.Officer{ID: "bob", Person: "Bob", Role: statement.RoleSecurity, Key: r.officers["bob"].Public().(ed25519.PublicKey)}, "ann", "dan")
+	added := r.change(statement.KindAdd, r.register, statement.Officer{ID: "dan", Person: "Dan", Role: statement.RoleQuality, Key: key.Public().(ed25519.PublicKey)}, "ann", "bob")
+	dismissed := r.change(statement.KindRevoke, added, statement.Officer{ID: "bob", Person: "Bob", Role: statement.RoleSecurity, Key: r.officers["bob"].Public().(ed25519.PublicKey)}, "ann", "dan")
 	r.tell(word, added, dismissed)
-	if _, err := r.vault.Heed(ctx, bus.HeedRequest{Known: r.known(), Words: [][]byte{r.frost(statement.FrozenLot, string(testLot), &word, "ann", "bob").Encode()}}); code(err) != bus.FaultRefused {
+	if err := r.heed(r.frost(statement.FrozenLot, string(testLot), &word, "ann", "bob")); code(err) != bus.FaultRefused {
 		t.Errorf("a dismissed officer let a lot go on: %v", err)
 	}
 	r.reopenVault()
@@ -198,7 +202,7 @@ func TestWordsSurviveADisk(t *testing.T) {
 		s := r.withoutDisk()
 		before, word := r.known(), r.frost(statement.FrozenLot, string(testLot), nil, "bob")
 		s.fail, s.after = true, written
-		if _, err := r.vault.Heed(ctx, bus.HeedRequest{Known: before, Words: [][]byte{word.Encode()}}); !errors.Is(err, errDisk) {
+		if err := r.heed(word); !errors.Is(err, errDisk) {
 			t.Errorf("written %v: %v", written, err)
 		}
 		s.fail = false
@@ -210,5 +214,106 @@ func TestWordsSurviveADisk(t *testing.T) {
 		if n := r.known(); n != want {
 			t.Errorf("written %v: it knows %d words, want %d", written, n, want)
 		}
+	}
+}
+
+// TestOldWordsAreNotHeardAgain: a freeze that was lifted, and what lifted it, say nothing a second time, whoever signed them again; also
+// after a restart, and in one batch.
+func TestOldWordsAreNotHeardAgain(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.openLot()
+	freeze := r.frost(statement.FrozenLot, string(testLot), nil, "bob")
+	lift := r.frost(statement.FrozenLot, string(testLot), &freeze, "ann", "bob")
+	again := r.frost(statement.FrozenLot, string(testLot), nil, "ann")
+	r.tell(freeze, lift)
+	before := r.heard()
+	for range 2 {
+		for i, words := range [][]statement.Signed{{freeze}, {lift}, {again}, {freeze, lift}} {
+			if err := r.heed(words...); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), "was heard before") {
+				t.Errorf("%d: %v", i, err)
+			}
+		}
+		r.reopenVault()
+		r.openLot()
+	}
+	fresh := r.frost(statement.FrozenLine, "line-9", nil, "bob")
+	if err := r.heed(fresh, fresh); code(err) != bus.FaultRefused {
+		t.Errorf("twice in a batch: %v", err)
+	}
+	if r.heard() != before.And(fresh.Hash()) {
+		t.Error("it remembers what it refused")
+	}
+	if _, err := r.vault.Serve(ctx, r.asked(r.claimUnit(newCard(t, testKMC, 1), 0, 0))); err != nil {
+		t.Errorf("the lot that two let go on: %v", err)
+	}
+}
+
+// TestWordsAfterOthers: no word is taken after other words than the vault heard, or after more or fewer; it says which it heard.
+func TestWordsAfterOthers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	here, there := r.frost(statement.FrozenLine, "line-1", nil, "bob"), r.frost(statement.FrozenLine, "line-2", nil, "bob")
+	r.tell(here)
+	row := statement.Words{}.And(r.register.Hash())
+	next := r.frost(statement.FrozenLine, "line-3", nil, "bob").Encode()
+	for what, c := range map[string]struct {
+		after statement.Words
+		same  bool
+		next  [32]byte
+	}{
+		"others":         {row.And(there.Hash()), false, [32]byte{}},
+		"fewer":          {row, true, here.Hash()},
+		"none":           {statement.Words{}, true, r.register.Hash()},
+		"another first":  {statement.Words{}.And(there.Hash()), false, here.Hash()},
+		"more":           {row.And(here.Hash()).And(there.Hash()), false, [32]byte{}},
+		"another number": {statement.Words{Count: 2}, false, [32]byte{}},
+	} {
+		a, err := r.vault.Heed(ctx, bus.HeedRequest{Known: c.after.Count, Chain: c.after.Chain, Words: [][]byte{next}})
+		if want := (bus.HeedReply{Known: 2, Same: c.same, Next: c.next}); err != nil || a != want {
+			t.Errorf("%s: %+v, %v, want %+v", what, a, err, want)
+		}
+	}
+	if r.heard() != row.And(here.Hash()) {
+		t.Error("a word was taken")
+	}
+}
+
+// TestManyWords: changes and freezes in turn are heard one by one, recalled at a start, and each freeze is lifted on its own.
+func TestManyWords(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	var words []statement.Signed
+	head := r.register
+	key := ed25519.NewKeyFromSeed(make32(9))
+	for i := range 40 {
+		kind := statement.KindAdd
+		if i%2 == 1 {
+			kind = statement.KindRevoke
+		}
+		head = r.change(kind, head, statement.Officer{ID: "dan", Person: "Dan", Role: statement.RoleQuality, Key: key.Public().(ed25519.PublicKey)}, "ann", "bob")
+		words = append(words, head, r.signFreeze(statement.Freeze{Kind: statement.KindFreeze, Env: perso.EnvTest, Site: r.release.Site, What: statement.FrozenLot,
+			Name: string(testLot), Reason: "a drill", At: start, Nonce: [32]byte{byte(i), 1}}, "bob"))
+	}
+	r.tell(words...)
+	r.reopenVault()
+	if n := r.known(); n != 81 {
+		t.Errorf("%d words", n)
+	}
+	for i := 1; i < len(words); i += 2 {
+		if _, err := r.vault.OpenLot(ctx, r.openRequest()); code(err) != bus.FaultRefused {
+			t.Fatalf("after %d lifts: %v", i/2, err)
+		}
+		lift := statement.Freeze{Kind: statement.KindUnfreeze, Env: perso.EnvTest, Site: r.release.Site, What: statement.FrozenLot, Name: string(testLot),
+			Reason: "over", At: start, Nonce: [32]byte{byte(i), 2}, Lifts: words[i].Hash()}
+		r.tell(r.signFreeze(lift, "ann", "bob"))
+	}
+	q := r.openRequest()
+	q.Register = [][]byte{r.register.Encode()}
+	for i := 0; i < len(words); i += 2 {
+		q.Register = append(q.Register, words[i].Encode())
+	}
+	if _, err := r.vault.OpenLot(ctx, q); err != nil {
+		t.Error(err)
 	}
 }

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -236,4 +237,47 @@ func TestVaultsAreTold(t *testing.T) {
 		t.Errorf("the vault heard %q", got)
 	}
 	b.check()
+}
+
+// TestVaultApart: a vault that heard a word which this ledger lost is not said to have been told what comes after; whoever hands a word in
+// hears in which it differs. What was lost can be handed in again; what came between cannot be mended.
+func TestVaultApart(t *testing.T) {
+	t.Parallel()
+	for _, between := range []bool{false, true} {
+		b := newSite(t)
+		must(b.freeze(statement.KindFreeze, statement.FrozenLine, "line-8", [32]byte{}, "ann"))
+		lost := b.sign(must(statement.Freeze{Kind: statement.KindFreeze, Env: perso.EnvTest, Site: testSite, What: statement.FrozenLine, Name: "line-9",
+			Reason: "a drill", At: b.clock(), Nonce: [32]byte{77}}.Encode()), "ann")
+		var row statement.Words
+		for _, s := range b.vault.words {
+			row = row.And(s.Hash())
+		}
+		if a := must(b.vault.Heed(t.Context(), bus.HeedRequest{Known: row.Count, Chain: row.Chain, Words: [][]byte{lost.Encode()}})); !a.Taken {
+			t.Fatal("it was not told")
+		}
+		if between {
+			r := must(b.freeze(statement.KindFreeze, statement.FrozenKey, "kmc", [32]byte{}, "ann"))
+			if want := fmt.Sprintf("word 2 of the officers is freeze %x here, and statement %x there", r.Hash, lost.Hash()); len(r.Untold) != 1 || len(r.Apart) != 1 || r.Apart[0].Vault != "V1" || !strings.Contains(r.Apart[0].Why, want) {
+				t.Errorf("another word came: %+v, want %q", r, want)
+			}
+			// One more does not make the two look alike, nor does a ledger that is started anew.
+			b.open(b.db)
+			if r := must(b.freeze(statement.KindFreeze, statement.FrozenKey, "kmd", [32]byte{}, "ann")); len(r.Apart) != 1 || !strings.Contains(r.Apart[0].Why, "word 2 of") {
+				t.Errorf("two words came: %+v", r)
+			}
+			if n := len(b.vault.words); n != 3 {
+				t.Errorf("the vault heard %d words", n)
+			}
+			continue
+		}
+		if _, apart := b.l.tellAll(t.Context()); len(apart) != 1 || !strings.Contains(apart[0].Why, fmt.Sprintf("the vault heard statement %x as word 2, which this ledger has not", lost.Hash())) {
+			t.Errorf("nothing came: %+v", apart)
+		}
+		if r := must(b.l.Word(t.Context(), bus.SignedRequest{Signed: lost.Encode()})); len(r.Untold)+len(r.Apart) > 0 {
+			t.Errorf("handed in again: %+v", r)
+		}
+		if r := must(b.freeze(statement.KindFreeze, statement.FrozenKey, "kmc", [32]byte{}, "ann")); len(r.Untold)+len(r.Apart) > 0 || b.vault.words[3].Hash() != r.Hash {
+			t.Errorf("the next word: %+v", r)
+		}
+	}
 }

@@ -1,14 +1,18 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"sort"
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -20,6 +24,9 @@ type Hearer interface {
 
 // maxTells bounds how often a vault is told: the first time tells how much it knows, each other time it hears a batch more.
 const maxTells = 1000
+
+// errApart says that a vault heard other words than the log has.
+var errApart = fmt.Errorf("%w: the vault and this ledger do not agree what officers said", ErrRefused)
 
 // siteWords is what every vault is told, in the order of the log: the officer register, whose genesis comes before all, and what was
 // frozen and let go on. A freeze from before its place was noted (ord 0) is the ledger's alone.
@@ -85,31 +92,30 @@ func siteStatements(ctx context.Context, tx sqldb.Tx) (at map[[32]byte]int64, er
 }
 
 // tell tells a vault what officers said that it does not know, and gives the officer register up to there: a vault is shown no register
-// from which it could not tell who signed what it is told later.
+// from which it could not tell who signed what it is told later. A vault that heard other words than the log has is told nothing more:
+// that is an error, and somebody has to see to it.
 func (l *Ledger) tell(ctx context.Context, d *door) (register [][]byte, err error) {
-	var words [][]byte
-	if err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
-		words, register, err = siteWords(ctx, tx)
-		return err
-	}); err != nil {
-		return nil, err
-	}
-	vault, ok := d.vault.(Hearer)
-	if !ok {
-		return register, nil
-	}
 	d.telling.Lock()
 	defer d.telling.Unlock()
+	vault, ok := d.vault.(Hearer)
 	for range maxTells {
-		known := min(d.told, uint64(len(words)))
-		part := words[known:]
-		a, err := vault.Heed(ctx, bus.HeedRequest{Known: known, Words: part[:min(len(part), bus.MaxBatch)]})
-		if err := d.heard(l.now(), err); err != nil {
+		var words [][]byte
+		if err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+			words, register, err = siteWords(ctx, tx)
+			return err
+		}); err != nil {
+			return nil, err
+		}
+		if !ok {
+			d.deaf.Store(false)
+			return register, nil
+		}
+		done, err := l.tellMore(ctx, d, vault, words)
+		if err != nil {
 			d.deaf.Store(true)
 			return nil, fmt.Errorf("telling vault %q what officers said: %w", d.name, err)
 		}
-		d.told = a.Known
-		if a.Known >= uint64(len(words)) { // more, when another process told it what came since
+		if done {
 			d.deaf.Store(false)
 			return register, nil
 		}
@@ -117,9 +123,81 @@ func (l *Ledger) tell(ctx context.Context, d *door) (register [][]byte, err erro
 	return nil, fmt.Errorf("%w: vault %q does not take in what officers said", ErrRefused, d.name)
 }
 
+// tellMore asks a vault how much it knows, or tells it a batch. It knows all of words when it is done. d.telling is held.
+func (l *Ledger) tellMore(ctx context.Context, d *door, vault Hearer, words [][]byte) (done bool, err error) {
+	rows, err := rowsOf(words)
+	if err != nil {
+		return false, err
+	}
+	all := uint64(len(words))
+	known := min(d.told, all)
+	part := words[known:]
+	a, err := vault.Heed(ctx, bus.HeedRequest{Known: known, Words: part[:min(len(part), bus.MaxBatch)], Chain: rows[known].Chain})
+	if err := d.heard(l.now(), err); err != nil {
+		return false, err
+	}
+	// It may know more than we read, when another process told it what came since. But no vault is told what the log does not have: so
+	// what it said that it knows, before we read, we must have read.
+	beyond := d.told > all && a.Known > all
+	d.told = a.Known
+	switch {
+	case a.Taken:
+		return a.Known == all, nil
+	case a.Known < known:
+		return false, nil
+	case !a.Same || beyond:
+		return false, outOfStep(ctx, vault, words, rows, known)
+	}
+	return false, nil
+}
+
+// rowsOf names the first 0, 1, 2... of the words.
+func rowsOf(words [][]byte) (rows []statement.Words, err error) {
+	rows = make([]statement.Words, 1, len(words)+1)
+	for i, w := range words {
+		s, err := statement.DecodeSigned(w)
+		if err != nil {
+			return nil, fmt.Errorf("reading word %d of the officers: %w", i, err)
+		}
+		rows = append(rows, rows[i].And(s.Hash()))
+	}
+	return rows, nil
+}
+
+// outOfStep says which is the first word that a vault heard otherwise than the log has it: it is among the first differ words, or right
+// after them.
+func outOfStep(ctx context.Context, vault Hearer, words [][]byte, rows []statement.Words, differ uint64) error {
+	var asked error
+	same := func(n uint64) bool {
+		a, err := vault.Heed(ctx, bus.HeedRequest{Known: n, Chain: rows[n].Chain})
+		asked = cmp.Or(asked, err)
+		return a.Same
+	}
+	// The longest row that both have: none has always the same words.
+	first := uint64(sort.Search(int(differ), func(i int) bool { return !same(uint64(i) + 1) }))
+	a, err := vault.Heed(ctx, bus.HeedRequest{Known: first, Chain: rows[first].Chain})
+	if err := cmp.Or(asked, err); err != nil {
+		return fmt.Errorf("finding the word in which it differs: %w", err)
+	}
+	if first == uint64(len(words)) {
+		return fmt.Errorf("%w: the vault heard statement %x as word %d, which this ledger has not: the ledger was put back without it; hand it in again as it was signed, before any other statement about the site, or put back the ledger that has it (ledger/RESTORE.md)",
+			errApart, a.Next, first)
+	}
+	s, err := statement.DecodeSigned(words[first])
+	if err != nil {
+		return err
+	}
+	kind, err := record.Kind(s.Body)
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: word %d of the officers is %s %x here, and statement %x there: the vault hears nothing more from this ledger; put back the ledger that has what it heard (ledger/RESTORE.md), or give up this vault (keygen/life/LIFE.md)",
+		errApart, first, kind, s.Hash(), a.Next)
+}
+
 // tellAll tells every vault at once what was said just now, and gives those that did not hear it: they are told before they serve or
 // open anything.
-func (l *Ledger) tellAll(ctx context.Context) (untold []perso.Name) {
+func (l *Ledger) tellAll(ctx context.Context) (untold []perso.Name, apart []bus.VaultApart) {
 	for _, d := range l.doors {
 		patience, cancel := context.WithTimeout(ctx, knockPatience)
 		_, err := l.tell(patience, d)
@@ -129,9 +207,12 @@ func (l *Ledger) tellAll(ctx context.Context) (untold []perso.Name) {
 			l.log.WarnContext(ctx, "vault not told what officers said", "vault", d.name, "err", err)
 			untold = append(untold, d.name)
 		}
+		if errors.Is(err, errApart) {
+			apart = append(apart, bus.VaultApart{Vault: d.name, Why: err.Error()})
+		}
 	}
 	slices.Sort(untold)
-	return untold
+	return untold, apart
 }
 
 // forVaults says whether a vault is told of a statement.

@@ -176,10 +176,19 @@ func (v *vaultDouble) Heed(_ context.Context, q bus.HeedRequest) (bus.HeedReply,
 		return bus.HeedReply{}, err
 	}
 	v.mu.Lock()
-	known := uint64(len(v.words))
+	known, now, then := uint64(len(v.words)), statement.Words{}, statement.Words{}
+	a := bus.HeedReply{Known: known}
+	for i, s := range v.words {
+		if now = now.And(s.Hash()); now.Count == q.Known {
+			then = now
+		}
+		if uint64(i) == q.Known {
+			a.Next = s.Hash()
+		}
+	}
 	v.mu.Unlock()
-	if q.Known != known {
-		return bus.HeedReply{Known: known}, nil
+	if a.Same = q.Known <= known && q.Chain == then.Chain; q.Known != known || !a.Same {
+		return a, nil
 	}
 	for _, raw := range q.Words {
 		s := must(statement.DecodeSigned(raw))
@@ -193,7 +202,7 @@ func (v *vaultDouble) Heed(_ context.Context, q bus.HeedRequest) (bus.HeedReply,
 		v.words = append(v.words, s)
 		v.mu.Unlock()
 	}
-	return bus.HeedReply{Taken: true, Known: known + uint64(len(q.Words))}, nil
+	return bus.HeedReply{Taken: true, Known: known + uint64(len(q.Words)), Same: true}, nil
 }
 
 func (v *vaultDouble) toldRegister() (chain []statement.Signed) {

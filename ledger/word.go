@@ -89,7 +89,7 @@ func (l *Ledger) Word(ctx context.Context, q bus.SignedRequest) (bus.WordReply, 
 		return bus.WordReply{}, fmt.Errorf("taking in a %s: %w", kind, err)
 	}
 	if forVaults(kind) {
-		r.Untold = l.tellAll(ctx)
+		r.Untold, r.Apart = l.tellAll(ctx)
 	}
 	return r, nil
 }

@@ -147,7 +147,8 @@ type BookReply struct {
 }
 
 // WordReply says which statement was taken in. Unknown says of a freeze that nothing here has the name that it freezes: it is in force, and
-// stops nothing yet. Untold are the vaults that did not answer when they were told of it: they hear it before they go on.
+// stops nothing yet. Untold are the vaults that were not told of it: they hear it before they go on. Those of them that are Apart hear nothing
+// more from this ledger until somebody sees to it.
 type WordReply struct {
 	Kind      string   `cbor:"1,keyasint"`
 	Hash      [32]byte `cbor:"2,keyasint"`
@@ -155,6 +156,13 @@ type WordReply struct {
 	Unknown   bool     `cbor:"4,keyasint,omitempty"`
 
 	Untold []perso.Name `cbor:"5,keyasint,omitempty"`
+	Apart  []VaultApart `cbor:"6,keyasint,omitempty"`
+}
+
+// VaultApart is a vault that heard other words of officers than the ledger's log has.
+type VaultApart struct {
+	Vault perso.Name `cbor:"1,keyasint"`
+	Why   string     `cbor:"2,keyasint"` // names the first word in which they differ, and what to do
 }
 
 // FrozenThing is an order, a lot, a line or a key that stands still.

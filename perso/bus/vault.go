@@ -101,13 +101,16 @@ type FollowReply struct {
 type HeedRequest struct {
 	Known uint64   `cbor:"1,keyasint"` // how many of them the vault knows: Words follow on those
 	Words [][]byte `cbor:"2,keyasint"` // encoded signed statements
+	Chain [32]byte `cbor:"3,keyasint"` // of those that it knows (statement.Words)
 }
 
-// HeedReply says how many the vault knows now. When they were not taken it knew another number, and the words from there on are what
-// it is to be told.
+// HeedReply says how many the vault knows now. When they were not taken it knew another number, or others: Same tells which, and the
+// words from there on are what it is to be told.
 type HeedReply struct {
-	Taken bool   `cbor:"1,keyasint,omitempty"`
-	Known uint64 `cbor:"2,keyasint"`
+	Taken bool     `cbor:"1,keyasint,omitempty"`
+	Known uint64   `cbor:"2,keyasint"`
+	Same  bool     `cbor:"3,keyasint,omitempty"` // the first ones that it heard are those of the request's Known and Chain
+	Next  [32]byte `cbor:"4,keyasint"`           // hash of the statement that it heard after the request's Known; zero when it heard none
 }
 
 // Proven is a log entry with its place in the checkpoint that comes with the request.

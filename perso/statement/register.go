@@ -218,6 +218,16 @@ func (reg *Register) admit(o Officer) error {
 	return nil
 }
 
+// After is the register after one more change. The receiver stays as it is.
+func (reg *Register) After(s Signed) (*Register, error) {
+	next := *reg
+	next.officers = maps.Clone(reg.officers)
+	if err := next.apply(s); err != nil {
+		return nil, fmt.Errorf("building officer register: %w", err)
+	}
+	return &next, nil
+}
+
 func (reg *Register) apply(s Signed) error {
 	if err := reg.Authorize(s); err != nil {
 		return err

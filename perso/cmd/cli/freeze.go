@@ -22,8 +22,10 @@ type handedIn struct {
 	Hash      digest `json:"hash"`
 	Duplicate bool   `json:"duplicate"`
 	Unknown   bool   `json:"unknown,omitempty"`
-	// Untold are the vaults that did not answer, and hear of it before they go on.
+	// Untold are the vaults that were not told, and hear of it before they go on.
 	Untold []perso.Name `json:"untold_vaults,omitempty"`
+	// Apart are those of them that hear nothing more from this ledger, and why.
+	Apart map[perso.Name]string `json:"vaults_apart,omitempty"`
 }
 
 // frozenThing is what stands still.
@@ -156,10 +158,18 @@ func (env *Env) handIn(ctx context.Context, office bus.Requester, signed []byte,
 	if r.Unknown {
 		env.Advise("NOTHING STOPS: nothing here has that name; is it spelled right? Whatever may come under it is frozen until two officers lift that")
 	}
+	apart := map[perso.Name]string{}
+	for _, a := range r.Apart {
+		apart[a.Vault] = a.Why
+	}
 	for _, v := range r.Untold {
+		if why, ok := apart[v]; ok {
+			env.Advise("VAULT %s IS NOT BOUND BY THIS: %s", v, why)
+			continue
+		}
 		env.Advise("vault %s does not answer: the ledger keeps this, and tells the vault before it asks it for anything", v)
 	}
-	return env.Emit(handedIn{Kind: r.Kind, Hash: r.Hash, Duplicate: r.Duplicate, Unknown: r.Unknown, Untold: r.Untold}, func(w io.Writer) {
+	return env.Emit(handedIn{Kind: r.Kind, Hash: r.Hash, Duplicate: r.Duplicate, Unknown: r.Unknown, Untold: r.Untold, Apart: apart}, func(w io.Writer) {
 		if r.Duplicate {
 			fmt.Fprintf(w, "this %s is on record already\n", r.Kind)
 			return

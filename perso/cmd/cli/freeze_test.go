@@ -27,14 +27,18 @@ func TestFreezeAndUnfreeze(t *testing.T) {
 		bus.OfficeWord: answer(func(q bus.SignedRequest) (bus.WordReply, error) {
 			asked = q.Signed
 			s, err := statement.DecodeSigned(q.Signed)
-			return bus.WordReply{Kind: "freeze", Hash: s.Hash(), Unknown: !bytes.Contains(s.Body, []byte("\nname L1\n")), Untold: []perso.Name{"vault-2"}}, err
+			a := bus.WordReply{Kind: "freeze", Hash: s.Hash(), Unknown: !bytes.Contains(s.Body, []byte("\nname L1\n")), Untold: []perso.Name{"vault-2"}}
+			if a.Unknown {
+				a.Apart = []bus.VaultApart{{Vault: "vault-2", Why: "word 2 differs"}}
+			}
+			return a, err
 		}),
 	}
 	if r := run(t, office, nil, "freeze", "lot", "L1", "--reason", "a drill", "--key", key, "--yes"); r.code != ExitOK || r.out != "lot L1 is frozen\n" || !strings.Contains(r.err, "vault vault-2 does not answer") || strings.Contains(r.err, "NOTHING STOPS") {
 		t.Fatalf("exit %d: %s%s", r.code, r.out, r.err)
 	}
 	s, err := statement.DecodeSigned(asked)
-	if r := run(t, office, nil, "freeze", "line", "line-9", "--reason", "a drill", "--key", key, "--yes"); r.code != ExitOK || !strings.Contains(r.err, "NOTHING STOPS") {
+	if r := run(t, office, nil, "freeze", "line", "line-9", "--reason", "a drill", "--key", key, "--yes"); r.code != ExitOK || !strings.Contains(r.err, "NOTHING STOPS") || !strings.Contains(r.err, "VAULT vault-2 IS NOT BOUND BY THIS: word 2 differs") || strings.Contains(r.err, "does not answer") {
 		t.Errorf("a name that nothing has: exit %d: %s", r.code, r.err)
 	}
 	if err != nil || len(s.Signatures) != 1 {
