@@ -88,7 +88,7 @@ var durableSteps = []durableStep{
 	}, entry.KindAlarm},
 	{"count", func(b *bench) func() error {
 		return func() error {
-			_, err := b.l.Count(b.t.Context(), bus.CountRequest{Lot: b.lot, Source: entry.SourceHand, In: 1})
+			_, err := b.l.Count(b.t.Context(), bus.CountRequest{Lot: b.lot, Source: entry.SourceHandler, In: 1})
 			return err
 		}
 	}, entry.KindCount},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
@@ -288,8 +289,11 @@ func setCount(ctx context.Context, b *Batch, lt *lot, q bus.CountRequest) (fault
 	if n.state == perso.LotClosed {
 		return bus.Refuse(bus.FaultRefused, "the lot is closed: its counts are signed"), nil
 	}
-	if s, err := readSamples(ctx, b, q.Lot); err != nil || s.state == samplesDue && q.Source == entry.SourceHand && n.state == perso.LotComplete {
-		return bus.Refuse(bus.FaultRefused, "%s; count when the samples are where they belong", blockSamples), err
+	over := n.open == 0 && !b.At.Before(lt.release.Expires) // nobody can begin a unit of it any more
+	if q.Source == entry.SourceHand {
+		if fault, err := mayBeCounted(ctx, b, lt, n, over); fault != nil || err != nil {
+			return fault, err
+		}
 	}
 	_, body, err := b.append(entry.KindCount, lotSubject(q.Lot), e)
 	if err != nil {
@@ -301,10 +305,26 @@ func setCount(ctx context.Context, b *Batch, lt *lot, q bus.CountRequest) (fault
 	if _, err := b.Exec(ctx, sqlSetCount, string(q.Lot), q.Source, body, times+1, q.ID[:]); err != nil {
 		return nil, err
 	}
-	if n.open == 0 && !b.At.Before(lt.release.Expires) && (n.state == perso.LotReleased || n.state == perso.LotRunning) {
-		return nil, completeLot(ctx, b, q.Lot) // nobody can begin a unit of it any more
+	if over && n.state != perso.LotComplete {
+		return nil, completeLot(ctx, b, q.Lot)
 	}
 	return nil, nil
+}
+
+// mayBeCounted refuses a hand count of bins that still fill. Who might count then could say any number twice, and be shown what a blind
+// count is not to know.
+func mayBeCounted(ctx context.Context, b *Batch, lt *lot, n counts, over bool) (fault, err error) {
+	switch {
+	case n.state != perso.LotComplete && !over && n.open > 0:
+		return bus.Refuse(bus.FaultRefused, "the lot is %s, with %d units in work, and its bins still fill: count them when 'perso lot status %s' says complete ('perso lot in-work' tells what is in work)", n.state, n.open, lt.name), nil
+	case n.state != perso.LotComplete && !over:
+		return bus.Refuse(bus.FaultRefused, "the lot is %s, and its bins still fill: count them when 'perso lot status %s' says complete, or its release has expired (%s)", n.state, lt.name, lt.release.Expires.Format(time.RFC3339)), nil
+	}
+	s, err := readSamples(ctx, b, lt.name)
+	if err == nil && s.state == samplesDue && n.state == perso.LotComplete {
+		return bus.Refuse(bus.FaultRefused, "%s; count when the samples are where they belong", blockSamples), nil
+	}
+	return nil, err
 }
 
 func readCount(ctx context.Context, tx sqldb.Tx, lot perso.Name, source string) (entry.Count, bool, error) {

@@ -152,6 +152,7 @@ func TestBins(t *testing.T) {
 func TestCounts(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, spec{good: 1})
+	b.makeGood(b.one(), 0)
 	q := bus.CountRequest{Lot: b.lot, Source: entry.SourceHand, In: 3, Good: 1}
 	for range 2 {
 		if _, err := b.l.Count(t.Context(), q); err != nil {

@@ -170,6 +170,8 @@ func (w samplesWord) accept(ctx context.Context, l *Ledger, b *Batch, _ [32]byte
 		return bus.Refuse(bus.FaultRefused, "lot %s is %s, with %d chips on their way into bins: not all its samples are drawn", w.Lot, n.state, unbinned), nil
 	case exported > 0:
 		return bus.Refuse(bus.FaultRefused, "lot %s was handed out: what quality signed before holds", w.Lot), nil
+	case w.Examined != s.binned && lt.policy.Blind:
+		return bus.Refuse(bus.FaultRefused, "the statement is about %d samples of lot %s, and not as many lie in their bin: count what was examined ('perso lot draft-samples --examined')", w.Examined, w.Lot), nil
 	case w.Examined != s.binned:
 		return bus.Refuse(bus.FaultRefused, "%d samples of lot %s lie in their bin, the statement is about %d", s.binned, w.Lot, w.Examined), nil
 	}

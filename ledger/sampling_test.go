@@ -3,6 +3,7 @@ package ledger
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/persoline/persoline/perso"
@@ -20,6 +21,13 @@ func (b *bench) sampled(plan statement.Sampling) []*chip {
 	}
 	b.makeLot(spec{good: 2})
 	chips := b.stock(2)
+	b.putSamples(chips)
+	return chips
+}
+
+// putSamples makes good units of chips that are all drawn, and puts them among the samples.
+func (b *bench) putSamples(chips []*chip) {
+	b.t.Helper()
 	for i, c := range chips {
 		p := b.at(uint16(i))
 		q := b.begin(c, p)
@@ -32,7 +40,6 @@ func (b *bench) sampled(plan statement.Sampling) []*chip {
 			b.t.Fatal(err)
 		}
 	}
-	return chips
 }
 
 func (b *bench) countWith(source string, in, good, live, sample uint64) error {
@@ -235,6 +242,78 @@ func TestDemandsOfAnOrder(t *testing.T) {
 	}
 	if a := b.submit(b.orderFile(spec{good: 1, asks: "no-clearance"})); len(a.Faults) != 1 || a.Faults[0].Field != "asks" {
 		t.Errorf("an order that asks for less: %+v", a)
+	}
+	b.check()
+}
+
+// TestHiddenSamples: before the bins of a blind lot were counted nobody is told where its samples lie, and quality says how many it examined.
+func TestHiddenSamples(t *testing.T) {
+	t.Parallel()
+	b := newSite(t)
+	if err := b.say(statement.Policy{Header: b.header(), Blind: true, Sampling: "output 10:2/1"}, "ann", "bob"); err != nil {
+		t.Fatal(err)
+	}
+	b.makeLot(spec{good: 2})
+	b.putSamples(b.stock(2))
+	told := func(step string, want bus.Samples) {
+		t.Helper()
+		if s := b.status(); *s.Samples != want {
+			t.Errorf("%s: samples %+v, want %+v", step, *s.Samples, want)
+		}
+	}
+	told("made", bus.Samples{State: samplesDue, Drawn: 2})
+	err := b.say(b.examined(1), "qua")
+	if b.denied(err, "not as many"); err != nil && strings.Contains(err.Error(), "2") {
+		t.Errorf("the refusal tells how many lie there: %v", err)
+	}
+	if err := b.say(b.examined(2), "qua"); err != nil {
+		t.Fatal(err)
+	}
+	told("signed", bus.Samples{State: samplesAccepted, Drawn: 2})
+	if err := errors.Join(b.countWith(entry.SourceHandler, 2, 0, 0, 2), b.countWith(entry.SourceHand, 2, 2, 0, 0)); err != nil {
+		t.Fatal(err)
+	}
+	told("counted", bus.Samples{State: samplesAccepted, Drawn: 2, InBin: 2, Back: 2})
+}
+
+// TestNoCountBeforeTheEnd: a hand count of a lot that is not complete is refused, says what to do, and does not count towards the two that
+// show what lies in the bins of a blind lot.
+func TestNoCountBeforeTheEnd(t *testing.T) {
+	t.Parallel()
+	b := newSite(t)
+	if err := b.say(statement.Policy{Header: b.header(), Blind: true}, "ann", "bob"); err != nil {
+		t.Fatal(err)
+	}
+	b.makeLot(spec{good: 2, spares: 1})
+	guess := func(step, want string) {
+		t.Helper()
+		before := b.kinds()[entry.KindCount]
+		for range minHandCounts {
+			b.denied(b.countWith(entry.SourceHand, 0, 0, 0, 0), want)
+		}
+		if s := b.status(); !s.Hidden || b.kinds()[entry.KindCount] != before {
+			t.Errorf("%s: counts that were refused show the bins, or are in the log", step)
+		}
+	}
+	guess("released", "the lot is released")
+	if err := b.bin(b.makeLost(b.one(), 1), perso.VerdictRejectLive); err != nil {
+		t.Fatal(err)
+	}
+	guess("running", "the lot is running, and its bins still fill")
+	open, at := b.one(), b.at(2)
+	q := b.begin(open, at)
+	b.act(q)
+	guess("in work", "with 1 units in work")
+	open.kvn = cardKVN
+	b.want(b.act(next(q, "written")), perso.VerdictGood, perso.ReasonNone)
+	if err := errors.Join(b.bin(at, perso.VerdictGood), b.bin(b.makeGood(b.one(), 3), perso.VerdictGood)); err != nil {
+		t.Fatal(err)
+	}
+	if s := b.status(); !s.Hidden || s.State != perso.LotComplete {
+		t.Errorf("%s, hidden %v", s.State, s.Hidden)
+	}
+	if err := b.countWith(entry.SourceHand, 3, 2, 1, 0); err != nil {
+		t.Error(err)
 	}
 	b.check()
 }

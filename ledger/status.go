@@ -135,6 +135,9 @@ func hideUncounted(ctx context.Context, tx sqldb.Tx, r *bus.StatusReply) error {
 	}
 	r.Hidden, r.Bins, r.Reasons, r.Balance, r.Lost, r.EIDsUsed = true, nil, nil, nil, 0, 0
 	r.Blocks = veil(r.Blocks)
+	if s := r.Samples; s != nil { // how many are drawn is known to who is to examine them; where they lie is what is counted
+		s.InBin, s.Back, s.Kept, s.Failed = 0, 0, 0, 0
+	}
 	return nil
 }
 

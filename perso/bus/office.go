@@ -271,7 +271,8 @@ type StatusReply struct {
 	Approved  bool     `cbor:"25,keyasint,omitempty" json:"first_article_signed"`
 	HandCount [32]byte `cbor:"26,keyasint" json:"-"`
 	Samples   *Samples `cbor:"27,keyasint,omitempty" json:"samples,omitempty"` // of a lot whose policy asks for them
-	// Hidden says that Bins, Reasons, Balance, Lost, EIDsUsed and the numbers of Blocks are left out until people have counted.
+	// Hidden says that Bins, Reasons, Balance, Lost, EIDsUsed, the numbers of Blocks, and of Samples all but Drawn are left out until people
+	// have counted.
 	Hidden bool `cbor:"28,keyasint,omitempty" json:"hidden_until_counted,omitempty"`
 }
 

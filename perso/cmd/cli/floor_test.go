@@ -41,6 +41,7 @@ func TestFloorDrafts(t *testing.T) {
 		{"policy draft --blind-count --aql 6.5 --samples-become kept", "site-policy", "blind_count required\nsamples kept 8:2/0 15:2/0 25:8/1 "},
 		{"policy draft --samples 20:3/1", "site-policy", "blind_count -\nsamples output 20:3/1\n"},
 		{"lot draft-samples L1 --finding fine --failed 47901234000112345677", "samples-examined", "lot L1\nexamined 2\nfinding fine\nfailed 47901234000112345677\n"},
+		{"lot draft-samples L1 --finding fine --examined 1", "samples-examined", "lot L1\nexamined 1\nfinding fine\n"},
 		{"lot draft-first-article L1 --finding fine", "first-article", "lot L1\ngood 20\nfinding fine\n"},
 		{"lot draft-clearance L1 --line line-1 --finding empty", "line-clearance", "line line-1\nlot L1\n"},
 		{"lot draft-explain L1 --reason stuck", "count-explained", "count 07000000"},
@@ -81,5 +82,25 @@ func TestStatusHidden(t *testing.T) {
 	r := run(t, statusOf(s), nil, "lot", "status", "L1")
 	if r.code != ExitOK || !strings.Contains(r.out, "hidden until counted") || strings.Contains(r.out, "yield") || strings.Contains(r.out, "lost") || strings.Contains(r.out, "reject") {
 		t.Errorf("%d %s%s", r.code, r.out, r.err)
+	}
+}
+
+// TestHiddenSamples: where a policy of blind counts hides how many samples lie in their bin, the statement is about those that were drawn, and
+// the status does not say that none lies there.
+func TestHiddenSamples(t *testing.T) {
+	t.Parallel()
+	status := statusReply()
+	status.Hidden, status.Samples = true, &bus.Samples{State: "due", Drawn: 3}
+	office := ledger{
+		bus.OfficeStanding: answer(func(bus.Empty) (bus.StandingReply, error) {
+			return bus.StandingReply{Env: perso.EnvTest, Site: "site-1", Now: epoch}, nil
+		}),
+		bus.OfficeStatus: statusOf(status)[bus.OfficeStatus],
+	}
+	if r := run(t, office, nil, "lot", "draft-samples", "L1", "--finding", "fine"); r.code != ExitOK || !strings.Contains(r.out, "examined 3\n") {
+		t.Errorf("%s%s", r.out, r.err)
+	}
+	if r := run(t, office, nil, "lot", "status", "L1"); !strings.Contains(r.out, "3 drawn, where they lie is hidden until counted; quality has not signed\n") {
+		t.Error(r.out)
 	}
 }

@@ -170,7 +170,7 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 		row("first article", "%s", map[bool]string{true: "signed", false: "not signed"}[s.Approved])
 	}
 	if s.Samples != nil {
-		row("samples", "%s", samplesText(s.Samples))
+		row("samples", "%s", samplesText(s.Samples, s.Hidden))
 	}
 	if s.Hidden {
 		row("bins", "hidden until counted")
@@ -274,9 +274,9 @@ func newLotCountCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "count LOT",
 		Short: "Report what was counted by hand in the bins",
-		Long: Describe("Reports the hand count of a lot's bins. It is blind: nobody is told what to find. A first count that differs from the ledger is\n"+
-			"counted again; what differs after two counts is named, and corrected by another count or explained ('perso lot draft-explain'). All\n"+
-			"counts stay in the log.", n),
+		Long: Describe("Reports the hand count of a complete lot's bins; before, they still fill, and a count is refused. It is blind: nobody is told what to\n"+
+			"find. A first count that differs from the ledger is counted again; what differs after two counts is named, and corrected by another\n"+
+			"count or explained ('perso lot draft-explain'). All counts stay in the log.", n),
 		Example: `  perso lot count L-2027-0001 --in 24 --good 20 --reject-blank 1 --reject-live 2 --return 1`,
 		Args:    Takes("LOT"),
 	}

@@ -36,9 +36,12 @@ func (f samplingFlags) read() (s statement.Sampling, err error) {
 	return s, nil
 }
 
-// samplesText says how a lot stands with its samples.
-func samplesText(s *bus.Samples) string {
+// samplesText says how a lot stands with its samples; hidden is before its bins were counted, by a policy of blind counts.
+func samplesText(s *bus.Samples, hidden bool) string {
 	state := map[string]string{"due": "quality has not signed", "accepted": "accepted by quality", "rejected": "NOT accepted by quality"}[s.State]
+	if hidden {
+		return fmt.Sprintf("%d drawn, where they lie is hidden until counted; %s", s.Drawn, state)
+	}
 	return fmt.Sprintf("%d drawn, %d in their bin; %s: %d back among the good, %d kept, %d bad", s.Drawn, s.InBin, state, s.Back, s.Kept, s.Failed)
 }
 
@@ -55,6 +58,7 @@ func newLotDraftSamplesCmd(env *Env) *cobra.Command {
 		Args:    Takes("LOT"),
 	}
 	c.Flags().StringVar(&w.Finding, "finding", "", "what was examined and found, in words")
+	c.Flags().Uint64Var(&w.Examined, "examined", 0, "how many samples were examined (default: all that lie in their bin, or were drawn where that is hidden)")
 	c.Flags().StringArrayVar(&failed, "failed", nil, "chip id of a bad sample")
 	return env.drafts(c, []string{"finding"}, func(ctx context.Context, office bus.Requester, args []string, h statement.Header) (string, []byte, error) {
 		lot, s, err := env.standing(ctx, office, args[0])
@@ -69,7 +73,12 @@ func newLotDraftSamplesCmd(env *Env) *cobra.Command {
 		if w.Failed, err = sortedChips("--failed", failed); err != nil {
 			return "", nil, err
 		}
-		w.Header, w.Lot, w.Examined = h, lot, s.Samples.InBin
+		if !c.Flags().Changed("examined") {
+			if w.Examined = s.Samples.InBin; s.Hidden {
+				w.Examined = s.Samples.Drawn
+			}
+		}
+		w.Header, w.Lot = h, lot
 		body, err := w.Encode()
 		return statement.KindSamples, body, err
 	})
