@@ -18,6 +18,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // brokenToken fails a chip maker's key once, for one of many.
@@ -300,5 +301,47 @@ func TestALotThatGivesWay(t *testing.T) {
 	<-gone
 	if code(f.err) != bus.FaultLotNotOpen {
 		t.Errorf("it came to %d results, %v", len(f.reply.Results), f.err)
+	}
+}
+
+// TestAFreezeBindsAFlight: an act that was before the HSM when the vault heard of a freeze, and one that waited for it, are not answered and have
+// no receipts; they are when the freeze was lifted.
+func TestAFreezeBindsAFlight(t *testing.T) {
+	t.Parallel()
+	for _, what := range []statement.Frozen{statement.FrozenLot, statement.FrozenLine} {
+		r := newHeldRig(t)
+		r.openLot()
+		flying, waiting := r.claimUnit(newCard(t, testKMC, 1), 0, 0), r.claimUnit(newCard(t, testKMC, 2), 1, 1)
+		waiting.serial = 77
+		q := r.asked(flying)
+		items := []bus.ServeItem{q.Items[0], waiting.begin()}
+		note := r.note()
+		r.prove([]*unit{flying, waiting}, items)
+		name := string(testLot)
+		if what == statement.FrozenLine {
+			name = string(flying.actOf(q.Items[0]).Present.Line)
+		}
+		f := r.fly(q)
+		over := make(chan error)
+		go func() {
+			_, err := r.vault.Serve(ctx, bus.ServeRequest{Lot: r.lot, Checkpoint: note, Items: items})
+			over <- err
+		}()
+		word := r.frost(what, name, nil, "bob")
+		r.tell(word)
+		f.land()
+		for _, err := range []error{f.err, <-over} {
+			if code(err) != bus.FaultBusy || !strings.Contains(err.Error(), "is frozen: a drill") {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		if a, err := r.vault.Receipts(ctx, bus.ReceiptsRequest{Lot: r.lot}); err != nil || len(a.Receipts) > 0 {
+			t.Errorf("%s: %d receipts, %v", what, len(a.Receipts), err)
+		}
+		r.tell(r.frost(what, name, &word, "ann", "bob"))
+		a, err := r.vault.Serve(ctx, bus.ServeRequest{Lot: r.lot, Checkpoint: note, Items: items})
+		if err != nil || len(a.Results[0].Window) == 0 || len(a.Results[1].Window) == 0 {
+			t.Errorf("%s: when it goes on: %+v, %v", what, a, err)
+		}
 	}
 }

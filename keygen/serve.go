@@ -16,6 +16,7 @@ type batch struct {
 	v     *Vault
 	l     *lot
 	cp    checkpoint.Checkpoint
+	items []bus.ServeItem
 	base  uint64     // number of the first receipt of the wave that landed
 	fresh []rendered // its receipts, which are not durable yet
 	wave  []*run     // admitted, to be played next (wave.go)
@@ -50,17 +51,17 @@ func (v *Vault) Serve(ctx context.Context, q bus.ServeRequest) (bus.ServeReply, 
 	if err := v.keepPace(l, len(q.Items)); err != nil {
 		return bus.ServeReply{}, err
 	}
-	b := &batch{v: v, l: l, cp: cp, results: make([]bus.ServeResult, len(q.Items))}
-	if err := b.serve(ctx, q.Items); err != nil {
+	b := &batch{v: v, l: l, cp: cp, items: q.Items, results: make([]bus.ServeResult, len(q.Items))}
+	if err := b.serve(ctx); err != nil {
 		return bus.ServeReply{}, fmt.Errorf("serving lot %q: %w", q.Lot, err)
 	}
 	return bus.ServeReply{Results: b.results}, nil
 }
 
 // serve answers all items. An error concerns the whole batch.
-func (b *batch) serve(ctx context.Context, items []bus.ServeItem) error {
-	for i := range items {
-		if err := b.admit(ctx, i, &items[i]); err != nil {
+func (b *batch) serve(ctx context.Context) error {
+	for i := range b.items {
+		if err := b.admit(ctx, i, &b.items[i]); err != nil {
 			return err
 		}
 	}

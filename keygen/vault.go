@@ -107,6 +107,9 @@ type Vault struct {
 
 	hearing sync.Mutex          // one batch of words at a time
 	told    map[[32]byte]uint64 // which word each statement was that was heard; under hearing
+	// answering is held by each batch that answers, to read, from its look at what is frozen until its receipts are durable; and by
+	// who hears a word, while that becomes what binds. Taken after the mutex of a lot, before mu.
+	answering sync.RWMutex
 
 	mu       sync.Mutex
 	standing standing

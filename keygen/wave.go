@@ -35,6 +35,9 @@ func (b *batch) admit(ctx context.Context, i int, item *bus.ServeItem) error {
 		if err := b.l.await(r); err != nil {
 			return err
 		}
+		if err := b.v.mayServe(b.l.release, b.items); err != nil { // officers may have spoken meanwhile
+			return err
+		}
 	}
 	if r.end == nil {
 		r.end = b.know(r)
@@ -129,15 +132,26 @@ func (b *batch) fly() error {
 		return err // while none has a receipt
 	}
 	b.base = b.l.next
-	err := b.answers(wave)
-	if err == nil {
-		err = b.commit()
-	}
+	err := b.give(wave)
 	if err != nil && len(b.fresh) > 0 {
 		b.l.close() // its index counts receipts that may not be stored
 	}
 	b.fresh = nil
 	return err
+}
+
+// give answers a wave, and makes its receipts durable. What was frozen while it flew is not answered; and no freeze is said to be heard
+// before the answers that it came too late for have their receipts.
+func (b *batch) give(wave []*run) error {
+	b.v.answering.RLock()
+	defer b.v.answering.RUnlock()
+	if err := b.v.mayServe(b.l.release, b.items); err != nil {
+		return err
+	}
+	if err := b.answers(wave); err != nil {
+		return err
+	}
+	return b.commit()
 }
 
 // aloft unlocks the lot while play runs. What a closing lot wipes is still there until then.

@@ -101,10 +101,12 @@ func (v *Vault) Heed(ctx context.Context, q bus.HeedRequest) (bus.HeedReply, err
 	return bus.HeedReply{Taken: true, Known: s.said().Count, Same: true}, nil
 }
 
-// bind makes a standing the one that binds.
+// bind makes a standing the one that binds, after the answers that are being given.
 func (v *Vault) bind(s standing) {
 	last := s.heard[len(s.heard)-1]
 	v.told[last.hash] = last.after.Count - 1
+	v.answering.Lock()
+	defer v.answering.Unlock()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.standing = s
