@@ -281,3 +281,26 @@ func TestVaultApart(t *testing.T) {
 		}
 	}
 }
+
+// TestDeafVaultOfALedgerStartedAnew: a vault that did not answer when something was frozen is told before its first act through a ledger that
+// was not there then, although its lots are still open.
+func TestDeafVaultOfALedgerStartedAnew(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 3})
+	b.makeGood(b.one(), 0)
+	b.vault.fail = failOn("heed", bus.ErrNoAnswer)
+	r := must(b.freeze(statement.KindFreeze, statement.FrozenKey, "some-key", [32]byte{}, "ann"))
+	if len(r.Untold) != 1 {
+		t.Fatalf("untold: %v", r.Untold)
+	}
+	b.open(b.db)
+	if _, err := b.l.Act(t.Context(), b.begin(b.one(), b.at(1))); !errors.Is(err, bus.ErrNoAnswer) {
+		t.Errorf("it is asked to serve before it was told: %v", err)
+	}
+	b.vault.fail = nil
+	b.makeGood(b.one(), 2)
+	if last := b.vault.words[len(b.vault.words)-1]; last.Hash() != r.Hash {
+		t.Error("it served, and was not told what officers had said meanwhile")
+	}
+	b.check()
+}

@@ -165,6 +165,7 @@ func Open(ctx context.Context, c Config) (*Ledger, error) {
 	l.commits = combiner[Step]{max: bus.MaxBatch, flights: 1, patience: commitPatience, run: l.commitBatch}
 	for _, v := range append([]OtherVault{{Name: c.LogVault, Vault: c.Vault}}, c.Others...) {
 		d := &door{name: v.Name, vault: v.Vault, follower: v.Follower}
+		d.deaf.Store(true) // who told it before, and what became of that, this process does not know
 		d.serves = combiner[*act]{max: maxServeItems, flights: cmp.Or(c.AtVault, defaultAtVault), patience: servePatience,
 			run: func(ctx context.Context, acts []*act) []error { return l.serveBatch(ctx, d, acts) }}
 		l.doors = append(l.doors, d)

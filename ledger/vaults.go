@@ -58,7 +58,7 @@ type door struct {
 
 	telling sync.Mutex  // one batch of officers' words is told at a time
 	told    uint64      // how many the vault knows
-	deaf    atomic.Bool // it may not know what was said last
+	deaf    atomic.Bool // it may not know what was said last; so each is thought of until this process told it
 
 	mu    sync.Mutex
 	away  time.Time // since when it does not answer; zero while it does
