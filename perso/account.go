@@ -37,12 +37,17 @@ func LineAccount(line Name) Account { return Account(linePrefix + line) }
 func LotAccount(lot Name) Account { return Account(lotPrefix + lot) }
 
 // Lot is the lot whose account it is; empty for any other account.
-func (a Account) Lot() Name {
-	lot, _ := strings.CutPrefix(string(a), lotPrefix)
-	if lot == string(a) {
+func (a Account) Lot() Name { return a.after(lotPrefix) }
+
+// Line is the line whose account it is; empty for any other account.
+func (a Account) Line() Name { return a.after(linePrefix) }
+
+func (a Account) after(prefix string) Name {
+	name, ok := strings.CutPrefix(string(a), prefix)
+	if !ok {
 		return ""
 	}
-	return Name(lot)
+	return Name(name)
 }
 
 // Outside reports whether the account may be negative, since it counts what came from elsewhere.

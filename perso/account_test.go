@@ -36,7 +36,8 @@ func TestAccounts(t *testing.T) {
 			t.Errorf("%q is read as %q", s, a)
 		}
 	}
-	if LotAccount("L1").Lot() != "L1" || LineAccount("L1").Lot() != "" || AccountStore.Lot() != "" {
+	if LotAccount("L1").Lot() != "L1" || LineAccount("L1").Lot() != "" || AccountStore.Lot() != "" ||
+		LineAccount("L1").Line() != "L1" || LotAccount("L1").Line() != "" || AccountStore.Line() != "" {
 		t.Error("whose account it is")
 	}
 }

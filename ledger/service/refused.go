@@ -3,13 +3,10 @@ package service
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
-	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
-	"github.com/persoline/persoline/perso/statement"
 )
 
 // maxRefusals bounds the refusals that one process logs in a minute: whoever has the office's key must not fill the log with them.
@@ -30,23 +27,6 @@ func (r *refusals) take(now time.Time) bool {
 	}
 	r.n++
 	return r.n <= maxRefusals
-}
-
-// word takes a word in, and says of a freeze whether this site has the line.
-func (s *Service) word(ctx context.Context, q bus.SignedRequest) (bus.WordReply, error) {
-	r, err := s.c.Ledger.Word(ctx, q)
-	if err != nil || r.Kind != statement.KindFreeze {
-		return r, err
-	}
-	signed, err := statement.DecodeSigned(q.Signed)
-	if err != nil {
-		return r, err
-	}
-	f, err := statement.ParseFreeze(signed.Body)
-	if err == nil && f.What == statement.FrozenLine {
-		r.Unknown = !slices.Contains(s.c.Lines, perso.Name(f.Name))
-	}
-	return r, err
 }
 
 // told logs what the office was refused: who asks for what he may not have is of interest to whoever reviews the log.

@@ -181,6 +181,7 @@ type StandingReply struct {
 	Now    time.Time     `cbor:"3,keyasint"`
 	Frozen []FrozenThing `cbor:"4,keyasint,omitempty"`
 	Policy Policy        `cbor:"5,keyasint"`
+	Lines  []perso.Name  `cbor:"6,keyasint,omitempty"` // of the site
 }
 
 // Policy is what every lot that is released now must go through (statement.Policy).

@@ -15,6 +15,7 @@ import (
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/bus/membus"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // TestLyingLine: what a line says about a chip does not make it good. Each lie is told of a chip that is honestly offered.
@@ -192,6 +193,33 @@ func TestReplayedSession(t *testing.T) {
 	}
 }
 
+// serve has the ledger answer on a bus, for two lines and the office.
+func (s *site) serve() *membus.Bus {
+	s.Helper()
+	b := membus.New(membus.Config{AckWait: time.Minute, Now: time.Now})
+	ctx, cancel := context.WithCancel(s.ctx)
+	done := make(chan error, 1)
+	go func() {
+		done <- service.Run(ctx, service.Config{Ledger: s.ledger, Bus: b, Lines: []perso.Name{"line-1", "line-2"}, Log: slog.New(slog.DiscardHandler)})
+	}()
+	s.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			s.Error(err)
+		}
+	})
+	for deadline := time.Now().Add(10 * time.Second); ; { // the service subscribes in its own time
+		_, err := bus.Call[bus.StatusReply](ctx, b, bus.OfficeSubject(bus.OfficeStatus), bus.LotRequest{Lot: s.lot})
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			s.Fatal(err)
+		}
+	}
+	return b
+}
+
 // TestBinOfALine (I6): a line cannot say in which bin a chip lies if the ledger decided otherwise, nor count for people, nor
 // speak for another line.
 func TestBinOfALine(t *testing.T) {
@@ -201,27 +229,7 @@ func TestBinOfALine(t *testing.T) {
 	if v, err := h.run(); err != nil || v.Verdict != perso.VerdictRecontact {
 		t.Fatalf("%+v, %v", v, err)
 	}
-	b := membus.New(membus.Config{AckWait: time.Minute, Now: time.Now})
-	ctx, cancel := context.WithCancel(s.ctx)
-	done := make(chan error, 1)
-	go func() {
-		done <- service.Run(ctx, service.Config{Ledger: s.ledger, Bus: b, Lines: []perso.Name{"line-1", "line-2"}, Log: slog.New(slog.DiscardHandler)})
-	}()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-	})
-	for deadline := time.Now().Add(10 * time.Second); ; { // the service subscribes in its own time
-		_, err := bus.Call[bus.StatusReply](ctx, b, bus.OfficeSubject(bus.OfficeStatus), bus.LotRequest{Lot: s.lot})
-		if err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+	b, ctx := s.serve(), s.ctx
 	bin := bus.BinRequest{Lot: s.lot, Present: h.at, Bin: perso.VerdictGood}
 	_, err := bus.Call[bus.Empty](ctx, b, bus.LineSubject("line-1", bus.LineBin), bin)
 	refused(t, err, "conflict")
@@ -236,5 +244,38 @@ func TestBinOfALine(t *testing.T) {
 	refused(t, err, "asked where")
 	if _, err = bus.Call[bus.Empty](ctx, b, bus.LineSubject("line-1", bus.LineCount), count); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestUnknownLine: no chips are issued to a line that the site does not have, and no such line is cleared.
+func TestUnknownLine(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	b := s.serve()
+	ctx := s.ctx
+	standing, err := bus.Call[bus.StandingReply](ctx, b, bus.OfficeSubject(bus.OfficeStanding), bus.Empty{})
+	if err != nil || len(standing.Lines) != 2 {
+		t.Fatalf("standing %+v, %v", standing, err)
+	}
+	for line, has := range map[perso.Name]bool{"line-2": true, "line-7": false} {
+		body, err := statement.Clearance{Header: statement.Header{Env: standing.Env, Site: standing.Site, At: standing.Now, Nonce: [32]byte{line[5]}},
+			Line: line, Lot: s.lot, Finding: "empty"}.Encode()
+		s.must(err)
+		word := statement.Signed{Body: body}
+		word.Sign("ann", s.officers["ann"])
+		_, err = bus.Call[bus.WordReply](ctx, b, bus.OfficeSubject(bus.OfficeWord), bus.SignedRequest{Signed: word.Encode()})
+		book := bus.BookRequest{ID: [32]byte{line[5]}, Reel: "R-1", From: perso.AccountStore, To: perso.LineAccount(line), Chips: 1, By: "Store Keeper"}
+		_, err2 := bus.Call[bus.BookReply](ctx, b, bus.OfficeSubject(bus.OfficeBook), book)
+		if !has {
+			refused(t, err, "no line \"line-7\": it has line-1, line-2")
+			refused(t, err2, "no line \"line-7\": it has line-1, line-2")
+			continue
+		}
+		if err != nil {
+			t.Errorf("a line of the site is not cleared: %v", err)
+		}
+		if err2 != nil {
+			t.Errorf("no chips go to a line of the site: %v", err2)
+		}
 	}
 }

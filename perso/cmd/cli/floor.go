@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -180,7 +181,7 @@ func newLotDraftClearanceCmd(env *Env) *cobra.Command {
 	}
 	c.Flags().StringVar(&line, "line", "", "line that is empty")
 	c.Flags().StringVar(&finding, "finding", "", "what was looked at, in words")
-	return env.drafts(c, []string{"line", "finding"}, func(_ context.Context, _ bus.Requester, args []string, h statement.Header) (string, []byte, error) {
+	return env.drafts(c, []string{"line", "finding"}, func(ctx context.Context, office bus.Requester, args []string, h statement.Header) (string, []byte, error) {
 		lot, err := lotArg(args[0])
 		if err != nil {
 			return "", nil, err
@@ -189,9 +190,25 @@ func newLotDraftClearanceCmd(env *Env) *cobra.Command {
 		if err != nil {
 			return "", nil, Usage("--line: %w", err)
 		}
+		if err := siteHas(ctx, office, at); err != nil {
+			return "", nil, err
+		}
 		body, err := statement.Clearance{Header: h, Line: at, Lot: lot, Finding: finding}.Encode()
 		return statement.KindClearance, body, err
 	})
+}
+
+// siteHas refuses a line that the site does not have before a person signs for it: the ledger would refuse it then.
+func siteHas(ctx context.Context, office bus.Requester, line perso.Name) error {
+	standing, err := ask[bus.StandingReply](ctx, office, bus.OfficeStanding, bus.Empty{})
+	if err != nil || slices.Contains(standing.Lines, line) {
+		return err
+	}
+	var has []string
+	for _, l := range standing.Lines {
+		has = append(has, string(l))
+	}
+	return Hint(fmt.Errorf("this site has no line %q", line), "is it spelled right? It has %s", strings.Join(has, ", "))
 }
 
 func newLotDraftExplainCmd(env *Env) *cobra.Command {

@@ -25,7 +25,8 @@ func TestFloorDrafts(t *testing.T) {
 	handed := ""
 	office := ledger{
 		bus.OfficeStanding: answer(func(bus.Empty) (bus.StandingReply, error) {
-			return bus.StandingReply{Env: perso.EnvTest, Site: "site-1", Now: epoch, Policy: bus.Policy{FirstArticle: 5}}, nil
+			return bus.StandingReply{Env: perso.EnvTest, Site: "site-1", Now: epoch, Policy: bus.Policy{FirstArticle: 5},
+				Lines: []perso.Name{"line-1", "line-2"}}, nil
 		}),
 		bus.OfficeStatus: statusOf(status)[bus.OfficeStatus],
 		bus.OfficeRejects: answer(func(bus.LotRequest) (bus.RejectsReply, error) {
@@ -62,6 +63,14 @@ func TestFloorDrafts(t *testing.T) {
 		if r := run(t, office, nil, "hand-in", file+".signed"); r.code != ExitOK || !strings.Contains(handed, c.has) || r.out != "the "+c.kind+" is on record\n" {
 			t.Errorf("%s: %s%s", c.args, r.out, r.err)
 		}
+	}
+	nothing := filepath.Join(dir, "nothing")
+	if r := run(t, office, nil, "lot", "draft-clearance", "L1", "--line", "line-99", "--finding", "empty", "-o", nothing); r.code != ExitFailed ||
+		!strings.Contains(r.err, `no line "line-99"`) || !strings.Contains(r.err, "line-1, line-2") {
+		t.Errorf("an unknown line: %d, %s", r.code, r.err)
+	}
+	if _, err := os.Stat(nothing); err == nil {
+		t.Error("the clearance of an unknown line was written")
 	}
 	for _, args := range []string{"lot draft-first-article L1", "lot draft-clearance L1 --line a/b --finding x", "lot draft-clearance L1 --finding x", "lot draft-explain L1", "policy draft --aql 2", "policy draft --aql 1.0 --samples 20:3/1", "policy draft --samples 20:3/3", "lot draft-samples L1", "chips draft-destroy L1 --place x",
 		"chips draft-destroy L1 --place x --how y --found zz"} {
