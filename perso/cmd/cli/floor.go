@@ -127,7 +127,7 @@ func newPolicyDraftCmd(env *Env) *cobra.Command {
 		Use:   "draft",
 		Short: "Write a policy, for two officers to read and sign",
 		Long: Describe("Writes what every lot must go through that is released after the policy is handed in; it replaces the policy before. Without flags it asks\n"+
-			"for nothing.", drafted{}),
+			"for nothing. While a lot waits for what a policy asks, the lines that have it in hand take no other lot: 'perso lot status' says for what.", drafted{}),
 		Example: `  perso policy draft --first-article 5 --clearance --issue -o site.policy
   perso policy draft --aql 1.0 --samples-become kept -o site.policy`,
 		Args: Takes(),

@@ -78,8 +78,9 @@ func newFreezeCmd(env *Env) *cobra.Command {
 		Short: "Stop all work on an order, a lot, a line or a key, at once",
 		Long: Describe("Stops work at once, by one officer's or supervisor's signature: heads hold their chips where they are and ask again, and nothing is\n"+
 			"released, closed, exported or destroyed. A key is frozen by its name, with every lot that is made or handed out with it. Chips that\n"+
-			"lie in bins, counts and audit bundles are taken and given as before. Two officers let it go on: 'perso draft-unfreeze'. A name that\n"+
-			"nothing has is frozen too, for what may come, and said to be unknown.", handedIn{}),
+			"lie in bins, counts and audit bundles are taken and given as before. Two officers let it go on: 'perso draft-unfreeze'. A line keeps\n"+
+			"the order that it has in hand: while that stands still, it takes no other lot. A name that nothing has is frozen too, for what may\n"+
+			"come, and said to be unknown.", handedIn{}),
 		Example: `  perso freeze lot L-2027-0001 --reason "seal of the locked bin is broken" --key sec-1.key
   perso freeze line line-1 --reason "head 3 heats its chips" --key prod-1.key --yes
   perso freeze key kmc-m2m-200s --reason "the chip maker reports a loss" --key sec-1.key
