@@ -188,8 +188,19 @@ func (l *Ledger) orderDestruction(ctx context.Context, b *Batch, lt *lot, signed
 	case b.At.Before(d.Retained):
 		return bus.Refuse(bus.FaultRefused, "retention ends %s", d.Retained.Format("2006-01-02 15:04:05Z")), nil
 	}
+	if fault, err := delivered(ctx, b, lt); fault != nil || err != nil {
+		return fault, err
+	}
+	return nil, addStatement(ctx, b, statement.KindDestroy, ordDestroy, d.Lot, signed)
+}
+
+// delivered demands an export of each kind, but of a lot that quality did not accept: it is handed to nobody.
+func delivered(ctx context.Context, b *Batch, lt *lot) (fault, err error) {
+	if drawn, err := readSamples(ctx, b, lt.name); err != nil || drawn.state == samplesRejected {
+		return nil, err
+	}
 	for _, what := range slices.Sorted(maps.Keys(lt.release.Receivers())) {
-		err := b.QueryRow(ctx, sqlExport, string(d.Lot), what).Scan(new([]byte))
+		err := b.QueryRow(ctx, sqlExport, string(lt.name), what).Scan(new([]byte))
 		if errors.Is(err, sqldb.ErrNoRows) {
 			return bus.Refuse(bus.FaultRefused, "the lot was not delivered: there is no %s export, and without the key there never will be", what), nil
 		}
@@ -197,7 +208,7 @@ func (l *Ledger) orderDestruction(ctx context.Context, b *Batch, lt *lot, signed
 			return nil, err
 		}
 	}
-	return nil, addStatement(ctx, b, statement.KindDestroy, ordDestroy, d.Lot, signed)
+	return nil, nil
 }
 
 // addStatement keeps and logs a statement about a lot, once.

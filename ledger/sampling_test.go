@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
@@ -171,6 +172,10 @@ func TestRejectedLotIsDestroyed(t *testing.T) {
 		r := must(b.l.Rejects(t.Context(), bus.LotRequest{Lot: b.lot}))
 		if live, gone := b.account(perso.AccountRejectLive), b.account(perso.AccountDestroyed); live != 0 || gone != 2 || len(r.Chips) != 0 {
 			t.Errorf("%s: %d live rejects, %d destroyed, %v wait", become, live, gone, r.Chips)
+		}
+		b.pass(2 * time.Hour)
+		if _, err := b.l.DestroyKeys(t.Context(), b.endLot(nil, "ann", "bob")); err != nil {
+			t.Errorf("%s: its keys live on, although it is handed to nobody: %v", become, err)
 		}
 		b.check()
 	}

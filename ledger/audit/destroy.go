@@ -17,7 +17,7 @@ func (a *auditor) destroy(e entry.Statement) {
 	}
 	a.standsStill(l, "")
 	l.ending = e.Hash
-	if !l.delivered() {
+	if !l.delivered() && !l.refused() { // what quality did not accept is handed to nobody
 		a.bad("I7", "the key of lot %s was ordered to be destroyed before the lot was delivered", e.Lot)
 	}
 	body, found := a.opening(e)

@@ -24,9 +24,11 @@ type ending struct {
 	open bool
 }
 
-// tell puts it into the log.
-func (e *ending) tell(w *world, bend func(*ending)) {
-	c := w.closing()
+// tell puts it into the log, behind the closing of a lot of two good units.
+func (e *ending) tell(w *world, bend func(*ending)) { e.behind(w, w.closing(), bend) }
+
+// behind puts it into the log, behind a closing.
+func (e *ending) behind(w *world, c statement.Close, bend func(*ending)) {
 	closed := Sign(Must(c.Encode()), "prod", "sec")
 	*e = ending{delivered: []string{"eis", "output"}, signers: []perso.Name{"prod", "sec"}, key: w.StmtKey, by: Vault,
 		order: statement.Destroy{Env: perso.EnvTest, Site: SiteName, Lot: "L1", Release: w.lot.Hash, Close: closed.Hash(), Retained: c.At, At: w.Tick(), Nonce: Hash("end"),

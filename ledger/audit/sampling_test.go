@@ -30,12 +30,17 @@ func (w *world) examine(n uint64, signer perso.Name, failed ...id.ChipID) {
 
 // end counts and closes the lot with so many good, live rejects and samples of two.
 func (w *world) end(good, live, sample uint64) {
+	w.lot.CloseAs(w.counted(good, live, sample), "prod", "sec")
+}
+
+// counted logs the counts of a lot, and gives the closing that agrees with them.
+func (w *world) counted(good, live, sample uint64) statement.Close {
 	w.lot.CountWith(entry.SourceHandler, func(*entry.Count) {})
 	edit := func(c *entry.Count) { c.Good, c.RejectLive, c.Sample = good, live, sample }
 	w.lot.CountWith(entry.SourceHand, edit)
 	c := w.lot.NewClose()
 	c.Counts.Good, c.Counts.RejectLive, c.Counts.Sample = good, live, sample
-	w.lot.CloseAs(c, "prod", "sec")
+	return c
 }
 
 func (w *world) handOut(units uint64) {
@@ -121,6 +126,20 @@ func TestRejectedLotWaits(t *testing.T) {
 		w.end(2-uint64(failed), uint64(failed), 0)
 		if r, err := w.verify(); err != nil || !r.OK() || count(r, "live rejects that wait for their destruction") != want {
 			t.Errorf("%d bad samples: %v, %v, %v", failed, err, r.Findings, r.Stock)
+		}
+	}
+}
+
+// TestRejectedLotEnds: the keys of a lot that quality did not accept are destroyed although it was handed to nobody; those of another lot not.
+func TestRejectedLotEnds(t *testing.T) {
+	t.Parallel()
+	for failed, early := range map[int]bool{0: true, 1: false} {
+		w := under(statement.Policy{Sampling: "output 9:1/0"})
+		d, _ := w.sampled(perso.VerdictSample, perso.VerdictGood)
+		w.examine(1, "qua", []id.ChipID{d.Claim.Chip}[:failed]...)
+		new(ending).behind(w, w.counted(2-uint64(failed), uint64(failed), 0), func(e *ending) { e.delivered = nil })
+		if r, err := w.verify(); err != nil || r.OK() == early {
+			t.Errorf("%d bad samples: %v, %v", failed, err, r.Findings)
 		}
 	}
 }
