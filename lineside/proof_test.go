@@ -34,6 +34,9 @@ func TestProof(t *testing.T) {
 		change(&v)
 		return v
 	}
+	sample := func(v bus.Verdict) bus.Verdict {
+		return changed(v, func(v *bus.Verdict) { v.Verdict = perso.VerdictSample })
+	}
 	keeping := log.trust()
 	keeping.last = &opened{}
 	for name, c := range map[string]struct {
@@ -51,6 +54,14 @@ func TestProof(t *testing.T) {
 		"good, chip never read":                 {good(here), unread, false},
 		"good of another chip":                  {good(here), subject{lot: testLot, present: here, chip: chipNo(2), read: true}, false},
 		"good of another lot":                   {good(here), subject{lot: "lot-2", present: here, chip: chipNo(1), read: true}, false},
+		"sample":                                {sample(good(here)), read, true},
+		"sample, chip never read":               {sample(good(here)), unread, false},
+		"sample of another chip":                {sample(good(here)), subject{lot: testLot, present: here, chip: chipNo(2), read: true}, false},
+		"sample of another lot":                 {sample(good(here)), subject{lot: "lot-2", present: here, chip: chipNo(1), read: true}, false},
+		"live said to be a sample":              {sample(live(here)), read, false},
+		"live said to be a sample, never read":  {sample(live(earlier)), unread, false},
+		"blank said to be a sample":             {sample(blank(here, chipNo(1))), read, false},
+		"good said to be live":                  {changed(good(here), func(v *bus.Verdict) { v.Verdict = perso.VerdictRejectLive }), read, false},
 		"live":                                  {live(here), read, true},
 		"live, chip never read":                 {live(earlier), unread, true},
 		"live of another head, chip never read": {live(elsewhere), unread, false},
