@@ -10,14 +10,20 @@ import (
 // "samples PLAN", those that it asks for, in this order, with "; " between. Empty asks for nothing.
 type Demands string
 
+// MaxDemandsBytes bounds the text of what an order asks for. All demands together, with a sampling plan of the most rows, have not 600.
+const MaxDemandsBytes = 1024
+
 // ParseDemands reads what an order asks for, in its one spelling.
 func ParseDemands(text string) (Demands, error) {
+	if len(text) > MaxDemandsBytes {
+		return "", fmt.Errorf("what the order asks for, %.60q and so on, has %d bytes; all that may be asked for fits into %d", text, len(text), MaxDemandsBytes)
+	}
 	p, err := Demands(text).terms()
 	if err == nil && p.demands() != Demands(text) {
 		err = fmt.Errorf("it is spelt %q", p.demands())
 	}
 	if err != nil {
-		return "", fmt.Errorf("what the order asks for, %q: %w", text, err)
+		return "", fmt.Errorf("what the order asks for, %.60q: %w", text, err)
 	}
 	return Demands(text), nil
 }
@@ -31,7 +37,9 @@ func (d Demands) terms() (p Policy, err error) {
 		what, value, _ := strings.Cut(item, " ")
 		switch {
 		case what == "first-article":
-			p.FirstArticle, err = strconv.ParseUint(value, 10, 20)
+			if p.FirstArticle, err = strconv.ParseUint(value, 10, 20); err != nil {
+				err = fmt.Errorf("%.60q is not the number of a first article's chips", value)
+			}
 		case item == "clearance":
 			p.Clearance = true
 		case item == "issue":
@@ -41,7 +49,7 @@ func (d Demands) terms() (p Policy, err error) {
 		case what == "samples":
 			p.Sampling, err = ParseSampling(value)
 		default:
-			err = fmt.Errorf("%q is none of first-article N, clearance, issue, blind-count, samples PLAN", item)
+			err = fmt.Errorf("%.60q is none of first-article N, clearance, issue, blind-count, samples PLAN", item)
 		}
 		if err != nil {
 			return Policy{}, err

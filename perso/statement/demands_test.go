@@ -1,6 +1,10 @@
 package statement
 
-import "testing"
+import (
+	"strconv"
+	"strings"
+	"testing"
+)
 
 func TestDemands(t *testing.T) {
 	t.Parallel()
@@ -13,6 +17,34 @@ func TestDemands(t *testing.T) {
 		if _, err := ParseDemands(bad); err == nil {
 			t.Errorf("%q may be asked for", bad)
 		}
+	}
+}
+
+// TestFaultsOfDemandsAreShort: a fault goes over the bus and to a person's screen, whatever was asked for.
+func TestFaultsOfDemandsAreShort(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 500_000)
+	for _, bad := range []string{long, "first-article " + long, "samples " + long, "samples kept " + long, "samples kept 50:" + long, strings.Repeat("issue; ", 70_000) + "issue",
+		strings.Repeat("x", MaxDemandsBytes), "first-article " + strings.Repeat("1", 900), "samples " + strings.Repeat("x", 900), "samples kept " + strings.Repeat("x", 900),
+		"samples kept 50:8/0 " + strings.Repeat("x", 900), "samples kept 50:8/0 40:8/0" + strings.Repeat(" 4:5/0", 22)} {
+		if _, err := ParseDemands(bad); err == nil || len(err.Error()) > 350 {
+			t.Errorf("%.40q of %d bytes: %v", bad, len(bad), err)
+		}
+	}
+	if _, err := ParseDemands(strings.Repeat("x", MaxDemandsBytes+1)); err == nil || !strings.Contains(err.Error(), "fits into 1024") {
+		t.Errorf("one byte too much: %v", err)
+	}
+	for _, bad := range []string{long, "kept " + long, "kept 50:8/0 50:" + long} {
+		if _, err := ParseSampling(bad); err == nil || len(err.Error()) > 350 {
+			t.Errorf("the plan %.40q of %d bytes: %v", bad, len(bad), err)
+		}
+	}
+	longest := "first-article 1048575; clearance; issue; blind-count; samples output"
+	for row := range MaxSampleRows {
+		longest += " " + strconv.FormatUint(4_294_967_000+uint64(row), 10) + ":2000/1999"
+	}
+	if _, err := ParseDemands(longest); err != nil || len(longest) >= 600 {
+		t.Errorf("the longest has %d bytes: %v", len(longest), err)
 	}
 }
 

@@ -41,18 +41,18 @@ func ParseSampling(text string) (Sampling, error) {
 	}
 	words := strings.Split(text, " ")
 	if words[0] != SamplesOutput && words[0] != SamplesKept || len(words) < 2 || len(words) > MaxSampleRows+1 {
-		return "", fmt.Errorf("sampling plan %q: it is %q or %q and then 1 to %d rows UP_TO:SIZE/ACCEPT", text, SamplesOutput, SamplesKept, MaxSampleRows)
+		return "", fmt.Errorf("sampling plan %.60q: it is %q or %q and then 1 to %d rows UP_TO:SIZE/ACCEPT", text, SamplesOutput, SamplesKept, MaxSampleRows)
 	}
 	var before uint64
 	for _, word := range words[1:] {
 		r, err := parseSampleRow(word)
 		switch {
 		case err != nil:
-			return "", fmt.Errorf("sampling plan %q: %w", text, err)
+			return "", fmt.Errorf("sampling plan %.60q: %w", text, err)
 		case r.UpTo <= before:
-			return "", fmt.Errorf("sampling plan %q: row %q is not for larger lots than the one before", text, word)
+			return "", fmt.Errorf("sampling plan %.60q: row %.60q is not for larger lots than the one before", text, word)
 		case r.Size == 0 || r.Size > MaxSampleSize || r.Accept >= r.Size:
-			return "", fmt.Errorf("sampling plan %q: row %q: 1 to %d samples are drawn, and not all of them may be bad", text, word, MaxSampleSize)
+			return "", fmt.Errorf("sampling plan %.60q: row %.60q: 1 to %d samples are drawn, and not all of them may be bad", text, word, MaxSampleSize)
 		}
 		before = r.UpTo
 	}
@@ -67,7 +67,7 @@ func parseSampleRow(word string) (r SampleRow, err error) {
 		to   *uint64
 	}{{upTo, &r.UpTo}, {size, &r.Size}, {accept, &r.Accept}} {
 		if *f.to, err = strconv.ParseUint(f.text, 10, 32); err != nil || strconv.FormatUint(*f.to, 10) != f.text {
-			return r, fmt.Errorf("row %q is not UP_TO:SIZE/ACCEPT", word)
+			return r, fmt.Errorf("row %.60q is not UP_TO:SIZE/ACCEPT", word)
 		}
 	}
 	return r, nil
