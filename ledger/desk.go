@@ -5,10 +5,25 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/statement"
 )
+
+// Order says what an order is, for the order desk's words about it. It asks nothing of the catalogue: an order that can't be released any
+// more, because its provider or its product is gone, can be cancelled.
+func (l *Ledger) Order(ctx context.Context, q bus.OrderRequest) (bus.OrderReply, error) {
+	var o orderRow
+	err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+		o, err = readOrder(ctx, tx, q.Order)
+		return err
+	})
+	if err != nil {
+		return bus.OrderReply{}, err
+	}
+	return bus.OrderReply{Order: q.Order, Hash: o.hash, State: o.state}, nil
+}
 
 // deskWord is the order desk's word about an order: that it was taken in as the customer sent it, or that nothing is to be made of it.
 type deskWord struct{ statement.Desk }

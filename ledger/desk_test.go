@@ -5,8 +5,10 @@ import (
 	"crypto/ed25519"
 	"testing"
 
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/order"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -35,6 +37,31 @@ func TestOrderDesk(t *testing.T) {
 	b.refused(err, bus.FaultRefused)
 	b.denied(b.say(word(statement.KindCancelled, r.OrderHash), "dee"), "is rejected already")
 	b.check()
+}
+
+// TestCancelWithoutProvider: an order whose provider is no longer among the partners can't be released, but the order desk cancels it.
+func TestCancelWithoutProvider(t *testing.T) {
+	t.Parallel()
+	b := newSite(t)
+	if err := b.enlistDesk(); err != nil {
+		t.Fatal(err)
+	}
+	r := b.draft(spec{good: 1})
+	b.l.cat.Order.Site = order.Site{}
+	_, err := b.l.Draft(t.Context(), bus.DraftRequest{Order: r.Order})
+	b.refused(err, bus.FaultNotFound)
+	o, err := b.l.Order(t.Context(), bus.OrderRequest{Order: r.Order})
+	if err != nil || o != (bus.OrderReply{Order: r.Order, Hash: r.OrderHash, State: perso.OrderAccepted}) {
+		t.Fatalf("%+v, %v", o, err)
+	}
+	if err := b.say(statement.Desk{Kind: statement.KindCancelled, Header: b.header(), Order: o.Order, OrderHash: o.Hash, Reason: "the provider is gone"}, "dee"); err != nil {
+		t.Fatal(err)
+	}
+	if o, err = b.l.Order(t.Context(), bus.OrderRequest{Order: r.Order}); err != nil || o.State != perso.OrderRejected {
+		t.Errorf("%+v, %v", o, err)
+	}
+	_, err = b.l.Order(t.Context(), bus.OrderRequest{Order: "NONE"})
+	b.refused(err, bus.FaultNotFound)
 }
 
 // enlistDesk has two officers take Dee of the order desk into the register.

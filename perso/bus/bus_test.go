@@ -49,6 +49,7 @@ func samples() []sample {
 		sampleOf[KeepKiRequest]("KeepKiRequest"), sampleOf[Reply[KeepKiReply]]("KeepKiReply"), sampleOf[DropKiRequest]("DropKiRequest"),
 		sampleOf[CheckKiRequest]("CheckKiRequest"), sampleOf[Reply[CheckKiReply]]("CheckKiReply"),
 		sampleOf[KiPartRequest]("KiPartRequest"), sampleOf[Reply[KiPartReply]]("KiPartReply"),
+		sampleOf[OrderRequest]("OrderRequest"), sampleOf[Reply[OrderReply]]("OrderReply"),
 		sampleOf[DraftRequest]("DraftRequest"), sampleOf[Reply[DraftReply]]("DraftReply"),
 		sampleOf[SignedRequest]("SignedRequest"), sampleOf[Reply[LotReply]]("LotReply"),
 		sampleOf[ReceiveRequest]("ReceiveRequest"), sampleOf[Reply[ReceiveReply]]("ReceiveReply"),

@@ -13,6 +13,7 @@ import (
 const (
 	OfficeSubmit  = "submit"
 	OfficeKiPart  = "ki-part"
+	OfficeOrder   = "order"
 	OfficeDraft   = "draft-release"
 	OfficeRelease = "release"
 	OfficeReceive = "receive"
@@ -92,6 +93,18 @@ type SubmitReply struct {
 	Duplicate bool         `cbor:"4,keyasint,omitempty"`
 	Faults    []OrderFault `cbor:"5,keyasint,omitempty"`
 	KiFaults  []OrderFault `cbor:"6,keyasint,omitempty"` // in the file of Ki; the order itself has none then
+}
+
+// OrderRequest names an order that is on record.
+type OrderRequest struct {
+	Order string `cbor:"1,keyasint"`
+}
+
+// OrderReply says what an order is, whether a release of it can be drafted or not.
+type OrderReply struct {
+	Order string           `cbor:"1,keyasint"`
+	Hash  [32]byte         `cbor:"2,keyasint"` // of its content, as a release and the order desk name it
+	State perso.OrderState `cbor:"3,keyasint"`
 }
 
 // DraftRequest asks for the release of an accepted order, to be signed by officers.

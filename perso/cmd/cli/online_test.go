@@ -265,6 +265,33 @@ func TestCountAndHandOut(t *testing.T) {
 	}
 }
 
+// TestOrderDeskDrafts: the order desk's words need nothing of the order but what it is.
+func TestOrderDeskDrafts(t *testing.T) {
+	t.Parallel()
+	state := perso.OrderAccepted
+	office := ledger{
+		bus.OfficeStanding: answer(func(bus.Empty) (bus.StandingReply, error) {
+			return bus.StandingReply{Env: perso.EnvTest, Site: "site-1", Now: epoch}, nil
+		}),
+		bus.OfficeOrder: answer(func(q bus.OrderRequest) (bus.OrderReply, error) {
+			return bus.OrderReply{Order: q.Order, Hash: [32]byte{7}, State: state}, nil
+		}),
+	}
+	for use, kind := range map[string]string{"draft-taken": statement.KindTaken, "draft-cancel": statement.KindCancelled} {
+		state = perso.OrderAccepted
+		args := []string{"order", use, "DEMO-1", "--reason", "as asked"}
+		r := run(t, office, nil, args...)
+		d, err := statement.ParseDesk([]byte(r.out))
+		if r.code != ExitOK || err != nil || d.Kind != kind || d.Order != "DEMO-1" || d.OrderHash != [32]byte{7} || d.Reason != "as asked" {
+			t.Errorf("%s: exit %d, %+v, %v: %s", use, r.code, d, err, r.err)
+		}
+		state = perso.OrderRejected
+		if r := run(t, office, nil, args...); r.code != ExitFailed || !strings.Contains(r.err, "is rejected already") || r.out != "" {
+			t.Errorf("%s of a cancelled order: exit %d, %q, %s", use, r.code, r.out, r.err)
+		}
+	}
+}
+
 func TestDraftSignRelease(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

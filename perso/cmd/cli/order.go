@@ -321,15 +321,14 @@ func newOrderDeskCmd(env *Env, use, kind string) *cobra.Command {
 	}
 	c.Flags().StringVar(&d.Reason, "reason", "", "why, in words")
 	return env.drafts(c, []string{"reason"}, func(ctx context.Context, office bus.Requester, args []string, h statement.Header) (string, []byte, error) {
-		a, err := ask[bus.DraftReply](ctx, office, bus.OfficeDraft, bus.DraftRequest{Order: args[0]})
+		o, err := ask[bus.OrderReply](ctx, office, bus.OfficeOrder, bus.OrderRequest{Order: args[0]})
 		if err != nil {
 			return "", nil, err
 		}
-		r, err := statement.ParseRelease(a.Body)
-		if err != nil {
-			return "", nil, err
+		if o.State != perso.OrderAccepted {
+			return "", nil, fmt.Errorf("order %q is %s already", o.Order, o.State)
 		}
-		d.Header, d.Order, d.OrderHash = h, r.Order, r.OrderHash
+		d.Header, d.Order, d.OrderHash = h, o.Order, o.Hash
 		body, err := d.Encode()
 		return kind, body, err
 	})
