@@ -196,13 +196,13 @@ func bin(ctx context.Context, b *Batch, q bus.BinRequest) (fault, err error) {
 		return bus.Refuse(bus.FaultConflict, "presentation %s: %s", q.Present, detail),
 			sound(ctx, b, subject, entry.Alarm{Lot: q.Lot, Reason: perso.ReasonData, Detail: clean(detail), Present: q.Present, At: b.At})
 	}
+	if q.Bin == perso.VerdictSample {
+		if fault, err := binSample(ctx, b, q.Lot, p.chip); fault != nil || err != nil {
+			return fault, err
+		}
+	}
 	if fault, err := binLost(ctx, b, q, p.chip); fault != nil || err != nil {
 		return fault, err
-	}
-	if q.Bin == perso.VerdictSample {
-		if _, err := b.Exec(ctx, sqlSampleBinned, p.chip); err != nil {
-			return nil, fmt.Errorf("noting that sample %x lies in its bin: %w", p.chip, err)
-		}
 	}
 	if _, _, err := b.append(entry.KindBin, subject, entry.Bin{Lot: q.Lot, Present: q.Present, Chip: chip, Bin: q.Bin, At: b.At}); err != nil {
 		return nil, err

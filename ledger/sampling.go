@@ -33,7 +33,8 @@ const (
 // What keeps a lot with a sampling plan from going on.
 const (
 	blockSamples         = "quality has not signed what it found in the samples"
-	blockSamplesRejected = "quality found more bad samples than the plan accepts: nothing of this lot is handed out"
+	blockSamplesRejected = "quality found more bad samples than the plan accepts, or had none to look at: nothing of this lot is handed out"
+	blockAstray          = "%d units were drawn as samples and lie in no bin: have their chips contacted again, or two officers give them up"
 )
 
 // draw draws the unit that has just become good, or not, and says which verdict its chip is put away by.
@@ -70,6 +71,7 @@ func asSample(ctx context.Context, tx sqldb.Tx, chip []byte) (bool, error) {
 type samples struct {
 	state              string // empty without a plan
 	drawn, binned      uint64
+	astray             uint64 // drawn, and neither in their bin nor given up by officers
 	back, kept, failed uint64
 }
 
@@ -101,14 +103,20 @@ func readSamples(ctx context.Context, tx sqldb.Tx, lot perso.Name) (s samples, e
 			return nil
 		}, sqlSamples, string(lot))
 	}
+	if err == nil {
+		err = tx.QueryRow(ctx, sqlSamplesOut, string(lot)).Scan(&s.astray)
+	}
 	if err != nil {
 		return s, fmt.Errorf("reading the samples of lot %q: %w", lot, err)
 	}
 	return s, nil
 }
 
-// blocks says what of the samples keeps a lot from closing.
+// blocks says what of the samples keeps a lot from closing, and from being handed out.
 func (s samples) blocks(block func(string, ...any)) {
+	if s.astray > 0 {
+		block(blockAstray, s.astray)
+	}
 	switch {
 	case s.state == samplesDue:
 		block(blockSamples)
@@ -131,12 +139,38 @@ func undelivered(ctx context.Context, tx sqldb.Tx, lot perso.Name) (n uint64, fa
 	switch {
 	case err != nil:
 		return 0, nil, err
-	case s.state == samplesDue:
-		return 0, bus.Refuse(bus.FaultRefused, blockSamples), nil
 	case s.state == samplesRejected:
 		return 0, bus.Refuse(bus.FaultRefused, blockSamplesRejected), nil
 	}
-	return s.kept + s.failed, nil, nil
+	s.blocks(func(format string, a ...any) {
+		fault = bus.Refuse(bus.FaultRefused, format, a...)
+	})
+	return s.kept + s.failed, fault, nil
+}
+
+// handedOut says whether an export of a lot is on record. Quality signs nothing about its samples any more, so none may be added.
+func handedOut(ctx context.Context, tx sqldb.Tx, lot perso.Name) (bool, error) {
+	var n int64
+	if err := tx.QueryRow(ctx, sqlExportsOf, string(lot)).Scan(&n); err != nil {
+		return false, fmt.Errorf("looking for exports of lot %q: %w", lot, err)
+	}
+	return n > 0, nil
+}
+
+// binSample notes that a sample lies in its bin. Once its lot was handed out that is refused: officers gave this one up before, their word
+// where it is holds, and the lot would wait for ever for quality to sign for it.
+func binSample(ctx context.Context, b *Batch, lot perso.Name, chip []byte) (fault, err error) {
+	out, err := handedOut(ctx, b, lot)
+	if err != nil {
+		return nil, err
+	}
+	if out {
+		return bus.Refuse(bus.FaultRefused, "lot %q was handed out, and chip %x is a sample that quality cannot sign for any more", lot, chip), nil
+	}
+	if _, err := b.Exec(ctx, sqlSampleBinned, chip); err != nil {
+		return nil, fmt.Errorf("noting that sample %x lies in its bin: %w", chip, err)
+	}
+	return nil, nil
 }
 
 type samplesWord struct{ statement.Samples }
@@ -156,20 +190,23 @@ func (w samplesWord) accept(ctx context.Context, l *Ledger, b *Batch, _ [32]byte
 	if err != nil {
 		return nil, err
 	}
-	var unbinned, exported int64
+	var unbinned int64
 	if err := b.QueryRow(ctx, sqlUnbinned, string(w.Lot)).Scan(&unbinned); err != nil {
 		return nil, fmt.Errorf("looking for chips of lot %q that are in no bin: %w", w.Lot, err)
 	}
-	if err := b.QueryRow(ctx, sqlExportsOf, string(w.Lot)).Scan(&exported); err != nil {
-		return nil, fmt.Errorf("looking for exports of lot %q: %w", w.Lot, err)
+	exported, err := handedOut(ctx, b, w.Lot)
+	if err != nil {
+		return nil, err
 	}
 	switch {
 	case s.state == "":
 		return bus.Refuse(bus.FaultRefused, "the policy of lot %s asks for no samples", w.Lot), nil
 	case n.state != perso.LotComplete || unbinned > 0:
 		return bus.Refuse(bus.FaultRefused, "lot %s is %s, with %d chips on their way into bins: not all its samples are drawn", w.Lot, n.state, unbinned), nil
-	case exported > 0:
+	case exported:
 		return bus.Refuse(bus.FaultRefused, "lot %s was handed out: what quality signed before holds", w.Lot), nil
+	case s.astray > 0:
+		return bus.Refuse(bus.FaultRefused, blockAstray, s.astray), nil
 	case w.Examined != s.binned && lt.policy.Blind:
 		return bus.Refuse(bus.FaultRefused, "the statement is about %d samples of lot %s, and not as many lie in their bin: count what was examined ('perso lot draft-samples --examined')", w.Examined, w.Lot), nil
 	case w.Examined != s.binned:

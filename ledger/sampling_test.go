@@ -181,6 +181,58 @@ func TestRejectedLotIsDestroyed(t *testing.T) {
 	}
 }
 
+// TestSampleKeptBack: a line that puts a sample nowhere and goes on keeps its lot from being examined, handed out and closed, until the chip
+// lies among the samples, or two officers have signed that nobody finds it. When the lot is handed out that is its last word.
+func TestSampleKeptBack(t *testing.T) {
+	t.Parallel()
+	for _, found := range []bool{true, false} {
+		b := newSite(t)
+		if err := b.say(statement.Policy{Header: b.header(), Sampling: "output 10:2/0"}, "ann", "bob"); err != nil {
+			t.Fatal(err)
+		}
+		b.makeLot(spec{good: 2})
+		chips := b.stock(2)
+		for i, c := range chips {
+			p := b.at(1)
+			q := b.begin(c, p)
+			b.act(q)
+			c.kvn = cardKVN
+			b.want(b.act(next(q, "written")), perso.VerdictSample, perso.ReasonNone)
+			if i == 1 {
+				if err := b.bin(p, perso.VerdictSample); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		export := entry.Export{Lot: b.lot, What: "output", Receiver: "r", Hash: [32]byte{1}, Units: 1}
+		for _, examined := range []uint64{0, 1, 2} {
+			b.denied(b.say(b.examined(examined), "qua"), "1 units were drawn as samples and lie in no bin")
+		}
+		b.denied(b.l.RecordExport(t.Context(), export), blockSamples)
+		b.denied(second(b.l.Close(t.Context(), b.closing(nil, "ann", "bob"))), "1 chips lie in the bins of good ones and samples")
+		p, n := b.at(2), uint64(1)
+		if found {
+			b.want(b.act(b.begin(chips[0], p)), perso.VerdictSample, perso.ReasonAlreadyGood)
+			export.Units, n = 2, 2
+			if err := b.bin(p, perso.VerdictSample); err != nil {
+				t.Fatal(err)
+			}
+		} else if a := b.lose(b.loss(chips[0], statement.FateMissing, nil, "ann", "bob")); !a.Good {
+			t.Fatalf("the vault had called it good, and says %+v", a)
+		}
+		if err := errors.Join(b.say(b.examined(n), "qua"), b.l.RecordExport(t.Context(), export)); err != nil {
+			t.Fatal(err)
+		}
+		if !found { // and now it comes back
+			b.want(b.act(b.begin(chips[0], p)), perso.VerdictSample, perso.ReasonAlreadyGood)
+			b.refused(b.bin(p, perso.VerdictSample), bus.FaultRefused)
+		}
+		if s := b.status(); s.Samples.Drawn != 2 || s.Samples.InBin != n || s.Samples.State != "accepted" {
+			t.Errorf("found %v: %+v", found, s.Samples)
+		}
+	}
+}
+
 // TestHiddenUntilCounted: under a policy of blind counts nobody who asks how a lot stands, or tries to close it, is told what lies in its bins
 // before people have counted, and again when their first count differs.
 func TestHiddenUntilCounted(t *testing.T) {

@@ -99,6 +99,8 @@ func (a *auditor) bin(e entry.Bin) {
 		a.bad("I6", "presentation %s is of lot %s, or was binned before", e.Present, a.nameOf(c.lot))
 	case !e.Bin.Final():
 		a.bad("I6", "there is no bin %q", e.Bin)
+	case e.Bin == perso.VerdictSample && len(l.exported) > 0:
+		a.bad("I6", "chip %s was put among the samples of lot %s, which had been handed out", e.Chip, e.Lot)
 	case verdicts[c.verdict].MayLieAs(e.Bin), l.mayDiffer(verdicts[c.verdict], e.Bin):
 	case known == nil || known.lot != l || known.put != e.Bin && !l.mayDiffer(known.put, e.Bin):
 		a.bad("I6", "chip %s of presentation %s was put into %s, the verdict was %q", e.Chip, e.Present, e.Bin, verdicts[c.verdict])

@@ -40,6 +40,7 @@ func (a *auditor) samples(e entry.Statement) {
 	}
 	w, found := ofSite(a, e, statement.ParseSamples, statement.Samples.Head)
 	inBin := l.bins[perso.VerdictSample]
+	a.noneAstray(l, "quality signed")
 	if !found {
 		l.drawn.signed, l.drawn.accepted, l.drawn.back = true, true, inBin // who may look into the words is for others to say
 		return
@@ -75,9 +76,23 @@ func (a *auditor) examined(l *lot, what string) {
 	if l.policy.Sampling == "" {
 		return
 	}
+	a.noneAstray(l, what)
 	if d := l.drawn; !d.signed {
 		a.bad("I6", "%s, and quality had not signed the samples that the policy asks for", what)
 	} else if in := l.bins[perso.VerdictSample]; d.back+d.kept+d.failed != in {
 		a.bad("I6", "%s with %d samples in their bin, and quality signed for %d", what, in, d.back+d.kept+d.failed)
+	}
+}
+
+// noneAstray finds units that were drawn and that nobody can have examined: no head put their chips anywhere, and no officers said where they are.
+func (a *auditor) noneAstray(l *lot, what string) {
+	var n uint64
+	for _, c := range l.units {
+		if c.put == perso.VerdictSample && c.inGood == 0 && (c.loss == nil || !c.loss.counts()) {
+			n++
+		}
+	}
+	if n > 0 {
+		a.bad("I6", "%s, and %d units that were drawn as samples lay in no bin", what, n)
 	}
 }

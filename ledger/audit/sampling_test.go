@@ -1,9 +1,11 @@
 package audit_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/persoline/persoline/ledger/audit"
 	. "github.com/persoline/persoline/ledger/audit/audittest"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
@@ -140,6 +142,40 @@ func TestRejectedLotEnds(t *testing.T) {
 		new(ending).behind(w, w.counted(2-uint64(failed), uint64(failed), 0), func(e *ending) { e.delivered = nil })
 		if r, err := w.verify(); err != nil || r.OK() == early {
 			t.Errorf("%d bad samples: %v, %v", failed, err, r.Findings)
+		}
+	}
+}
+
+// TestSamplesAstray: a unit that was drawn and lies in no bin is found at quality's word, at the export and at the close, also when another
+// sample was put into the bin twice to make up for it; and none is put there when the lot was handed out.
+func TestSamplesAstray(t *testing.T) {
+	t.Parallel()
+	const astray = "units that were drawn as samples lay in no bin"
+	for name, c := range map[string]struct {
+		live func(w *world, a, b *Unit)
+		want string
+	}{
+		"one kept back": {func(w *world, a, _ *Unit) { w.lot.Put(a.Claim.Present, a.Claim.Chip, perso.VerdictSample); w.examine(1, "qua") }, "quality signed, and 1 " + astray},
+		"all kept back": {func(w *world, _, _ *Unit) { w.examine(0, "qua") }, "quality signed, and 2 " + astray},
+		"one twice": {func(w *world, a, _ *Unit) {
+			w.lot.Put(a.Claim.Present, a.Claim.Chip, perso.VerdictSample)
+			w.lot.Put(w.Contact(perso.VerdictSample), a.Claim.Chip, perso.VerdictSample)
+			w.examine(2, "qua")
+		}, astray},
+		"handed out": {func(w *world, _, _ *Unit) { w.handOut(2) }, "it was handed out, and 2 " + astray},
+		"put there afterwards": {func(w *world, a, b *Unit) {
+			w.lot.Put(a.Claim.Present, a.Claim.Chip, perso.VerdictSample)
+			w.lot.Put(b.Claim.Present, b.Claim.Chip, perso.VerdictSample)
+			w.examine(2, "qua")
+			w.handOut(2)
+			w.lot.Put(w.Contact(perso.VerdictHold), a.Claim.Chip, perso.VerdictSample)
+		}, "had been handed out"},
+	} {
+		w := under(statement.Policy{Sampling: "output 9:2/0"})
+		c.live(w, w.good(0, 1), w.good(1, 2))
+		r, err := w.verify()
+		if err != nil || !slices.ContainsFunc(r.Findings, func(f audit.Finding) bool { return strings.Contains(f.What, c.want) }) {
+			t.Errorf("%s: %v, %v", name, err, r.Findings)
 		}
 	}
 }
