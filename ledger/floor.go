@@ -244,6 +244,16 @@ func (h handCount) uncounted(c statement.Counts) bool {
 	return differ
 }
 
+// uncounted reads whether who counts a lot must not be told what to find.
+func uncounted(ctx context.Context, tx sqldb.Tx, lot perso.Name) (bool, error) {
+	hand, err := readHandCount(ctx, tx, lot)
+	if err != nil {
+		return false, err
+	}
+	ours, _, err := balance(ctx, tx, lot)
+	return err == nil && hand.uncounted(ours), err
+}
+
 // veil leaves of what keeps a lot from closing only what tells no numbers.
 func veil(blocks []string) (told []string) {
 	for _, b := range blocks {

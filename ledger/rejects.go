@@ -112,14 +112,25 @@ func rejectIn(ctx context.Context, tx sqldb.Tx, lot perso.Name, chip id.ChipID) 
 	return perso.AccountRejectLive, nil
 }
 
-// Rejects lists the live rejects of a lot that were not destroyed yet; of those that are missing none.
+// Rejects lists the live rejects of a lot that were not destroyed yet; of those that are missing none. Of a lot that is counted blind it is
+// refused until people have counted: how many lie in the locked bin is what they must not be told.
 func (l *Ledger) Rejects(ctx context.Context, q bus.LotRequest) (bus.RejectsReply, error) {
 	lt, err := l.lot(ctx, q.Lot)
 	if err != nil {
 		return bus.RejectsReply{}, err
 	}
 	r := bus.RejectsReply{Env: l.site.env, Site: l.site.name, Now: l.now().UTC()}
+	hidden := false
 	err = l.db.View(ctx, func(tx sqldb.Tx) error {
+		n, err := readCounts(ctx, tx, lt.name)
+		if err != nil {
+			return err
+		}
+		if hidden = false; lt.policy.Blind && n.state != perso.LotClosed {
+			if hidden, err = uncounted(ctx, tx, lt.name); hidden || err != nil {
+				return err
+			}
+		}
 		var lost []id.ChipID
 		if err := tx.Each(ctx, func(row sqldb.Row) error {
 			var raw []byte
@@ -146,6 +157,9 @@ func (l *Ledger) Rejects(ctx context.Context, q bus.LotRequest) (bus.RejectsRepl
 	})
 	if err != nil {
 		return bus.RejectsReply{}, fmt.Errorf("listing the rejects of lot %q: %w", q.Lot, err)
+	}
+	if hidden {
+		return bus.RejectsReply{}, bus.Refuse(bus.FaultRefused, "lot %s is counted blind, and people have not counted: its rejects are listed when they have", q.Lot)
 	}
 	if len(r.Chips) > statement.MaxRejects {
 		r.More, r.Chips = uint64(len(r.Chips)-statement.MaxRejects), r.Chips[:statement.MaxRejects]

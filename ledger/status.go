@@ -122,16 +122,9 @@ func hideUncounted(ctx context.Context, tx sqldb.Tx, r *bus.StatusReply) error {
 	if !r.Policy.Blind || r.State == perso.LotClosed {
 		return nil
 	}
-	hand, err := readHandCount(ctx, tx, r.Lot)
-	if err != nil {
+	hide, err := uncounted(ctx, tx, r.Lot)
+	if err != nil || !hide {
 		return err
-	}
-	ours, _, err := balance(ctx, tx, r.Lot)
-	if err != nil {
-		return err
-	}
-	if !hand.uncounted(ours) {
-		return nil
 	}
 	r.Hidden, r.Bins, r.Reasons, r.Balance, r.Lost, r.EIDsUsed = true, nil, nil, nil, 0, 0
 	r.Blocks = veil(r.Blocks)
