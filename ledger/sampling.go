@@ -230,7 +230,7 @@ func (w samplesWord) settle(ctx context.Context, b *Batch, lt *lot, n counts) (f
 			return bus.Refuse(bus.FaultRefused, "chip %s is no sample of lot %s that lies in its bin", c, w.Lot), nil
 		}
 	}
-	if uint64(len(w.Failed)) > lt.policy.Sampling.For(n.good).Accept {
+	if !lt.policy.Sampling.Accepts(statement.Examined{Good: n.good, Made: n.made, Drawn: w.Examined, Failed: uint64(len(w.Failed))}) {
 		state = samplesRejected
 	}
 	if _, err := b.Exec(ctx, sqlSamplesResult, string(w.Lot), good); err != nil {

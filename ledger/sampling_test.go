@@ -233,6 +233,56 @@ func TestSampleKeptBack(t *testing.T) {
 	}
 }
 
+// TestSamplesOfAShortLot: a lot that ends short is judged by what was made and drawn of it. When all its samples are bad nothing is handed out, nor when
+// it ended before any was drawn; it can be closed all the same.
+func TestSamplesOfAShortLot(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		plan statement.Sampling
+		made int
+		fail bool
+		want string
+	}{{"output 20:4/2", 5, true, "rejected"}, {"output 20:4/2", 5, false, "accepted"}, {"output 20:1/0", 1, false, "rejected"}} {
+		b := newSite(t)
+		if err := b.say(statement.Policy{Header: b.header(), Sampling: c.plan}, "ann", "bob"); err != nil {
+			t.Fatal(err)
+		}
+		b.makeLot(spec{good: 20, expires: "2026-12-01T00:00:00Z"})
+		var drawn, bad []id.ChipID
+		for i, chip := range b.stock(c.made) {
+			p := b.at(uint16(i))
+			q := b.begin(chip, p)
+			b.act(q)
+			chip.kvn = cardKVN
+			v := b.act(next(q, "written")).Verdict.Verdict
+			if v == perso.VerdictSample {
+				drawn = append(drawn, chip.id())
+			}
+			if err := b.bin(p, v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.pass(30 * 24 * time.Hour)
+		if c.fail {
+			bad = drawn
+		}
+		made, n, failed := uint64(c.made), uint64(len(drawn)), uint64(len(bad))
+		export := entry.Export{Lot: b.lot, What: "output", Receiver: "r", Hash: [32]byte{1}, Units: made - failed}
+		if err := errors.Join(b.countWith(entry.SourceHandler, made, made-n, 0, n), b.say(b.examined(n, bad...), "qua"), b.countWith(entry.SourceHand, made, made-failed, failed, 0)); err != nil {
+			t.Fatal(err)
+		}
+		if s := b.status(); s.Samples.State != c.want || len(s.Blocks) > 0 {
+			t.Errorf("%s, %d made, %d drawn, %d bad: %+v, %q", c.plan, made, n, failed, s.Samples, s.Blocks)
+		}
+		if err := b.l.RecordExport(t.Context(), export); (err == nil) != (c.want == "accepted") {
+			t.Errorf("%s, %d made, %d drawn, %d bad: handed out: %v", c.plan, made, n, failed, err)
+		}
+		if _, err := b.l.Close(t.Context(), b.closing(nil, "ann", "bob")); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestHiddenUntilCounted: under a policy of blind counts nobody who asks how a lot stands, or tries to close it, is told what lies in its bins
 // before people have counted, and again when their first count differs.
 func TestHiddenUntilCounted(t *testing.T) {
@@ -255,6 +305,9 @@ func TestHiddenUntilCounted(t *testing.T) {
 		told := s.Bins != nil || s.Reasons != nil || s.Balance != nil || s.Lost > 0 || s.EIDsUsed > 0
 		if s.Hidden != want || told == want {
 			t.Errorf("%s: status %+v", when, s)
+		}
+		if r, err := b.l.Rejects(t.Context(), bus.LotRequest{Lot: b.lot}); (err != nil) != want || len(r.Chips) == 1 == want {
+			t.Errorf("%s: the rejects are %v, %v", when, r.Chips, err)
 		}
 	}
 	close := func() error { return second(b.l.Close(t.Context(), b.closing(nil, "ann", "bob"))) }

@@ -62,7 +62,7 @@ func (a *auditor) samples(e entry.Statement) {
 	if l.policy.Sampling.Kept() {
 		l.drawn.back, l.drawn.kept = 0, passed
 	}
-	l.drawn.accepted = l.release == nil || l.drawn.failed <= l.policy.Sampling.For(l.release.Good).Accept
+	l.drawn.accepted = l.release == nil || l.policy.Sampling.Accepts(statement.Examined{Good: l.release.Good, Made: l.good, Drawn: w.Examined, Failed: l.drawn.failed})
 }
 
 // refused reports a lot that quality did not accept: its good units are handed to nobody and wait for their destruction. Without its policy

@@ -155,7 +155,10 @@ func TestSamplesAstray(t *testing.T) {
 		live func(w *world, a, b *Unit)
 		want string
 	}{
-		"one kept back": {func(w *world, a, _ *Unit) { w.lot.Put(a.Claim.Present, a.Claim.Chip, perso.VerdictSample); w.examine(1, "qua") }, "quality signed, and 1 " + astray},
+		"one kept back": {func(w *world, a, _ *Unit) {
+			w.lot.Put(a.Claim.Present, a.Claim.Chip, perso.VerdictSample)
+			w.examine(1, "qua")
+		}, "quality signed, and 1 " + astray},
 		"all kept back": {func(w *world, _, _ *Unit) { w.examine(0, "qua") }, "quality signed, and 2 " + astray},
 		"one twice": {func(w *world, a, _ *Unit) {
 			w.lot.Put(a.Claim.Present, a.Claim.Chip, perso.VerdictSample)
@@ -176,6 +179,43 @@ func TestSamplesAstray(t *testing.T) {
 		r, err := w.verify()
 		if err != nil || !slices.ContainsFunc(r.Findings, func(f audit.Finding) bool { return strings.Contains(f.What, c.want) }) {
 			t.Errorf("%s: %v, %v", name, err, r.Findings)
+		}
+	}
+}
+
+// TestShortLotIsJudgedByWhatWasMade: of twenty ordered units five are good, and all of their samples bad, or none was drawn at all.
+func TestShortLotIsJudgedByWhatWasMade(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		plan      statement.Sampling
+		bad, sold bool
+	}{{"output 20:4/2", true, false}, {"output 20:4/2", false, true}, {"output 20:1/0", false, false}} {
+		w := under(statement.Policy{Sampling: c.plan})
+		w.lot = w.Release("L1-short", 1, 20, 1)
+		d := statement.Draw{Good: 20, Size: c.plan.For(20).Size, Last: -1}
+		var drawn, failed []id.ChipID
+		made := uint64(5)
+		if d.Size == 1 {
+			made = 1
+		}
+		for d.Nth = range made {
+			u := w.good(perso.Unit(d.Nth), uint32(d.Nth)+1)
+			d.Receipt = u.Receipt
+			if d.Drawn() {
+				d.Last, u.Verdict = int64(d.Nth), perso.VerdictSample
+				drawn = append(drawn, u.Claim.Chip)
+			}
+			u.Bin()
+		}
+		if c.bad {
+			failed = statement.InOrder(drawn)
+		}
+		word := statement.Samples{Header: w.head(), Lot: "L1-short", Examined: uint64(len(drawn)), Finding: "read back", Failed: failed}
+		w.Word(Sign(Must(word.Encode()), "qua"), "L1-short")
+		w.Append(entry.Export{Lot: "L1-short", What: "output", Receiver: w.lot.Release.Delivery, Units: made - uint64(len(failed)), Hash: Hash("export"), At: w.Tick()})
+		r, err := w.verify()
+		if err != nil || r.OK() != c.sold || !c.sold && !strings.Contains(r.Findings[0].What, "quality did not accept") {
+			t.Errorf("%s, %d made, %d drawn, %d bad: %v, %v", c.plan, made, len(drawn), len(failed), err, r.Findings)
 		}
 	}
 }

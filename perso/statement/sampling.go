@@ -94,6 +94,29 @@ func (s Sampling) For(good uint64) (r SampleRow) {
 	return r
 }
 
+// Examined is what quality found in the samples of a lot, and what the lot came to.
+type Examined struct {
+	Good   uint64 // units ordered
+	Made   uint64 // of them good when the lot was over
+	Drawn  uint64 // samples that were examined
+	Failed uint64 // of them bad
+}
+
+// Accepts judges a lot by what was made and drawn of it. One that ended short is not judged by the acceptance number of the whole, and where fewer were
+// examined than the plan asks of what was made, because the lot ended short or samples were given up, none may be bad. Of a lot that was made
+// somebody must have seen something.
+func (s Sampling) Accepts(e Examined) bool {
+	if e.Drawn == 0 {
+		return e.Made == 0
+	}
+	row := s.For(e.Made)
+	accept := min(row.Accept, s.For(e.Good).Accept)
+	if e.Drawn < row.Size {
+		accept = 0
+	}
+	return e.Failed <= accept
+}
+
 // Draw says whether a unit is drawn as a sample. The ordered units are cut into as many parts as samples are asked for, in the order in which
 // they become good, and one unit of each part is drawn by lot: by the hash of the vault's receipt that called it good, which no line knows
 // before the unit is done, and everybody can look up afterwards.

@@ -28,6 +28,41 @@ func TestSamplingPlans(t *testing.T) {
 	}
 }
 
+// TestAcceptance: a lot is accepted by what was made and drawn of it, and never with nothing but bad samples.
+func TestAcceptance(t *testing.T) {
+	t.Parallel()
+	plan, err := ParseSampling("output 20:4/1 100:10/3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		Examined
+		want bool
+	}{
+		{Examined{Good: 100, Made: 100, Drawn: 10, Failed: 3}, true},
+		{Examined{Good: 100, Made: 100, Drawn: 10, Failed: 4}, false},
+		{Examined{Good: 100, Made: 100, Drawn: 9, Failed: 1}, false}, // one was given up
+		{Examined{Good: 100, Made: 100, Drawn: 9}, true},
+		{Examined{Good: 100, Made: 40, Drawn: 4, Failed: 1}, false}, // the plan wants ten of forty
+		{Examined{Good: 100, Made: 15, Drawn: 4, Failed: 1}, true},
+		{Examined{Good: 100, Made: 15, Drawn: 4, Failed: 2}, false},
+		{Examined{Good: 100, Made: 15, Drawn: 2, Failed: 1}, false},
+		{Examined{Good: 100, Made: 15, Drawn: 2}, true},
+		{Examined{Good: 100, Made: 1, Drawn: 1, Failed: 1}, false},
+		{Examined{Good: 100, Made: 1}, false},
+		{Examined{Good: 100, Made: 100}, false},
+		{Examined{Good: 100}, true},
+	} {
+		if got := plan.Accepts(c.Examined); got != c.want {
+			t.Errorf("%+v: %v", c.Examined, got)
+		}
+	}
+	odd, err := ParseSampling("output 20:10/9 100:10/1") // a row for smaller lots that forgives more: a lot is not cut short for it
+	if err != nil || odd.Accepts(Examined{Good: 100, Made: 20, Drawn: 10, Failed: 2}) {
+		t.Errorf("%v; a lot that ended short is accepted with more bad samples than the whole", err)
+	}
+}
+
 // TestISOFigures holds the made plans against rows of the standard's tables as others print them.
 func TestISOFigures(t *testing.T) {
 	t.Parallel()
