@@ -27,6 +27,7 @@ func (a *auditor) checkReceipts() {
 	}
 	a.unserved()
 	a.unanswered()
+	a.checkRedrawn()
 	for _, g := range sortedGoods(a.goods) {
 		a.find(logPlace(g.seq, entry.KindOutcome), "I4", "the receipt of session %s that it names is in no chain", g.session)
 	}
@@ -256,6 +257,7 @@ func (c *chain) match(e *receipt) {
 		a.find(c.place(), "I5", "unit %d generation %d was never claimed", e.Unit, e.Gen)
 	}
 	c.afterwards(l, e)
+	again := l.saidGood(e)
 	if r := l.release; r != nil && e.N == 0 && !e.At.Before(r.Expires) {
 		a.find(c.place(), "I7", "session %s began after the release had expired", e.Session)
 	}
@@ -263,7 +265,29 @@ func (c *chain) match(e *receipt) {
 		if e.Result != "good" || e.Session != g.session || e.N != g.n {
 			a.find(c.place(), "I4", "log entry %d calls session %s good, the vault said %q for act %d of session %s", g.seq, g.session, e.Result, e.N, e.Session)
 		}
+		if again && l.policy.Sampling != "" {
+			a.redrawn.add(g.seq)
+		}
 		delete(a.goods, e.hash)
+	}
+}
+
+// saidGood notes that the vault calls a unit good, and says whether it had done so before.
+func (l *lot) saidGood(e *receipt) (again bool) {
+	u := l.units[e.Unit]
+	if e.Result != "good" || u == nil || u.hash != e.Claim {
+		return false
+	}
+	again, u.saidGood = u.saidGood, true
+	return again
+}
+
+// checkRedrawn tells of units that were drawn, or not, by another receipt than the first that called them good. A process that was killed leaves
+// such behind; a ledger that works with a line could choose its samples so, and nothing else in the log tells the two apart.
+func (a *auditor) checkRedrawn() {
+	if b := a.redrawn; b.count > 0 {
+		a.note("%d units of lots with a sampling plan had been called good by the vault before the receipt that draws them or not, the first is log entry %d: ledger or vault ended in between, or somebody chose. Many of them are no accident",
+			b.count, b.first)
 	}
 }
 

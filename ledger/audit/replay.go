@@ -61,6 +61,7 @@ type history struct {
 	stock, orders, refused, alarms, exports, bins, reviews uint64
 	receipts, repeats, newer, superseded                   uint64
 	never, unplayed, elsewhere                             broken // acts after which nothing came
+	redrawn                                                broken // outcomes by which a unit is drawn, and not by the first receipt that called it good
 }
 
 func newHistory() history {

@@ -220,6 +220,38 @@ func TestShortLotIsJudgedByWhatWasMade(t *testing.T) {
 	}
 }
 
+// TestAuditTellsOfLaterVerdicts: a ledger can have a chip called good in as many sessions as it takes until the draw suits it. A crash does the same
+// once, so it is no finding; the report says how often it was.
+func TestAuditTellsOfLaterVerdicts(t *testing.T) {
+	t.Parallel()
+	const told = "1 units of lots with a sampling plan had been called good by the vault before"
+	for _, c := range []struct {
+		plan  statement.Sampling
+		times int
+		want  bool
+	}{{"output 9:1/0", 1, false}, {"output 9:1/0", 2, true}, {"output 9:1/0", 4, true}, {"", 4, false}} {
+		w := under(statement.Policy{Sampling: c.plan})
+		u := w.claim(0, 1)
+		for n := range c.times {
+			if n > 0 {
+				u.Reopen()
+			}
+			u.Act("identify")
+			if n == 0 {
+				u.Act("public key")
+				u.Certify("first")
+			}
+			u.Serve(u.Ask("proof"), "good")
+		}
+		u.End(perso.VerdictGood, perso.ReasonNone)
+		r, err := w.verify()
+		has := slices.ContainsFunc(r.Notes, func(n string) bool { return strings.Contains(n, told) })
+		if err != nil || !r.OK() || has != c.want {
+			t.Errorf("%q, called good %d times: %v, %v, %q", c.plan, c.times, err, r.Findings, r.Notes)
+		}
+	}
+}
+
 // TestReturnedAmongBlank: a handler without a bin for returned chips lays them with the blank rejects, and nothing else there.
 func TestReturnedAmongBlank(t *testing.T) {
 	t.Parallel()

@@ -28,6 +28,7 @@ type claim struct {
 	binned           bool  // a head put its chip somewhere
 	destroyed        bool  // two officers saw it
 	calledGood, gone bool  // by the vault's receipts
+	saidGood         bool  // by a receipt so far, whether it was given up or not
 }
 
 // claim binds identity and chip: one chip per identity, one identity per chip, an EID never twice (I1), within what was
