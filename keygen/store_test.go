@@ -91,6 +91,11 @@ func (r *rig) withoutDisk() *storeDouble {
 	r.t.Helper()
 	r.destroyLot()
 	s := newStore()
+	words, err := r.cfg.Words.Heard() // the vault's life knows that it heard these
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	s.words = words
 	r.cfg.Journal, r.cfg.Memory, r.cfg.Words = s, s, s
 	r.reopenVault()
 	return s

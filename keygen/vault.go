@@ -15,6 +15,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/checkpoint"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // MaxClockSkew is how far the ledger's stamp of an act may be off the vault's own clock: wider than NTP trouble,
@@ -82,12 +83,15 @@ type Config struct {
 
 // Life says whether this process is the vault, and the only one (package life). Present is asked before each answer, and costs
 // nothing most of the time; Look asks the HSM. Turn makes what Memory holds by now safe from being put back to what was before.
-// Birth tells the vault from one of its name whose state was made anew.
+// Birth tells the vault from one of its name whose state was made anew. Hear is Turn, and notes how much the vault heard of officers;
+// Heard is what was noted last.
 type Life interface {
 	Present(ctx context.Context) error
 	Look(ctx context.Context) error
 	Turn(ctx context.Context) error
 	Birth() [16]byte
+	Hear(ctx context.Context, w statement.Words) error
+	Heard() statement.Words
 }
 
 // Vault serves the bus messages of the vault. Make it with New; it is safe for concurrent use: requests on different lots

@@ -93,8 +93,8 @@ func (v *Vault) Heed(ctx context.Context, q bus.HeedRequest) (bus.HeedReply, err
 		s = next
 		v.bind(s)
 	}
-	if len(q.Words) > 0 {
-		if err := v.cfg.Life.Turn(ctx); err != nil {
+	if s.said() != v.cfg.Life.Heard() {
+		if err := v.cfg.Life.Hear(ctx, s.said()); err != nil {
 			return bus.HeedReply{}, fmt.Errorf("making it unforgettable what officers said: %w", err)
 		}
 	}
@@ -128,8 +128,20 @@ func (v *Vault) recallWords() error {
 			v.bind(s)
 		}
 	}
+	if err == nil {
+		err = v.forgotNone()
+	}
 	if err != nil {
 		return fmt.Errorf("recalling what vault %q heard of officers: %w", v.cfg.Name, err)
+	}
+	return nil
+}
+
+// forgotNone demands that the vault remembers what its life says that it heard. It may remember more: the last word, before a crash.
+func (v *Vault) forgotNone() error {
+	noted, all := v.cfg.Life.Heard(), v.standing.said()
+	if noted.Count > all.Count || v.standing.first(noted.Count) != noted {
+		return fmt.Errorf("it heard %d words, and its memory has %d, or others: what they forbid would be allowed; put the folder words back as it was last (keygen/life/LIFE.md)", noted.Count, all.Count)
 	}
 	return nil
 }

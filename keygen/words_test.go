@@ -3,9 +3,13 @@ package keygen_test
 import (
 	"crypto/ed25519"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/persoline/persoline/keygen"
+	"github.com/persoline/persoline/keygen/life"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/statement"
@@ -315,5 +319,61 @@ func TestManyWords(t *testing.T) {
 	}
 	if _, err := r.vault.OpenLot(ctx, q); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestForgottenWord: a vault does not start when its memory lost its newest word, or has another in its place; nor when the number that its life
+// notes was changed with it. It starts with one more than is noted, which it was writing when it ended.
+func TestForgottenWord(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	freeze := r.frost(statement.FrozenLot, string(testLot), nil, "bob")
+	r.tell(freeze)
+	newest := filepath.Join(r.made.MemoryDir, "words", "000001")
+	start := func() error {
+		l, err := r.lifeOf(r.lives[r.cfg.Name])
+		if err != nil {
+			return err
+		}
+		cfg := r.cfg
+		cfg.Life = l
+		_, err = keygen.New(ctx, cfg)
+		return err
+	}
+	write := func(name string, s statement.Signed) {
+		if err := os.WriteFile(name, s.Encode(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := start(); err != nil {
+		t.Fatal(err)
+	}
+	other := r.frost(statement.FrozenLine, "line-9", nil, "bob")
+	write(newest, other)
+	if err := start(); err == nil || !strings.Contains(err.Error(), "it heard 2 words, and its memory has 2, or others") {
+		t.Errorf("another word: %v", err)
+	}
+	if err := os.Remove(newest); err != nil {
+		t.Fatal(err)
+	}
+	if err := start(); err == nil || !strings.Contains(err.Error(), "it heard 2 words, and its memory has 1, or others") {
+		t.Errorf("the newest word is gone: %v", err)
+	}
+	noted := r.lives[r.cfg.Name].record
+	for _, w := range []statement.Words{{}, statement.Words{}.And(r.register.Hash())} {
+		r.lives[r.cfg.Name].record.Words = w
+		if err := start(); !errors.Is(err, life.ErrOvertaken) {
+			t.Errorf("%d words noted by somebody else: %v", w.Count, err)
+		}
+	}
+	r.lives[r.cfg.Name].record = noted
+	write(newest, freeze)
+	write(filepath.Join(r.made.MemoryDir, "words", "000002"), other)
+	if err := start(); err != nil {
+		t.Errorf("one more word than is noted: %v", err)
+	}
+	r.reopenVault()
+	if err := r.heed(); err != nil || r.lives[r.cfg.Name].record.Words != r.heard() {
+		t.Errorf("the word is not noted when the vault says that it knows it: %v", err)
 	}
 }

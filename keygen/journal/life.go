@@ -10,6 +10,7 @@ import (
 
 	"github.com/persoline/persoline/keygen/life"
 	"github.com/persoline/persoline/perso/record"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 const (
@@ -46,6 +47,9 @@ func (m *Memory) Life() (r life.Record, found bool, err error) {
 		r.Now, err = life.ParseNonce(now)
 		rd.Check(err)
 	}
+	if rd.Next("words") {
+		r.Words = statement.Words{Count: rd.Uint("words", 63), Chain: rd.Hash("chain")}
+	}
 	for _, s := range strings.Fields(also) {
 		n, err := life.ParseNonce(s)
 		rd.Check(err)
@@ -68,5 +72,9 @@ func (m *Memory) RememberLife(r life.Record) error {
 	for i, n := range r.Also {
 		also[i] = n.String()
 	}
-	return m.put(fileLife, record.New(kindLife).Hex("birth", r.Birth[:]).Uint("count", r.Count).Str("now", now).Str("also", strings.Join(also, " ")).Hex("proof", proof))
+	w := record.New(kindLife).Hex("birth", r.Birth[:]).Uint("count", r.Count).Str("now", now).Str("also", strings.Join(also, " ")).Hex("proof", proof)
+	if r.Words != (statement.Words{}) {
+		w.Uint("words", r.Words.Count).Hex("chain", r.Words.Chain[:])
+	}
+	return m.put(fileLife, w)
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/persoline/persoline/hsm"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // How often, where Config does not say.
@@ -43,8 +44,9 @@ type Life struct {
 
 	mu      sync.Mutex
 	record  Record
-	unsure  bool  // the last turn failed somewhere: the store says where
-	known   Nonce // what the store said last, and what a turn was about to make it say
+	words   statement.Words // to be noted by the turns from now on
+	unsure  bool            // the last turn failed somewhere: the store says where
+	known   Nonce           // what the store said last, and what a turn was about to make it say
 	attempt Nonce
 	over    error
 	looked  time.Time
@@ -77,6 +79,27 @@ func (l *Life) Birth() [BirthBytes]byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.record.Birth
+}
+
+// Heard is what the state said, when this life began, that the vault had heard of officers: it must hold that.
+func (l *Life) Heard() statement.Words {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.record.Words
+}
+
+// Hear begins the next life, whose state says that the vault heard these words; there are never fewer than before.
+func (l *Life) Hear(ctx context.Context, w statement.Words) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over != nil {
+		return l.over
+	}
+	if w.Count < max(l.words.Count, l.record.Words.Count) {
+		return fmt.Errorf("vault %q: noting %d words of officers, its state says that it heard %d", l.cfg.Owner.Vault, w.Count, l.record.Words.Count)
+	}
+	l.words = w
+	return l.turn(ctx)
 }
 
 // Ended is closed when the vault was overtaken.
@@ -168,12 +191,16 @@ func (l *Life) turn(ctx context.Context) error {
 	if err := l.alone(ctx, r, next); err != nil {
 		return err
 	}
-	proof, err := l.cfg.Token.MAC(ctx, key, l.cfg.Owner.message(r.Birth, next))
+	words := r.Words
+	if l.words.Count > words.Count {
+		words = l.words
+	}
+	proof, err := l.cfg.Token.MAC(ctx, key, l.cfg.Owner.message(r.Birth, next, words))
 	if err != nil {
 		return fmt.Errorf("using the key of the next life: %w", err)
 	}
 	old := slices.DeleteFunc(append(slices.Clone(r.Also), r.Now), func(n Nonce) bool { return n == next || n == Nonce{} })
-	r = Record{Birth: r.Birth, Count: r.Count + 1, Now: next, Proof: proof, Also: old}
+	r = Record{Birth: r.Birth, Count: r.Count + 1, Now: next, Proof: proof, Also: old, Words: words}
 	// COMMIT POINT: before it this is the old life, after it the new one, whichever keys a crash leaves on the token.
 	if err := l.cfg.Store.RememberLife(r); err != nil {
 		return fmt.Errorf("remembering life %d: %w", r.Count, err)
@@ -213,9 +240,9 @@ func (l *Life) stand(ctx context.Context) (r Record, have []Nonce, err error) {
 	if err != nil {
 		return r, nil, err
 	}
-	proof, err := l.cfg.Token.MAC(ctx, key, l.cfg.Owner.message(r.Birth, r.Now))
+	proof, err := l.cfg.Token.MAC(ctx, key, l.cfg.Owner.message(r.Birth, r.Now, r.Words))
 	if err == nil && proof != r.Proof {
-		err = l.overtaken("key %q is not the one that folder %q was written with", key, l.cfg.Folder)
+		err = l.overtaken("key %q is not the one that folder %q was written with, or its file life was changed", key, l.cfg.Folder)
 	}
 	return r, have, err
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/persoline/persoline/keygen/journal"
 	"github.com/persoline/persoline/keygen/life"
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 var (
@@ -438,13 +439,14 @@ func TestRecordRoundTrip(t *testing.T) {
 	for _, r := range []life.Record{
 		{Birth: life.Birth{1}, Also: []life.Nonce{{2}}},
 		{Birth: life.Birth{1}, Count: 7, Now: life.Nonce{3}, Proof: [32]byte{4}},
+		{Birth: life.Birth{1}, Count: 7, Now: life.Nonce{3}, Proof: [32]byte{4}, Words: statement.Words{Count: 5, Chain: [32]byte{6}}},
 		{Birth: life.Birth{1}, Count: 8, Now: life.Nonce{3}, Proof: [32]byte{4}, Also: slices.Repeat([]life.Nonce{{9}}, life.MaxAlso)},
 	} {
 		if err := d.RememberLife(r); err != nil {
 			t.Fatal(err)
 		}
 		got, found, err := d.Life()
-		if err != nil || !found || got.Birth != r.Birth || got.Count != r.Count || got.Now != r.Now || got.Proof != r.Proof || !slices.Equal(got.Also, r.Also) {
+		if err != nil || !found || got.Birth != r.Birth || got.Count != r.Count || got.Now != r.Now || got.Proof != r.Proof || got.Words != r.Words || !slices.Equal(got.Also, r.Also) {
 			t.Errorf("%+v read back as %+v, %v", r, got, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // Errors that say what a vault may not start or go on with. Each comes with a text for the person who has to act.
@@ -75,6 +76,8 @@ type Record struct {
 	Now   Nonce  // this life; zero before the first
 	Proof [32]byte
 	Also  []Nonce // keys that may be on the token: of the last life, and of those that were about to begin
+	// Words are what the vault had heard of officers when this life began: the state holds these, and maybe more.
+	Words statement.Words
 }
 
 // Owner names whose life it is.
@@ -127,9 +130,14 @@ func (o Owner) onToken(ctx context.Context, t Token) (all []Nonce, err error) {
 	return all, nil
 }
 
-// message is what a life's key is asked to MAC: who the vault is.
-func (o Owner) message(b Birth, n Nonce) []byte {
-	return fmt.Appendf(nil, "persoline/1 life %s %s %s %x %s", o.Env, o.Site, o.Vault, b[:], n)
+// message is what a life's key is asked to MAC: who the vault is, and what it heard of officers. A state from before that was noted
+// has no words.
+func (o Owner) message(b Birth, n Nonce, w statement.Words) []byte {
+	m := fmt.Appendf(nil, "persoline/1 life %s %s %s %x %s", o.Env, o.Site, o.Vault, b[:], n)
+	if w != (statement.Words{}) {
+		m = fmt.Appendf(m, " words %d %x", w.Count, w.Chain)
+	}
+	return m
 }
 
 // strangers are those that the state does not name.

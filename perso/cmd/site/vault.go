@@ -99,9 +99,13 @@ func (s *Site) beginLife(ctx context.Context, name perso.Name, token *hsm.Token,
 	if err != nil {
 		return nil, err
 	}
+	heard, err := memory.Heard()
+	if err != nil {
+		return nil, err
+	}
 	folder := s.vaultState(name, ceremony.FolderMemory)
 	return life.Begin(ctx, life.Config{Owner: life.Owner{Env: s.Config.Env, Site: s.Config.Site, Vault: name}, Token: token, Store: memory, Folder: folder,
-		Used: known.Size != 0 || len(known.Lots) != 0 || len(given) != 0, Now: time.Now, Log: log})
+		Used: known.Size != 0 || len(known.Lots) != 0 || len(given) != 0 || len(heard) != 0, Now: time.Now, Log: log})
 }
 
 // stayAlive returns when the context ends, or says why this process is the vault no more. It looks also while nobody asks for
