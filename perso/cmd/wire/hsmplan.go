@@ -6,14 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/hsm/capacity"
@@ -134,7 +137,8 @@ func newHSMPlanCmd(env *cli.Env) *cobra.Command {
 		Use: "plan", Short: "Say how many HSMs a rate of cards needs, by measurement only",
 		Long: "Reads a measurement (\"perso hsm bench --json\"), or makes one, and says how many such HSMs carry the rate at seven tenths of what they\n" +
 			"can do, and one more (N+1). Figures of a data sheet prove nothing here and are refused, with exit code 3: they are of one operation,\n" +
-			"without network and login, and not of what a card takes.\n\n" +
+			"without network and login, and not of what a card takes. With --bench, --key-origin and --per-card say what the file must have been\n" +
+			"measured for, and another one is refused likewise; flags that say how to measure are refused.\n\n" +
 			"With --json: cards_per_second, cards_per_second_of_one, sessions, utilization, needed, spare, hsms, warnings.",
 		Example: `  perso hsm plan --rate 100 --bench bench.json
   perso hsm plan --rate 25 --site ./site --key-origin hsm --json`,
@@ -146,7 +150,15 @@ func newHSMPlanCmd(env *cli.Env) *cobra.Command {
 			if !(rate > 0) || rate > capacity.MaxRate {
 				return cli.Usage("--rate: %v cards a second; want more than 0 and at most %d", rate, capacity.MaxRate)
 			}
+			if file != "" {
+				if err := onlyMeasures(cmd); err != nil {
+					return err
+				}
+			}
 			b, err := f.measuredIn(cmd.Context(), env, file)
+			if err == nil && file != "" {
+				err = f.answers(cmd, file, b)
+			}
 			if err == nil {
 				err = plan(env, b, rate)
 			}
@@ -167,6 +179,62 @@ func newHSMPlanCmd(env *cli.Env) *cobra.Command {
 	c.Flags().Float64Var(&rate, "rate", 0, "cards a second that the lines make together")
 	c.Flags().StringVar(&file, "bench", "", "output of \"perso hsm bench --json\" (- is standard input); without it, measures now")
 	return c
+}
+
+// onlyMeasures refuses a flag that says how to measure, beside a measurement that was made: its answer would be about something else.
+func onlyMeasures(cmd *cobra.Command) error {
+	asked := []string{"bench", "rate", "key-origin", "per-card"}
+	var idle []string
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		measures := cmd.LocalNonPersistentFlags().Lookup(f.Name) != nil || f.Name == "site"
+		if measures && !slices.Contains(asked, f.Name) {
+			idle = append(idle, "--"+f.Name)
+		}
+	})
+	if len(idle) == 0 {
+		return nil
+	}
+	return cli.Usage("--bench reads what was measured before; how to measure is for a measurement that is made now: leave out %s, or --bench", strings.Join(idle, ", "))
+}
+
+// answers refuses a measurement of other cards than the command line asks about.
+func (f *benchFlags) answers(cmd *cobra.Command, file string, b capacity.Bench) error {
+	o, err := f.options()
+	if err != nil {
+		return err
+	}
+	const again = "measure again, with the same flags: perso hsm bench --json > bench.json"
+	if cmd.Flags().Changed("per-card") {
+		if asked := callsOf(o.PerCard); !maps.Equal(b.PerCard, asked) {
+			return cli.Hint(cli.Refuted("%q was measured for cards that take %s, not %s", file, callsText(b.PerCard), callsText(asked)), again)
+		}
+		return nil
+	}
+	origin := "card"
+	if b.PerCard[hsm.VerbCardPair.String()] > 0 {
+		origin = "hsm"
+	}
+	if cmd.Flags().Changed("key-origin") && origin != f.keyOrigin {
+		return cli.Hint(cli.Refuted("%q was measured for cards whose key pair is made by the %s, not by the %s", file, origin, f.keyOrigin), again)
+	}
+	return nil
+}
+
+// callsOf gives a card's calls by name, as a measurement has them.
+func callsOf(p capacity.PerCard) map[string]float64 {
+	out := map[string]float64{}
+	for v, n := range p {
+		out[v.String()] = n
+	}
+	return out
+}
+
+func callsText(calls map[string]float64) string {
+	var words []string
+	for _, name := range slices.Sorted(maps.Keys(calls)) {
+		words = append(words, fmt.Sprintf("%s=%g", name, calls[name]))
+	}
+	return strings.Join(words, ",")
 }
 
 // measuredIn takes the measurement from a file, or makes one.
