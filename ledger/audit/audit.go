@@ -101,8 +101,10 @@ func (a *auditor) keys() {
 	g := &a.genesis
 	a.report.Env, a.report.Site, a.report.Origin = g.Env, g.Site, g.Origin
 	pin := func(name string, pinned, own []byte) []byte {
-		a.report.Keys = append(a.report.Keys, Key{Name: name, Fingerprint: own, Pinned: len(pinned) > 0})
-		if len(pinned) > 0 && string(pinned) != string(own) {
+		known := len(pinned) > 0
+		differs := known && string(pinned) != string(own)
+		a.report.Keys = append(a.report.Keys, Key{Name: name, Fingerprint: own, Pinned: known && !differs, Differs: differs})
+		if differs {
 			a.find(logPlace(0, entry.KindGenesis), "", "%s is %x, pinned is %x", name, own, pinned)
 			return pinned
 		}

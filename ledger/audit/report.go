@@ -26,11 +26,12 @@ func (f Finding) String() string {
 	return f.Place + ": " + f.What + " [" + f.Invariant + "]"
 }
 
-// Key is one thing that trust begins with. Fingerprint is the key itself or the hash, as it is written down.
+// Key is one thing that trust begins with. Fingerprint is the key itself or the hash, as the log's first entry writes it down.
 type Key struct {
 	Name        string
 	Fingerprint []byte
-	Pinned      bool
+	Pinned      bool // it was known before
+	Differs     bool // another was known before, and everything was checked with that one: a finding says which
 }
 
 // Fact is one count of what was verified.
@@ -85,7 +86,10 @@ func (r Report) Write(w io.Writer) error {
 	fmt.Fprintf(&b, "bundle of lot %s, site %s (%s)\nlog %s: %d entries, root %x\n", r.Lot, r.Site, r.Env, r.Origin, r.Size, r.Root)
 	for _, k := range r.Keys {
 		from := "as pinned"
-		if !k.Pinned {
+		switch {
+		case k.Differs:
+			from = "NOT THE ONE PINNED"
+		case !k.Pinned:
 			from = "FROM THE BUNDLE ITSELF: compare it with the ceremony's record"
 		}
 		fmt.Fprintf(&b, "%s %x (%s)\n", k.Name, k.Fingerprint, from)

@@ -212,8 +212,13 @@ func TestOtherKeys(t *testing.T) {
 	} {
 		o := pins(s)
 		spoil(&o)
-		if r, err := audit.Verify(s.Bundle("L1"), o); err != nil || r.OK() {
-			t.Errorf("another pinned %s key: %v, findings %v", name, err, r.Findings)
+		r, err := audit.Verify(s.Bundle("L1"), o)
+		if err != nil || r.OK() || r.Pinned() {
+			t.Errorf("another pinned %s key: %v, pinned %v, findings %v", name, err, r.Pinned(), r.Findings)
+		}
+		var text strings.Builder
+		if err := r.Write(&text); err != nil || strings.Count(text.String(), "(NOT THE ONE PINNED)") != 1 || strings.Count(text.String(), "(as pinned)") != len(r.Keys)-1 {
+			t.Errorf("another pinned %s key: %v, the report says\n%s", name, err, text.String())
 		}
 	}
 	if r, err := audit.Verify(s.Bundle("L1"), audit.Options{}); err != nil || !r.OK() || r.Pinned() {

@@ -295,7 +295,10 @@ func (p *Page) keys() {
 	}
 	for _, k := range p.Audit.Keys {
 		note := "as pinned by who made this report"
-		if !k.Pinned {
+		switch {
+		case k.Differs:
+			note = "NOT the one pinned by who made this report"
+		case !k.Pinned:
 			note = "from the bundle itself: compare it with the key ceremony's record"
 		}
 		add(k.Name, hex.EncodeToString(k.Fingerprint), note)

@@ -162,7 +162,7 @@ func readVerified(env *console.Console, path string) (*audit.Report, time.Time, 
 		if err != nil {
 			return nil, time.Time{}, fmt.Errorf("reading %q: key %q: %w", path, k.Name, err)
 		}
-		r.Keys = append(r.Keys, audit.Key{Name: k.Name, Fingerprint: fingerprint, Pinned: k.Pinned})
+		r.Keys = append(r.Keys, audit.Key{Name: k.Name, Fingerprint: fingerprint, Pinned: k.Pinned, Differs: k.Differs})
 	}
 	for _, x := range a.Stock {
 		r.Stock = append(r.Stock, audit.StockRow(x))

@@ -58,7 +58,8 @@ type audited struct {
 type auditKey struct {
 	Name        string `json:"name"`
 	Fingerprint string `json:"fingerprint"`
-	Pinned      bool   `json:"pinned"`
+	Pinned      bool   `json:"pinned"`  // the command line gave this very key
+	Differs     bool   `json:"differs"` // it gave another; results of before this field say pinned of both
 }
 
 type auditWitness struct {
@@ -103,7 +104,7 @@ func newVerifyCmd(env *console.Console) *cobra.Command {
 		Short: "Verify the audit bundle of a lot with public keys alone",
 		Long: console.Describe("Verifies a bundle (a folder) without any site: the signed log, the officers' statements, every claim and outcome, the vault's receipts,\n"+
 			"and that the counts close. The three pins come from the key ceremony's record; without them the keys are the bundle's own, and\n"+
-			"its report shows them for comparison.\n\n"+
+			"its report shows them for comparison. A key that is not the pinned one is a finding, and \"differs\" in JSON.\n\n"+
 			"--held takes checkpoints of this log that were kept outside the site: log/checkpoint of an earlier bundle, or what a witness\n"+
 			"cosigned. The log must continue each of them; one is enough to find a log that was rolled back or forked. With --witnesses, so\n"+
 			"many of the --witness keys must have cosigned the bundle's own checkpoint, in files given with --held.\n\n"+
@@ -294,7 +295,7 @@ func auditedOf(r audit.Report, at time.Time) audited {
 		Keys: []auditKey{}, Witnessed: []auditWitness{}, Facts: []auditFact{}, Notes: append([]string{}, r.Notes...), Trusts: append([]string{}, r.Trusts...), BrokenOff: append([]string{}, r.Broken...), Findings: []auditFinding{}, Dropped: r.Dropped,
 	}
 	for _, k := range r.Keys {
-		a.Keys = append(a.Keys, auditKey{Name: k.Name, Fingerprint: hex.EncodeToString(k.Fingerprint), Pinned: k.Pinned})
+		a.Keys = append(a.Keys, auditKey{Name: k.Name, Fingerprint: hex.EncodeToString(k.Fingerprint), Pinned: k.Pinned, Differs: k.Differs})
 	}
 	for _, x := range r.Stock {
 		a.Stock = append(a.Stock, auditStock(x))

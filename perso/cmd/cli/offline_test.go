@@ -107,6 +107,10 @@ func TestAuditPins(t *testing.T) {
 	if r := run(t, nil, nil, append([]string{"audit", "verify", filepath.Join(dir, "good")}, pins...)...); strings.Contains(r.err, "hint") {
 		t.Errorf("with every pin there is nothing to hint: %s", r.err)
 	}
+	wrong := run(t, nil, nil, "audit", "verify", "--json", filepath.Join(dir, "good"), "--register-pin", text("stmt"))
+	if !strings.Contains(wrong.out, `"name":"officer register","fingerprint":"`+text("pin")+`","pinned":false,"differs":true`) {
+		t.Errorf("of a register that is not the pinned one: %s", wrong.out)
+	}
 	r := run(t, nil, func(env *Env) { env.ErrTTY = true }, "audit", "verify", filepath.Join(dir, "good"))
 	if !strings.Contains(r.err, "\r\x1b[Kverifying: file 1\r\x1b[K") {
 		t.Errorf("on a terminal: %q", r.err)
