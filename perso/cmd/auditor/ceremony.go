@@ -102,19 +102,27 @@ func auditCeremonies(env *console.Console, path, pinText, headText string) error
 	return nil
 }
 
-// verifyCeremonies verifies a folder or a file. What does not hold is a refutation, what cannot be read is not.
-func verifyCeremonies(path string, pin [32]byte) (audit.Ceremonies, error) {
+// openTranscripts finds a folder of transcripts, or one; with names, only these files are meant.
+func openTranscripts(path string) (fsys fs.FS, names []string, err error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return audit.Ceremonies{}, fmt.Errorf("opening the transcript: %w", err)
+		return nil, nil, fmt.Errorf("opening the transcript: %w", err)
 	}
-	var names []string
-	var fsys fs.FS = os.DirFS(path)
 	if !info.IsDir() {
-		fsys, names = os.DirFS(filepath.Dir(path)), []string{filepath.Base(path)}
+		return os.DirFS(filepath.Dir(path)), []string{filepath.Base(path)}, nil
 	}
-	if found, err := fs.Glob(fsys, "*"+audit.TranscriptSuffix); info.IsDir() && err == nil && len(found) == 0 {
-		return audit.Ceremonies{}, console.Hint(fmt.Errorf("there is no file *%s in %q", audit.TranscriptSuffix, path), "name the inventory's folder of the ceremonies' plan, or one transcript in it")
+	fsys = os.DirFS(path)
+	if found, err := fs.Glob(fsys, "*"+audit.TranscriptSuffix); err == nil && len(found) == 0 {
+		return nil, nil, console.Hint(fmt.Errorf("there is no file *%s in %q", audit.TranscriptSuffix, path), "name the inventory's folder of the ceremonies' plan, or one transcript in it")
+	}
+	return fsys, nil, nil
+}
+
+// verifyCeremonies verifies a folder or a file. What does not hold is a refutation, what cannot be read is not.
+func verifyCeremonies(path string, pin [32]byte) (audit.Ceremonies, error) {
+	fsys, names, err := openTranscripts(path)
+	if err != nil {
+		return audit.Ceremonies{}, err
 	}
 	c, err := audit.VerifyCeremonies(fsys, pin, names...)
 	var fault *transcript.Fault

@@ -132,6 +132,11 @@ func writeEvidence(env *console.Console, p *pins, q evidencing) (err error) {
 	if k.tests, err = readTests(q.tests); err != nil {
 		return err
 	}
+	if q.inventory != "" {
+		if _, _, err := openTranscripts(q.inventory); err != nil {
+			return err
+		}
+	}
 	var key keyfile.Key
 	if q.key != "" {
 		if key, err = keyfile.Load(q.key); err != nil {
