@@ -76,13 +76,24 @@ func parseSampleRow(word string) (r SampleRow, err error) {
 // Kept says that good samples are delivered to nobody.
 func (s Sampling) Kept() bool { return strings.HasPrefix(string(s), SamplesKept+" ") }
 
+// Rows are what the plan asks of lots, in rising order; none when it asks for no samples.
+func (s Sampling) Rows() (rows []SampleRow) {
+	if s == "" {
+		return nil
+	}
+	for _, word := range strings.Split(string(s), " ")[1:] {
+		r, _ := parseSampleRow(word) // it was parsed before
+		rows = append(rows, r)
+	}
+	return rows
+}
+
 // For is what the plan asks of a lot of so many ordered units: never more samples than units, and never that all may be bad. The zero row asks for none.
 func (s Sampling) For(good uint64) (r SampleRow) {
 	if s == "" {
 		return r
 	}
-	for _, word := range strings.Split(string(s), " ")[1:] {
-		r, _ = parseSampleRow(word) // it was parsed before
+	for _, r = range s.Rows() {
 		if good <= r.UpTo {
 			break
 		}

@@ -91,7 +91,7 @@ func newPolicyShowCmd(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return env.Emit(r.Policy, func(w io.Writer) { fmt.Fprintln(w, policyText(r.Policy)) })
+			return env.Emit(r.Policy, func(w io.Writer) { fmt.Fprintf(w, "lots that are released now: %s\n", policyText(r.Policy)) })
 		}),
 	}
 }
@@ -112,10 +112,10 @@ func policyText(p bus.Policy) string {
 		parts = append(parts, "its bins are hidden until they are counted")
 	}
 	if p.Samples != "" {
-		parts = append(parts, "quality examines samples by the plan "+p.Samples)
+		parts = append(parts, samplingText(statement.Sampling(p.Samples)))
 	}
 	if len(parts) == 0 {
-		return "asks for nothing"
+		return "nothing is asked"
 	}
 	return strings.Join(parts, "; ")
 }
@@ -138,8 +138,11 @@ func newPolicyDraftCmd(env *Env) *cobra.Command {
 	c.Flags().BoolVar(&p.Blind, "blind-count", false, "nobody is shown what lies in a lot's bins before people have counted them")
 	samples.add(c)
 	return env.drafts(c, nil, func(_ context.Context, _ bus.Requester, _ []string, h statement.Header) (_ string, _ []byte, err error) {
-		if p.Sampling, err = samples.read(); err != nil {
+		if p.Sampling, err = samples.read(c.Flags().Changed); err != nil {
 			return "", nil, err
+		}
+		if p.FirstArticle > statement.MaxLotUnits {
+			return "", nil, Usage("--first-article: no lot has %d good chips; it has at most %d units", p.FirstArticle, statement.MaxLotUnits)
 		}
 		p.Header = h
 		body, err := p.Encode()

@@ -72,14 +72,30 @@ func TestFloorDrafts(t *testing.T) {
 	if _, err := os.Stat(nothing); err == nil {
 		t.Error("the clearance of an unknown line was written")
 	}
-	for _, args := range []string{"lot draft-first-article L1", "lot draft-clearance L1 --line a/b --finding x", "lot draft-clearance L1 --finding x", "lot draft-explain L1", "policy draft --aql 2", "policy draft --aql 1.0 --samples 20:3/1", "policy draft --samples 20:3/3", "lot draft-samples L1", "chips draft-destroy L1 --place x",
+	for _, args := range []string{"lot draft-first-article L1", "lot draft-clearance L1 --line a/b --finding x", "lot draft-clearance L1 --finding x", "lot draft-explain L1", "policy draft --aql 2", "policy draft --aql 1.0 --samples 20:3/1", "policy draft --samples 20:3/3",
+		"policy draft --samples-become kept", "policy draft --samples 50:60/0", "policy draft --first-article 99999999999", "lot draft-samples L1", "chips draft-destroy L1 --place x",
 		"chips draft-destroy L1 --place x --how y --found zz"} {
 		if r := run(t, office, nil, strings.Fields(args)...); r.code != ExitUsage {
 			t.Errorf("%s: exit %d, %s", args, r.code, r.err)
 		}
 	}
-	if r := run(t, office, nil, "policy", "show"); r.out != "quality signs the first 5 good chips\n" {
-		t.Error(r.out)
+}
+
+// TestPolicyShow: a policy reads as what happens to lots.
+func TestPolicyShow(t *testing.T) {
+	t.Parallel()
+	for want, p := range map[string]bus.Policy{
+		"nothing is asked":                     {},
+		"quality signs the first 5 good chips": {FirstArticle: 5},
+		"each line is cleared before it starts; quality examines samples by the plan 50:4/0, and the good ones go back among the units to deliver": {Clearance: true, Samples: "output 50:4/0"},
+		"quality examines samples by the plan 50:4/0 90:5/1, and the good ones are kept and delivered to nobody":                                   {Samples: "kept 50:4/0 90:5/1"},
+	} {
+		office := ledger{bus.OfficeStanding: answer(func(bus.Empty) (bus.StandingReply, error) {
+			return bus.StandingReply{Env: perso.EnvTest, Site: "site-1", Now: epoch, Policy: p}, nil
+		})}
+		if r := run(t, office, nil, "policy", "show"); r.code != ExitOK || r.out != "lots that are released now: "+want+"\n" {
+			t.Errorf("exit %d, %s%s, want %q", r.code, r.out, r.err, want)
+		}
 	}
 }
 

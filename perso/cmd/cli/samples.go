@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,20 +21,44 @@ func (f *samplingFlags) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.become, "samples-become", statement.SamplesOutput, "what becomes of good samples: output (delivered) or kept (delivered to nobody)")
 }
 
-// read gives the plan; empty without one.
-func (f samplingFlags) read() (s statement.Sampling, err error) {
+// read gives the plan; empty without one. It is told which flags were given.
+func (f samplingFlags) read(changed func(flag string) bool) (s statement.Sampling, err error) {
 	switch {
 	case f.plan != "" && f.aql != "":
 		return "", Usage("--samples and --aql: one plan is enough")
 	case f.aql != "":
 		s, err = statement.ISOSampling(f.aql, f.become)
 	case f.plan != "":
-		s, err = statement.ParseSampling(f.become + " " + f.plan)
+		if s, err = statement.ParseSampling(f.become + " " + f.plan); err == nil {
+			err = drawable(s)
+		}
+	case changed("samples-become"):
+		return "", Usage("--samples-become: there are no samples without a plan: give --samples or --aql too")
 	}
 	if err != nil {
 		return "", Usage("%w", err)
 	}
 	return s, nil
+}
+
+// drawable refuses a row that no lot can fill, which was mistyped. ISO 2859-1 has such rows, and says that all are examined then.
+func drawable(s statement.Sampling) error {
+	for _, r := range s.Rows() {
+		if r.Size > r.UpTo {
+			return fmt.Errorf("--samples: of a lot of up to %d units %d samples are more than there are", r.UpTo, r.Size)
+		}
+	}
+	return nil
+}
+
+// samplingText says a plan in words.
+func samplingText(s statement.Sampling) string {
+	_, rows, _ := strings.Cut(string(s), " ")
+	good := "the good ones go back among the units to deliver"
+	if s.Kept() {
+		good = "the good ones are kept and delivered to nobody"
+	}
+	return fmt.Sprintf("quality examines samples by the plan %s, and %s", rows, good)
 }
 
 // samplesText says how a lot stands with its samples; hidden is before its bins were counted, by a policy of blind counts.
