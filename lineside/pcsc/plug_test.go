@@ -1,6 +1,7 @@
 package pcsc
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"os"
@@ -109,6 +110,14 @@ func readersComeAndGo(t *testing.T, file string) {
 	}
 	if err := errors.Join(one.Lift(ctx), two.Lift(ctx), one.Close(), two.Close()); err != nil {
 		t.Error(err)
+	}
+	plug(t, file, "Two", "One?")
+	if known, err = s.States(ctx, "Two", "One"); err != nil {
+		t.Fatal(err)
+	}
+	states = awaitWhile(ctx, t, s, file, known, func() { plug(t, file, "Two", "One") })
+	if len(states) != 2 || bytes.Equal(states[1].ATR, known[1].ATR) || !bytes.Equal(states[0].ATR, states[1].ATR) {
+		t.Errorf("a chip came into a virtual reader: %+v", states)
 	}
 }
 

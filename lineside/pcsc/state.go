@@ -5,6 +5,7 @@ package pcsc
 import "C"
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -72,7 +73,8 @@ func (s *Session) States(ctx context.Context, readers ...string) ([]State, error
 }
 
 // Await waits until the state of a reader differs from the states given, until a reader comes or goes, or until ctx ends,
-// and gives the states anew. A nil list waits for a reader to come or go.
+// and gives the states anew. A nil list waits for a reader to come or go. An ATR that differs is a difference too: a virtual
+// reader is never empty to pcscd (lineside/vpcd), so it has no event for a chip that comes into one or goes.
 func (s *Session) Await(ctx context.Context, known []State) ([]State, error) {
 	watch := append(slices.Clone(known), State{Reader: plugAndPlay})
 	before, err := s.Readers(ctx)
@@ -89,6 +91,9 @@ func (s *Session) Await(ctx context.Context, known []State) ([]State, error) {
 				return now[:len(known)], nil
 			}
 		}
+		if fresh, err := s.others(ctx, known); err != nil || fresh != nil {
+			return fresh, err
+		}
 		// One that comes between two waits is no change to the library.
 		names, err := s.Readers(ctx)
 		if err != nil {
@@ -98,6 +103,27 @@ func (s *Session) Await(ctx context.Context, known []State) ([]State, error) {
 			return now[:len(known)], nil
 		}
 	}
+}
+
+// others gives the states anew if an ATR is another one; else nil.
+func (s *Session) others(ctx context.Context, known []State) ([]State, error) {
+	if len(known) == 0 {
+		return nil, nil
+	}
+	names := make([]string, len(known))
+	for i, st := range known {
+		names[i] = st.Reader
+	}
+	now, err := s.States(ctx, names...)
+	if err != nil {
+		return nil, err
+	}
+	for i := range now {
+		if !bytes.Equal(now[i].ATR, known[i].ATR) {
+			return now, nil
+		}
+	}
+	return nil, nil
 }
 
 // change asks once. Within the time given, the library waits for a difference to what is known; a state never asked for

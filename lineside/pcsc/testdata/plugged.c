@@ -1,6 +1,6 @@
 // A libpcsclite for tests of readers that come and go, which no virtual reader does. What is plugged in stands in the file that
-// PLUGGED names, a line for each reader; a line that ends in "!" is a reader that another program holds. A chip lies in every one; it
-// answers each command with 9000. In the file PLUGGED.waiting is how often somebody has begun to wait for a change.
+// PLUGGED names, a line for each reader; a line that ends in "!" is a reader that another program holds, one that ends in "?" a virtual one without a
+// chip, which has the ATR 3B00 and no event when that changes. A chip lies in every other one, with the ATR 3B0142; it answers each command with 9000. In the file PLUGGED.waiting is how often somebody has begun to wait for a change.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +16,7 @@ static const unsigned long changed = 2, is_unknown = 4, present = 0x20;
 
 static struct plugged {
 	char name[MOST][NAME];
-	int held[MOST];
+	int held[MOST], vacant[MOST];
 	int count;
 } look(void)
 {
@@ -29,6 +29,9 @@ static struct plugged {
 		if (n && name[n - 1] == '!') {
 			name[n - 1] = 0;
 			p.held[p.count] = 1;
+		} else if (n && name[n - 1] == '?') {
+			name[n - 1] = 0;
+			p.vacant[p.count] = 1;
 		}
 		p.count++;
 	}
@@ -94,7 +97,10 @@ long SCardGetStatusChange(long context, unsigned long timeout_ms, pcsc_state *st
 			if (!strncmp(s->reader, "\\\\?PnP?", 7)) {
 				s->now = p.count == before ? 0 : changed;
 			} else {
-				s->now = find(&p, s->reader) < 0 ? is_unknown : present;
+				int at = find(&p, s->reader);
+				s->now = at < 0 ? is_unknown : present;
+				s->atr_length = at < 0 ? 0 : p.vacant[at] ? 2 : 3;
+				memcpy(s->atr, at >= 0 && p.vacant[at] ? "\x3B\x00" : "\x3B\x01\x42", 3);
 				s->now |= (s->known & ~changed) == s->now ? 0 : changed;
 			}
 			news |= (s->now & changed) != 0;

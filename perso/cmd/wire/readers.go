@@ -50,7 +50,7 @@ func newReadersCmd(env *cli.Env) *cobra.Command {
 			}
 			s, err := pcsc.Open(cmd.Context())
 			if err != nil {
-				return noReaders(err)
+				return noReaders(socket, err)
 			}
 			defer func() { err = errors.Join(err, s.Close()) }()
 			return listReaders(cmd.Context(), env, s, follow)
@@ -61,9 +61,13 @@ func newReadersCmd(env *cli.Env) *cobra.Command {
 	return c
 }
 
-// noReaders tells what to do about a pcscd that is not there.
-func noReaders(err error) error {
-	if errors.Is(err, pcsc.ErrService) {
+// noReaders tells what to do about a pcscd that is not there; without a socket it is the system's.
+func noReaders(socket string, err error) error {
+	switch {
+	case !errors.Is(err, pcsc.ErrService):
+	case socket != "":
+		return cli.Hint(fmt.Errorf("asking pcscd at %q: %w", socket, err), "--pcscd names the socket of a pcscd that runs: SITE/readers/pcscd.comm is there while 'perso up' runs a site with --transport pcsc")
+	default:
 		return cli.Hint(err, "start it (systemctl start pcscd), or name the socket of another with --pcscd")
 	}
 	return err
@@ -151,7 +155,7 @@ func newAPDUCmd(env *cli.Env) *cobra.Command {
 			if err := pcsc.UseSocket(socket); err != nil {
 				return err
 			}
-			return sendToReader(cmd.Context(), env, name, commands)
+			return sendToReader(cmd.Context(), env, socket, name, commands)
 		},
 	}
 	socketFlag(c, &socket)
@@ -160,13 +164,13 @@ func newAPDUCmd(env *cli.Env) *cobra.Command {
 	return c
 }
 
-func sendToReader(ctx context.Context, env *cli.Env, name string, commands [][]byte) (err error) {
+func sendToReader(ctx context.Context, env *cli.Env, socket, name string, commands [][]byte) (err error) {
 	r := pcsc.NewReader(name)
 	defer func() { err = errors.Join(err, r.Lift(ctx), r.Close()) }()
 	atr, err := r.Contact(ctx)
 	switch {
 	case err != nil:
-		return noReaders(err)
+		return noReaders(socket, err)
 	case len(atr) == 0, bytes.Equal(atr, vpcd.NoChip()):
 		return fmt.Errorf("contacting the chip in reader %q: %w", name, pcsc.ErrMute)
 	}
