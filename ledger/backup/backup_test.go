@@ -224,6 +224,28 @@ func TestBackupAndRestore(t *testing.T) {
 	}
 }
 
+// TestNewest: of backups that hold as much, the one that was made last is the newest, whatever their folders' hashes say.
+func TestNewest(t *testing.T) {
+	t.Parallel()
+	db, _ := newLedger(t)
+	under := t.TempDir()
+	want := ""
+	for hour := range 8 {
+		taken, err := Take(t.Context(), db, under, testAt.Add(time.Duration(hour)*time.Hour), untold)
+		ok(t, err)
+		want = taken.Dir
+	}
+	if got, err := Newest(under); err != nil || got != want {
+		t.Errorf("%q, %v, want %q", got, err, want)
+	}
+	grow(t, db, 1)
+	larger, err := Take(t.Context(), db, under, testAt, untold)
+	ok(t, err)
+	if got, err := Newest(under); err != nil || got != larger.Dir {
+		t.Errorf("%q, %v, want %q, which holds more", got, err, larger.Dir)
+	}
+}
+
 // A checkpoint that somebody kept finds a ledger that was put back, or went another way, before the log vault is asked.
 func TestHeldCheckpoint(t *testing.T) {
 	t.Parallel()

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -46,7 +47,7 @@ func Newest(under string) (dir string, err error) {
 		if err != nil {
 			return "", fmt.Errorf("looking for the newest backup: %q: %w", d, err)
 		}
-		if dir == "" || o.m.Size > newest.Size || o.m.Size == newest.Size && o.m.Redo.Seq > newest.Redo.Seq {
+		if dir == "" || later(o.m, newest) {
 			dir, newest = d, o.m
 		}
 		if err := o.Close(); err != nil {
@@ -57,6 +58,11 @@ func Newest(under string) (dir string, err error) {
 		return "", fmt.Errorf("there is no backup in %q: name the folder of one", under)
 	}
 	return dir, nil
+}
+
+// later says whether a backup was made after another: by what it holds, and by its clock where both hold as much.
+func later(m, than Manifest) bool {
+	return cmp.Or(cmp.Compare(m.Size, than.Size), cmp.Compare(m.Redo.Seq, than.Redo.Seq), m.At.Compare(than.At)) > 0
 }
 
 // opened is a backup whose small files were read.
