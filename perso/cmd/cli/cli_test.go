@@ -213,6 +213,8 @@ func TestUsageErrors(t *testing.T) {
 		{"order check --fast a", "perso: error: unknown flag: --fast\nperso: hint: 'perso order check --help' shows how it is used\n"},
 		{"officer new a --role quality", "perso: error: --person, --output must be given\nperso: hint: 'perso officer new --help' shows how it is used\n"},
 		{"officer new a --person A -o f --role president", "perso: error: unknown officer role \"president\": it is none of production, security, quality, order-desk, operator, supervisor, auditor, key-custodian, admin\nperso: hint: 'perso officer new --help' shows how it is used\n"},
+		{"officer new a --person= --role quality -o f", "perso: error: --person: the person's name is empty\nperso: hint: 'perso officer new --help' shows how it is used\n"},
+		{"chips issue --reel R-1 --line line-1 --by=", "perso: error: --by: the log is to say who moves them\nperso: hint: 'perso chips issue --help' shows how it is used\n"},
 		{"lot count L1 --in 3", "perso: error: --good, --reject-blank, --reject-live, --return must be given\nperso: hint: 'perso lot count --help' shows how it is used\n"},
 		{"lot status a.b", "perso: error: LOT: name \"a.b\" must be 1 to 40 of A-Z a-z 0-9 _ - and begin with a letter or digit\nperso: hint: 'perso lot status --help' shows how it is used\n"},
 		{"audit verify x --register-pin 00", "perso: error: --register-pin is not 32 bytes in hex\nperso: hint: 'perso audit verify --help' shows how it is used\n"},

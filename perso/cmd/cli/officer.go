@@ -69,6 +69,9 @@ func newOfficer(env *Env, name, person, role, path string) error {
 	if errName != nil || errRole != nil {
 		return Usage("%w", errors.Join(errName, errRole))
 	}
+	if err := keyfile.CheckPerson(person); err != nil {
+		return Usage("--person: %w", err)
+	}
 	k, err := keyfile.New(statement.Officer{ID: id, Person: person, Role: duty}, env.Rand)
 	if err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -153,6 +154,9 @@ func move(env *Env, m *movement, ends func() (from, to perso.Account, err error)
 	return func(cmd *cobra.Command, args []string) error {
 		if err := needs(cmd, "by"); err != nil {
 			return err
+		}
+		if strings.TrimSpace(m.by) == "" {
+			return Usage("--by: the log is to say who moves them")
 		}
 		q := bus.BookRequest{Product: m.product, Chips: m.chips, By: m.by}
 		var err error

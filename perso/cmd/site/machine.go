@@ -46,8 +46,8 @@ func (l Line) checkTransport() error {
 	switch {
 	case t == TransportFarm && len(l.Readers) > 0:
 		return fmt.Errorf("line %q: readers are named, but its transport is %s", l.Name, t)
-	case l.farmReaders() && l.Heads > maxFarmReaders:
-		return fmt.Errorf("line %q: %d heads under the farm's PC/SC readers, which are %d at most", l.Name, l.Heads, maxFarmReaders)
+	case l.farmReaders() && l.Heads > MaxFarmReaders:
+		return fmt.Errorf("line %q: %d heads under the farm's PC/SC readers, which are %d at most", l.Name, l.Heads, MaxFarmReaders)
 	case t == TransportAT && l.ATRCommand == "":
 		return fmt.Errorf("line %q: no atr_command: AT commands that all modems know do not show the ATR, and heads compare it", l.Name)
 	case t == TransportAT && len(l.Readers) == 0, len(l.Readers) > 0 && len(l.Readers) != l.Heads:
@@ -56,8 +56,8 @@ func (l Line) checkTransport() error {
 	return nil
 }
 
-// maxFarmReaders leaves one for the test reader.
-const maxFarmReaders = vpcd.MaxSlots - 1
+// MaxFarmReaders bounds the heads under the farm's PC/SC readers: it leaves one for the test reader.
+const MaxFarmReaders = vpcd.MaxSlots - 1
 
 // binPlan says which bins the line's handler has.
 func (l Line) binPlan() (bins.Plan, error) {

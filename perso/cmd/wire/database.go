@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,9 +25,20 @@ func addressed(c *cobra.Command, d *site.Database, flag string) {
 	c.Flags().StringVar(&d.PasswordFile, flag+"-password-file", "", "file with its password; without one .pgpass is asked")
 }
 
+// serverURL refuses what names no server; without a URL the site's own database is meant.
+func serverURL(flag, text string) error {
+	if text == "" || strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://") {
+		return nil
+	}
+	return cli.Usage("--%s: %q is no URL of a database: it begins with postgres://, as in postgres://perso@/ledger?host=/run/postgresql", flag, text)
+}
+
 // openDatabase opens the database that is named, else the site's in the way that is wanted.
 func openDatabase(ctx context.Context, env *cli.Env, d site.Database, own func(*site.Site, context.Context) (ledger.DB, error)) (ledger.DB, error) {
 	if d.URL != "" {
+		if err := serverURL("database", d.URL); err != nil {
+			return nil, err
+		}
 		return d.Open(ctx, ".")
 	}
 	s, err := site.Open(env.SiteDir)
@@ -209,6 +221,9 @@ func newLedgerCopyCmd(env *cli.Env) *cobra.Command {
 			if to.URL == "" {
 				return cli.Usage("--to: where to?")
 			}
+			if err := serverURL("to", to.URL); err != nil {
+				return err
+			}
 			proof, err := copyLedger(cmd.Context(), env, to)
 			if errors.Is(err, ledger.ErrMoved) {
 				return cli.Hint(err, "'perso ledger status' says where the ledger is; where the copy is complete, 'perso ledger use' has the site use it")
@@ -262,6 +277,9 @@ func newLedgerUseCmd(env *cli.Env) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if d.URL == "" {
 				return cli.Usage("--database: which one?")
+			}
+			if err := serverURL("database", d.URL); err != nil {
+				return err
 			}
 			s, err := site.UseDatabase(cmd.Context(), env.SiteDir, d)
 			if err != nil {

@@ -49,6 +49,18 @@ func fewer(cmd *cobra.Command, via site.Transport, heads *int) {
 	}
 }
 
+// possibleHeads refuses what no line can have, before anything is made.
+func possibleHeads(via site.Transport, heads int) error {
+	most := site.MaxHeads
+	if via == site.TransportPCSC {
+		most = site.MaxFarmReaders
+	}
+	if heads < 1 || heads > most {
+		return cli.Usage("--heads: %d is not within 1 to %d", heads, most)
+	}
+	return nil
+}
+
 func newSiteCmd(env *cli.Env) *cobra.Command {
 	var name, catalogue, transport string
 	var heads, lines, vaults int
@@ -69,6 +81,9 @@ func newSiteCmd(env *cli.Env) *cobra.Command {
 				return cli.Usage("--transport: %v", err)
 			}
 			fewer(cmd, via, &heads)
+			if err := errors.Join(possibleHeads(via, heads), serverURL("database", database.URL)); err != nil {
+				return err
+			}
 			p := site.InitPlan{Dir: env.SiteDir, Name: n, Lines: site.NumberedLines(lines, heads, via), Vaults: vaults, Catalogue: catalogue}
 			if database.URL != "" {
 				if database.PasswordFile != "" {
@@ -231,6 +246,9 @@ func newDemoCmd(env *cli.Env) *cobra.Command {
 			}
 			o.Transport = via
 			fewer(cmd, via, &o.Heads)
+			if err := possibleHeads(via, o.Heads); err != nil {
+				return err
+			}
 			o.Progress = func(chipTime string) demo.Progress {
 				return progress.New(env.Out, progress.Options{TTY: env.OutTTY, Width: env.Width, ChipTime: chipTime})
 			}

@@ -64,11 +64,23 @@ func (k Key) check() error {
 	if _, err := perso.ParseName(string(k.Officer.ID)); err != nil {
 		return err
 	}
-	if n := len([]rune(k.Officer.Person)); n == 0 || n > maxPersonChars {
-		return fmt.Errorf("the person's name has %d characters, expected 1 to %d", n, maxPersonChars)
+	if err := CheckPerson(k.Officer.Person); err != nil {
+		return err
 	}
 	_, err := k.record()
 	return err
+}
+
+// CheckPerson reports what makes a text no person's name: nothing in it, or more than a printed line takes.
+func CheckPerson(name string) error {
+	n := len([]rune(name))
+	switch {
+	case strings.TrimSpace(name) == "":
+		return errors.New("the person's name is empty")
+	case n > maxPersonChars:
+		return fmt.Errorf("the person's name has %d characters, expected 1 to %d", n, maxPersonChars)
+	}
+	return nil
 }
 
 // Sign adds this officer's signature to a statement.
