@@ -47,6 +47,9 @@ func newLogTailCmd(env *Env) *cobra.Command {
 		if err := knownKinds(kinds); err != nil {
 			return err
 		}
+		if lines == 0 {
+			return Usage("--lines: 0 entries are none to tell: 1 or more")
+		}
 		return tailLog(ctx, env, office, bus.LogRequest{Last: lines, Kinds: kinds}, follow)
 	})
 	c.Flags().Uint64VarP(&lines, "lines", "n", 20, "how many of the newest entries are looked at")

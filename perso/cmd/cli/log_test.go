@@ -64,6 +64,9 @@ func TestLogCommands(t *testing.T) {
 			t.Errorf("perso %s: exit %d, %s", args, r.code, r.err)
 		}
 	}
+	if r := run(t, longLog(), nil, "log", "tail", "-n", "0"); r.code != ExitUsage || r.out != "" || !strings.Contains(r.err, "1 or more") {
+		t.Errorf("no entries: exit %d, %s%s", r.code, r.out, r.err)
+	}
 	if r := run(t, longLog(), nil, "log", "search", "good", "--most", "1"); !strings.Contains(r.err, "--from 1 goes on") {
 		t.Errorf("more is there: %q", r.err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -55,6 +56,10 @@ func (env *Env) listProfiles(folder string) (profileList, error) {
 	l := profileList{Profiles: []profileLine{}}
 	if folder == "" {
 		folder = env.siteProfiles()
+		if shipped := filepath.Join("deploy", "profiles"); env.SiteDir == defaultSite && !isFolder(env.SiteDir) && isFolder(shipped) {
+			fmt.Fprintf(env.Err, "perso: there is no site in %s: listing %s\n", env.SiteDir, shipped)
+			folder = shipped
+		}
 	}
 	if !isFolder(folder) {
 		return l, noProfiles(folder)
