@@ -64,6 +64,9 @@ func killed(t *testing.T, program, demo, dir string) (lost bool) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	halves := []string{"first.yaml", "--half", "keeper-1=file:keeper-1/pin", "--half", "keeper-2=file:keeper-2/pin"}
+	if out, err := perso("key", "token", "first.yaml", "--half", "keeper-9=file:keeper-1/pin").CombinedOutput(); err == nil || !strings.Contains(string(out), `"keeper-9" is no custodian of the plan; there are keeper-1, keeper-2`) {
+		t.Errorf("a half of somebody else: %v\n%s", err, out)
+	}
 	if out, err := perso(append([]string{"key", "token"}, halves...)...).CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

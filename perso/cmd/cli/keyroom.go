@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -67,6 +68,11 @@ func (env *Env) enter(path string, flags ceremonyFlags) (r *ceremonyRoom, err er
 	}
 	if r.halves, err = parseSources("--half", flags.halves); err != nil {
 		return nil, err
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.halves)) {
+		if _, known := r.plan.Custodian(id); !known {
+			return nil, Usage("--half: %q is no custodian of the plan; there are %s", id, custodians(r.plan.Custodians))
+		}
 	}
 	for _, file := range flags.keys {
 		k, err := loadKey(file)
@@ -144,6 +150,15 @@ func (r *ceremonyRoom) readPIN() (secret.Bytes, error) {
 		return secret.New(line), err
 	}
 	return secret.Bytes{}, fmt.Errorf("PIN source %q is none", t.PIN)
+}
+
+// custodians lists who they are.
+func custodians(all []transcript.Custodian) string {
+	var names []perso.Name
+	for _, c := range all {
+		names = append(names, c.ID)
+	}
+	return joinNames(names)
 }
 
 func (r *ceremonyRoom) joinPIN(who []perso.Name) (pin secret.Bytes, err error) {
