@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -112,7 +113,10 @@ func traceScript(env *Env, f *traceFlags, path string) error {
 	if err := f.open(path); err != nil {
 		return err
 	}
-	defer f.folder.Close() // only read
+	defer f.folder.Close()                   // only read
+	if _, err := os.Stat(path); err != nil { // before a product is looked for beside it
+		return fmt.Errorf("opening the script: %w", err)
+	}
 	config, err := f.config(env)
 	if err != nil {
 		return err
