@@ -214,7 +214,9 @@ func newUpCmd(env *cli.Env) *cobra.Command {
 			}
 			fmt.Fprintf(env.Err, "site %s (%s) starts on %s, which takes some seconds; logs in %s; stop with Ctrl-C\n",
 				s.Config.Site, s.Config.Env, s.Config.Listen, filepath.Join(s.Dir, "log"))
-			return errors.Join(supervisor(env, s).Run(cmd.Context(), s.Processes()), release())
+			err = errors.Join(supervisor(env, s).Run(cmd.Context(), s.Processes()), release())
+			fmt.Fprintf(env.Err, "site %s has stopped\n", s.Config.Site)
+			return err
 		},
 	}
 }
