@@ -35,6 +35,7 @@ var duties = map[string]duty{
 	KindClose:   {2, officers, true},
 	KindDestroy: {2, officers, true},
 	KindLost:    {2, officers, true},
+	KindForget:  {2, officers, true},
 
 	KindRestored: {2, officers, true},
 

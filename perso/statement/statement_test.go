@@ -441,6 +441,8 @@ func TestFloorForms(t *testing.T) {
 			return encoded(ParseSamples(body))
 		case KindTaken, KindCancelled:
 			return encoded(ParseDesk(body))
+		case KindForget:
+			return encoded(ParseForget(body))
 		}
 		return encoded(ParseRejects(body))
 	}
@@ -452,6 +454,7 @@ func TestFloorForms(t *testing.T) {
 		KindFirstArticle: must(FirstArticle{Header: h, Lot: "L1", Good: 5, Finding: "as ordered"}.Encode()),
 		KindClearance:    must(Clearance{Header: h, Line: "line-1", Lot: "L1", Finding: "empty"}.Encode()),
 		KindExplained:    must(Explained{Header: h, Lot: "L1", Count: hash(2), Reason: "stuck together"}.Encode()),
+		KindForget:       must(Forget{Header: h, Lot: "L1", Release: hash(4), Certificate: hash(5), Good: 9, Proof: "auts", Asks: "clearance", Taken: [][32]byte{hash(6), hash(7)}}.Encode()),
 		KindRejects:      must(Rejects{Header: h, Lot: "L1", Place: "cellar", How: "shredded", Chips: chips}.Encode()),
 	}
 	for kind, body := range bodies {
@@ -459,7 +462,7 @@ func TestFloorForms(t *testing.T) {
 	}
 	for kind, c := range map[string][2]string{KindPolicy: {"clearance required", "clearance yes"}, KindFirstArticle: {"finding as ordered", "finding -"},
 		KindClearance: {"lot L1", "lot -"}, KindExplained: {"reason stuck together", "reason -"}, KindRejects: {"45678\n", "45679\n"},
-		KindSamples: {"examined 3", "examined 1"}, KindTaken: {"order O-1", "order -"}, KindCancelled: {"reason withdrawn", "reason -"}} {
+		KindSamples: {"examined 3", "examined 1"}, KindTaken: {"order O-1", "order -"}, KindForget: {"order_asks clearance", "order_asks clean"}, KindCancelled: {"reason withdrawn", "reason -"}} {
 		if b, err := again(kind, bytes.Replace(bodies[kind], []byte(c[0]), []byte(c[1]), 1)); err == nil {
 			t.Errorf("%s: %s is accepted as %s", kind, c[1], b)
 		}
