@@ -58,7 +58,11 @@ func (l *Ledger) readEnding(ctx context.Context, tx sqldb.Tx, name perso.Name) (
 			return e, err
 		}
 		var signed []byte
-		if err := tx.QueryRow(ctx, sqlStatement, s.Hash[:]).Scan(&signed); err != nil {
+		err = tx.QueryRow(ctx, sqlStatement, s.Hash[:]).Scan(&signed)
+		if what == statement.KindRelease && errors.Is(err, sqldb.ErrNoRows) {
+			continue // it may be deleted, and is no part of the end
+		}
+		if err != nil {
 			return e, fmt.Errorf("reading the %s of lot %q: %w", what, name, err)
 		}
 		e.signed[what] = signed
@@ -82,7 +86,13 @@ func (l *Ledger) Closing(ctx context.Context, q bus.LotRequest) (bus.ClosingRepl
 			return bus.Refuse(bus.FaultRefused, "lot %q is not closed", q.Lot)
 		}
 		s, err := statement.DecodeSigned(e.signed[statement.KindClose])
+		if err != nil {
+			return err
+		}
 		r.Close = s.Hash()
+		if certificate := e.signed[statement.KindDestroyed]; certificate != nil {
+			r.Gone, err = l.leftOf(ctx, tx, lt, certificate)
+		}
 		return err
 	})
 	return r, err
@@ -116,6 +126,9 @@ func (l *Ledger) destroy(ctx context.Context, signed statement.Signed, d stateme
 	if err != nil {
 		return nil, err
 	}
+	if lt.forgotten {
+		return l.certified(ctx, signed, d.Lot)
+	}
 	shredder, ok := at.vault.(Shredder)
 	if !ok {
 		return nil, bus.Refuse(bus.FaultRefused, "its vault destroys no lot keys")
@@ -148,6 +161,20 @@ func (l *Ledger) destroy(ctx context.Context, signed statement.Signed, d stateme
 		}
 		return addStatement(ctx, b, statement.KindDestroyed, ordDestroyed, d.Lot, done)
 	})
+}
+
+// certified gives the certificate that is on record, of a lot whose release is deleted.
+func (l *Ledger) certified(ctx context.Context, ordered statement.Signed, lot perso.Name) (certificate []byte, err error) {
+	err = l.db.View(ctx, func(tx sqldb.Tx) error {
+		e, err := l.readEnding(ctx, tx, lot)
+		if err != nil {
+			return err
+		}
+		certificate = e.signed[statement.KindDestroyed]
+		_, err = l.checkCertificate(certificate, ordered.Hash(), lot)
+		return err
+	})
+	return certificate, err
 }
 
 // orderDestruction takes the officers' word in.

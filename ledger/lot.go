@@ -24,6 +24,10 @@ type lot struct {
 	order   string
 	policy  statement.Policy // that it was released under, with what its order asks for
 
+	// forgotten says that two officers had the release deleted: signed is nil, and of release there is only what is still asked of
+	// a lot that is over.
+	forgotten bool
+
 	assigning sync.Mutex
 	door      *door // of its vault; under assigning, nil until it was looked up
 }
@@ -62,22 +66,37 @@ func (l *Ledger) readLot(ctx context.Context, tx sqldb.Tx, name perso.Name) (*lo
 	} else if err != nil {
 		return nil, err
 	}
-	if err := tx.QueryRow(ctx, sqlStatement, releaseHash).Scan(&out.signed); err != nil {
+	copy(out.hash[:], releaseHash)
+	copy(out.script[:], script)
+	if err := out.readRelease(ctx, tx); err != nil {
 		return nil, fmt.Errorf("reading the release: %w", err)
-	}
-	signed, err := statement.DecodeSigned(out.signed)
-	if err != nil {
-		return nil, err
-	}
-	if out.release, err = statement.ParseRelease(signed.Body); err != nil {
-		return nil, err
 	}
 	if out.policy, err = readPolicy(ctx, tx, policy); err != nil {
 		return nil, err
 	}
 	out.policy = out.policy.With(out.release.Asks, out.release.Good)
-	out.hash, out.script = signed.Hash(), out.release.ScriptHash
 	return out, nil
+}
+
+// readRelease reads the officers' words, or, when they were deleted, what is left of them.
+func (lt *lot) readRelease(ctx context.Context, tx sqldb.Tx) error {
+	err := tx.QueryRow(ctx, sqlStatement, lt.hash[:]).Scan(&lt.signed)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		lt.release, lt.forgotten, err = readForgotten(ctx, tx, lt)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	signed, err := statement.DecodeSigned(lt.signed)
+	if err != nil {
+		return err
+	}
+	if signed.Hash() != lt.hash {
+		return fmt.Errorf("it is not the one that the lot was released by")
+	}
+	lt.release, err = statement.ParseRelease(signed.Body)
+	return err
 }
 
 // unknown is ErrNotFound for who calls, and a fault of that meaning for who asks over the bus.

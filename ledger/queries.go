@@ -11,6 +11,10 @@ const (
 	sqlSiteFreezes    = `SELECT ord, signed FROM statement WHERE lot = $1 AND kind IN ('freeze', 'unfreeze') AND ord > 0 ORDER BY ord`
 	sqlEntriesAbout   = `SELECT seq, body FROM log_entry WHERE subject = $1 AND kind = $2 ORDER BY seq`
 	sqlStatementsKind = `SELECT signed FROM statement WHERE lot = $1 ORDER BY ord`
+	sqlTakenWords     = `SELECT hash, signed FROM statement WHERE kind = 'order-taken'`
+	sqlCutStatement   = `DELETE FROM statement WHERE hash = $1`
+	sqlAddForgotten   = `INSERT INTO forgotten (hash, lot, word, seq, product) VALUES ($1, $2, $3, $4, $5)`
+	sqlForgotten      = `SELECT word, product FROM forgotten WHERE hash = $1`
 
 	sqlLot         = `SELECT release_hash, order_id, script, policy FROM lot WHERE lot = $1`
 	sqlLotCounts   = `SELECT state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, issued, approved, created, completed FROM lot WHERE lot = $1`
@@ -41,6 +45,9 @@ const (
 	sqlDropKiPages = `DELETE FROM customer_ki_page WHERE order_id = $1`
 	sqlAddOrder    = `INSERT INTO customer_order (order_id, hash, nonce, canonical, resolved, state, created) VALUES ($1, $2, $3, $4, $5, $6, $7)`
 	sqlOrderState  = `UPDATE customer_order SET state = $2 WHERE order_id = $1`
+	sqlForgetOrder = `UPDATE customer_order SET hash = $2, nonce = NULL, canonical = NULL, resolved = NULL WHERE order_id = $1`
+	sqlDropKi      = `DELETE FROM customer_ki WHERE order_id = $1`
+	sqlOrderNonce  = `SELECT nonce, canonical FROM customer_order WHERE order_id = $1`
 
 	sqlOverlap  = `SELECT order_id, lo, hi FROM issued_range WHERE kind = $1 AND lo <= $3 AND hi >= $2`
 	sqlAddRange = `INSERT INTO issued_range (kind, lo, hi, order_id) VALUES ($1, $2, $3, $4)`

@@ -25,6 +25,9 @@ func (l *Ledger) resolve(ctx context.Context, tx sqldb.Tx, o order.Order) (order
 	switch {
 	case err == nil && known.hash == o.Hash():
 		return known.content, nil, nil
+	case err == nil && known.forgotten:
+		return o, &order.FaultList{{Field: "order", Reason: fmt.Sprintf("order number %q is taken by an order that was delivered, and whose content was deleted", o.ID),
+			Hint: "give the new order a number of its own"}}, nil
 	case err == nil:
 		return o, &order.FaultList{{Field: "order", Reason: fmt.Sprintf("order number %q is taken by an order with other content", o.ID),
 			Hint: "give the changed order a number of its own"}}, nil

@@ -145,6 +145,9 @@ func (l *Ledger) withLot(ctx context.Context, lt *lot, d *door, t *tree.Log, not
 // openAtVault hands the vault the officers' own words, and the log vault's that the lot is its own; it trusts nothing else
 // that we say.
 func (l *Ledger) openAtVault(ctx context.Context, lt *lot, d *door) error {
+	if lt.forgotten {
+		return bus.Refuse(bus.FaultRefused, "lot %q can't be opened: its key was destroyed, and its release deleted", lt.name)
+	}
 	q := bus.OpenLotRequest{Release: lt.signed}
 	var err error
 	if q.Register, err = l.tell(ctx, d); err != nil {

@@ -272,6 +272,9 @@ func unitOfICCID(ctx context.Context, tx sqldb.Tx, iccid id.ICCID, r *bus.TraceR
 	if err != nil {
 		return nil, err
 	}
+	if o.forgotten {
+		return nil, bus.Refuse(bus.FaultNotFound, "order %q, to which this ICCID was issued, was deleted on two officers' word: its units are found by chip id or EID alone", number)
+	}
 	u, ok := o.content.ICCID.Index(iccid)
 	if !ok {
 		u, ok = o.content.Operational.ICCID.Index(iccid) // of the profile beside the bootstrap one

@@ -204,6 +204,8 @@ type orderRow struct {
 	ki      customerKi  // of an order with the customer's own Ki; without its pages
 	state   perso.OrderState
 	created time.Time
+	// forgotten says that two officers had the content deleted; hash is then the log's commitment, which nobody can guess at.
+	forgotten bool
 }
 
 func readOrder(ctx context.Context, tx sqldb.Tx, number string) (orderRow, error) {
@@ -219,6 +221,10 @@ func readOrder(ctx context.Context, tx sqldb.Tx, number string) (orderRow, error
 	}
 	copy(r.hash[:], hash)
 	r.created = fromMicros(created)
+	if resolved == nil {
+		r.forgotten = true
+		return r, nil
+	}
 	if r.content, err = order.Parse(bytes.NewReader(resolved)); err != nil {
 		return r, fmt.Errorf("reading order %q as stored: %w", number, err)
 	}

@@ -26,6 +26,7 @@ type word interface {
 
 // words knows every kind that comes in by this door.
 var words = map[string]func(body []byte) (word, error){
+	statement.KindForget:   parseWord(func(s statement.Forget) word { return forgetWord{s} }, statement.ParseForget),
 	statement.KindFreeze:   parseWord(func(f statement.Freeze) word { return freezeWord{f} }, statement.ParseFreeze),
 	statement.KindRestored: parseWord(func(s statement.Restored) word { return restoredWord{s} }, statement.ParseRestored),
 	statement.KindUnfreeze: parseWord(func(f statement.Freeze) word { return freezeWord{f} }, statement.ParseFreeze),
@@ -90,6 +91,9 @@ func (l *Ledger) Word(ctx context.Context, q bus.SignedRequest) (bus.WordReply, 
 	}
 	if forVaults(kind) {
 		r.Untold, r.Apart = l.tellAll(ctx)
+	}
+	if w, ok := w.(forgetWord); ok {
+		l.afterForgetting(ctx, w.Lot)
 	}
 	return r, nil
 }

@@ -9,6 +9,7 @@
 //	replay.go    the entries, replayed in order, break no rule: lot.go, unit.go, session.go, line.go, lost.go
 //	held.go      it continues every checkpoint that was kept outside
 //	exception.go what a person must look at, and who has
+//	forget.go    whose words are not there, and who signed that they be deleted
 //	receipts.go  what the vault says that it served is what the log says that it was asked
 //
 // Every refusal is a Finding with the place where it was found and the invariant that it breaks (architecture, section 2).
@@ -16,7 +17,7 @@
 // compare them with what the key ceremony wrote down.
 //
 // What it cannot see: the MAC of a receipt (its key never leaves the HSM; the signed head of the chain stands for it), and
-// whatever an opening that was deleted after delivery had said.
+// whatever an opening that two officers had deleted after delivery had said.
 //
 // Format: ledger/FORMAT.md. Hashing: RFC 6962; files: C2SP tlog-tiles; checkpoint: C2SP tlog-checkpoint and signed-note.
 package audit
@@ -84,12 +85,14 @@ func Verify(fsys fs.FS, o Options) (Report, error) {
 	}
 	a.readOfficers()
 	a.readRestored()
+	a.readForget()
 	a.checkLog()
 	a.checkReceipts()
 	a.checkRestored()
 	a.checkLosses()
 	a.checkShredded()
 	a.checkReviews()
+	a.checkAbsent()
 	a.checkEnds()
 	a.checkUnused()
 	a.summarize()

@@ -44,7 +44,7 @@ func (a *auditor) destroyed(e entry.Statement) {
 		a.bad("I7", "nobody ordered the key of lot %q to be destroyed, or it was destroyed before", e.Lot)
 		return
 	}
-	l.gone = true
+	l.gone, l.certificate = true, e.Hash
 	path := layout.Statement(e.Hash)
 	raw, err := a.files.read(path)
 	if err != nil {

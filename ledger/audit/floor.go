@@ -139,6 +139,9 @@ func (a *auditor) rejectIn(l *lot, chip id.ChipID) perso.Account {
 
 // desk is the order desk's word about an order: what it cancelled is not released.
 func (a *auditor) desk(e entry.Statement) {
+	if e.What == statement.KindTaken {
+		a.named[e.Hash] = opened{what: e.What}
+	}
 	d, found := ofSite(a, e, statement.ParseDesk, statement.Desk.Head)
 	switch {
 	case !found:

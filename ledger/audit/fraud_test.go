@@ -358,7 +358,11 @@ func lotFrauds() []fraud {
 			w.claim(0, 1)
 			last(w, entry.ParseClaim, func(e *entry.Claim) { e.Release = Hash("x") })
 		}},
-		{"opening withheld", "I7", "(statement)", "does not hold its own", func(w *world) {
+		{"another lot's opening withheld", "I7", "(statement)", "the release of lot L2 are not in the bundle, and nobody signed", func(w *world) {
+			hash := w.Release("L2", 1, 1, 1).Hash
+			w.bundle = func(b fstest.MapFS) { delete(b, layout.Statement(hash)) }
+		}},
+		{"opening withheld", "I7", "(statement)", "nobody signed that they be deleted", func(w *world) {
 			w.bundle = func(b fstest.MapFS) { delete(b, layout.Statement(w.Openings[0].Hash())) }
 		}},
 		{"opening of other words", "I7", "statements/", "hash", func(w *world) {

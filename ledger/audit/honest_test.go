@@ -8,7 +8,6 @@ import (
 
 	"github.com/persoline/persoline/ledger/audit"
 	. "github.com/persoline/persoline/ledger/audit/audittest"
-	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/statement"
@@ -155,11 +154,15 @@ func houseTroubles() map[string]func(*world) {
 			w.Admit(w.NewRelease("L2", 1, 1, 0), "sec", "qual").Claim(0, 0, 0, Chip(5)).Run()
 		},
 		"another lot's opening deleted": func(w *world) {
-			w.Release("L2", 1, 1, 1).Finish()
+			first := w.lot
+			w.lot = w.Release("L2", 1, 1, 1)
+			w.lot.Finish()
+			w.lot = first
+			new(forgetting).tell(w, false, func(*forgetting) {})
+			spoil := w.bundle
 			w.bundle = func(b fstest.MapFS) {
-				for _, o := range w.Openings[1:] {
-					delete(b, layout.Statement(o.Hash()))
-				}
+				spoil(b)
+				w.Seal(b, "L2")
 			}
 		},
 		"the line ran on while receipts were fetched": func(w *world) {

@@ -31,6 +31,7 @@ type lot struct {
 	losses                []*loss
 	gaveUp                map[[32]byte]*claim // by the claim's hash: what officers gave up
 	closing, ending       [32]byte            // hashes of the close, and of the order to destroy the key
+	certificate           [32]byte            // hash of the vault's word that it is destroyed
 }
 
 // injects says whether the lot's chips are given their keys.
@@ -47,8 +48,12 @@ func (a *auditor) release(e entry.Statement) {
 	l.number = uint32(len(a.numbered))
 	a.lots[e.Lot], a.numbered = l, append(a.numbered, l)
 	a.lockedUp()
+	a.named[e.Hash] = opened{e.What, e.Lot}
 	body, found := a.opening(e)
 	if !found {
+		if f, forgotten := a.toForget[e.Hash]; forgotten {
+			l.policy = l.policy.With(f.Asks, f.Good)
+		}
 		return
 	}
 	r, err := statement.ParseRelease(body)

@@ -48,6 +48,8 @@ func (a *auditor) statement(e entry.Statement) {
 		a.destroy(e)
 	case statement.KindDestroyed:
 		a.destroyed(e)
+	case statement.KindForget:
+		a.forget(e)
 	case statement.KindReview:
 		a.review(e)
 	case statement.KindRestored:
@@ -94,7 +96,7 @@ func (a *auditor) officers(e entry.Statement) {
 	a.register = reg
 }
 
-// ofTheSite says that an entry's words are about the site: nothing is ever deleted of them, and every bundle holds them. Else whoever makes
+// ofTheSite says that an entry's words are about the site: nothing is ever deleted of them, but what the order desk said of an order that was delivered, and every bundle holds them. Else whoever makes
 // a bundle could leave out a freeze, or log a policy that nobody signed, and no auditor could tell. The lot that such an entry names is the
 // ledger's word, so the kind counts too.
 func ofTheSite(e entry.Statement) bool {
@@ -106,7 +108,8 @@ func ofTheSite(e entry.Statement) bool {
 }
 
 // opening reads the words that an entry names by hash, which two officers must have signed. It is absent when the words were
-// deleted after delivery, which those of the site never are.
+// deleted after delivery, which two officers must have signed (forget.go), and which those of the site never are, but for what the order
+// desk said of an order.
 func (a *auditor) opening(e entry.Statement) (body []byte, found bool) {
 	return a.openingBy(e, func(s statement.Signed) error { return a.register.Authorize(s) })
 }
@@ -115,14 +118,11 @@ func (a *auditor) opening(e entry.Statement) (body []byte, found bool) {
 func (a *auditor) openingBy(e entry.Statement, authorize func(statement.Signed) error) (body []byte, found bool) {
 	path := layout.Statement(e.Hash)
 	if !a.files.has(path) {
-		if ofTheSite(e) {
+		if ofTheSite(e) && e.What != statement.KindTaken {
 			a.bad("I7", "the words of this %s, which is about the whole site, are not in the bundle", e.What)
 			return nil, false
 		}
-		a.note("%s of lot %s is not opened: what it allowed was not checked", e.What, e.Lot)
-		if e.Lot == a.seal.Lot {
-			a.bad("I7", "the bundle of lot %s does not hold its own %s", e.Lot, e.What)
-		}
+		a.missing(e)
 		return nil, false
 	}
 	raw, err := a.files.read(path)

@@ -54,6 +54,8 @@ type history struct {
 	destroyedChips uint64
 	forbidden      uint64
 
+	openings
+
 	exceptions     map[int64]*Exception
 	signedOff      map[int64][]signedOff
 	moreExceptions uint64
@@ -69,7 +71,7 @@ func newHistory() history {
 		lots: map[perso.Name]*lot{}, eids: map[id.EID]*claim{}, chips: map[id.ChipID]*claim{}, sessions: map[perso.Session]*session{},
 		acts: map[actKey]actInfo{}, goods: map[[32]byte]goodRef{}, contacts: map[contactKey]contact{}, lines: map[perso.Name]uint32{},
 		reels: map[perso.Name]bool{}, lists: map[[32]byte]bool{}, losses: map[[32]byte]*loss{}, abandoned: map[[32]byte]*loss{}, shelves: map[shelf]int64{}, bookings: map[[32]byte]bool{}, cleared: map[perso.Name]perso.Name{}, cancelled: map[[32]byte]bool{},
-		exceptions: map[int64]*Exception{}, signedOff: map[int64][]signedOff{},
+		exceptions: map[int64]*Exception{}, signedOff: map[int64][]signedOff{}, openings: newOpenings(),
 	}
 }
 
@@ -192,7 +194,7 @@ func (a *auditor) summarize() {
 		{"receipts of acts that were answered again", a.repeats}, {"receipts newer than the checkpoint", a.newer},
 		{"chips in bins", a.bins}, {"good units drawn as samples", a.drawnChips}, {"exports", a.exports}, {"alarms", a.alarms},
 		{"exceptions", uint64(len(a.exceptions)) + a.moreExceptions}, {"exceptions that nobody has signed off", a.report.openExceptions() + a.moreExceptions},
-		{"reviews of exceptions", a.reviews},
+		{"reviews of exceptions", a.reviews}, {"openings deleted on two officers' word", uint64(len(a.deleted))},
 		{"checkpoints held outside that this log continues", a.heldSame},
 	}
 }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"io/fs"
+	"iter"
 
 	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/perso"
@@ -23,23 +24,30 @@ type restoration struct {
 
 // readRestored finds the statements in the bundle. Whether they may be believed is asked when the log names them.
 func (a *auditor) readRestored() {
-	for _, f := range a.files.listed {
-		if !layout.IsStatement(f.Path) {
-			continue
-		}
-		raw, err := fs.ReadFile(a.files.fsys, f.Path)
-		if err != nil {
-			continue // the entry that names it says so
-		}
-		s, err := statement.DecodeSigned(raw)
-		if err != nil {
-			continue
-		}
+	for s := range a.bundled() {
 		r, err := statement.ParseRestored(s.Body)
 		if err != nil {
 			continue
 		}
 		a.restorations = append(a.restorations, &restoration{Restored: r, hash: s.Hash(), issued: map[perso.Name]*statement.RestoredLot{}, heads: map[perso.Name]bool{}})
+	}
+}
+
+// bundled gives the statements of the bundle, as far as they can be read; of the others the entries that name them say so.
+func (a *auditor) bundled() iter.Seq[statement.Signed] {
+	return func(yield func(statement.Signed) bool) {
+		for _, f := range a.files.listed {
+			if !layout.IsStatement(f.Path) {
+				continue
+			}
+			raw, err := fs.ReadFile(a.files.fsys, f.Path)
+			if err != nil {
+				continue
+			}
+			if s, err := statement.DecodeSigned(raw); err == nil && !yield(s) {
+				return
+			}
+		}
 	}
 }
 

@@ -10,7 +10,10 @@ import (
 	"github.com/persoline/persoline/ledger/internal/tree/tilepath"
 )
 
-const sqlStatement = `SELECT signed FROM statement WHERE hash = $1`
+const (
+	sqlStatement = `SELECT signed FROM statement WHERE hash = $1`
+	sqlForgotten = `SELECT seq FROM forgotten WHERE hash = $1`
+)
 
 // Signer has the log signed as it is now, or gives what was signed last if nothing was added since.
 type Signer interface {
@@ -45,7 +48,8 @@ func (s *dbSource) Statement(ctx context.Context, hash [32]byte) (signed []byte,
 	err = s.db.View(ctx, func(tx sqldb.Tx) error {
 		err := tx.QueryRow(ctx, sqlStatement, hash[:]).Scan(&signed)
 		if errors.Is(err, sqldb.ErrNoRows) {
-			signed, err = nil, nil
+			signed = nil
+			return s.forgotten(ctx, tx, hash)
 		}
 		return err
 	})
@@ -53,4 +57,18 @@ func (s *dbSource) Statement(ctx context.Context, hash [32]byte) (signed []byte,
 		return nil, fmt.Errorf("reading statement %x: %w", hash[:8], err)
 	}
 	return signed, nil
+}
+
+// forgotten refuses to leave out words that were deleted after the log was signed that this bundle has: it does not say so. Words that
+// are gone without anybody's word are left out, and found by who verifies the bundle.
+func (s *dbSource) forgotten(ctx context.Context, tx sqldb.Tx, hash [32]byte) error {
+	var seq int64
+	err := tx.QueryRow(ctx, sqlForgotten, hash[:]).Scan(&seq)
+	switch {
+	case errors.Is(err, sqldb.ErrNoRows):
+		return nil
+	case err == nil && seq >= s.log.Size():
+		return errors.New("it was deleted on two officers' word while the bundle was written: write the bundle anew")
+	}
+	return err
 }

@@ -395,6 +395,17 @@ type ClosingReply struct {
 	Release [32]byte   `cbor:"4,keyasint"` // hash of the lot's release
 	Close   [32]byte   `cbor:"5,keyasint"` // hash of its closing
 	Now     time.Time  `cbor:"6,keyasint"`
+	Gone    *GoneLot   `cbor:"7,keyasint,omitempty"` // once its key is destroyed
+}
+
+// GoneLot is what a statement must name by which the openings of a lot are deleted.
+type GoneLot struct {
+	Certificate [32]byte   `cbor:"1,keyasint"` // hash of the vault's certificate of deletion
+	Good        uint64     `cbor:"2,keyasint"` // ordered units
+	Proof       string     `cbor:"3,keyasint"` // by which they are good
+	Asks        string     `cbor:"4,keyasint"` // what the order asked for
+	Taken       [][32]byte `cbor:"5,keyasint"` // hashes of the order desk's words about the order
+	Forgotten   bool       `cbor:"6,keyasint"` // they are deleted already
 }
 
 // DestroyReply holds the vault's certificate of deletion.

@@ -159,6 +159,9 @@ func (env *Env) handIn(ctx context.Context, office bus.Requester, signed []byte,
 	if r.Unknown {
 		env.Advise("NOTHING STOPS: nothing here has that name; is it spelled right? Whatever may come under it is frozen until two officers lift that")
 	}
+	if r.Kind == statement.KindForget {
+		env.Advise("%s", stillElsewhere)
+	}
 	apart := map[perso.Name]string{}
 	for _, a := range r.Apart {
 		apart[a.Vault] = a.Why

@@ -27,7 +27,7 @@ func newLotCmd(env *Env) *cobra.Command {
 		newLotDraftCloseCmd(env), newLotCloseCmd(env), newLotExportCmd(env), newLotBundleCmd(env),
 		newLotInWorkCmd(env), newLotDraftLostCmd(env), newLotLoseCmd(env),
 		newLotDraftClearanceCmd(env), newLotDraftFirstArticleCmd(env), newLotDraftSamplesCmd(env), newLotDraftExplainCmd(env),
-		newLotDraftDestroyCmd(env), newLotDestroyKeysCmd(env))
+		newLotDraftDestroyCmd(env), newLotDestroyKeysCmd(env), newLotDraftForgetCmd(env))
 }
 
 // lotState is how a lot stands, as "lot list" and "lot status" give it.

@@ -256,6 +256,8 @@ func readable(body []byte) (kind string, err error) {
 		_, err = statement.ParseExplained(body)
 	case statement.KindRejects:
 		_, err = statement.ParseRejects(body)
+	case statement.KindForget:
+		_, err = statement.ParseForget(body)
 	case statement.KindGenesis, statement.KindAdd, statement.KindRevoke:
 	default:
 		err = fmt.Errorf("a %q is nothing that officers sign", kind)
