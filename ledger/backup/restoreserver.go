@@ -110,7 +110,8 @@ func clearOrRefuse(ctx context.Context, tx sqldb.Tx, t schema.Table, half bool) 
 
 // Recover takes a database that its server brought back by its own means (a standby, a base backup and its write-ahead log): it does again
 // what the redo log holds behind it, if there is one, holds the log against a backup and against what was kept outside, and locks the
-// ledger up until two officers have looked at it. What it refuses it leaves as it is. It closes the database.
+// ledger up until two officers have looked at it. A database that it refuses is not locked up, but has what the redo log held behind it:
+// that is done before the log is judged. It closes the database.
 func Recover(ctx context.Context, db sqldb.DB, p Plan) (r Restored, err error) {
 	if r, err = recovered(ctx, db, p); err != nil {
 		return Restored{}, fmt.Errorf("holding the recovered database against backup %q: %w", p.Backup, err)

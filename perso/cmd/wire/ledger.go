@@ -65,7 +65,8 @@ func newBackupCmd(env *cli.Env) *cobra.Command {
 			"--end-redo ends that of a ledger on a server, which goes on without.", backedUp{}),
 		Example: `  perso ledger backup --site ./site
   perso ledger backup --site ./site --to /mnt/other-disk/backups
-  perso ledger backup --site ./site --new-redo`,
+  perso ledger backup --site ./site --new-redo
+  perso ledger backup --site ./site --end-redo`,
 		Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			s, err := site.Open(env.SiteDir)
@@ -206,9 +207,9 @@ func restoreLedger(ctx context.Context, env *cli.Env, p site.RestorePlan, held [
 	r, err := s.Restore(ctx, p)
 	switch {
 	case errors.Is(err, backup.ErrDamaged), errors.Is(err, backup.ErrForked), errors.Is(err, backup.ErrRolledBack):
-		return cli.Hint(cli.Refuted("%w", err), "nothing was changed; ledger/RESTORE.md says what else there is")
+		return cli.Hint(cli.Refuted("%w", err), "%s; ledger/RESTORE.md says what else there is", leftBehind(s.Config.Database != nil, p.Recovered))
 	case errors.Is(err, backup.ErrRedoGap):
-		return cli.Hint(err, "nothing was changed; without the redo log behind it a backup is not the ledger: ledger/RESTORE.md")
+		return cli.Hint(err, "%s; without the redo log behind it a backup is not the ledger: ledger/RESTORE.md", leftBehind(s.Config.Database != nil, p.Recovered))
 	case errors.Is(err, site.ErrOnlyServer):
 		return cli.Hint(cli.Usage("--recovered: %w", err), "leave --recovered out")
 	case err != nil:
@@ -223,6 +224,17 @@ func restoreLedger(ctx context.Context, env *cli.Env, p site.RestorePlan, held [
 		}
 		fmt.Fprintf(w, "%s a log of %d entries; %s has %d of them, and %d transactions were done again behind it\nroot     %s\n", how, out.Size, out.Backup, out.From, out.Redone, out.Root)
 	})
+}
+
+// leftBehind says what a refused restoration leaves: of a file nothing, of a server's database what was done before it was judged.
+func leftBehind(server, recovered bool) string {
+	switch {
+	case !server:
+		return "nothing was changed"
+	case recovered:
+		return "the database may have been brought up to the end of the redo log, and is not locked up: do not start the factory with it"
+	}
+	return "the database may hold what was loaded so far, marked so that nobody serves it: the next restoration deletes that and begins anew"
 }
 
 // ticker tells of progress on what takes more than two seconds.
