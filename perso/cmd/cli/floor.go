@@ -27,8 +27,9 @@ func newHandInCmd(env *Env) *cobra.Command {
 		Use:   "hand-in FILE.signed",
 		Short: "Hand in what people signed at the lines, or a change of the officer register",
 		Long: Describe("Hands a signed statement to the ledger, which holds it against what it knows and against whose duty it is to sign it: a policy, a line\n"+
-			"clearance, a first article, the samples of a lot, the explanation of a hand count, the destruction of live rejects, the deletion of a lot's openings, or, from a key\n"+
-			"ceremony's folder, a change of the officer register: who was revoked signs nothing from then on.", handedIn{}),
+			"clearance, a first article, the samples of a lot, the explanation of a hand count, the destruction of live rejects, the deletion of a lot's openings, the order\n"+
+			"desk's word that an order was taken in as sent or is cancelled, or, from a key ceremony's folder, a change of the officer register: who was revoked signs nothing\n"+
+			"from then on.", handedIn{}),
 		Example: `  perso hand-in demo.first-article.signed
   perso hand-in ceremony/register-0001.signed`,
 		Args: Takes("FILE.signed"),
