@@ -116,11 +116,11 @@ func TestCustomerKi(t *testing.T) {
 			s.must(err)
 			s.sql(`UPDATE statement SET signed = $1 WHERE kind = 'release'`, bytes.Replace(s.signed.Encode(), s.signed.Body, body, 1))
 			s.restart()
-		}, "does not verify"},
+		}, "not the one that the lot was released by"},
 		"another receive key put into what was signed": {func(s *site) {
 			s.sql(`UPDATE statement SET signed = $1 WHERE kind = 'release'`, bytes.Replace(s.signed.Encode(), []byte("receive_key "+string(receiveKey)), []byte("receive_key rk-mine"), 1))
 			s.restart()
-		}, "does not verify"},
+		}, "not the one that the lot was released by"},
 		"no Ki": {func(s *site) { s.sql(`DELETE FROM customer_ki_page`) }, "Ki is not in the ledger"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -94,12 +94,12 @@ func TestEditedRows(t *testing.T) {
 			s.sql(`UPDATE statement SET signed = $1 WHERE kind = 'release'`, bytes.Replace(s.signed.Encode(), []byte("\ngood 2\nspares 1"), []byte("\ngood 3\nspares 0"), 1))
 			s.restart()
 			return newChip(s.T, 1)
-		}, "does not verify"},
+		}, "not the one that the lot was released by"},
 		"I7: the officers' register exchanged": {func(s *site) *cardsim.Chip {
 			s.sql(`UPDATE statement SET signed = $1 WHERE lot = ''`, bytes.Replace(s.opening(s.signed).Register[0], []byte("role security"), []byte("role quality"), 1))
 			s.restart()
 			return newChip(s.T, 1)
-		}, "pinned"},
+		}, "do not agree what officers said"},
 		"I7: another script": {func(s *site) *cardsim.Chip {
 			s.sql(`UPDATE script_blob SET data = $1`, append(bytes.Clone(s.script), 0))
 			s.restart()
