@@ -61,7 +61,7 @@ func (l *Ledger) serveFirst(ctx context.Context, a *act) {
 			{file: "keygen/checkpoint.go", old: "	return checkpoint.CheckInclusion(cp, p.Seq, p.Entry, hashes(p.Proof))\n", new: "	return nil\n"},
 		}},
 		{name: "the vault answers although its receipt was not written", breaks: "I5", patches: []patch{{
-			file: "keygen/serve.go",
+			file: "keygen/wave.go",
 			old:  "	return b.commit()\n}\n",
 			new:  "	_ = b.commit()\n	return nil\n}\n",
 		}}},

@@ -26,8 +26,8 @@ const (
 	envSteps = "PERSO_SIM_STEPS" // events after which a run has failed
 )
 
-// defaultSeeds take some twenty seconds on two cores.
-const defaultSeeds = 180
+// defaultSeeds take some forty seconds on two cores. With fewer, nobody swaps the chips of two stopped heads.
+const defaultSeeds = 220
 
 // newToken is the HSM double with the world's faults.
 func newToken(random io.Reader, fails func() (undone, done bool)) Token {
