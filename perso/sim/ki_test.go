@@ -14,7 +14,7 @@ func TestKiSources(t *testing.T) {
 		t.Run(source, func(t *testing.T) {
 			t.Parallel()
 			total := Stats{Verdicts: map[string]int{}}
-			for seed := range uint64(14) {
+			for seed := range uint64(20) {
 				cfg := Draw(seed)
 				cfg.KiSource = source
 				s, err := run(cfg, t.TempDir())

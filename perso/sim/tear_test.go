@@ -43,7 +43,8 @@ const wideTears = 4
 // TestTearMatrixOfOneProfile does so where the chips have the bootstrap profile alone.
 func TestTearMatrixOfOneProfile(t *testing.T) {
 	t.Parallel()
-	tearMatrix(t, Config{}, wideTears, tearCase{cardsim.FaultTearBefore, false}, tearCase{cardsim.FaultTearAfter, false})
+	tearMatrix(t, Config{}, 1, tearCase{cardsim.FaultTearBefore, false}, tearCase{cardsim.FaultTearAfter, false},
+		tearCase{cardsim.FaultTearBefore, true}, tearCase{cardsim.FaultTearAfter, true})
 }
 
 // TestTearMatrixOfAGivenKey does so with the chip that makes no key pair: whenever it comes back, the certificate is for the
