@@ -181,6 +181,14 @@ const (
 	ReasonEqualFailures Reason = "equal-failures"  // the head failed the same way too often
 )
 
+// Reasons are all that are given, in the order in which they are explained above.
+func Reasons() []Reason {
+	return []Reason{ReasonNone, ReasonMute, ReasonContact, ReasonATR, ReasonIdentify, ReasonUnknownChip, ReasonNotIssued, ReasonForeignChip, ReasonTwin,
+		ReasonCryptogram, ReasonStatus, ReasonData, ReasonRMAC, ReasonPossession, ReasonProof, ReasonTries, ReasonLotComplete, ReasonLotWaiting, ReasonNoIdentity,
+		ReasonVaultRefused, ReasonVaultFault, ReasonReplay, ReasonFirstArticle, ReasonClearance, ReasonFrozen, ReasonSessionElse, ReasonAlreadyGood, ReasonStale,
+		ReasonAbandoned, ReasonEqualFailures}
+}
+
 // LotState is the state of a lot. It only moves forward: released → running → complete → closed.
 type LotState string
 

@@ -13,6 +13,7 @@ package bins
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/persoline/persoline/perso"
@@ -82,56 +83,76 @@ func Standard() Plan {
 	return p
 }
 
-// New checks a description. All that is wrong is told at once.
+// Fault is what is wrong with a description.
+type Fault struct {
+	Field string // of the list of bins, "[3].takes[1]"; empty of the list itself
+	Text  string
+}
+
+// Faults is all that is wrong with a description. It is an error.
+type Faults []Fault
+
+// Error is one fault per line.
+func (f Faults) Error() string {
+	lines := make([]string, len(f))
+	for i := range f {
+		lines[i] = f[i].Text
+	}
+	return "describing the bins of a handler: " + strings.Join(lines, "\n")
+}
+
+// New checks a description. Its error is Faults: all that is wrong is told at once.
 func New(all []Bin) (Plan, error) {
 	p := Plan{counts: map[perso.Bin]perso.Verdict{}, takes: map[rule]perso.Bin{}}
-	var errs []error
+	var faults Faults
 	if len(all) == 0 || len(all) > MaxBins {
-		errs = append(errs, fmt.Errorf("%d bins are described, 1 to %d are possible", len(all), MaxBins))
+		faults = append(faults, Fault{Text: fmt.Sprintf("%d bins are described, 1 to %d are possible", len(all), MaxBins)})
 	}
-	for _, b := range all {
-		if err := p.add(b); err != nil {
-			errs = append(errs, fmt.Errorf("bin %q: %w", b.Name, err))
+	for i, b := range all {
+		if field, err := p.add(b); err != nil {
+			faults = append(faults, Fault{Field: fmt.Sprintf("[%d]%s", i, field), Text: fmt.Sprintf("bin %q: %v", b.Name, err)})
 		}
 	}
 	for _, v := range verdicts {
 		if _, there := p.takes[rule{verdict: v.verdict}]; v.must && !there {
-			errs = append(errs, fmt.Errorf("no bin takes %q: a chip with that verdict could go nowhere", v.verdict))
+			faults = append(faults, Fault{Text: fmt.Sprintf("no bin takes %q: a chip with that verdict could go nowhere", v.verdict)})
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return Plan{}, fmt.Errorf("describing the bins of a handler: %w", err)
+	if len(faults) > 0 {
+		return Plan{}, faults
 	}
 	return p, nil
 }
 
-func (p *Plan) add(b Bin) error {
+// add takes a bin into the plan. With its error comes the field of the bin that is wrong.
+func (p *Plan) add(b Bin) (field string, err error) {
 	if _, err := perso.ParseName(string(b.Name)); err != nil {
-		return err
+		return ".name", err
 	}
 	if _, twice := p.counts[b.Name]; twice {
-		return errors.New("it is described twice")
+		return ".name", errors.New("it is described twice")
 	}
 	if len(b.Takes) == 0 {
-		return errors.New("it takes nothing; leave it out")
+		return ".takes", errors.New("it takes nothing; leave it out")
 	}
 	p.names = append(p.names, b.Name)
-	for _, text := range b.Takes {
+	for i, text := range b.Takes {
+		field := fmt.Sprintf(".takes[%d]", i)
 		r, err := mayTake(text, b.Means)
 		if err != nil {
-			return err
+			return field, err
 		}
 		if other, taken := p.takes[r]; taken {
-			return fmt.Errorf("bin %q takes %q already", other, text)
+			return field, fmt.Errorf("bin %q takes %q already", other, text)
 		}
 		p.takes[r] = b.Name
 		counts := p.counts[b.Name]
 		if (r.verdict == perso.VerdictSample) != (counts == perso.VerdictSample) && counts != "" {
-			return errors.New("samples are good units, and lie with nothing else")
+			return field, errors.New("samples are good units, and lie with nothing else")
 		}
 		p.counts[b.Name] = countsAs(r.verdict, b.Means)
 	}
-	return nil
+	return "", nil
 }
 
 // mayTake reads what a bin takes, and refuses what is not safe there.
@@ -144,6 +165,10 @@ func mayTake(text string, means Meaning) (rule, error) {
 		if specific && (reason == "" || reason == string(perso.ReasonNone)) {
 			return rule{}, fmt.Errorf("%q names no reason", text)
 		}
+		if specific && !slices.Contains(perso.Reasons(), perso.Reason(reason)) {
+			// Such a rule would never be used, and the chips that it was written for would go where all others go.
+			return rule{}, fmt.Errorf("no chip is ever given the reason %.40q; the reasons are %s", reason, knownReasons())
+		}
 		for _, m := range v.means {
 			if m == means {
 				return rule{v.verdict, perso.Reason(reason)}, nil
@@ -152,6 +177,17 @@ func mayTake(text string, means Meaning) (rule, error) {
 		return rule{}, fmt.Errorf("a chip with the verdict %q goes into no bin that means %q: %s", verdict, means, v.why)
 	}
 	return rule{}, fmt.Errorf("%q is no verdict on which a chip leaves a head; without one it stays there", text)
+}
+
+// knownReasons lists what may stand behind a verdict.
+func knownReasons() string {
+	var all []string
+	for _, r := range perso.Reasons() {
+		if r != perso.ReasonNone {
+			all = append(all, string(r))
+		}
+	}
+	return strings.Join(all, ", ")
 }
 
 // countsAs is the verdict that the ledger books a chip in such a bin under.

@@ -1,7 +1,9 @@
 package bins
 
 import (
+	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,12 +102,46 @@ func TestUnsafeBins(t *testing.T) {
 		"a bin for nothing":       {func(b []Bin) []Bin { b[3].Takes = nil; return b }, "takes nothing"},
 		"unknown meaning":         {func(b []Bin) []Bin { b[0].Means = "sold"; return b }, "no bin that means"},
 		"no reason":               {func(b []Bin) []Bin { b[3].Takes = []string{"reject-blank/"}; return b }, "no reason"},
+		"misspelt reason":         {func(b []Bin) []Bin { b[3].Takes[0] = "reject-blank/bad-contct"; return b }, `"bad-contct"; the reasons are mute, bad-contact, wrong-atr,`},
+		"reason in capitals":      {func(b []Bin) []Bin { b[3].Takes[1] = "reject-blank/MUTE"; return b }, `"MUTE"; the reasons are`},
+		"two reasons in one":      {func(b []Bin) []Bin { b[3].Takes[1] = "reject-blank/mute/status"; return b }, `"mute/status"; the reasons are`},
 		"name with a blank":       {func(b []Bin) []Bin { b[0].Name = "good ones"; return b }, "name"},
 		"no bins":                 {func([]Bin) []Bin { return nil }, "0 bins"},
 	} {
 		_, err := New(c.change(sorting()))
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+// TestFaultsSayWhere: each fault names its field, so that who reads the description from a file can say the line.
+func TestFaultsSayWhere(t *testing.T) {
+	t.Parallel()
+	all := sorting()
+	all[0].Name, all[1].Takes, all[3].Takes[1], all[4].Takes[0] = "good ones", nil, "reject-blank/moot", "reject-live"
+	_, err := New(all)
+	var faults Faults
+	if !errors.As(err, &faults) {
+		t.Fatal(err)
+	}
+	var fields []string
+	for _, f := range faults {
+		fields = append(fields, f.Field)
+	}
+	if want := []string{"[0].name", "[1].takes", "[3].takes[1]", "[4].takes[0]", "", ""}; !slices.Equal(fields, want) {
+		t.Errorf("faults of %q, want %q: %v", fields, want, err)
+	}
+}
+
+// TestEveryReasonMayBeNamed: a bin may be for any reason that there is.
+func TestEveryReasonMayBeNamed(t *testing.T) {
+	t.Parallel()
+	for _, r := range perso.Reasons() {
+		all := sorting()
+		all[3].Takes = []string{"reject-blank/" + string(r)}
+		if _, err := New(all); (err == nil) != (r != perso.ReasonNone) {
+			t.Errorf("%q: %v", r, err)
 		}
 	}
 }

@@ -18,6 +18,8 @@ func TestSpoiltConfig(t *testing.T) {
 		"{\"colour\": \"red\"}":        `site.json: unknown field "colour"`,
 		"{\"version\": 99}":            "site.json: version is 99",
 		"{} {}":                        "site.json goes on after its end",
+		"{\"lines\": [{\"name\": \"a\", \"heads\": 1, \"bins\": [{\"name\": \"1\", \"takes\": [\"good\"], \"means\": \"output\"},\n{\"name\": \"2\", \"takes\": [\"reject-live\"], \"means\": \"destroy\"}," +
+			"\n{\"name\": \"3\", \"takes\": [\"reject-blank\",\n\"reject-blank/bad-contct\"], \"means\": \"quality\"}]}]}": `site.json: line 4, column 1: lines[0].bins[2].takes[1]: bin "3": no chip is ever given the reason "bad-contct"; the reasons are mute, bad-contact, `,
 	} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, "site.json"), []byte(text), 0o600); err != nil {

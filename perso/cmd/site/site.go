@@ -22,6 +22,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/bus/natsbus"
+	"github.com/persoline/persoline/perso/order/form"
 )
 
 // configVersion is the form of site.json.
@@ -111,6 +112,9 @@ func Open(dir string) (*Site, error) {
 	s := &Site{Dir: abs}
 	err = s.Config.read(raw)
 	if err == nil {
+		err = s.Config.checkBins(raw)
+	}
+	if err == nil {
 		err = s.Config.validate()
 	}
 	if err != nil {
@@ -140,6 +144,30 @@ func (c *Config) read(raw []byte) error {
 		return errors.New("site.json goes on after its end")
 	}
 	return nil
+}
+
+// checkBins checks the bins of all lines, and says where in the file what is wrong.
+func (c Config) checkBins(raw []byte) error {
+	var doc *form.Doc
+	for i, l := range c.Lines {
+		_, err := l.binPlan()
+		var faults bins.Faults
+		if !errors.As(err, &faults) {
+			continue
+		}
+		if doc == nil {
+			if doc, err = form.Read(bytes.NewReader(raw), maxConfigBytes); err != nil {
+				return fmt.Errorf("site.json: %w", err)
+			}
+		}
+		for _, f := range faults {
+			doc.Fault(fmt.Sprintf("lines[%d].bins%s", i, f.Field), f.Text, "what a bin takes: lineside/STATES.md")
+		}
+	}
+	if doc == nil {
+		return nil
+	}
+	return fmt.Errorf("site.json: %w", doc.Err())
 }
 
 func (c Config) validate() error {
