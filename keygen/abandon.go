@@ -56,10 +56,10 @@ func (v *Vault) Abandon(ctx context.Context, q bus.AbandonRequest) (bus.AbandonR
 	case err != nil:
 		return bus.AbandonReply{}, err
 	case past.good:
-		receipt, err := v.lastWord(l, w.Claim, resultGood)
+		receipt, err := v.firstGood(l, past, w.Claim)
 		return bus.AbandonReply{Good: true, Receipt: receipt.Receipt}, err
 	case past.gone:
-		receipt, err := v.lastWord(l, w.Claim, entry.ResultAbandoned)
+		receipt, err := v.whyGone(l, w.Claim)
 		if err == nil && receipt.receipt.Responses != s.Hash() {
 			err = bus.Refuse(bus.FaultConflict, "unit %d of lot %q was given up by another statement", w.Unit, w.Lot)
 		}
@@ -150,13 +150,13 @@ func (v *Vault) giveUp(l *lot, c entry.Claim, e entry.Receipt) (bus.AbandonReply
 	return bus.AbandonReply{Receipt: made}, nil
 }
 
-// lastWord finds the receipt that ended a claim. It reads the lot's journal from its beginning: it is asked for a unit that
-// officers ask about twice, or that was good after all.
-func (v *Vault) lastWord(l *lot, claim [32]byte, result string) (found rendered, err error) {
+// whyGone finds the receipt by which a claim was given up. It reads the lot's journal from its beginning: it is asked for a unit that
+// officers ask about twice.
+func (v *Vault) whyGone(l *lot, claim [32]byte) (found rendered, err error) {
 	err = errOneRecord
 	readErr := v.cfg.Journal.Read(l.release.Lot, 0, func(b []byte) (bool, error) {
 		r, bad := parseRendered(b)
-		if bad == nil && r.receipt.Claim == claim && r.receipt.Result == result {
+		if bad == nil && r.receipt.Claim == claim && r.receipt.Result == entry.ResultAbandoned {
 			found, err = r, nil
 		}
 		return bad == nil && err != nil, bad

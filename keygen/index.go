@@ -43,12 +43,10 @@ func parseRendered(b []byte) (rendered, error) {
 	return r, nil
 }
 
-const resultScript, resultGood = "script", "good"
-
 // index is what a lot's receipts say, at hand: it finds replays, second claims and repeated acts. It is rebuilt from the
 // journal and knows only what this vault served; other vaults of the site have their own.
 //
-// A lot has up to a million units, so it keeps 32 bytes of each and not what can be read in the journal, and of those bytes
+// A lot has up to a million units, so it keeps 34 bytes of each and not what can be read in the journal, and of those bytes
 // only the ones in use in memory. Claims, sessions and certificates are in it as tags: 64 bits of an HMAC. Who owns the ledger chooses the content of claims, and a line
 // that of sessions; but the key never leaves the vault, so nobody can look for two with one tag: all that is left is to
 // ask the vault 2^63 times, each time with another entry in the log.
@@ -66,6 +64,7 @@ type seenUnit struct {
 	session uint64 // serial number of the session that wrote first; until one did, of the last that was opened
 	cert    uint64 // tag of the hash of the certificate that it was proven good with
 	eidOf   uint32 // 1 + the unit that claimed the EID of this number; 0 when none did
+	goodAt  uint32 // 1 + number of the receipt that first called it good
 	gen     perso.Generation
 	is      unitMarks
 }
@@ -101,15 +100,16 @@ func newIndex(key []byte, units uint64, sessions int, g paging) *index {
 func (x *index) close() error { return errors.Join(x.units.close(), x.sessions.close(), x.kis.close()) }
 
 func unitLayout() layout[seenUnit] {
-	return layout[seenUnit]{bytes: 32, put: func(b []byte, u seenUnit) {
+	return layout[seenUnit]{bytes: 34, put: func(b []byte, u seenUnit) {
 		binary.BigEndian.PutUint64(b, u.claim)
 		binary.BigEndian.PutUint64(b[8:], u.session)
 		binary.BigEndian.PutUint64(b[16:], u.cert)
 		binary.BigEndian.PutUint32(b[24:], u.eidOf)
-		b[28], b[29] = byte(u.gen), byte(u.is)
+		binary.BigEndian.PutUint32(b[28:], u.goodAt)
+		b[32], b[33] = byte(u.gen), byte(u.is)
 	}, get: func(b []byte) seenUnit {
 		return seenUnit{claim: binary.BigEndian.Uint64(b), session: binary.BigEndian.Uint64(b[8:]), cert: binary.BigEndian.Uint64(b[16:]),
-			eidOf: binary.BigEndian.Uint32(b[24:]), gen: perso.Generation(b[28]), is: unitMarks(b[29])}
+			eidOf: binary.BigEndian.Uint32(b[24:]), goodAt: binary.BigEndian.Uint32(b[28:]), gen: perso.Generation(b[32]), is: unitMarks(b[33])}
 	}}
 }
 
@@ -194,9 +194,9 @@ func (x *index) addUnit(r rendered) error {
 		return err
 	}
 	if u.is&unitSeen == 0 || u.claim != claim {
-		u.claim, u.gen, u.is, u.session, u.cert = claim, e.Gen, unitSeen, 0, 0
+		u.claim, u.gen, u.is, u.session, u.cert, u.goodAt = claim, e.Gen, unitSeen, 0, 0, 0
 	}
-	if e.Result == resultScript && u.is&unitWrote == 0 {
+	if e.Result == entry.ResultScript && u.is&unitWrote == 0 {
 		u.session = r.Serial
 		if e.N > 0 {
 			u.is |= unitWrote
@@ -208,8 +208,9 @@ func (x *index) addUnit(r rendered) error {
 	if e.Result == entry.ResultAbandoned {
 		u.is |= unitGone
 	}
-	if e.Result == resultGood && u.is&unitGood == 0 {
+	if e.Result == entry.ResultGood && u.is&unitGood == 0 {
 		u.is |= unitGood
+		u.goodAt = uint32(e.Seq) + 1
 		u.cert = x.tag(tagCert, certHash(r.Cert))
 		if err := x.addKi(e.Unit, r.Ki); err != nil {
 			return err
@@ -281,6 +282,7 @@ type history struct {
 	wrote   bool   // a window after act 0 left
 	secrets bool   // secrets may have reached its chip
 	good    bool   // the chip proved itself
+	goodAt  uint64 // number of the receipt that says so: the first one
 	gone    bool   // officers gave the unit up
 	session uint64 // serial number of the session that wrote first; until one did, of the last that was opened
 }
@@ -293,7 +295,11 @@ func (x *index) history(c entry.Claim, hash [32]byte) (history, error) {
 	if err != nil || u.is&unitSeen == 0 || u.claim != x.tag(tagClaim, hash) {
 		return history{}, err
 	}
-	return history{wrote: u.is&unitWrote != 0, secrets: u.is&unitSecrets != 0, good: u.is&unitGood != 0, gone: u.is&unitGone != 0, session: u.session}, nil
+	h := history{wrote: u.is&unitWrote != 0, secrets: u.is&unitSecrets != 0, good: u.is&unitGood != 0, gone: u.is&unitGone != 0, session: u.session}
+	if h.good {
+		h.goodAt = uint64(u.goodAt) - 1
+	}
+	return h, nil
 }
 
 // proven says whether a claim was found good, and with the certificate of this hash. No word of the log stands in for that.

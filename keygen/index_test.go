@@ -24,7 +24,7 @@ func TestIndexForgetsTheOldest(t *testing.T) {
 	x := newIndex([]byte("key"), 2*places, places, usualPaging(noRoom))
 	session := func(i uint64) (s perso.Session) { binary.BigEndian.PutUint64(s[:], i+1); return s }
 	for i := range uint64(places + 2) {
-		err := x.add(rendered{Serial: 10 + i, Index: uint32(i), receipt: entry.Receipt{Unit: perso.Unit(i), Session: session(i), Result: resultScript}})
+		err := x.add(rendered{Serial: 10 + i, Index: uint32(i), receipt: entry.Receipt{Unit: perso.Unit(i), Session: session(i), Result: entry.ResultScript}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -73,7 +73,7 @@ type plainIndex struct {
 type plainUnit struct {
 	claim, cert          [32]byte
 	gen                  perso.Generation
-	session              uint64
+	session, goodAt      uint64
 	wrote, secrets, good bool
 }
 
@@ -93,12 +93,12 @@ func (p *plainIndex) add(r rendered) {
 		p.units[e.Unit] = u
 	}
 	p.eids[perso.EIDIndex(r.Index)] = e.Claim
-	if e.Result == resultScript && !u.wrote {
+	if e.Result == entry.ResultScript && !u.wrote {
 		u.session, u.wrote = r.Serial, e.N > 0
 	}
 	u.secrets = u.secrets || r.Secrets
-	if e.Result == resultGood && !u.good {
-		u.good, u.cert = true, sha256.Sum256(r.Cert)
+	if e.Result == entry.ResultGood && !u.good {
+		u.good, u.goodAt, u.cert = true, e.Seq, sha256.Sum256(r.Cert)
 		p.goods++
 	}
 }
@@ -128,7 +128,7 @@ func (p *plainIndex) history(c entry.Claim, hash [32]byte) history {
 	if u == nil || u.claim != hash {
 		return history{}
 	}
-	return history{wrote: u.wrote, secrets: u.secrets, good: u.good, session: u.session}
+	return history{wrote: u.wrote, secrets: u.secrets, good: u.good, goodAt: u.goodAt, session: u.session}
 }
 
 // drawnAct is one request as a ledger could make it.
@@ -149,7 +149,7 @@ func draw(rng *rand.Rand, units, serials uint64, seq uint64) drawnAct {
 	hash := sha256.Sum256([]byte{byte(c.Unit), byte(c.Gen), byte(c.Index), byte(variant)})
 	serial := rng.Uint64N(serials)
 	session := perso.Session(sha256.Sum256([]byte{byte(serial), byte(serial >> 8), byte(rng.Uint64N(20) / 19)}))
-	result := []string{resultScript, resultScript, resultScript, "status", resultGood}[rng.Uint64N(5)]
+	result := []string{entry.ResultScript, entry.ResultScript, entry.ResultScript, "status", entry.ResultGood}[rng.Uint64N(5)]
 	return drawnAct{c, hash, rendered{Serial: serial, Index: uint32(c.Index), Secrets: rng.Uint64N(4) == 0, Cert: []byte{byte(rng.Uint64N(3))},
 		receipt: entry.Receipt{Unit: c.Unit, Gen: c.Gen, Claim: hash, Session: session, N: uint8(rng.Uint64N(perso.MaxActs)), Seq: seq, Result: result}}}
 }
@@ -225,7 +225,7 @@ func heapOfIndex(t *testing.T, units uint64) int64 {
 		binary.BigEndian.PutUint64(d.receipt.Claim[:], u)
 		binary.BigEndian.PutUint64(d.receipt.Session[:], u)
 		d.receipt.Unit = perso.Unit(u)
-		for n, result := range []string{resultScript, resultGood} {
+		for n, result := range []string{entry.ResultScript, entry.ResultGood} {
 			d.receipt.N, d.receipt.Seq, d.receipt.Result = uint8(n), 2*u+uint64(n), result
 			if err := x.add(d); err != nil {
 				t.Fatal(err)

@@ -122,6 +122,15 @@ func (v *Vault) recordAt(l *lot, seq uint64) (r rendered, err error) {
 	return r, nil
 }
 
+// firstGood reads the receipt that first called a claim good.
+func (v *Vault) firstGood(l *lot, past history, claim [32]byte) (rendered, error) {
+	r, err := v.recordAt(l, past.goodAt)
+	if err == nil && (r.receipt.Claim != claim || r.receipt.Result != entry.ResultGood) {
+		err = fmt.Errorf("receipt %d of lot %q is not what called a unit good first: it says %q", past.goodAt, l.release.Lot, r.receipt.Result)
+	}
+	return r, err
+}
+
 // Receipts gives a portion of a lot's receipts, and with the last portion the signed head of their chain.
 func (v *Vault) Receipts(ctx context.Context, q bus.ReceiptsRequest) (bus.ReceiptsReply, error) {
 	if err := v.cfg.Life.Present(ctx); err != nil {

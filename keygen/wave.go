@@ -222,8 +222,10 @@ func (b *batch) answer(r *run) (bus.ServeResult, error) {
 		return b.receipted(r, bus.ServeResult{Failed: &out}, string(failed.Reason))
 	case err != nil:
 		return bus.ServeResult{}, err
+	case r.proven && r.past.good:
+		return b.goodAgain(r)
 	case r.proven:
-		return b.receipted(r, bus.ServeResult{Good: true}, resultGood)
+		return b.receipted(r, bus.ServeResult{Good: true}, entry.ResultGood)
 	}
 	final := int(r.state.Act)+1 == len(r.l.script.Acts)
 	result := bus.ServeResult{State: r.sealed, Stored: r.stored, Final: final}
@@ -232,7 +234,25 @@ func (b *batch) answer(r *run) (bus.ServeResult, error) {
 	} else {
 		result.Window = r.window
 	}
-	return b.receipted(r, result, resultScript)
+	return b.receipted(r, result, entry.ResultScript)
+}
+
+// goodAgain answers for a unit that is good with the very receipt that first said so, whatever session asks. From that receipt follows whether
+// the unit is drawn as a sample, and who could have another one made could ask until the draw suits him. That the act was served is in the chain
+// all the same.
+func (b *batch) goodAgain(r *run) (bus.ServeResult, error) {
+	first, err := b.v.firstGood(b.l, r.past, r.vars.hash)
+	if err != nil {
+		return bus.ServeResult{}, err
+	}
+	result := bus.ServeResult{Good: true}
+	if e := first.receipt; e.Session != r.act.Session || e.N != r.act.N {
+		if result, err = b.receipted(r, result, entry.ResultGoodAgain); err != nil {
+			return bus.ServeResult{}, err
+		}
+	}
+	result.Receipt = first.Receipt
+	return result, nil
 }
 
 // room refuses one good unit more than were released (I7).

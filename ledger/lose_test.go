@@ -189,6 +189,34 @@ func TestLoseWhatIsGood(t *testing.T) {
 	b.check()
 }
 
+// TestLoseWhatCameAgain: the vault had called the unit good in one session, and its chip opened another one before it was lost; of the first nobody
+// had heard, or it is on record. The vault answers with the receipt of the first.
+func TestLoseWhatCameAgain(t *testing.T) {
+	t.Parallel()
+	for name, heard := range map[string]bool{"answer lost": false, "on record": true} {
+		b := newBench(t, spec{good: 1})
+		c := b.one()
+		q := b.begin(c, b.at(0))
+		b.act(q)
+		q = next(q, "x")
+		if !heard {
+			b.vault.fail = failOn("served", context.DeadlineExceeded)
+		}
+		if _, err := b.l.Act(t.Context(), q); (err == nil) != heard {
+			t.Fatalf("%s: %v", name, err)
+		}
+		b.vault.fail, c.kvn = nil, cardKVN
+		b.act(b.begin(c, b.at(0)))
+		if a := b.lose(b.loss(c, statement.FateMissing, nil, "ann", "bob")); !a.Good {
+			t.Errorf("%s: reply %+v", name, a)
+		}
+		if s := b.status(); s.Good != 1 || s.State != perso.LotComplete || s.Balance.Missing != 1 {
+			t.Errorf("%s: status %+v", name, s)
+		}
+		b.check()
+	}
+}
+
 // TestLoseAGoodChip: its verdict is on record, it never reached its bin: two officers account for it. In the bin it stays good.
 func TestLoseAGoodChip(t *testing.T) {
 	t.Parallel()

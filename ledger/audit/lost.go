@@ -121,7 +121,7 @@ func (c *chain) afterwards(l *lot, e *receipt) {
 	if u.gone {
 		c.a.find(c.place(), "I1", "unit %d had been given up, and the vault served it: %s", e.Unit, e.Result)
 	}
-	u.calledGood = u.calledGood || e.Result == "good"
+	u.calledGood = u.calledGood || e.Result == entry.ResultGood
 }
 
 // checkLosses looks at what became of the officers' words: of a closed lot each has its answer.

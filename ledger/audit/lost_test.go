@@ -74,6 +74,28 @@ func (g *giving) tell(bend func(*giving)) {
 	w.lot.CloseAs(closing, "prod", "sec")
 }
 
+// TestGivenUpInALaterSession: a chip that was called good came again, and was lost before it proved anything more. Officers gave the unit up,
+// and the vault's receipt of before answers them.
+func TestGivenUpInALaterSession(t *testing.T) {
+	t.Parallel()
+	for name, given := range map[string]bool{"given up": true, "the ledger's own word": false} {
+		w := under(statement.Policy{})
+		u, first := w.provenTwice()
+		u.Ask("torn off")
+		c := u.Claim
+		word := Sign(Must(statement.Lost{Env: perso.EnvTest, Site: SiteName, Lot: "L1", Release: w.lot.Hash, Unit: c.Unit, Gen: c.Gen, Index: c.Index, EID: c.EID, Chip: c.Chip,
+			Claim: u.Hash, Session: u.Session, Fate: statement.FateMissing, Reason: "gone", At: w.Tick(), Nonce: Hash("lost")}.Encode()), "prod", "sec")
+		if given {
+			w.Word(word, "L1")
+		}
+		u.Receipt = first
+		u.End(perso.VerdictGood, perso.ReasonNone)
+		if r, err := w.verify(); err != nil || r.OK() != given {
+			t.Errorf("%s: %v, %v", name, err, r.Findings)
+		}
+	}
+}
+
 // TestGivenUp: a unit that two officers gave up is no finding when all of it holds, and each part that does not is.
 func TestGivenUp(t *testing.T) {
 	t.Parallel()

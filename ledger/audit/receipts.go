@@ -27,9 +27,11 @@ func (a *auditor) checkReceipts() {
 	}
 	a.unserved()
 	a.unanswered()
-	a.checkRedrawn()
 	for _, g := range sortedGoods(a.goods) {
 		a.find(logPlace(g.seq, entry.KindOutcome), "I4", "the receipt of session %s that it names is in no chain", g.session)
+	}
+	for _, g := range sortedGoods(a.proven) {
+		a.find(logPlace(g.seq, entry.KindOutcome), "I4", "it names the receipt of another session than %s, whose last act the vault did not call good again", g.session)
 	}
 }
 
@@ -88,7 +90,7 @@ func (a *auditor) unanswered() {
 	}
 }
 
-func sortedGoods(m map[[32]byte]goodRef) []goodRef {
+func sortedGoods[K comparable](m map[K]goodRef) []goodRef {
 	out := make([]goodRef, 0, len(m))
 	for _, g := range m {
 		out = append(out, g)
@@ -251,43 +253,54 @@ func (c *chain) match(e *receipt) {
 		a.repeats++
 	}
 	info.receipts++
-	info.script = info.script || e.Result == "script"
+	info.script = info.script || e.Result == entry.ResultScript
 	a.acts[e.key] = info
 	if u := l.units[e.Unit]; u == nil || u.gen < e.Gen {
 		a.find(c.place(), "I5", "unit %d generation %d was never claimed", e.Unit, e.Gen)
 	}
 	c.afterwards(l, e)
-	again := l.saidGood(e)
+	c.calledGood(l, e)
 	if r := l.release; r != nil && e.N == 0 && !e.At.Before(r.Expires) {
 		a.find(c.place(), "I7", "session %s began after the release had expired", e.Session)
 	}
-	if g, named := a.goods[e.hash]; named {
-		if e.Result != "good" || e.Session != g.session || e.N != g.n {
-			a.find(c.place(), "I4", "log entry %d calls session %s good, the vault said %q for act %d of session %s", g.seq, g.session, e.Result, e.N, e.Session)
-		}
-		if again && l.policy.Sampling != "" {
-			a.redrawn.add(g.seq)
-		}
-		delete(a.goods, e.hash)
-	}
+	c.named(l, e)
 }
 
-// saidGood notes that the vault calls a unit good, and says whether it had done so before.
-func (l *lot) saidGood(e *receipt) (again bool) {
+// calledGood finds a unit that the vault called good by two receipts: whoever could have another one made could have it made until the sampling
+// plan's draw, which follows from it, suits him. A vault that is asked again answers with the first.
+func (c *chain) calledGood(l *lot, e *receipt) {
 	u := l.units[e.Unit]
-	if e.Result != "good" || u == nil || u.hash != e.Claim {
-		return false
+	if u == nil || u.hash != e.Claim {
+		return
 	}
-	again, u.saidGood = u.saidGood, true
-	return again
+	switch {
+	case e.Result == entry.ResultGood && u.saidGood:
+		c.a.find(c.place(), "I5", "the vault had called unit %d good before: another receipt that does so lets somebody choose whether the unit is a sample", e.Unit)
+	case e.Result == entry.ResultGood:
+		u.saidGood = true
+	case e.Result == entry.ResultGoodAgain && !u.saidGood:
+		c.a.find(c.place(), "I5", "the vault called unit %d good again, and never had before", e.Unit)
+	}
 }
 
-// checkRedrawn tells of units that were drawn, or not, by another receipt than the first that called them good. A process that was killed leaves
-// such behind; a ledger that works with a line could choose its samples so, and nothing else in the log tells the two apart.
-func (a *auditor) checkRedrawn() {
-	if b := a.redrawn; b.count > 0 {
-		a.note("%d units of lots with a sampling plan had been called good by the vault before the receipt that draws them or not, the first is log entry %d: ledger or vault ended in between, or somebody chose. Many of them are no accident",
-			b.count, b.first)
+// named finds the outcome that names a receipt. A chip that was called good, and came again because nobody heard of it, opened another session;
+// the last act of that must have proven it too.
+func (c *chain) named(l *lot, e *receipt) {
+	a := c.a
+	if g, waits := a.proven[e.Session]; waits && e.Result == entry.ResultGoodAgain && e.N == g.n {
+		delete(a.proven, e.Session)
+	}
+	g, named := a.goods[e.hash]
+	if !named {
+		return
+	}
+	delete(a.goods, e.hash)
+	u := l.units[e.Unit]
+	switch {
+	case e.Result != entry.ResultGood || u == nil || u.hash != e.Claim || u.ended != uint64(g.seq):
+		a.find(c.place(), "I4", "log entry %d calls session %s good, the vault said %q for act %d of session %s", g.seq, g.session, e.Result, e.N, e.Session)
+	case (e.Session != g.session || e.N != g.n) && !g.lost:
+		a.proven[g.session] = g
 	}
 }
 

@@ -31,8 +31,9 @@ type history struct {
 	sessions map[perso.Session]*session
 	numbered []*lot // by their number
 	acts     map[actKey]actInfo
-	goods    map[[32]byte]goodRef // by the receipt that an outcome names
-	losses   map[[32]byte]*loss   // by the statement's hash
+	goods    map[[32]byte]goodRef      // by the receipt that an outcome names
+	proven   map[perso.Session]goodRef // outcomes by a receipt of an earlier session; their last one must have proven the chip again
+	losses   map[[32]byte]*loss        // by the statement's hash
 	// abandoned are losses by the receipt that an outcome names.
 	abandoned map[[32]byte]*loss
 	contacts  map[contactKey]contact
@@ -63,13 +64,12 @@ type history struct {
 	stock, orders, refused, alarms, exports, bins, reviews uint64
 	receipts, repeats, newer, superseded                   uint64
 	never, unplayed, elsewhere                             broken // acts after which nothing came
-	redrawn                                                broken // outcomes by which a unit is drawn, and not by the first receipt that called it good
 }
 
 func newHistory() history {
 	return history{
 		lots: map[perso.Name]*lot{}, eids: map[id.EID]*claim{}, chips: map[id.ChipID]*claim{}, sessions: map[perso.Session]*session{},
-		acts: map[actKey]actInfo{}, goods: map[[32]byte]goodRef{}, contacts: map[contactKey]contact{}, lines: map[perso.Name]uint32{},
+		acts: map[actKey]actInfo{}, goods: map[[32]byte]goodRef{}, proven: map[perso.Session]goodRef{}, contacts: map[contactKey]contact{}, lines: map[perso.Name]uint32{},
 		reels: map[perso.Name]bool{}, lists: map[[32]byte]bool{}, losses: map[[32]byte]*loss{}, abandoned: map[[32]byte]*loss{}, shelves: map[shelf]int64{}, bookings: map[[32]byte]bool{}, cleared: map[perso.Name]perso.Name{}, cancelled: map[[32]byte]bool{},
 		exceptions: map[int64]*Exception{}, signedOff: map[int64][]signedOff{}, openings: newOpenings(),
 	}

@@ -220,35 +220,86 @@ func TestShortLotIsJudgedByWhatWasMade(t *testing.T) {
 	}
 }
 
-// TestAuditTellsOfLaterVerdicts: a ledger can have a chip called good in as many sessions as it takes until the draw suits it. A crash does the same
-// once, so it is no finding; the report says how often it was.
-func TestAuditTellsOfLaterVerdicts(t *testing.T) {
+// provenTwice is a unit whose chip the vault found good in a first session; it comes again before that is on record.
+func (w *world) provenTwice() (u *Unit, first [32]byte) {
+	u = w.claim(0, 1)
+	u.Act("identify")
+	u.Act("public key")
+	u.Certify("first")
+	u.Serve(u.Ask("proof"), entry.ResultGood)
+	first = u.Receipt
+	u.Reopen()
+	u.Act("identify")
+	return u, first
+}
+
+// TestCalledGoodOnce: a vault calls a unit good by one receipt, from which its draw follows, however often it is asked. One that makes another
+// could make as many as it takes until the draw suits somebody.
+func TestCalledGoodOnce(t *testing.T) {
 	t.Parallel()
-	const told = "1 units of lots with a sampling plan had been called good by the vault before"
-	for _, c := range []struct {
-		plan  statement.Sampling
-		times int
-		want  bool
-	}{{"output 9:1/0", 1, false}, {"output 9:1/0", 2, true}, {"output 9:1/0", 4, true}, {"", 4, false}} {
-		w := under(statement.Policy{Sampling: c.plan})
-		u := w.claim(0, 1)
-		for n := range c.times {
-			if n > 0 {
-				u.Reopen()
-			}
+	const anew = "the vault had called unit 0 good before"
+	proof := func(u *Unit, result string) { u.Serve(u.Ask("proof"), result) }
+	for name, c := range map[string]struct {
+		live func(u *Unit, first [32]byte) (named [32]byte)
+		want string
+	}{
+		"asked again": {func(u *Unit, first [32]byte) [32]byte { proof(u, entry.ResultGoodAgain); return first }, ""},
+		"asked twice": {func(u *Unit, first [32]byte) [32]byte {
+			proof(u, entry.ResultGoodAgain)
+			u.Reopen()
 			u.Act("identify")
-			if n == 0 {
-				u.Act("public key")
-				u.Certify("first")
-			}
-			u.Serve(u.Ask("proof"), "good")
-		}
+			proof(u, entry.ResultGoodAgain)
+			return first
+		}, ""},
+		"called good anew":           {func(u *Unit, _ [32]byte) [32]byte { proof(u, entry.ResultGood); return u.Receipt }, anew},
+		"called good anew, not used": {func(u *Unit, first [32]byte) [32]byte { proof(u, entry.ResultGood); return first }, anew},
+		"drawn by what says again":   {func(u *Unit, _ [32]byte) [32]byte { proof(u, entry.ResultGoodAgain); return u.Receipt }, `the vault said "good-again"`},
+		"not proven again":           {func(u *Unit, first [32]byte) [32]byte { u.Act("more"); return first }, "did not call good again"},
+		"not answered again":         {func(u *Unit, first [32]byte) [32]byte { u.Ask("proof"); return first }, "the vault has no receipt for it"},
+		"by an act that is not the last": {func(u *Unit, first [32]byte) [32]byte {
+			proof(u, entry.ResultGoodAgain)
+			u.Act("more")
+			return first
+		}, "did not call good again"},
+	} {
+		w := under(statement.Policy{Sampling: "output 9:1/0"})
+		u, first := w.provenTwice()
+		u.Receipt = c.live(u, first)
 		u.End(perso.VerdictGood, perso.ReasonNone)
 		r, err := w.verify()
-		has := slices.ContainsFunc(r.Notes, func(n string) bool { return strings.Contains(n, told) })
-		if err != nil || !r.OK() || has != c.want {
-			t.Errorf("%q, called good %d times: %v, %v, %q", c.plan, c.times, err, r.Findings, r.Notes)
+		if err != nil || (c.want == "") != r.OK() || c.want != "" && !strings.Contains(r.Findings[0].What, c.want) {
+			t.Errorf("%s: %v, %v", name, err, r.Findings)
 		}
+	}
+}
+
+// TestAnotherUnitsReceipt: each outcome names the receipt of its own unit, also when its chip opened another session since.
+func TestAnotherUnitsReceipt(t *testing.T) {
+	t.Parallel()
+	w := under(statement.Policy{})
+	u, _ := w.provenTwice()
+	u.Serve(u.Ask("proof"), entry.ResultGoodAgain)
+	other := w.claim(1, 2)
+	other.Act("identify")
+	other.Act("public key")
+	other.Certify("first")
+	other.Serve(other.Ask("proof"), entry.ResultGood)
+	u.Receipt = other.Receipt
+	u.End(perso.VerdictGood, perso.ReasonNone)
+	if r, err := w.verify(); err != nil || r.OK() || !strings.Contains(r.Findings[0].What, "calls session") {
+		t.Errorf("%v, %v", err, r.Findings)
+	}
+}
+
+// TestAgainWithoutBefore: what the vault calls good again it must have called good.
+func TestAgainWithoutBefore(t *testing.T) {
+	t.Parallel()
+	w := under(statement.Policy{})
+	u := w.claim(0, 1)
+	u.Act("identify")
+	u.Serve(u.Ask("proof"), entry.ResultGoodAgain)
+	if r, err := w.verify(); err != nil || r.OK() || !strings.Contains(r.Findings[0].What, "and never had before") {
+		t.Errorf("%v, %v", err, r.Findings)
 	}
 }
 

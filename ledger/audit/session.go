@@ -26,8 +26,9 @@ type actInfo struct {
 // goodRef is an outcome that waits for its receipt.
 type goodRef struct {
 	seq     int64
-	session perso.Session
-	n       uint8
+	session perso.Session // the claim's last
+	n       uint8         // of its last act
+	lost    bool          // two officers had given the unit up
 }
 
 // act is one step of a session: act 0 opens it with a host challenge that serves once, the others follow one by one.

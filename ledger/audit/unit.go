@@ -180,10 +180,12 @@ func (a *auditor) good(c *claim, e entry.Outcome) {
 		a.bad("I4", "session %s is not the claim's last", e.Session)
 		return
 	}
-	a.needReceipt(s.last)
+	if c.loss == nil { // else the chip may have been torn off in a session that proved nothing, and nobody gets it
+		a.needReceipt(s.last)
+	}
 	if _, twice := a.goods[e.Receipt]; twice || e.Receipt == [32]byte{} {
 		a.bad("I4", "it names no receipt of its own")
 		return
 	}
-	a.goods[e.Receipt] = goodRef{seq: a.seq, session: e.Session, n: s.n}
+	a.goods[e.Receipt] = goodRef{seq: a.seq, session: e.Session, n: s.n, lost: c.loss != nil}
 }

@@ -15,6 +15,14 @@ const (
 	KindReceiptHead = "receipt-head"
 )
 
+// What a receipt says that a chip's act came to, but for the reasons of failures.
+const (
+	ResultScript = "script" // a window left
+	ResultGood   = "good"   // the vault called the claim good, once for ever
+	// ResultGoodAgain is the result of an act that proved a claim good that has a receipt with ResultGood. What was answered is that receipt.
+	ResultGoodAgain = "good-again"
+)
+
 // ResultAbandoned is the result of a receipt for no act: two officers gave the unit up, and the vault never calls it good. Responses
 // is the hash of their statement then, At the time of its log entry, N is 0, and Output is zero.
 const ResultAbandoned = "abandoned"
@@ -33,7 +41,7 @@ type Receipt struct {
 	Session   perso.Session
 	N         uint8
 	Responses [32]byte
-	Result    string   // "script", "good", ResultAbandoned or the reason of a failure
+	Result    string   // one of the results above, or the reason of a failure
 	Output    [32]byte // hash of the script window that left, zero when none
 	At        time.Time
 	MAC       [32]byte
