@@ -92,7 +92,7 @@ const (
 	sqlSamplingState = `UPDATE sampling SET state = $2 WHERE lot = $1`
 	sqlSamples       = `SELECT result, binned, COUNT(*) FROM sample WHERE lot = $1 GROUP BY result, binned`
 	sqlSamplesOut    = `SELECT COUNT(*) FROM sample s WHERE s.lot = $1 AND s.binned = FALSE AND NOT EXISTS (SELECT 1 FROM unit_lost u WHERE u.chip = s.chip AND u.bin = '')`
-	sqlLastSample    = `SELECT nth FROM sample WHERE lot = $1 ORDER BY nth DESC LIMIT 1`
+	sqlSamplesTaken  = `SELECT COUNT(*) FROM sample WHERE lot = $1`
 	sqlAddSample     = `INSERT INTO sample (chip, lot, nth, binned, result) VALUES ($1, $2, $3, FALSE, '')`
 	sqlIsSample      = `SELECT COUNT(*) FROM sample WHERE chip = $1`
 	sqlSampleOf      = `SELECT COUNT(*) FROM sample WHERE lot = $1 AND chip = $2 AND binned = TRUE`

@@ -43,10 +43,9 @@ func (a *act) draw(ctx context.Context, b *Batch, before counts, e entry.Outcome
 	if row.Size == 0 {
 		return e.Verdict, nil
 	}
-	d := statement.Draw{Good: before.good, Size: row.Size, Nth: before.made, Last: -1, Receipt: e.Receipt}
-	err := b.QueryRow(ctx, sqlLastSample, string(a.lot.name)).Scan(&d.Last)
-	if err != nil && !errors.Is(err, sqldb.ErrNoRows) {
-		return "", fmt.Errorf("looking for the last sample: %w", err)
+	d := statement.Draw{Good: before.good, Size: row.Size, Nth: before.made, Receipt: e.Receipt}
+	if err := b.QueryRow(ctx, sqlSamplesTaken, string(a.lot.name)).Scan(&d.Taken); err != nil {
+		return "", fmt.Errorf("counting the samples of lot %q: %w", a.lot.name, err)
 	}
 	if !d.Drawn() {
 		return e.Verdict, nil

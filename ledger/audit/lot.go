@@ -44,7 +44,7 @@ func (a *auditor) release(e entry.Statement) {
 		return
 	}
 	l := &lot{hash: e.Hash, units: map[perso.Unit]*claim{}, indexes: map[perso.EIDIndex]bool{}, serials: map[uint64]bool{}, bins: map[perso.Verdict]uint64{},
-		counts: map[string]entry.Count{}, exported: map[string]bool{}, floor: floor{policy: a.asks, unopened: a.asksUnknown}, drawn: drawn{last: -1}, gaveUp: map[[32]byte]*claim{}}
+		counts: map[string]entry.Count{}, exported: map[string]bool{}, floor: floor{policy: a.asks, unopened: a.asksUnknown}, gaveUp: map[[32]byte]*claim{}}
 	l.number = uint32(len(a.numbered))
 	a.lots[e.Lot], a.numbered = l, append(a.numbered, l)
 	a.lockedUp()

@@ -8,8 +8,8 @@ import (
 
 // drawn are a lot's samples: drawn again by the auditor, examined by quality's word.
 type drawn struct {
-	last               int64 // of the sample drawn last, counted in good units; -1 when none was
-	signed, accepted   bool  // quality's word is in the log, and it is within the plan
+	taken              uint64 // samples so far
+	signed, accepted   bool   // quality's word is in the log, and it is within the plan
 	back, kept, failed uint64
 }
 
@@ -18,11 +18,11 @@ func (a *auditor) draw(l *lot, e entry.Outcome) perso.Verdict {
 	if l.release == nil {
 		return e.Verdict
 	}
-	d := statement.Draw{Good: l.release.Good, Size: l.policy.Sampling.For(l.release.Good).Size, Nth: l.good - 1, Last: l.drawn.last, Receipt: e.Receipt}
+	d := statement.Draw{Good: l.release.Good, Size: l.policy.Sampling.For(l.release.Good).Size, Nth: l.good - 1, Taken: l.drawn.taken, Receipt: e.Receipt}
 	if !d.Drawn() {
 		return e.Verdict
 	}
-	l.drawn.last = int64(d.Nth)
+	l.drawn.taken++
 	a.drawnChips++
 	return perso.VerdictSample
 }

@@ -25,7 +25,7 @@ const (
 )
 
 // Sampling is a plan in its one spelling: what becomes of good samples, and then rows "UP_TO:SIZE/ACCEPT" in rising order: of a lot of up to
-// so many ordered units so many are drawn, and it is accepted with at most so many bad ones among them. A lot that is larger than the
+// so many ordered units at least so many are drawn, and it is accepted with at most so many bad ones among them. A lot that is larger than the
 // last row has its figures. Empty asks for no samples.
 type Sampling string
 
@@ -128,14 +128,16 @@ func (s Sampling) Accepts(e Examined) bool {
 	return e.Failed <= accept
 }
 
-// Draw says whether a unit is drawn as a sample. The ordered units are cut into as many parts as samples are asked for, in the order in which
-// they become good, and one unit of each part is drawn by lot: by the hash of the vault's receipt that called it good, which no line knows
-// before the unit is done, and everybody can look up afterwards.
+// Draw says whether a unit is drawn as a sample, by lot: by the hash of the vault's receipt that called it good, which no line knows before the
+// unit is done, and everybody can look up afterwards. Whatever was drawn before, no unit has a smaller chance than Size/Good, so nobody ever knows
+// that the next ones are no samples. So that there are enough, the ordered units are cut into as many parts as samples are asked for, in the
+// order in which they become good, and when a part is over at least as many are drawn as there were parts: chance rises towards the end of a part that
+// is behind. That comes to a few more than were asked for, in the mean less than sqrt(Size) more.
 type Draw struct {
 	Good    uint64   // units ordered
 	Size    uint64   // samples asked for
 	Nth     uint64   // the unit: how many of the lot were good before it
-	Last    int64    // Nth of the sample drawn last, -1 when none was
+	Taken   uint64   // samples drawn before it
 	Receipt [32]byte // hash of the receipt that called it good
 }
 
@@ -145,12 +147,12 @@ func (d Draw) Drawn() bool {
 		return false
 	}
 	part := d.Nth * d.Size / d.Good
-	first, end := ceil(part*d.Good, d.Size), ceil((part+1)*d.Good, d.Size)
-	if d.Last >= int64(first) {
-		return false
+	chance := d.Size // of Good
+	if d.Taken <= part {
+		chance = max(chance, ceil(d.Good, ceil((part+1)*d.Good, d.Size)-d.Nth))
 	}
 	sum := sha256.Sum256(append([]byte("persoline/1 sample\n"), d.Receipt[:]...))
-	return binary.BigEndian.Uint64(sum[:8])%(end-d.Nth) == 0
+	return binary.BigEndian.Uint64(sum[:8])%d.Good < chance
 }
 
 func ceil(a, b uint64) uint64 { return (a + b - 1) / b }

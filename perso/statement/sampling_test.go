@@ -83,40 +83,68 @@ func TestISOFigures(t *testing.T) {
 	}
 }
 
-// TestDraws: of a lot that is made whole exactly so many are drawn as asked for, one of each part, and which ones the receipts decide.
+// drawAll makes a lot whole, and gives the places of its samples.
+func drawAll(good, size, seed uint64) (all []uint64) {
+	d := Draw{Good: good, Size: size}
+	for d.Nth = range good {
+		d.Receipt = sha256.Sum256(fmt.Appendf(nil, "%d %d", seed, d.Nth))
+		if d.Drawn() {
+			all, d.Taken = append(all, d.Nth), d.Taken+1
+		}
+	}
+	return all
+}
+
+// TestDraws: when a part of a lot is over, at least as many samples are drawn as there were parts; some more in all, and not many; and
+// which ones the receipts decide.
 func TestDraws(t *testing.T) {
 	t.Parallel()
-	draw := func(good, size, seed uint64) (all []uint64) {
-		d := Draw{Good: good, Size: size, Last: -1}
-		for d.Nth = range good {
-			d.Receipt = sha256.Sum256(fmt.Appendf(nil, "%d %d", seed, d.Nth))
-			if d.Drawn() {
-				all, d.Last = append(all, d.Nth), int64(d.Nth)
-			}
-		}
-		return all
-	}
-	places := map[uint64]int{}
-	for _, c := range [][2]uint64{{1, 1}, {20, 20}, {20, 3}, {20, 0}, {97, 13}, {1000, 80}, {3, 2}} {
-		for seed := range uint64(200) {
-			all := draw(c[0], c[1], seed)
-			if uint64(len(all)) != c[1] {
-				t.Fatalf("of %d units %d are drawn, want %d", c[0], len(all), c[1])
-			}
-			for part, nth := range all {
-				if nth*c[1]/c[0] != uint64(part) {
-					t.Fatalf("of %d units, %d samples, number %d is unit %d", c[0], c[1], part, nth)
+	const seeds = 200
+	for _, c := range []struct {
+		good, size uint64
+		most       float64 // samples in the mean
+	}{{1, 1, 1}, {20, 20, 20}, {20, 3, 4.5}, {20, 0, 0}, {97, 13, 16}, {1000, 80, 90}, {3, 2, 2.6}} {
+		places, sum := map[uint64]int{}, 0
+		for seed := range uint64(seeds) {
+			all := drawAll(c.good, c.size, seed)
+			for part := range c.size {
+				if before := ceil((part+1)*c.good, c.size); uint64(len(all)) <= part || all[part] >= before {
+					t.Fatalf("of %d units %v are drawn, want %d before unit %d", c.good, all, part+1, before)
 				}
 			}
-			if c == [2]uint64{20, 3} {
-				places[all[0]]++
+			sum += len(all)
+			for _, nth := range all {
+				places[nth]++
 			}
 		}
+		if mean := float64(sum) / seeds; mean > c.most {
+			t.Errorf("of %d units %.1f are drawn in the mean, %d were asked for", c.good, mean, c.size)
+		}
+		if c.size > 0 && c.good < 100 && uint64(len(places)) != c.good {
+			t.Errorf("of %d units %d are drawn at some time", c.good, len(places))
+		}
 	}
-	if len(places) != 7 { // the first part has 7 units, and each is drawn at some time
-		t.Errorf("the first sample of twenty units was %v", places)
-	}
-	if again := (Draw{Good: 20, Size: 20, Nth: 20, Last: 19}); again.Drawn() {
+	if again := (Draw{Good: 20, Size: 20, Nth: 20, Taken: 20}); again.Drawn() {
 		t.Error("a unit beyond the order is drawn")
+	}
+}
+
+// TestNobodyIsSafe: a line sees which units are drawn. Whatever it saw, the next unit is drawn with no smaller chance than the plan's.
+func TestNobodyIsSafe(t *testing.T) {
+	t.Parallel()
+	const tries, good, size = 4_000, 20, 3
+	for nth := range uint64(good) {
+		for taken := range nth + 1 {
+			d, drawn := Draw{Good: good, Size: size, Nth: nth, Taken: taken}, 0
+			for i := range tries {
+				d.Receipt = sha256.Sum256(fmt.Appendf(nil, "%d %d %d", nth, taken, i))
+				if d.Drawn() {
+					drawn++
+				}
+			}
+			if drawn < tries*size/good*85/100 { // four standard deviations
+				t.Errorf("unit %d, after %d samples, is drawn %d times of %d", nth, taken, drawn, tries)
+			}
+		}
 	}
 }
