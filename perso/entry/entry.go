@@ -241,7 +241,7 @@ func chip(r *record.Reader, key string) (c id.ChipID) {
 		var err error
 		c, err = id.ParseChipID(v)
 		r.Check(err)
-		if err == nil && c.String() != v {
+		if err == nil && strings.ToLower(v) != v {
 			r.Check(fmt.Errorf("chip id %q is not lower-case", v))
 		}
 	}

@@ -29,11 +29,12 @@ func ParseChipID(s string) (ChipID, error) {
 	if len(s) > 2*MaxChipIDBytes {
 		return ChipID{}, fmt.Errorf("parsing chip id: longer than %d bytes", MaxChipIDBytes)
 	}
-	b, err := hex.DecodeString(s)
+	var b [MaxChipIDBytes]byte
+	n, err := hex.Decode(b[:], []byte(s))
 	if err != nil {
 		return ChipID{}, fmt.Errorf("parsing chip id %q: %w", s, err)
 	}
-	return ChipIDFromBytes(b)
+	return ChipIDFromBytes(b[:n])
 }
 
 // ChipIDFromBytes takes 4 to 20 bytes. All 00 or all FF is what a chip without

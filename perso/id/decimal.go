@@ -1,7 +1,6 @@
 package id
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -29,10 +28,24 @@ func checkDigitsOnly(s string) error {
 // packBCD writes digits (and filler letters a-f) two to a byte, padding dst
 // on the right with F nibbles. Callers have checked the characters.
 func packBCD(dst []byte, digits string) {
-	padded := digits + strings.Repeat("f", 2*len(dst)-len(digits))
-	if _, err := hex.Decode(dst, []byte(padded)); err != nil {
-		panic("id: packing unchecked digits") // not data: every caller checks first
+	for i := range dst {
+		dst[i] = nibble(digits, 2*i)<<4 | nibble(digits, 2*i+1)
 	}
+}
+
+// nibble is the value of digit i, F behind the last.
+func nibble(digits string, i int) byte {
+	const filler = 0x0F
+	if i >= len(digits) {
+		return filler
+	}
+	switch c := digits[i]; {
+	case c >= '0' && c <= '9':
+		return c - '0'
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10
+	}
+	panic("id: packing unchecked digits") // not data: every caller checks first
 }
 
 // swapNibbles turns reading order into the order of elementary files, and back.
@@ -79,5 +92,15 @@ func mod97(body string) string {
 	for i := 0; i < len(body); i++ {
 		r = (r*10 + int(body[i]-'0')) % 97
 	}
-	return fmt.Sprintf("%02d", 98-r*100%97)
+	r = 98 - r*100%97
+	return pairs[2*r : 2*r+2]
 }
+
+// pairs are the numbers from 00 to 99, two digits each.
+var pairs = func() string {
+	var b strings.Builder
+	for n := range 100 {
+		fmt.Fprintf(&b, "%02d", n)
+	}
+	return b.String()
+}()
