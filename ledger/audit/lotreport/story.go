@@ -324,8 +324,7 @@ func (c *Collector) statement(seq int64, e entry.Statement) {
 		c.registered()
 		return
 	}
-	site := e.What == statement.KindPolicy || e.What == statement.KindFreeze || e.What == statement.KindUnfreeze
-	if e.Lot != s.lot && !site {
+	if e.Lot != s.lot && !siteWide(e.What) {
 		return
 	}
 	word := signedWord{Seq: seq, Logged: e.At, Hash: e.Hash}
@@ -362,6 +361,15 @@ func (c *Collector) statement(seq int64, e entry.Statement) {
 	default:
 		s.other(e.What, word)
 	}
+}
+
+// siteWide reports whether words of a kind are about the whole site, or about an order, and the log names no lot beside them.
+func siteWide(what string) bool {
+	switch what {
+	case statement.KindPolicy, statement.KindFreeze, statement.KindUnfreeze, statement.KindTaken, statement.KindCancelled:
+		return true
+	}
+	return false
 }
 
 // otherWord is a statement about the lot of which the report tells no more than its kind.

@@ -35,8 +35,10 @@ type words struct {
 	explains []said[statement.Explained]
 	lost     []said[statement.Lost]
 	shredded []said[statement.Rejects]
-	freezes  []frozen // of the whole site: which concern the lot is known at the end
-	more     uint64   // beyond maxWords
+	freezes  []frozen               // of the whole site: which concern the lot is known at the end
+	desk     []said[statement.Desk] // of all orders: the order desk speaks before the lot's release says which is its order
+	forgot   said[statement.Forget] // by which the lot's own words were deleted
+	more     uint64                 // beyond maxWords
 
 	handCount [32]byte           // hash of the last hand count's entry
 	binned    map[id.ChipID]bool // chips of units that were given up which a head binned after all
@@ -77,6 +79,11 @@ func (s *story) ofSite(what string, w signedWord, signed statement.Signed, there
 				k.freezes[i].lifted = lift
 			}
 		}
+	case statement.KindTaken, statement.KindCancelled:
+		d := said[statement.Desk]{signedWord: w}
+		parseWord(s, signed, there, statement.ParseDesk, &d.Text)
+		d.Text.Kind = what // also of one that was deleted
+		k.desk = append(k.desk, d)
 	default:
 		return false
 	}
@@ -99,6 +106,10 @@ func (s *story) ofLot(what string, w signedWord, signed statement.Signed, there 
 		keep(s, &k.lost, w, signed, there, statement.ParseLost)
 	case statement.KindRejects:
 		k.destruction(s, w, signed, there)
+	case statement.KindForget:
+		k.forgot = said[statement.Forget]{signedWord: w}
+		parseWord(s, signed, there, statement.ParseForget, &k.forgot.Text)
+		s.other(what, w)
 	default:
 		return false
 	}
@@ -168,6 +179,7 @@ func (k *words) rows(s *story) (rows []wordRow) {
 	add := func(what, says string, w ...signedWord) {
 		rows = append(rows, wordRow{What: what, Says: says, Words: w})
 	}
+	rows = append(rows, k.deskRows(s)...)
 	for _, c := range k.cleared {
 		add("Line cleared", fmt.Sprintf("%s: %s", c.Text.Line, c.Text.Finding), c.signedWord)
 	}
@@ -210,6 +222,32 @@ func (k *words) rows(s *story) (rows []wordRow) {
 	}
 	for _, d := range k.shredded {
 		add("Live rejects destroyed", fmt.Sprintf("%d chips at %s: %s", len(d.Text.Chips), d.Text.Place, d.Text.How), d.signedWord)
+	}
+	return rows
+}
+
+// deskRows are the order desk's words about the lot's order: who took it in, or that nothing was to be made of it.
+func (k *words) deskRows(s *story) (rows []wordRow) {
+	for _, d := range k.desk {
+		deleted := !d.There && slices.Contains(k.forgot.Text.Taken, d.Hash)
+		if !deleted && !(d.There && s.release.There && d.Text.OrderHash == s.released.OrderHash) {
+			continue
+		}
+		if len(rows) == maxWords {
+			k.more++
+			continue
+		}
+		row := wordRow{What: "Order taken in", Says: fmt.Sprintf("order %s, signed %s: %s", d.Text.Order, when(d.Text.At), d.Text.Reason), Words: []signedWord{d.signedWord}}
+		if d.Text.Kind == statement.KindCancelled {
+			row.What, row.Warn = "Order cancelled", true
+		}
+		if deleted {
+			row.Says = "the words were deleted with the release"
+		}
+		rows = append(rows, row)
+	}
+	if len(rows) == 0 && s.release.There {
+		rows = append(rows, wordRow{What: "Order taken in", Says: "the order desk signed nothing about the order"})
 	}
 	return rows
 }
