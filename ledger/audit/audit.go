@@ -7,6 +7,7 @@
 //	log.go       the entries are the log that was signed (merkle.go: its hash tree)
 //	officers.go  each statement was signed by two officers who could sign it then
 //	replay.go    the entries, replayed in order, break no rule: lot.go, unit.go, session.go, line.go, lost.go
+//	rows.go      what the replay keeps by the million, without pointers (index.go, spread.go)
 //	held.go      it continues every checkpoint that was kept outside
 //	exception.go what a person must look at, and who has
 //	forget.go    whose words are not there, and who signed that they be deleted

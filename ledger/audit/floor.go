@@ -107,7 +107,7 @@ func (a *auditor) rejects(e entry.Statement) {
 			a.bad("I6", "chip %s is no live reject of lot %s, or was destroyed before", chip, d.Lot)
 			continue
 		}
-		a.chips[chip].destroyed = true
+		a.chips.row(chip).destroyed = true
 		from[account]++
 		a.destroyedChips++
 	}
@@ -121,17 +121,19 @@ func (a *auditor) rejects(e entry.Statement) {
 // rejectIn says where a live reject, or a sample that quality keeps, is in the books; empty if it is none. Every good chip of a lot that
 // quality did not accept is a live reject.
 func (a *auditor) rejectIn(l *lot, chip id.ChipID) perso.Account {
-	c := a.chips[chip]
-	switch {
-	case c == nil || c.lot != l || c.destroyed:
+	c := a.chips.row(chip)
+	if c == nil || c.lot != l.number || c.destroyed {
 		return ""
+	}
+	o := a.lossOf(c)
+	switch {
 	case c.failed, c.inGood > 0 && l.refused():
 		return perso.AccountRejectLive
-	case c.put == perso.VerdictSample && c.inGood > 0 && l.drawn.kept > 0:
+	case c.put.name() == perso.VerdictSample && c.inGood > 0 && l.drawn.kept > 0:
 		return perso.AccountSample
-	case c.loss != nil && c.loss.counts() && c.loss.fate == statement.FateMissing:
+	case o.counts() && o.fate == statement.FateMissing:
 		return perso.AccountMissing
-	case c.verdict == perso.VerdictRejectLive || c.loss != nil && c.loss.counts():
+	case c.verdict.name() == perso.VerdictRejectLive || o.counts():
 		return perso.AccountRejectLive
 	}
 	return ""

@@ -11,18 +11,24 @@ import (
 	"github.com/persoline/persoline/perso/statement"
 )
 
-// contact is one presentation: what was decided last, and where its chip lies. There are more of them than chips, so neither it nor
-// its key holds a pointer.
+// contact is one presentation: what was decided last, and where its chip lies.
 type contact struct {
 	lot     uint32 // its number
+	known   bool
 	verdict verdictCode
 	bin     verdictCode
 }
 
+// contactKey is a presentation with a number for its line.
 type contactKey struct {
-	line   uint32
-	head   uint16
+	headKey
 	number uint64
+}
+
+// headKey is a head of a line.
+type headKey struct {
+	line uint32
+	head uint16
 }
 
 // verdictCode stands for a verdict, by its place in verdicts; 0 for none.
@@ -32,27 +38,38 @@ var verdicts = []perso.Verdict{"", perso.VerdictGood, perso.VerdictRejectLive, p
 
 func codeOf(v perso.Verdict) verdictCode { return verdictCode(max(0, slices.Index(verdicts, v))) }
 
+func (c verdictCode) name() perso.Verdict { return verdicts[c] }
+
 func (a *auditor) contactKey(p perso.Presentation) contactKey {
 	line, known := a.lines[p.Line]
 	if !known {
 		line = uint32(len(a.lines))
 		a.lines[p.Line] = line
 	}
-	return contactKey{line: line, head: p.Head, number: p.Number}
+	return contactKey{headKey{line: line, head: p.Head}, p.Number}
+}
+
+// contact is what is known of a presentation.
+func (a *auditor) contact(p perso.Presentation) *contact {
+	k := a.contactKey(p)
+	head, known := a.contacts[k.headKey]
+	if !known {
+		head = newSpread[contact]()
+		a.contacts[k.headKey] = head
+	}
+	return head.at(k.number)
 }
 
 func (a *auditor) judged(p perso.Presentation, l *lot, v perso.Verdict) {
-	k := a.contactKey(p)
-	c, known := a.contacts[k]
+	c := a.contact(p)
 	switch {
-	case !known:
-		c = contact{lot: l.number, verdict: codeOf(v)}
+	case !c.known:
+		*c = contact{lot: l.number, known: true, verdict: codeOf(v)}
 	case c.lot != l.number || c.bin != 0:
 		a.bad("I6", "presentation %s is of lot %s, or was binned before", p, a.nameOf(c.lot))
 	default:
 		c.verdict = codeOf(v)
 	}
-	a.contacts[k] = c
 }
 
 // nameOf is the name of a lot by its number.
@@ -88,11 +105,10 @@ func (a *auditor) bin(e entry.Bin) {
 	}
 	a.bins++
 	l.bins[e.Bin]++
-	known := a.chips[e.Chip]
-	k := a.contactKey(e.Present)
-	c, contacted := a.contacts[k]
-	if !contacted {
-		c.lot = l.number
+	known := a.chips.row(e.Chip)
+	c := a.contact(e.Present)
+	if !c.known {
+		c.lot, c.known = l.number, true
 	}
 	switch {
 	case c.lot != l.number || c.bin != 0:
@@ -101,12 +117,11 @@ func (a *auditor) bin(e entry.Bin) {
 		a.bad("I6", "there is no bin %q", e.Bin)
 	case e.Bin == perso.VerdictSample && len(l.exported) > 0:
 		a.bad("I6", "chip %s was put among the samples of lot %s, which had been handed out", e.Chip, e.Lot)
-	case verdicts[c.verdict].MayLieAs(e.Bin), l.mayDiffer(verdicts[c.verdict], e.Bin):
-	case known == nil || known.lot != l || known.put != e.Bin && !l.mayDiffer(known.put, e.Bin):
-		a.bad("I6", "chip %s of presentation %s was put into %s, the verdict was %q", e.Chip, e.Present, e.Bin, verdicts[c.verdict])
+	case c.verdict.name().MayLieAs(e.Bin), l.mayDiffer(c.verdict.name(), e.Bin):
+	case known == nil || known.lot != l.number || known.put.name() != e.Bin && !l.mayDiffer(known.put.name(), e.Bin):
+		a.bad("I6", "chip %s of presentation %s was put into %s, the verdict was %q", e.Chip, e.Present, e.Bin, c.verdict.name())
 	}
 	c.bin = codeOf(e.Bin)
-	a.contacts[k] = c
 	if known != nil {
 		known.binned = true
 	}
@@ -188,8 +203,8 @@ func (a *auditor) close(e entry.Statement) {
 		a.bad("I6", "nobody of quality had signed the first article")
 	}
 	a.bookClosing(e.Lot, l, n)
-	for u, c := range l.units {
-		if c.verdict == perso.VerdictGood && c.inGood != 1 && (c.loss == nil || c.binned) {
+	for u, p := range l.units.all() {
+		if c := a.claims.get(p); c != nil && c.verdict.name() == perso.VerdictGood && c.inGood != 1 && (c.loss == 0 || c.binned) {
 			a.bad("I6", "unit %d is good and its chip was put %d times into the good bin", u, c.inGood)
 		}
 	}

@@ -23,7 +23,15 @@ type loss struct {
 }
 
 // counts says whether the chip lies where the officers said: no head has put it anywhere.
-func (l *loss) counts() bool { return l.claim != nil && !l.claim.binned }
+func (l *loss) counts() bool { return l != nil && l.claim != nil && !l.claim.binned }
+
+// lossOf is the officers' word that gave a claim up; nil if there is none.
+func (a *auditor) lossOf(c *claim) *loss {
+	if c.loss == 0 {
+		return nil
+	}
+	return a.givenUps[c.loss-1]
+}
 
 // lost takes two officers' word that a unit is given up: it names one claim of the lot, once, before that is lost.
 func (a *auditor) lost(e entry.Statement) {
@@ -51,33 +59,34 @@ func (a *auditor) lost(e entry.Statement) {
 		a.bad("I7", "the statement is about lot %s of site %s (%s), or another release", w.Lot, w.Site, w.Env)
 		return
 	}
-	c := l.units[w.Unit]
+	c := a.unit(l, w.Unit)
 	switch {
 	case c == nil || c.gen != w.Gen || c.hash != w.Claim || c.eid != w.EID || c.chip != w.Chip:
 		a.bad("I7", "unit %d generation %d was not claimed as the statement says, or again since", w.Unit, w.Gen)
 		return
-	case c.loss != nil:
-		a.bad("I7", "unit %d generation %d was given up before, by log entry %d", w.Unit, w.Gen, c.loss.seq)
+	case c.loss != 0:
+		a.bad("I7", "unit %d generation %d was given up before, by log entry %d", w.Unit, w.Gen, a.lossOf(c).seq)
 		return
-	case c.ended != 0 && c.verdict != perso.VerdictGood:
+	case c.ended != 0 && c.verdict.name() != perso.VerdictGood:
 		a.bad("I7", "unit %d generation %d was lost before, by log entry %d", w.Unit, w.Gen, c.ended)
 		return
-	case c.session != w.Session:
+	case a.sessionName(c.session) != w.Session:
 		a.bad("I7", "session %s is not the last of the chip", w.Session)
 	}
 	o.claim, o.unit, o.session, o.fate = c, w.Unit, w.Session, w.Fate
-	c.loss, l.gaveUp[c.hash] = o, c
+	a.givenUps = append(a.givenUps, o)
+	c.loss, l.gaveUp[c.hash] = uint32(len(a.givenUps)), c
 }
 
 // givenUp holds the outcome that ends a claim as lost against the officers' word: who gave it up waits for the vault's receipt,
 // and nobody else has one.
 func (a *auditor) givenUp(c *claim, e entry.Outcome) {
 	switch {
-	case c.loss == nil && e.Receipt == [32]byte{} && e.Reason != perso.ReasonAbandoned:
-	case c.loss == nil || e.Receipt == [32]byte{} || e.Reason != perso.ReasonAbandoned:
+	case c.loss == 0 && e.Receipt == [32]byte{} && e.Reason != perso.ReasonAbandoned:
+	case c.loss == 0 || e.Receipt == [32]byte{} || e.Reason != perso.ReasonAbandoned:
 		a.bad("I7", "a unit is given up by two officers and the vault's receipt, and by nothing less: reason %q", e.Reason)
 	default:
-		a.abandoned[e.Receipt] = c.loss
+		a.abandoned[e.Receipt] = a.lossOf(c)
 	}
 }
 
@@ -103,8 +112,8 @@ func (c *chain) answer(e *receipt) {
 		a.find(c.place(), "I5", "log entry %d was answered before", o.seq)
 	case o.claim.calledGood:
 		a.find(c.place(), "I1", "unit %d was called good before it was given up", e.Unit)
-	case o.claim.ended != 0 && o.claim.verdict != perso.VerdictRejectLive:
-		a.find(c.place(), "I1", "unit %d was given up, and is %s by log entry %d", e.Unit, o.claim.verdict, o.claim.ended)
+	case o.claim.ended != 0 && o.claim.verdict.name() != perso.VerdictRejectLive:
+		a.find(c.place(), "I1", "unit %d was given up, and is %s by log entry %d", e.Unit, o.claim.verdict.name(), o.claim.ended)
 	}
 	o.answered, o.claim.gone = true, true
 	if named := a.abandoned[e.hash]; named == o {
@@ -154,7 +163,7 @@ func (l *lot) accounted() (n accounted) {
 		} else {
 			n.rejectLive++
 		}
-		if o.claim.verdict == perso.VerdictGood {
+		if o.claim.verdict.name() == perso.VerdictGood {
 			n.good++
 		}
 	}

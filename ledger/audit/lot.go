@@ -16,9 +16,9 @@ type lot struct {
 	release *statement.Release // nil when its opening was deleted
 	vault   perso.Name         // that it was assigned to; empty when it was not
 	hash    [32]byte
-	units   map[perso.Unit]*claim // the latest generation of each
-	indexes map[perso.EIDIndex]bool
-	serials map[uint64]bool // host challenges used
+	units   spread[place] // the latest generation of each
+	indexes numberSet     // of identities in the released range
+	serials numberSet     // host challenges used
 
 	claims, good, lost, open uint64
 	floor
@@ -43,7 +43,7 @@ func (a *auditor) release(e entry.Statement) {
 		a.bad("I7", "lot %q is released already, or is none", e.Lot)
 		return
 	}
-	l := &lot{hash: e.Hash, units: map[perso.Unit]*claim{}, indexes: map[perso.EIDIndex]bool{}, serials: map[uint64]bool{}, bins: map[perso.Verdict]uint64{},
+	l := &lot{hash: e.Hash, units: newSpread[place](), indexes: numberSet{}, serials: numberSet{}, bins: map[perso.Verdict]uint64{},
 		counts: map[string]entry.Count{}, exported: map[string]bool{}, floor: floor{policy: a.asks, unopened: a.asksUnknown}, gaveUp: map[[32]byte]*claim{}}
 	l.number = uint32(len(a.numbered))
 	a.lots[e.Lot], a.numbered = l, append(a.numbered, l)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 
@@ -27,30 +28,42 @@ func (a *auditor) checkReceipts() {
 	}
 	a.unserved()
 	a.unanswered()
-	for _, g := range sortedGoods(a.goods) {
-		a.find(logPlace(g.seq, entry.KindOutcome), "I4", "the receipt of session %s that it names is in no chain", g.session)
+	for _, c := range a.unproven() {
+		a.find(logPlace(int64(c.ended), entry.KindOutcome), "I4", "the receipt of session %s that it names is in no chain", a.sessionName(c.endedIn))
 	}
-	for _, g := range sortedGoods(a.proven) {
-		a.find(logPlace(g.seq, entry.KindOutcome), "I4", "it names the receipt of another session than %s, whose last act the vault did not call good again", g.session)
+	for _, c := range slices.SortedFunc(maps.Values(a.proven), byOutcome) {
+		a.find(logPlace(int64(c.ended), entry.KindOutcome), "I4", "it names the receipt of another session than %s, whose last act the vault did not call good again", a.sessionName(c.endedIn))
+	}
+}
+
+// eachAct gives every act with the number of its lot, session by session.
+func (a *auditor) eachAct(f func(x *act, lot uint32)) {
+	for at := place(1); at <= a.sessions.count; at++ {
+		s := a.sessions.at(at)
+		lot := a.claims.at(s.claim).lot
+		for p := s.last; p != 0; p = a.acts.at(p).before {
+			f(a.acts.at(p), lot)
+		}
 	}
 }
 
 // unserved finds acts that something followed although the vault never served them.
 func (a *auditor) unserved() {
-	var missing []actInfo
-	told := map[*lot]bool{}
-	for _, info := range a.acts {
-		if info.needed && info.receipts == 0 {
-			missing = append(missing, info)
+	type missing struct{ seq, lot uint32 }
+	var all []missing
+	a.eachAct(func(x *act, lot uint32) {
+		if x.needed && !x.served {
+			all = append(all, missing{x.seq, lot})
 		}
-	}
-	slices.SortFunc(missing, func(x, y actInfo) int { return cmp.Compare(x.seq, y.seq) })
-	for _, info := range missing {
-		lot := a.numbered[info.lot]
-		if !told[lot] || lot.chained {
-			a.find(logPlace(info.seq, entry.KindAct), "I5", "something follows from it, but the vault has no receipt for it (lot has receipts: %v)", lot.chained)
+	})
+	slices.SortFunc(all, func(x, y missing) int { return cmp.Compare(x.seq, y.seq) })
+	told := map[uint32]bool{}
+	for _, m := range all {
+		chained := a.numbered[m.lot].chained
+		if !told[m.lot] || chained {
+			a.find(logPlace(int64(m.seq), entry.KindAct), "I5", "something follows from it, but the vault has no receipt for it (lot has receipts: %v)", chained)
 		}
-		told[lot] = true
+		told[m.lot] = true
 	}
 }
 
@@ -69,17 +82,17 @@ func (b *broken) add(seq int64) {
 // unanswered explains the acts after which the log is silent: in an honest factory they are what a killed process, a power cut
 // or a chip that was torn off leave behind. Nothing rests on them, else unserved has said so.
 func (a *auditor) unanswered() {
-	for _, info := range a.acts {
-		switch {
-		case info.needed:
-		case info.receipts == 0 && a.numbered[info.lot].chained:
-			a.never.add(info.seq)
-		case info.receipts == 0:
-			a.elsewhere.add(info.seq)
-		case info.script:
-			a.unplayed.add(info.seq)
+	a.eachAct(func(x *act, lot uint32) {
+		switch seq := int64(x.seq); {
+		case x.needed:
+		case !x.served && a.numbered[lot].chained:
+			a.never.add(seq)
+		case !x.served:
+			a.elsewhere.add(seq)
+		case x.script:
+			a.unplayed.add(seq)
 		}
-	}
+	})
 	if b := a.never; b.count > 0 {
 		a.report.Broken = append(a.report.Broken, fmt.Sprintf("%d acts were never answered, the first is log entry %d: they were logged, and then ledger, vault or bus ended before the vault served them, as when a process is killed. No script left for them, and nothing rests on them",
 			b.count, b.first))
@@ -90,14 +103,18 @@ func (a *auditor) unanswered() {
 	}
 }
 
-func sortedGoods[K comparable](m map[K]goodRef) []goodRef {
-	out := make([]goodRef, 0, len(m))
-	for _, g := range m {
-		out = append(out, g)
+// unproven are the claims whose outcomes name a receipt that no chain has, in the order of the outcomes.
+func (a *auditor) unproven() (all []*claim) {
+	for p := place(1); p <= a.claims.count; p++ {
+		if c := a.claims.at(p); c.endedIn != 0 && !c.receiptFound {
+			all = append(all, c)
+		}
 	}
-	slices.SortFunc(out, func(x, y goodRef) int { return cmp.Compare(x.seq, y.seq) })
-	return out
+	slices.SortFunc(all, byOutcome)
+	return all
 }
+
+func byOutcome(x, y *claim) int { return cmp.Compare(x.ended, y.ended) }
 
 // chain is one vault's receipts of one lot.
 type chain struct {
@@ -168,7 +185,6 @@ const receiptsAtOnce = 4_096
 type receipt struct {
 	entry.Receipt
 	hash [32]byte
-	key  actKey
 	err  error
 }
 
@@ -217,7 +233,7 @@ func (c *chain) flush() error {
 
 func (r *receipt) parse(b []byte) {
 	if r.Receipt, r.err = entry.ParseReceipt(b); r.err == nil {
-		r.hash, r.key = entry.Hash(b), keyOf(r.Session, r.N, r.Responses, r.Claim, r.At)
+		r.hash = entry.Hash(b)
 	}
 }
 
@@ -244,32 +260,43 @@ func (c *chain) match(e *receipt) {
 		return
 	}
 	l := a.lots[e.Lot]
-	info, logged := a.acts[e.key]
-	if !logged || a.numbered[info.lot] != l {
+	x := a.actFor(e, l)
+	if x == nil {
 		c.unlogged(l, e)
 		return
 	}
-	if info.receipts > 0 {
+	if x.served {
 		a.repeats++
 	}
-	info.receipts++
-	info.script = info.script || e.Result == entry.ResultScript
-	a.acts[e.key] = info
-	if u := l.units[e.Unit]; u == nil || u.gen < e.Gen {
+	x.served, x.script = true, x.script || e.Result == entry.ResultScript
+	u := a.unit(l, e.Unit)
+	if u == nil || u.gen < e.Gen {
 		a.find(c.place(), "I5", "unit %d generation %d was never claimed", e.Unit, e.Gen)
 	}
 	c.afterwards(l, e)
-	c.calledGood(l, e)
+	c.calledGood(u, e)
 	if r := l.release; r != nil && e.N == 0 && !e.At.Before(r.Expires) {
 		a.find(c.place(), "I7", "session %s began after the release had expired", e.Session)
 	}
-	c.named(l, e)
+	c.named(u, e)
+}
+
+// actFor is the act that a receipt is for: it says again what the log says. nil if the log holds none of its lot.
+func (a *auditor) actFor(e *receipt, l *lot) *act {
+	s := a.sessionIDs.row(e.Session)
+	if s == nil {
+		return nil
+	}
+	c, x := a.claims.at(s.claim), a.actOf(s, e.N)
+	if x == nil || a.lotOfClaim(c) != l || c.hash != e.Claim || x.responses != e.Responses || x.at != e.At.UnixMicro() {
+		return nil
+	}
+	return x
 }
 
 // calledGood finds a unit that the vault called good by two receipts: whoever could have another one made could have it made until the sampling
 // plan's draw, which follows from it, suits him. A vault that is asked again answers with the first.
-func (c *chain) calledGood(l *lot, e *receipt) {
-	u := l.units[e.Unit]
+func (c *chain) calledGood(u *claim, e *receipt) {
 	if u == nil || u.hash != e.Claim {
 		return
 	}
@@ -285,28 +312,29 @@ func (c *chain) calledGood(l *lot, e *receipt) {
 
 // named finds the outcome that names a receipt. A chip that was called good, and came again because nobody heard of it, opened another session;
 // the last act of that must have proven it too.
-func (c *chain) named(l *lot, e *receipt) {
+func (c *chain) named(u *claim, e *receipt) {
 	a := c.a
-	if g, waits := a.proven[e.Session]; waits && e.Result == entry.ResultGoodAgain && e.N == g.n {
+	if g := a.proven[e.Session]; g != nil && e.Result == entry.ResultGoodAgain && e.N == g.endedBy {
 		delete(a.proven, e.Session)
 	}
-	g, named := a.goods[e.hash]
-	if !named {
+	g := a.goods.row(e.hash)
+	if g == nil {
 		return
 	}
-	delete(a.goods, e.hash)
-	u := l.units[e.Unit]
+	g.receiptFound = true
+	in, o := a.sessionName(g.endedIn), a.lossOf(g)
 	switch {
-	case e.Result != entry.ResultGood || u == nil || u.hash != e.Claim || u.ended != uint64(g.seq):
-		a.find(c.place(), "I4", "log entry %d calls session %s good, the vault said %q for act %d of session %s", g.seq, g.session, e.Result, e.N, e.Session)
-	case (e.Session != g.session || e.N != g.n) && !g.lost:
-		a.proven[g.session] = g
+	case e.Result != entry.ResultGood || u != g || u.hash != e.Claim:
+		a.find(c.place(), "I4", "log entry %d calls session %s good, the vault said %q for act %d of session %s", g.ended, in, e.Result, e.N, e.Session)
+	case o != nil && o.seq < int64(g.ended): // two officers had given it up before
+	case e.Session != in || e.N != g.endedBy:
+		a.proven[in] = g
 	}
 }
 
 // unlogged is a receipt without an act. It is none to worry about only if the act can be younger than the checkpoint.
 func (c *chain) unlogged(l *lot, e *receipt) {
-	s := c.a.sessions[e.Session]
+	s := c.a.sessionIDs.row(e.Session)
 	younger := !e.At.Before(c.a.last) && (s == nil || e.N > s.n)
 	if younger && (l == nil || !l.closed) {
 		c.a.newer++

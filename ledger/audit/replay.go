@@ -1,8 +1,6 @@
 package audit
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"time"
 
 	"github.com/persoline/persoline/perso"
@@ -12,7 +10,7 @@ import (
 	"github.com/persoline/persoline/perso/statement"
 )
 
-// history is what the entries so far have made true: the ledger's state machine, replayed. About 1 KiB per unit.
+// history is what the entries so far have made true: the ledger's state machine, replayed.
 type history struct {
 	seq  int64 // of the entry at hand
 	kind string
@@ -26,18 +24,15 @@ type history struct {
 	lots     map[perso.Name]*lot
 	shredded []shredding
 	logVault perso.Name // that assigns lots; of a site where none was ever assigned, its only vault
-	eids     map[id.EID]*claim
-	chips    map[id.ChipID]*claim
-	sessions map[perso.Session]*session
-	numbered []*lot // by their number
-	acts     map[actKey]actInfo
-	goods    map[[32]byte]goodRef      // by the receipt that an outcome names
-	proven   map[perso.Session]goodRef // outcomes by a receipt of an earlier session; their last one must have proven the chip again
-	losses   map[[32]byte]*loss        // by the statement's hash
+	numbered []*lot     // by their number
+	tables
+	proven   map[perso.Session]*claim // good by a receipt of an earlier session than that of their outcome, which must have proven the chip again
+	losses   map[[32]byte]*loss       // by the statement's hash
+	givenUps []*loss                  // those of a claim, which names them by their place here
 	// abandoned are losses by the receipt that an outcome names.
 	abandoned map[[32]byte]*loss
-	contacts  map[contactKey]contact
-	lines     map[perso.Name]uint32 // numbers of lines
+	contacts  map[headKey]spread[contact] // by their number
+	lines     map[perso.Name]uint32       // numbers of lines
 	reels     map[perso.Name]bool
 	lists     map[[32]byte]bool
 	shelves   map[shelf]int64 // the books of the stock
@@ -66,10 +61,29 @@ type history struct {
 	never, unplayed, elsewhere                             broken // acts after which nothing came
 }
 
+// tables are what is kept of each unit: about half a KiB.
+type tables struct {
+	claims   *rows[claim]
+	sessions *rows[session]
+	acts     *rows[act]
+
+	eids       map[id.EID]bool
+	chips      index[id.ChipID, claim] // by the chip claimed last
+	goods      index[[32]byte, claim]  // by the receipt that an outcome names
+	sessionIDs index[perso.Session, session]
+}
+
+func newTables() tables {
+	claims, sessions := &rows[claim]{}, &rows[session]{}
+	return tables{claims: claims, sessions: sessions, acts: &rows[act]{}, eids: map[id.EID]bool{},
+		chips:      newIndex(claims, func(c *claim) id.ChipID { return c.chip }),
+		goods:      newIndex(claims, func(c *claim) [32]byte { return c.receipt }),
+		sessionIDs: newIndex(sessions, func(s *session) perso.Session { return s.id })}
+}
+
 func newHistory() history {
 	return history{
-		lots: map[perso.Name]*lot{}, eids: map[id.EID]*claim{}, chips: map[id.ChipID]*claim{}, sessions: map[perso.Session]*session{},
-		acts: map[actKey]actInfo{}, goods: map[[32]byte]goodRef{}, proven: map[perso.Session]goodRef{}, contacts: map[contactKey]contact{}, lines: map[perso.Name]uint32{},
+		lots: map[perso.Name]*lot{}, tables: newTables(), proven: map[perso.Session]*claim{}, contacts: map[headKey]spread[contact]{}, lines: map[perso.Name]uint32{},
 		reels: map[perso.Name]bool{}, lists: map[[32]byte]bool{}, losses: map[[32]byte]*loss{}, abandoned: map[[32]byte]*loss{}, shelves: map[shelf]int64{}, bookings: map[[32]byte]bool{}, cleared: map[perso.Name]perso.Name{}, cancelled: map[[32]byte]bool{},
 		exceptions: map[int64]*Exception{}, signedOff: map[int64][]signedOff{}, openings: newOpenings(),
 	}
@@ -157,23 +171,9 @@ func (a *auditor) checkEnds() {
 	if a.lots[a.seal.Lot] == nil {
 		a.find("seal", "", "the log releases no lot %s", a.seal.Lot)
 	}
-	if uint64(len(a.chips)) > a.stock {
-		a.find("log", "I6", "%d chips were claimed, %d came in", len(a.chips), a.stock)
+	if n := a.chips.count; uint64(n) > a.stock {
+		a.find("log", "I6", "%d chips were claimed, %d came in", n, a.stock)
 	}
-}
-
-// actKey stands for an act with all that a receipt must repeat of it.
-type actKey [16]byte
-
-func keyOf(s perso.Session, n uint8, responses, claim [32]byte, at time.Time) actKey {
-	var b [3*32 + 1 + 8]byte
-	copy(b[:], s[:])
-	copy(b[32:], responses[:])
-	copy(b[64:], claim[:])
-	b[96] = n
-	binary.BigEndian.PutUint64(b[97:], uint64(at.UnixMicro()))
-	sum := sha256.Sum256(b[:])
-	return actKey(sum[:16])
 }
 
 // summarize writes the facts.
@@ -188,7 +188,7 @@ func (a *auditor) summarize() {
 		{"live rejects that wait for their destruction", a.in(perso.AccountRejectLive)}, {"live rejects destroyed", a.destroyedChips}, {"lots released", uint64(len(a.lots))},
 		{"claims", claims}, {"units good", good}, {"units lost, their EIDs, if any, retired", lost}, {"units that officers gave up", uint64(len(a.losses))}, {"units open", open},
 		{"certificates in place of an earlier one", a.superseded},
-		{"sessions", uint64(len(a.sessions))}, {"acts", uint64(len(a.acts))},
+		{"sessions", uint64(a.sessions.count)}, {"acts", uint64(a.acts.count)},
 		{"acts that the vault never answered", a.never.count}, {"acts whose script no logged answer followed", a.unplayed.count},
 		{"acts of lots whose receipts are not in this bundle", a.elsewhere.count}, {"receipts", a.receipts},
 		{"receipts of acts that were answered again", a.repeats}, {"receipts newer than the checkpoint", a.newer},

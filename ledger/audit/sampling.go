@@ -49,8 +49,8 @@ func (a *auditor) samples(e entry.Statement) {
 		a.bad("I6", "the statement is about %d samples of lot %s; %d lay in their bin then, and %d exports were made", w.Examined, w.Lot, inBin, len(l.exported))
 	}
 	for _, chip := range w.Failed {
-		c := a.chips[chip]
-		if c == nil || c.lot != l || c.put != perso.VerdictSample || c.inGood == 0 {
+		c := a.chips.row(chip)
+		if c == nil || c.lot != l.number || c.put.name() != perso.VerdictSample || c.inGood == 0 {
 			a.bad("I6", "chip %s failed, and is no sample of lot %s", chip, e.Lot)
 			continue
 		}
@@ -87,8 +87,8 @@ func (a *auditor) examined(l *lot, what string) {
 // noneAstray finds units that were drawn and that nobody can have examined: no head put their chips anywhere, and no officers said where they are.
 func (a *auditor) noneAstray(l *lot, what string) {
 	var n uint64
-	for _, c := range l.units {
-		if c.put == perso.VerdictSample && c.inGood == 0 && (c.loss == nil || !c.loss.counts()) {
+	for _, p := range l.units.all() {
+		if c := a.claims.get(p); c != nil && c.put.name() == perso.VerdictSample && c.inGood == 0 && !a.lossOf(c).counts() {
 			n++
 		}
 	}

@@ -7,28 +7,31 @@ import (
 
 // session is one secure channel with one chip.
 type session struct {
-	claim   *claim
-	present perso.Presentation
+	id      perso.Session
+	present contactKey
 	serial  uint64
-	n       uint8  // of its last act
-	last    actKey // its last act
+	claim   place
+	last    place // its last act
+	n       uint8 // of that
 }
 
-// actInfo is what is known of an act until the receipts are read.
-type actInfo struct {
-	seq      int64
-	lot      uint32 // its number: without a pointer, the memory's keeper need not look into millions of these
-	needed   bool   // something rests on its having been served
-	script   bool   // it was served with a script
-	receipts uint32
+// act is one step of a session, with what a receipt must repeat of it beside the session and its claim.
+type act struct {
+	responses [32]byte
+	at        int64  // in microseconds
+	seq       uint32 // of its entry; a bundle has fewer
+	before    place  // the session's act before it
+	needed    bool   // something rests on its having been served
+	served    bool   // there is a receipt for it
+	script    bool   // it was served with a script
 }
 
-// goodRef is an outcome that waits for its receipt.
-type goodRef struct {
-	seq     int64
-	session perso.Session // the claim's last
-	n       uint8         // of its last act
-	lost    bool          // two officers had given the unit up
+// sessionName is what a session is called; nothing for none.
+func (a *auditor) sessionName(p place) (name perso.Session) {
+	if s := a.sessions.get(p); s != nil {
+		name = s.id
+	}
+	return name
 }
 
 // act is one step of a session: act 0 opens it with a host challenge that serves once, the others follow one by one.
@@ -37,45 +40,54 @@ func (a *auditor) act(e entry.Act) {
 	if c == nil {
 		return
 	}
-	a.standsStill(c.lot, e.Present.Line)
+	l := a.lotOfClaim(c)
+	a.standsStill(l, e.Present.Line)
 	if e.N == 0 {
-		a.cleanLine(c.lot, e.Lot, e.Present.Line)
+		a.cleanLine(l, e.Lot, e.Present.Line)
 	}
 	if e.N >= perso.MaxActs {
 		a.bad("I9", "act %d, at most %d", e.N, perso.MaxActs-1)
 	}
-	if c.ended != 0 && (c.verdict != perso.VerdictGood || e.N > 0) {
+	if c.ended != 0 && (c.verdict.name() != perso.VerdictGood || e.N > 0) {
 		a.bad("I1", "the claim ended with entry %d", c.ended)
 	}
-	if c.ended == 0 && c.loss != nil {
-		a.bad("I1", "two officers gave the unit up with entry %d", c.loss.seq)
+	if c.ended == 0 && c.loss != 0 {
+		a.bad("I1", "two officers gave the unit up with entry %d", a.lossOf(c).seq)
 	}
-	s := a.sessions[e.Session]
-	key := keyOf(e.Session, e.N, e.Responses, c.hash, e.At)
+	at, present := a.sessionIDs.find(e.Session), a.contactKey(e.Present)
+	s := a.sessions.get(at)
 	switch {
 	case e.N == 0 && s == nil:
-		if c.lot.serials[e.Serial] {
+		if l.serials.add(e.Serial) {
 			a.bad("I5", "host challenge %d served another session", e.Serial)
 		}
-		c.lot.serials[e.Serial] = true
-		s = &session{claim: c, present: e.Present, serial: e.Serial}
-		a.sessions[e.Session], c.session = s, e.Session
+		at, s = a.sessions.add(session{id: e.Session, claim: l.units.get(uint64(e.Unit)), present: present, serial: e.Serial})
+		a.sessionIDs.put(e.Session, at)
+		c.session = at
 	case e.N == 0 || s == nil || e.N != s.n+1:
 		a.bad("I5", "act %d of session %s does not follow the one before", e.N, e.Session)
 		return
 	default:
-		if s.claim != c || s.serial != e.Serial || s.present != e.Present || c.session != e.Session {
+		if a.claims.at(s.claim) != c || s.serial != e.Serial || s.present != present || c.session != at {
 			a.bad("I5", "session %s is of another claim, challenge or presentation, or was given up", e.Session)
 		}
-		a.needReceipt(s.last)
+		a.needReceipt(s)
 	}
-	s.n, s.last = e.N, key
-	a.acts[key] = actInfo{seq: a.seq, lot: c.lot.number}
+	p, _ := a.acts.add(act{seq: uint32(a.seq), responses: e.Responses, at: e.At.UnixMicro(), before: s.last})
+	s.n, s.last = e.N, p
 }
 
-// needReceipt notes that an act must have been served, since something follows from it.
-func (a *auditor) needReceipt(k actKey) {
-	info := a.acts[k]
-	info.needed = true
-	a.acts[k] = info
+// needReceipt notes that a session's last act must have been served, since something follows from it.
+func (a *auditor) needReceipt(s *session) { a.acts.at(s.last).needed = true }
+
+// actOf is act n of a session; nil if it has none.
+func (a *auditor) actOf(s *session, n uint8) *act {
+	p := s.last
+	for at := s.n; at > n && p != 0; at-- {
+		p = a.acts.at(p).before
+	}
+	if n > s.n {
+		return nil
+	}
+	return a.acts.get(p)
 }

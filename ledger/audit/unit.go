@@ -9,27 +9,34 @@ import (
 
 // claim is one unit in one generation on one chip.
 type claim struct {
-	lot     *lot
-	gen     perso.Generation
+	hash    [32]byte // of its entry, as receipts repeat it
+	cert    [32]byte
+	receipt [32]byte // that its outcome names as the vault's word that it is good
 	eid     id.EID
 	chip    id.ChipID
-	hash    [32]byte // of its entry, as receipts repeat it
-	ended   uint64   // number of its outcome, 0 while it is open
-	verdict perso.Verdict
-	put     perso.Verdict // by which its chip is put away: the verdict, or "sample"
-	failed  bool          // as a sample
-	session perso.Session // the latest
-	cert    [32]byte
-	inGood  uint32 // times its chip was put into the bin of good ones, or of samples
+	gen     perso.Generation
+	verdict verdictCode
+	put     verdictCode // by which its chip is put away: the verdict, or "sample"
+	endedBy uint8       // the last act of that session then
+	inGood  uint32      // times its chip was put into the bin of good ones, or of samples
+	ended   uint64      // number of its outcome, 0 while it is open
+	lot     uint32      // its number
+	loss    uint32      // two officers gave it up: which of the losses, counted from 1
 
-	certified perso.Session // the session that its certificate was logged in
+	session      place // the latest
+	certified    place // the session that its certificate was logged in
+	endedIn      place // the session of its outcome, if that is good: the last then
+	receiptFound bool  // in the vault's chain
 
-	loss             *loss // two officers gave it up
-	binned           bool  // a head put its chip somewhere
-	destroyed        bool  // two officers saw it
-	calledGood, gone bool  // by the vault's receipts
-	saidGood         bool  // by a receipt so far, whether it was given up or not
+	failed           bool // as a sample
+	binned           bool // a head put its chip somewhere
+	destroyed        bool // two officers saw it
+	calledGood, gone bool // by the vault's receipts
+	saidGood         bool // by a receipt so far, whether it was given up or not
 }
+
+// lotOfClaim is the lot that a claim is of.
+func (a *auditor) lotOfClaim(c *claim) *lot { return a.numbered[c.lot] }
 
 // claim binds identity and chip: one chip per identity, one identity per chip, an EID never twice (I1), within what was
 // released (I7).
@@ -44,32 +51,33 @@ func (a *auditor) claim(e entry.Claim) {
 	if e.Release != l.hash {
 		a.bad("I7", "it rests on another release than the lot's")
 	}
+	again := l.indexes.add(uint64(e.Index))
 	if r := l.release; r != nil {
 		if uint64(e.Unit) >= r.Units() || uint64(e.Index) >= r.Units() {
 			a.bad("I7", "unit %d and EID index %d: %d were released", e.Unit, e.Index, r.Units())
 		} else if !releasedEID(r, e) {
 			a.bad("I1", "EID %s is not number %d of the released range", e.EID, e.Index)
 		}
-		if l.indexes[e.Index] {
+		if again {
 			a.bad("I7", "a chip was begun as number %d before", e.Index)
 		}
 		if e.Gen > 0 && r.Remake != "same-identity" {
 			a.bad("I1", "the order forbids to make a unit again")
 		}
 	}
-	l.indexes[e.Index] = true
-	if !e.EID.IsZero() && a.eids[e.EID] != nil {
+	if a.eids[e.EID] {
 		a.bad("I1", "EID %s was claimed before", e.EID)
 	}
-	if a.chips[e.Chip] != nil {
+	if a.chips.find(e.Chip) != 0 {
 		a.bad("I1", "chip %s was claimed before", e.Chip)
 	}
 	a.generation(l, e)
-	c := &claim{lot: l, gen: e.Gen, eid: e.EID, chip: e.Chip, hash: a.hash}
 	if !e.EID.IsZero() {
-		a.eids[e.EID] = c
+		a.eids[e.EID] = true
 	}
-	a.chips[e.Chip], l.units[e.Unit] = c, c
+	at, _ := a.claims.add(claim{lot: l.number, gen: e.Gen, eid: e.EID, chip: e.Chip, hash: a.hash})
+	a.chips.put(e.Chip, at)
+	*l.units.at(uint64(e.Unit)) = at
 	l.claims, l.open = l.claims+1, l.open+1
 }
 
@@ -84,14 +92,14 @@ func releasedEID(r *statement.Release, e entry.Claim) bool {
 
 // generation checks that a re-make follows a loss that is accounted for, and nothing else.
 func (a *auditor) generation(l *lot, e entry.Claim) {
-	before := l.units[e.Unit]
+	before := a.unit(l, e.Unit)
 	switch {
 	case e.Gen > perso.MaxGeneration:
 		a.bad("I1", "generation %d, at most %d", e.Gen, perso.MaxGeneration)
 	case before == nil && (e.Gen != 0 || e.Loss != 0):
 		a.bad("I1", "generation %d of unit %d follows none", e.Gen, e.Unit)
 	case before == nil:
-	case before.verdict == perso.VerdictGood:
+	case before.verdict.name() == perso.VerdictGood:
 		a.bad("I1", "unit %d is good in generation %d", e.Unit, before.gen)
 	case before.ended == 0:
 		a.bad("I1", "generation %d of unit %d has not ended", before.gen, e.Unit)
@@ -100,13 +108,16 @@ func (a *auditor) generation(l *lot, e entry.Claim) {
 	}
 }
 
+// unit is the latest generation of a unit; nil when it was never claimed.
+func (a *auditor) unit(l *lot, u perso.Unit) *claim { return a.claims.get(l.units.get(uint64(u))) }
+
 // claimOf finds the claim of the entry at hand; only the latest generation of a unit can still have a life.
 func (a *auditor) claimOf(lotName perso.Name, u perso.Unit, g perso.Generation) *claim {
 	l := a.lotOf(lotName)
 	if l == nil {
 		return nil
 	}
-	c := l.units[u]
+	c := a.unit(l, u)
 	if c == nil || c.gen != g {
 		a.bad("I5", "unit %d generation %d has no claim, or a later one", u, g)
 		return nil
@@ -117,10 +128,12 @@ func (a *auditor) claimOf(lotName perso.Name, u perso.Unit, g perso.Generation) 
 // certificate puts a certificate on record; another one for the same claim names what it supersedes.
 func (a *auditor) certificate(e entry.Certificate) {
 	c := a.claimOf(e.Lot, e.Unit, e.Gen)
-	switch {
-	case c == nil:
+	if c == nil {
 		return
-	case c.lot.release != nil && !c.lot.release.EUICC():
+	}
+	l := a.lotOfClaim(c)
+	switch {
+	case l.release != nil && !l.release.EUICC():
 		a.bad("I5", "a certificate for a chip that is no eUICC")
 	case c.ended != 0:
 		a.bad("I1", "the claim ended with entry %d", c.ended)
@@ -128,8 +141,8 @@ func (a *auditor) certificate(e entry.Certificate) {
 		a.bad("I1", "EID %s is not the claim's", e.EID)
 	case e.Supersedes != c.cert:
 		a.bad("I5", "it supersedes %x, on record is %x", e.Supersedes, c.cert)
-	case c.lot.injects() && (c.session == perso.Session{} || c.certified == c.session):
-		a.bad("I5", "session %s of a chip that is given its key has no act, or a certificate before", c.session)
+	case l.injects() && (c.session == 0 || c.certified == c.session):
+		a.bad("I5", "session %s of a chip that is given its key has no act, or a certificate before", a.sessionName(c.session))
 	}
 	if c.cert != [32]byte{} {
 		a.superseded++
@@ -150,18 +163,21 @@ func (a *auditor) outcome(e entry.Outcome) {
 	if e.EID != c.eid || e.Chip != c.chip {
 		a.bad("I1", "EID %s on chip %s is not what was claimed", e.EID, e.Chip)
 	}
-	c.ended, c.verdict, c.put = uint64(a.seq), e.Verdict, e.Verdict
-	c.lot.open--
+	l := a.lotOfClaim(c)
+	c.ended, c.verdict = uint64(a.seq), codeOf(e.Verdict)
+	l.open--
+	put := e.Verdict
 	if e.Verdict == perso.VerdictGood {
-		c.lot.good++
-		c.put = a.draw(c.lot, e)
+		l.good++
+		put = a.draw(l, e)
 	}
-	a.judged(e.Present, c.lot, c.put)
+	c.put = codeOf(put)
+	a.judged(e.Present, l, put)
 	switch e.Verdict {
 	case perso.VerdictGood:
 		a.good(c, e)
 	case perso.VerdictRejectLive:
-		c.lot.lost++
+		l.lost++
 		a.givenUp(c, e)
 	default:
 		a.bad("I6", "verdict %q does not end a claim", e.Verdict)
@@ -169,23 +185,26 @@ func (a *auditor) outcome(e entry.Outcome) {
 }
 
 func (a *auditor) good(c *claim, e entry.Outcome) {
-	if r := c.lot.release; r != nil && c.lot.good > r.Good {
-		a.bad("I7", "%d units are good, %d were released", c.lot.good, r.Good)
+	l := a.lotOfClaim(c)
+	if r := l.release; r != nil && l.good > r.Good {
+		a.bad("I7", "%d units are good, %d were released", l.good, r.Good)
 	}
 	if e.Cert != c.cert {
 		a.bad("I5", "certificate %x is not the one on record", e.Cert)
 	}
-	s := a.sessions[e.Session]
-	if s == nil || s.claim != c || c.session != e.Session {
+	at := a.sessionIDs.find(e.Session)
+	s := a.sessions.get(at)
+	if s == nil || a.claims.at(s.claim) != c || c.session != at {
 		a.bad("I4", "session %s is not the claim's last", e.Session)
 		return
 	}
-	if c.loss == nil { // else the chip may have been torn off in a session that proved nothing, and nobody gets it
-		a.needReceipt(s.last)
+	if c.loss == 0 { // else the chip may have been torn off in a session that proved nothing, and nobody gets it
+		a.needReceipt(s)
 	}
-	if _, twice := a.goods[e.Receipt]; twice || e.Receipt == [32]byte{} {
+	if e.Receipt == [32]byte{} || a.goods.find(e.Receipt) != 0 {
 		a.bad("I4", "it names no receipt of its own")
 		return
 	}
-	a.goods[e.Receipt] = goodRef{seq: a.seq, session: e.Session, n: s.n, lost: c.loss != nil}
+	c.receipt, c.endedIn, c.endedBy = e.Receipt, at, s.n
+	a.goods.put(e.Receipt, s.claim)
 }
