@@ -163,18 +163,23 @@ func standingLot(ctx context.Context, b *Batch, lot perso.Name) (n counts, fault
 	return n, nil, err
 }
 
+// readStanding reads the lot itself too.
+func (l *Ledger) readStanding(ctx context.Context, b *Batch, name perso.Name) (lt *lot, n counts, fault, err error) {
+	if n, fault, err = standingLot(ctx, b, name); fault != nil || err != nil {
+		return nil, n, fault, err
+	}
+	lt, err = l.readLot(ctx, b, name)
+	return lt, n, nil, err
+}
+
 type firstArticleWord struct{ statement.FirstArticle }
 
 func (w firstArticleWord) about() (perso.Env, perso.Name, perso.Name) { return w.Env, w.Site, w.Lot }
 
 func (w firstArticleWord) accept(ctx context.Context, l *Ledger, b *Batch, _ [32]byte) (fault, err error) {
-	n, fault, err := standingLot(ctx, b, w.Lot)
+	lt, n, fault, err := l.readStanding(ctx, b, w.Lot)
 	if fault != nil || err != nil {
 		return fault, err
-	}
-	lt, err := l.readLot(ctx, b, w.Lot)
-	if err != nil {
-		return nil, err
 	}
 	switch p := lt.policy; {
 	case p.FirstArticle == 0:

@@ -18,13 +18,9 @@ type rejectsWord struct{ statement.Rejects }
 func (w rejectsWord) about() (perso.Env, perso.Name, perso.Name) { return w.Env, w.Site, w.Lot }
 
 func (w rejectsWord) accept(ctx context.Context, l *Ledger, b *Batch, hash [32]byte) (fault, err error) {
-	n, fault, err := standingLot(ctx, b, w.Lot)
+	lt, n, fault, err := l.readStanding(ctx, b, w.Lot)
 	if fault != nil || err != nil {
 		return fault, err
-	}
-	lt, err := l.readLot(ctx, b, w.Lot)
-	if err != nil {
-		return nil, err
 	}
 	if n.state != perso.LotClosed {
 		return bus.Refuse(bus.FaultRefused, "lot %s is not closed: its rejects are not counted", w.Lot), nil

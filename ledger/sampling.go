@@ -177,13 +177,9 @@ type samplesWord struct{ statement.Samples }
 func (w samplesWord) about() (perso.Env, perso.Name, perso.Name) { return w.Env, w.Site, w.Lot }
 
 func (w samplesWord) accept(ctx context.Context, l *Ledger, b *Batch, _ [32]byte) (fault, err error) {
-	n, fault, err := standingLot(ctx, b, w.Lot)
+	lt, n, fault, err := l.readStanding(ctx, b, w.Lot)
 	if fault != nil || err != nil {
 		return fault, err
-	}
-	lt, err := l.readLot(ctx, b, w.Lot)
-	if err != nil {
-		return nil, err
 	}
 	s, err := readSamples(ctx, b, w.Lot)
 	if err != nil {
