@@ -11,7 +11,6 @@ import (
 
 	"github.com/persoline/persoline/lineside/chipfarm"
 	"github.com/persoline/persoline/lineside/pcsc"
-	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/cmd/cli"
 	"github.com/persoline/persoline/perso/cmd/site"
 	"github.com/persoline/persoline/perso/id"
@@ -35,7 +34,7 @@ func newChipAPDUCmd(env *cli.Env) *cobra.Command {
 		Use: "apdu CHIP APDU...", Short: "Power a virtual chip from its bin in a test reader and send it commands",
 		Long:    cli.Describe("Puts a finished chip of the farm under its own test reader, resets it, and sends it plain commands in hex.", exchanged{}),
 		Example: "  perso chip apdu 4a501234010200000001 00A4040010A0000005591010FFFFFFFF890000020000 80CA005A00", Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) < 2 {
 				return cli.Usage("a CHIP and at least one APDU must be given")
 			}
@@ -43,21 +42,11 @@ func newChipAPDUCmd(env *cli.Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := site.Open(env.SiteDir)
-			if err != nil {
+			var answers [][]byte
+			if err := atFarm(cmd.Context(), env, line, func(farm *chipfarm.Client) (err error) {
+				answers, err = farm.Inspect(cmd.Context(), chipfarm.Ref{ID: chip}, commands)
 				return err
-			}
-			address, err := s.FarmOf(perso.Name(line))
-			if err != nil {
-				return err
-			}
-			farm, err := chipfarm.Dial(cmd.Context(), address)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, farm.Close()) }()
-			answers, err := farm.Inspect(cmd.Context(), chipfarm.Ref{ID: chip}, commands)
-			if err != nil {
+			}); err != nil {
 				return err
 			}
 			return emitExchanges(env, commands, answers)

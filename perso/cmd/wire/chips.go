@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -79,6 +80,24 @@ func newChipMakeCmd(env *cli.Env) *cobra.Command {
 	return c
 }
 
+// atFarm does something at the farm of a line of the site, the first line's where none is said, and hangs up.
+func atFarm(ctx context.Context, env *cli.Env, line string, do func(*chipfarm.Client) error) (err error) {
+	s, err := site.Open(env.SiteDir)
+	if err != nil {
+		return err
+	}
+	address, err := s.FarmOf(perso.Name(line))
+	if err != nil {
+		return err
+	}
+	farm, err := chipfarm.Dial(ctx, address)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, farm.Close()) }()
+	return do(farm)
+}
+
 // binsSeen is the result of "chip bins": chips that were fed, and chips that lie in each bin, of all lots.
 type binsSeen struct {
 	Fed  uint64               `json:"fed"`
@@ -93,22 +112,12 @@ func newChipBinsCmd(env *cli.Env) *cobra.Command {
 		Long: cli.Describe("Counts the virtual chips that lie in each bin of a line's farm, of all lots that were made there, and those that were fed. It is for\n"+
 			"'perso lot count', and asks neither ledger nor line.", binsSeen{}),
 		Example: "  perso chip bins --site ./site\n  perso chip bins --site ./site --line line-2 --json", Args: cli.Takes(),
-		RunE: func(cmd *cobra.Command, _ []string) (err error) {
-			s, err := site.Open(env.SiteDir)
-			if err != nil {
-				return err
-			}
-			address, err := s.FarmOf(perso.Name(line))
-			if err != nil {
-				return err
-			}
-			farm, err := chipfarm.Dial(cmd.Context(), address)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, farm.Close()) }()
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			var seen binsSeen
-			if seen.Fed, seen.Bins, err = farm.Counters(cmd.Context()); err != nil {
+			if err := atFarm(cmd.Context(), env, line, func(farm *chipfarm.Client) (err error) {
+				seen.Fed, seen.Bins, err = farm.Counters(cmd.Context())
+				return err
+			}); err != nil {
 				return err
 			}
 			return env.Emit(seen, func(w io.Writer) {
