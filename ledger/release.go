@@ -199,6 +199,9 @@ func readSigned[S any](q bus.SignedRequest, parse func([]byte) (S, error)) (sign
 	if signed, err = statement.DecodeSigned(q.Signed); err == nil {
 		body, err = parse(signed.Body)
 	}
+	if err == nil {
+		err = statement.CheckReason(signed.Body)
+	}
 	if err != nil {
 		return signed, body, bus.Refuse(bus.FaultBadMessage, "%v", err)
 	}

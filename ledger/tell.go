@@ -25,6 +25,10 @@ type Hearer interface {
 // maxTells bounds how often a vault is told: the first time tells how much it knows, each other time it hears a batch more.
 const maxTells = 1000
 
+// maxTellBytes bounds the words of a batch: a message, less what it is wrapped in, of which each word takes 5 bytes. One word always fits
+// (statement.MaxSignedBytes).
+const maxTellBytes = bus.MaxMessageBytes - 8<<10
+
 // errApart says that a vault heard other words than the log has.
 var errApart = fmt.Errorf("%w: the vault and this ledger do not agree what officers said", ErrRefused)
 
@@ -131,8 +135,7 @@ func (l *Ledger) tellMore(ctx context.Context, d *door, vault Hearer, words [][]
 	}
 	all := uint64(len(words))
 	known := min(d.told, all)
-	part := words[known:]
-	a, err := vault.Heed(ctx, bus.HeedRequest{Known: known, Words: part[:min(len(part), bus.MaxBatch)], Chain: rows[known].Chain})
+	a, err := vault.Heed(ctx, bus.HeedRequest{Known: known, Words: oneMessage(words[known:]), Chain: rows[known].Chain})
 	if err := d.heard(l.now(), err); err != nil {
 		return false, err
 	}
@@ -149,6 +152,18 @@ func (l *Ledger) tellMore(ctx context.Context, d *door, vault Hearer, words [][]
 		return false, outOfStep(ctx, vault, words, rows, known)
 	}
 	return false, nil
+}
+
+// oneMessage is as many of the words as a message takes.
+func oneMessage(words [][]byte) [][]byte {
+	n, room := 0, maxTellBytes
+	for n < min(len(words), bus.MaxBatch) {
+		if room -= len(words[n]); room < 0 {
+			break
+		}
+		n++
+	}
+	return words[:n]
 }
 
 // rowsOf names the first 0, 1, 2... of the words.

@@ -175,6 +175,9 @@ func (v *vaultDouble) Heed(_ context.Context, q bus.HeedRequest) (bus.HeedReply,
 	if err := v.failing("heed"); err != nil {
 		return bus.HeedReply{}, err
 	}
+	if _, err := bus.Encode(q); err != nil { // nobody would hear it
+		return bus.HeedReply{}, err
+	}
 	v.mu.Lock()
 	known, now, then := uint64(len(v.words)), statement.Words{}, statement.Words{}
 	a := bus.HeedReply{Known: known}

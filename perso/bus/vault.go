@@ -97,7 +97,7 @@ type FollowReply struct {
 }
 
 // HeedRequest tells a vault what officers said of the whole site: the officer register's statements, its genesis first, and what is
-// frozen and let go on, in the order of the log. At most MaxBatch at once.
+// frozen and let go on, in the order of the log. At most MaxBatch at once, and no more than one message takes.
 type HeedRequest struct {
 	Known uint64   `cbor:"1,keyasint"` // how many of them the vault knows: Words follow on those
 	Words [][]byte `cbor:"2,keyasint"` // encoded signed statements

@@ -26,6 +26,10 @@ const MaxSignatures = 16
 // MaxSignedBytes bounds an encoded statement: a record with its signature lines.
 const MaxSignedBytes = record.MaxRecordBytes + MaxSignatures*256
 
+// MaxReasonBytes bounds the reason that people give in a statement that is taken in: a paragraph. The form allows more (record), and what was
+// signed before stands: so who parses does not ask, who drafts, signs and takes in does.
+const MaxReasonBytes = 1_000
+
 // ErrNotAuthorized is wrapped by each refusal of a statement whose form is right but whose signers are not enough.
 var ErrNotAuthorized = errors.New("statement is not signed as required")
 
@@ -39,6 +43,17 @@ type Signature struct {
 type Signed struct {
 	Body       []byte
 	Signatures []Signature
+}
+
+// CheckReason refuses the body of a statement whose reason is longer than anybody reads. Every vault is told of some, and all that is frozen is
+// shown with its reason.
+func CheckReason(body []byte) error {
+	for line := range bytes.Lines(body) {
+		if reason, ok := bytes.CutPrefix(bytes.TrimSuffix(line, []byte("\n")), []byte("reason ")); ok && len(reason) > MaxReasonBytes {
+			return fmt.Errorf("the reason has %d bytes, at most %d: say it shortly, and name the document that says more", len(reason), MaxReasonBytes)
+		}
+	}
+	return nil
 }
 
 // Hash identifies the statement: SHA-256 of its body. Every body holds a 32-byte nonce, so the hash hides the content.

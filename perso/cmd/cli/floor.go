@@ -69,7 +69,7 @@ func (env *Env) drafts(c *cobra.Command, flags []string, make func(ctx context.C
 		if err != nil {
 			return err
 		}
-		return env.handOutWord(kind, body, *out)
+		return env.handOut(kind, "", body, *out)
 	})
 	return c
 }

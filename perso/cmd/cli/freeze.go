@@ -147,6 +147,9 @@ func (env *Env) freezeBody(f statement.Freeze, standing bus.StandingReply) ([]by
 	if err != nil {
 		return nil, fmt.Errorf("drafting: %w", err)
 	}
+	if err := statement.CheckReason(body); err != nil {
+		return nil, Usage("--reason: %w", err)
+	}
 	return body, nil
 }
 
@@ -217,32 +220,11 @@ func newDraftUnfreezeCmd(env *Env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return env.handOutWord(f.Kind, body, out)
+		return env.handOut(f.Kind, "", body, out)
 	})
 	c.Flags().StringVar(&reason, "reason", "", "why it may go on, in words")
 	c.Flags().StringVarP(&out, "output", "o", "", "file to write (default standard output)")
 	return c
-}
-
-// handOutWord writes the draft of a statement that is about no lot as a whole.
-func (env *Env) handOutWord(kind string, body []byte, path string) error {
-	if path != "" {
-		if err := create(path, body); err != nil {
-			return err
-		}
-	}
-	hash := digest(statement.Signed{Body: body}.Hash())
-	err := env.Emit(drafted{Kind: kind, Hash: hash, File: path, Body: string(body)}, func(w io.Writer) {
-		if path == "" {
-			w.Write(body)
-			return
-		}
-		fmt.Fprintf(w, "%s is in %s\nhash %s\n", kind, path, hash)
-	})
-	if path != "" {
-		env.Advise("next: those whose duty it is read and sign it: perso officer sign %s --key KEYFILE", Quoted(path))
-	}
-	return err
 }
 
 func newUnfreezeCmd(env *Env) *cobra.Command {

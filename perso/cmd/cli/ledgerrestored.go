@@ -33,7 +33,7 @@ func NewDraftRestoredCmd(env *Env) *cobra.Command {
 		if _, err := statement.ParseRestored(r.Body); err != nil {
 			return err
 		}
-		return env.handOutWord(statement.KindRestored, r.Body, out)
+		return env.handOut(statement.KindRestored, "", r.Body, out)
 	})
 	c.Flags().StringVar(&reason, "reason", "", "what happened, in words")
 	c.Flags().StringVarP(&out, "output", "o", "", "file to write (default standard output)")

@@ -128,6 +128,9 @@ func signFile(ctx context.Context, env *Env, path, keyPath string, yes bool) err
 	if err != nil {
 		return Hint(fmt.Errorf("reading %q before signing: %w", path, err), "this is no statement: 'perso order draft', 'perso lot draft-close' and 'perso lot draft-destroy' write them")
 	}
+	if err := statement.CheckReason(s.Body); err != nil {
+		return Hint(fmt.Errorf("reading %q before signing: %w", path, err), "the ledger does not take it in: draft it anew")
+	}
 	k, err := loadKey(keyPath)
 	if err != nil {
 		return err

@@ -285,10 +285,17 @@ func newOrderDraftCmd(env *Env) *cobra.Command {
 
 // handOut gives a body to sign to its officers: into a file, or to standard output.
 func (env *Env) handOut(kind string, lot perso.Name, body []byte, path string) error {
+	if err := statement.CheckReason(body); err != nil {
+		return Usage("--reason: %w", err)
+	}
 	if path != "" {
 		if err := create(path, body); err != nil {
 			return err
 		}
+	}
+	what, who := kind, "those whose duty it is"
+	if lot != "" {
+		what, who = fmt.Sprintf("%s of lot %s", kind, lot), "two officers"
 	}
 	hash := digest(statement.Signed{Body: body}.Hash())
 	err := env.Emit(drafted{Kind: kind, Lot: lot, Hash: hash, File: path, Body: string(body)}, func(w io.Writer) {
@@ -296,10 +303,10 @@ func (env *Env) handOut(kind string, lot perso.Name, body []byte, path string) e
 			w.Write(body)
 			return
 		}
-		fmt.Fprintf(w, "%s of lot %s is in %s\nhash %s\n", kind, lot, path, hash)
+		fmt.Fprintf(w, "%s is in %s\nhash %s\n", what, path, hash)
 	})
 	if path != "" {
-		env.Advise("next: two officers read and sign it: perso officer sign %s --key KEYFILE", Quoted(path))
+		env.Advise("next: %s read and sign it: perso officer sign %s --key KEYFILE", who, Quoted(path))
 	}
 	return err
 }
