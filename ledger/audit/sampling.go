@@ -3,6 +3,7 @@ package audit
 import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
+	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -11,6 +12,7 @@ type drawn struct {
 	taken              uint64 // samples so far
 	signed, accepted   bool   // quality's word is in the log, and it is within the plan
 	back, kept, failed uint64
+	bad                []id.ChipID // of those that failed
 }
 
 // draw draws the unit that has just become good, or not. Of a lot whose release or policy was not opened nobody can tell.
@@ -41,8 +43,12 @@ func (a *auditor) samples(e entry.Statement) {
 	w, found := ofSite(a, e, statement.ParseSamples, statement.Samples.Head)
 	inBin := l.bins[perso.VerdictSample]
 	a.noneAstray(l, "quality signed")
+	for _, chip := range l.drawn.bad { // by an earlier word, which is no more
+		a.chips.row(chip).failed = false
+	}
+	l.drawn = drawn{taken: l.drawn.taken, signed: true}
 	if !found {
-		l.drawn.signed, l.drawn.accepted, l.drawn.back = true, true, inBin // who may look into the words is for others to say
+		l.drawn.accepted, l.drawn.back = true, inBin // who may look into the words is for others to say
 		return
 	}
 	if w.Lot != e.Lot || w.Examined != inBin || len(l.exported) > 0 {
@@ -55,10 +61,11 @@ func (a *auditor) samples(e entry.Statement) {
 			continue
 		}
 		c.failed = true
+		l.drawn.bad = append(l.drawn.bad, chip)
 	}
-	l.drawn.signed, l.drawn.failed = true, uint64(len(w.Failed))
+	l.drawn.failed = uint64(len(w.Failed))
 	passed := w.Examined - l.drawn.failed // a statement has no more failures than chips
-	l.drawn.back, l.drawn.kept = passed, 0
+	l.drawn.back = passed
 	if l.policy.Sampling.Kept() {
 		l.drawn.back, l.drawn.kept = 0, passed
 	}

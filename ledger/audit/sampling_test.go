@@ -90,6 +90,27 @@ func TestSamples(t *testing.T) {
 			w.end(1, 1, 0)
 			w.shred("L1", []id.ChipID{d.Claim.Chip}, "prod", "sec")
 		}, ""},
+		"second word, gone": {output, func(w *world) { // the first said that it failed, the second that it did not
+			d, _ := w.sampled(sample, good)
+			w.examine(1, "qua", d.Claim.Chip)
+			w.examine(1, "qua")
+			w.end(2, 0, 0)
+			w.shred("L1", []id.ChipID{d.Claim.Chip}, "prod", "sec")
+		}, "is no live reject of lot"},
+		"second word, good": {output, func(w *world) {
+			d, _ := w.sampled(sample, good)
+			w.examine(1, "qua", d.Claim.Chip)
+			w.examine(1, "qua")
+			w.end(2, 0, 0)
+			w.handOut(2)
+		}, ""},
+		"second word, bad": {output, func(w *world) {
+			d, _ := w.sampled(sample, good)
+			w.examine(1, "qua")
+			w.examine(1, "qua", d.Claim.Chip)
+			w.end(1, 1, 0)
+			w.shred("L1", []id.ChipID{d.Claim.Chip}, "prod", "sec")
+		}, ""},
 		"refused, gone": {output, func(w *world) {
 			d, o := w.sampled(sample, good)
 			w.examine(1, "qua", d.Claim.Chip)
