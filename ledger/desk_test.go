@@ -65,11 +65,14 @@ func TestCancelWithoutProvider(t *testing.T) {
 }
 
 // enlistDesk has two officers take Dee of the order desk into the register.
-func (b *bench) enlistDesk() error {
-	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{0xD}, ed25519.SeedSize))
-	b.officers["dee"] = key
-	q := b.change(statement.KindAdd, "dee", func(c *statement.Change) {
-		c.Officer = statement.Officer{ID: "dee", Person: "Dee", Role: statement.RoleOrderDesk, Key: key.Public().(ed25519.PublicKey)}
+func (b *bench) enlistDesk() error { return b.enlist("dee", statement.RoleOrderDesk) }
+
+// enlist has them take anybody in.
+func (b *bench) enlist(name perso.Name, role statement.Role) error {
+	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{name[0]}, ed25519.SeedSize))
+	b.officers[name] = key
+	q := b.change(statement.KindAdd, name, func(c *statement.Change) {
+		c.Officer = statement.Officer{ID: name, Person: "Person " + string(name), Role: role, Key: key.Public().(ed25519.PublicKey)}
 	}, "ann", "bob")
 	_, err := b.l.Word(b.t.Context(), q)
 	return err

@@ -57,7 +57,7 @@ type policyWord struct{ statement.Policy }
 func (w policyWord) about() (perso.Env, perso.Name, perso.Name) { return w.Env, w.Site, "" }
 
 func (w policyWord) accept(ctx context.Context, l *Ledger, b *Batch, hash [32]byte) (fault, err error) {
-	if fault, err := w.manned(ctx, l, b); fault != nil || err != nil {
+	if fault, err := l.manned(ctx, b, "lots under this policy", w.Policy); fault != nil || err != nil {
 		return fault, err
 	}
 	if _, err := b.Exec(ctx, sqlCutMeta, policyRow); err != nil {
@@ -65,26 +65,6 @@ func (w policyWord) accept(ctx context.Context, l *Ledger, b *Batch, hash [32]by
 	}
 	_, err = b.Exec(ctx, sqlAddMeta, policyRow, hash[:])
 	return nil, err
-}
-
-// manned refuses a policy that asks for words that nobody in the register can sign: lots under it would stand.
-func (w policyWord) manned(ctx context.Context, l *Ledger, b *Batch) (fault, err error) {
-	reg, err := l.register(ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	for _, ask := range []struct {
-		asked bool
-		kind  string
-	}{{w.FirstArticle > 0, statement.KindFirstArticle}, {w.Sampling != "", statement.KindSamples}, {w.Clearance, statement.KindClearance}} {
-		if ask.asked {
-			err = errors.Join(err, reg.Manned(ask.kind))
-		}
-	}
-	if err != nil {
-		return bus.Refuse(bus.FaultRefused, "lots under this policy would stand: %v; add who is missing first ('perso key', add-officer)", err), nil
-	}
-	return nil, nil
 }
 
 // policyHolds holds a head whose lot may not begin a chip there yet, by the policy that it was released under.

@@ -192,22 +192,3 @@ func TestDestroyRejects(t *testing.T) {
 	}
 	b.check()
 }
-
-// TestPolicyThatNobodyFulfils: without a quality officer in the register, a policy that asks for quality's word is refused, and says
-// what is missing; lots would stand under it.
-func TestPolicyThatNobodyFulfils(t *testing.T) {
-	t.Parallel()
-	b := newSite(t)
-	if _, err := b.l.Word(t.Context(), b.change(statement.KindRevoke, "qua", nil, "ann", "bob")); err != nil {
-		t.Fatal(err)
-	}
-	for _, p := range []statement.Policy{{FirstArticle: 3}, {Sampling: "output 9:2/0"}} {
-		p.Header = b.header()
-		if err := b.say(p, "ann", "bob"); err == nil || !strings.Contains(err.Error(), "1 of quality must sign") {
-			t.Errorf("%+v: %v", p, err)
-		}
-	}
-	if err := b.say(statement.Policy{Header: b.header(), Clearance: true}, "ann", "bob"); err != nil {
-		t.Error(err)
-	}
-}

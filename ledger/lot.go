@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -97,6 +98,20 @@ func (lt *lot) readRelease(ctx context.Context, tx sqldb.Tx) error {
 	}
 	lt.release, err = statement.ParseRelease(signed.Body)
 	return err
+}
+
+// unclosedLots are the names of the lots that are not closed, sorted.
+func unclosedLots(ctx context.Context, tx sqldb.Tx) (names []perso.Name, err error) {
+	if err := tx.Each(ctx, func(row sqldb.Row) error {
+		var name string
+		err := row.Scan(&name)
+		names = append(names, perso.Name(name))
+		return err
+	}, sqlUnclosedLots); err != nil {
+		return nil, fmt.Errorf("listing the lots that are not closed: %w", err)
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // unknown is ErrNotFound for who calls, and a fault of that meaning for who asks over the bus.

@@ -57,6 +57,9 @@ func (l *Ledger) resolve(ctx context.Context, tx sqldb.Tx, o order.Order) (order
 	if err := l.resolveOperational(ctx, tx, o, &a, &faults); err != nil {
 		return o, nil, err
 	}
+	if err := l.demandFaults(ctx, tx, o, &faults); err != nil {
+		return o, nil, err
+	}
 	if len(faults) > 0 {
 		return o, &faults, nil
 	}

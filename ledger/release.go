@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,15 +29,20 @@ const releaseLasts = 90 * 24 * time.Hour
 // Draft makes the release of an accepted order, for officers to read and sign.
 func (l *Ledger) Draft(ctx context.Context, q bus.DraftRequest) (bus.DraftReply, error) {
 	var o orderRow
+	var fault error
 	err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
-		o, err = readOrder(ctx, tx, q.Order)
+		if o, err = readOrder(ctx, tx, q.Order); err != nil {
+			return err
+		}
+		if fault = nil; o.state != perso.OrderAccepted {
+			fault = bus.Refuse(bus.FaultRefused, "order %q is %s already", q.Order, o.state)
+			return nil
+		}
+		fault, err = l.mannedLot(ctx, tx, o.content)
 		return err
 	})
-	if err != nil {
+	if err = cmp.Or(err, fault); err != nil {
 		return bus.DraftReply{}, err
-	}
-	if o.state != perso.OrderAccepted {
-		return bus.DraftReply{}, bus.Refuse(bus.FaultRefused, "order %q is %s already", q.Order, o.state)
 	}
 	r, err := l.draft(o)
 	if err != nil {
@@ -328,6 +334,9 @@ func (l *Ledger) mayRelease(ctx context.Context, b *Batch, signed statement.Sign
 		return bus.Refuse(bus.FaultRefused, "%s", all.of(r)), nil
 	case !b.At.Before(r.Expires) || !o.content.Expires.IsZero() && r.Expires.After(o.content.Expires):
 		return bus.Refuse(bus.FaultRefused, "the release ends on %s: that has passed, or is later than the order allows", r.Expires.Format(time.DateOnly)), nil
+	}
+	if fault, err := l.mannedLot(ctx, b, o.content); fault != nil || err != nil {
+		return fault, err
 	}
 	want, err := l.terms(o)
 	if errors.Is(err, ErrNotFound) {

@@ -87,16 +87,10 @@ func (l *Ledger) draftRestored(ctx context.Context, q bus.RestoredRequest) (s st
 
 // readRestoredLots counts the identities of lots that are not closed: those issued since the backup, and those in work at the loss.
 func readRestoredLots(ctx context.Context, tx sqldb.Tx, m restored.Mark) (lots []statement.RestoredLot, err error) {
-	var names []perso.Name
-	if err := tx.Each(ctx, func(row sqldb.Row) error {
-		var name string
-		err := row.Scan(&name)
-		names = append(names, perso.Name(name))
-		return err
-	}, sqlUnclosedLots); err != nil {
-		return nil, fmt.Errorf("listing the lots that are not closed: %w", err)
+	names, err := unclosedLots(ctx, tx)
+	if err != nil {
+		return nil, err
 	}
-	slices.Sort(names)
 	for _, name := range names {
 		r, claims, err := readRestoredLot(ctx, tx, name, m)
 		if err != nil {

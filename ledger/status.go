@@ -29,7 +29,7 @@ func (l *Ledger) statusOf(ctx context.Context, name perso.Name, told int) (bus.S
 		return bus.StatusReply{}, err
 	}
 	r := bus.StatusReply{Env: l.site.env, Lot: lt.name, Order: lt.order, Proof: lt.release.Proof, Policy: policyTold(lt.policy), Now: l.now().UTC()}
-	var stands string
+	var stands, lacks string
 	err = l.db.View(ctx, func(tx sqldb.Tx) (err error) {
 		if r.LogSize, err = tree.Size(ctx, tx); err != nil {
 			return err
@@ -52,6 +52,9 @@ func (l *Ledger) statusOf(ctx context.Context, name perso.Name, told int) (bus.S
 		if err := hideUncounted(ctx, tx, &r); err != nil {
 			return err
 		}
+		if lacks, err = l.lacks(ctx, tx, lt); err != nil {
+			return err
+		}
 		_, locked, err := restored.Read(ctx, tx)
 		if locked && stands == "" && (r.State == perso.LotReleased || r.State == perso.LotRunning) {
 			stands = awaitsOfficers
@@ -65,8 +68,9 @@ func (l *Ledger) statusOf(ctx context.Context, name perso.Name, told int) (bus.S
 		if r.Waits, err = l.waitsFor(ctx, lt, &r); err != nil {
 			return bus.StatusReply{}, err
 		}
+		r.Waits = andAlso(lacks, r.Waits)
 	case err == nil && r.State == perso.LotComplete:
-		r.Waits = waitsToClose(&r)
+		r.Waits = andAlso(lacks, waitsToClose(&r))
 	}
 	if err != nil {
 		return bus.StatusReply{}, fmt.Errorf("reading the status of lot %q: %w", name, err)

@@ -88,3 +88,11 @@ func waitsToClose(r *bus.StatusReply) string {
 func waitsFirstArticle(lot perso.Name, made uint64) string {
 	return fmt.Sprintf("%s, and %d chips are good: quality examines them, then 'perso lot draft-first-article %s', 'perso officer sign' and 'perso hand-in'", blockFirstArticle, made, lot)
 }
+
+// andAlso puts what stands in the way of all else before what else a lot waits for.
+func andAlso(first, then string) string {
+	if first == "" || then == "" {
+		return first + then
+	}
+	return first + "; " + then
+}

@@ -92,6 +92,9 @@ func (l *Ledger) Word(ctx context.Context, q bus.SignedRequest) (bus.WordReply, 
 	if forVaults(kind) {
 		r.Untold, r.Apart = l.tellAll(ctx)
 	}
+	if kind == statement.KindRevoke {
+		r.Unmanned = l.unmanned(ctx)
+	}
 	if w, ok := w.(forgetWord); ok {
 		l.afterForgetting(ctx, w.Lot)
 	}
@@ -139,7 +142,8 @@ func (l *Ledger) word(ctx context.Context, b *Batch, signed statement.Signed, ki
 	return nil, nil
 }
 
-// Standing tells what a draft of a word must name: the site, its time, what is frozen now, and the policy in force.
+// Standing tells what a draft of a word must name: the site, its time, what is frozen now, and the policy in force; and what of it nobody can
+// sign.
 func (l *Ledger) Standing(ctx context.Context, _ bus.Empty) (bus.StandingReply, error) {
 	r := bus.StandingReply{Env: l.site.env, Site: l.site.name, Now: l.now().UTC()}
 	err := l.db.View(ctx, func(tx sqldb.Tx) error {
@@ -159,5 +163,6 @@ func (l *Ledger) Standing(ctx context.Context, _ bus.Empty) (bus.StandingReply, 
 	if err != nil {
 		return bus.StandingReply{}, fmt.Errorf("reading how the site stands: %w", err)
 	}
+	r.Unmanned = l.unmanned(ctx)
 	return r, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/persoline/persoline/ledger/bundle/layout"
@@ -18,7 +19,7 @@ import (
 const MaxExceptions = 10_000
 
 // Exception is an entry that a named person must look at and sign off: an alarm, a refused order, an act
-// that was refused, a chip that stopped its head.
+// that was refused, a chip that stopped its head, an officer's revocation after which nobody can sign what is asked for.
 type Exception struct {
 	Seq     int64
 	Kind    string
@@ -69,6 +70,9 @@ func exceptional(e any) (lot perso.Name, what string) {
 func (a *auditor) except(p parsed) {
 	lot, what := exceptional(p.entry)
 	if what == "" {
+		what = a.bereft
+	}
+	if a.bereft = ""; what == "" {
 		return
 	}
 	if len(a.exceptions) < MaxExceptions {
@@ -172,4 +176,43 @@ const toldExceptions = 20
 
 func (e Exception) String() string {
 	return fmt.Sprintf("%s, %s: %s", logPlace(e.Seq, e.Kind), e.At.Format(record.TimeForm), e.What)
+}
+
+// bereave notes of a revocation after which nobody can sign what lots need. It is in force at once, and lots stand until somebody else is in
+// the register.
+func (a *auditor) bereave(before *statement.Register, e entry.Statement) {
+	if e.What != statement.KindRevoke || before == nil {
+		return
+	}
+	if lacks := a.lacks(a.register); lacks != "" && lacks != a.lacks(before) {
+		a.bereft = "an officer was revoked, and nobody can sign what is asked for: " + lacks
+	}
+}
+
+// toldLacks bounds the lots that an exception names.
+const toldLacks = 10
+
+// lacks says who is missing in a register for the policy in force, and for lots at work.
+func (a *auditor) lacks(reg *statement.Register) string {
+	var all []string
+	if err := reg.Fulfils(a.asks); err != nil {
+		all = append(all, fmt.Sprintf("the site's policy: %v", err))
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.lots)) {
+		l := a.lots[name]
+		left := l.policy
+		if l.approved {
+			left.FirstArticle = 0
+		}
+		if l.drawn.signed {
+			left.Sampling = ""
+		}
+		if err := reg.Fulfils(left); err != nil && !l.closed {
+			all = append(all, fmt.Sprintf("lot %s: %v", name, err))
+		}
+	}
+	if more := len(all) - toldLacks; more > 0 {
+		all = append(all[:toldLacks], fmt.Sprintf("and %d lots more", more))
+	}
+	return strings.Join(all, "; ")
 }

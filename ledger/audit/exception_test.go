@@ -91,3 +91,54 @@ func TestFalseReviews(t *testing.T) {
 		t.Errorf("words deleted: %v, %v, %v", err, r.Findings, r.Notes)
 	}
 }
+
+// TestRevocationsThatBereave: a revocation after which nobody can sign what the policy or a lot at work asks for must be looked at; any other
+// need not, and none is a finding.
+func TestRevocationsThatBereave(t *testing.T) {
+	t.Parallel()
+	const lacks = "1 of quality must sign a first-article, and the register has 0"
+	for name, c := range map[string]struct {
+		policy statement.Policy
+		live   func(w *world)
+		want   string
+	}{
+		"last of quality":     {statement.Policy{FirstArticle: 1}, func(w *world) { w.Dismiss("qua", statement.RoleQuality) }, "the site's policy: " + lacks + "; lot L1: " + lacks},
+		"nothing asked":       {statement.Policy{Issue: true}, func(w *world) { w.Dismiss("qua", statement.RoleQuality) }, ""},
+		"another of the role": {statement.Policy{FirstArticle: 1}, func(w *world) { w.Enlist("qui", statement.RoleQuality); w.Dismiss("qua", statement.RoleQuality) }, ""},
+		"again, of another": {statement.Policy{FirstArticle: 1}, func(w *world) {
+			w.Enlist("dee", statement.RoleOrderDesk)
+			w.Dismiss("qua", statement.RoleQuality)
+			w.Dismiss("dee", statement.RoleOrderDesk)
+		}, lacks},
+		"a lot's own demand": {statement.Policy{}, func(w *world) {
+			r := w.NewRelease("L2", 1, 2, 1)
+			r.Asks = "samples output 9:2/0"
+			w.Admit(r, "prod", "sec")
+			w.Dismiss("qua", statement.RoleQuality)
+		}, "lot L2: 1 of quality must sign a samples-examined, and the register has 0"},
+		"signed before": {statement.Policy{}, func(w *world) {
+			r := w.NewRelease("L2", 1, 2, 1)
+			r.Asks = "first-article 1"
+			w.lot = w.Admit(r, "prod", "sec")
+			w.good(0, 1).Bin()
+			w.Word(Sign(Must(statement.FirstArticle{Header: w.head(), Lot: "L2", Good: 1, Finding: "fine"}.Encode()), "qua"), "L2")
+			w.Dismiss("qua", statement.RoleQuality)
+		}, ""},
+	} {
+		w := under(c.policy)
+		c.live(w)
+		r, err := w.verify()
+		if err != nil || !r.OK() {
+			t.Errorf("%s: %v, %v", name, err, r.Findings)
+		}
+		if c.want == "" && len(r.Exceptions) > 0 || c.want != "" && (len(r.Exceptions) != 1 || !strings.Contains(r.Exceptions[0].What, "an officer was revoked, and nobody can sign what is asked for: ") || !strings.Contains(r.Exceptions[0].What, c.want)) {
+			t.Errorf("%s: %v", name, r.Exceptions)
+		}
+	}
+	w := under(statement.Policy{FirstArticle: 1})
+	w.Dismiss("qua", statement.RoleQuality)
+	w.Review("another of quality is in the register since", []perso.Name{"sec"}, int64(len(w.Entries))-1)
+	if r, err := w.verify(); err != nil || !r.OK() || len(r.Exceptions) != 1 || r.Exceptions[0].Open() {
+		t.Errorf("signed off: %v, %v, %v", err, r.Findings, r.Exceptions)
+	}
+}

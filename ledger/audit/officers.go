@@ -93,7 +93,9 @@ func (a *auditor) officers(e entry.Statement) {
 	if reg.Env != a.genesis.Env || reg.Site != a.genesis.Site {
 		a.bad("I7", "the register is of site %s (%s)", reg.Site, reg.Env)
 	}
+	before := a.register
 	a.register = reg
+	a.bereave(before, e)
 }
 
 // ofTheSite says that an entry's words are about the site: nothing is ever deleted of them, but what the order desk said of an order that was delivered, and every bundle holds them. Else whoever makes

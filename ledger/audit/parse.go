@@ -56,7 +56,7 @@ func parseEntry(body []byte) (p parsed) {
 		return p
 	}
 	p.entry, p.at, p.err = parse(body)
-	if _, what := exceptional(p.entry); what != "" || p.kind == entry.KindClaim || p.kind == entry.KindCount {
+	if _, what := exceptional(p.entry); what != "" || p.kind == entry.KindClaim || p.kind == entry.KindCount || p.kind == entry.KindStatement {
 		p.hash = entry.Hash(body)
 	}
 	return p

@@ -52,6 +52,7 @@ type history struct {
 
 	openings
 
+	bereft         string // of the entry at hand: what nobody can sign any more
 	exceptions     map[int64]*Exception
 	signedOff      map[int64][]signedOff
 	moreExceptions uint64

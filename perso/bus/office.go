@@ -170,6 +170,8 @@ type WordReply struct {
 
 	Untold []perso.Name `cbor:"5,keyasint,omitempty"`
 	Apart  []VaultApart `cbor:"6,keyasint,omitempty"`
+
+	Unmanned []string `cbor:"7,keyasint,omitempty"` // after a revocation: as in StandingReply
 }
 
 // VaultApart is a vault that heard other words of officers than the ledger's log has.
@@ -195,6 +197,8 @@ type StandingReply struct {
 	Frozen []FrozenThing `cbor:"4,keyasint,omitempty"`
 	Policy Policy        `cbor:"5,keyasint"`
 	Lines  []perso.Name  `cbor:"6,keyasint,omitempty"` // of the site
+	// Unmanned says what stands, or will, because nobody in the officer register can sign what it needs: lots under the policy, and lots at work.
+	Unmanned []string `cbor:"7,keyasint,omitempty"`
 }
 
 // Policy is what every lot that is released now must go through (statement.Policy).

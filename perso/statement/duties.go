@@ -1,6 +1,7 @@
 package statement
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -83,15 +84,41 @@ func (reg *Register) Authorize(s Signed) error {
 	return nil
 }
 
-// Manned says whether people in the register could sign a kind of statement together; what it lacks is in the error, which wraps
-// ErrNotAuthorized.
-func (reg *Register) Manned(kind string) error {
+// Wants are the kinds of statements that a policy asks people for: a lot stands until they are signed.
+func (p Policy) Wants() (kinds []string) {
+	for _, want := range []struct {
+		asked bool
+		kind  string
+	}{{p.FirstArticle > 0, KindFirstArticle}, {p.Sampling != "", KindSamples}, {p.Clearance, KindClearance}} {
+		if want.asked {
+			kinds = append(kinds, want.kind)
+		}
+	}
+	return kinds
+}
+
+// Fulfils says whether people in the register could sign all that a policy asks for; the error says who is missing.
+func (reg *Register) Fulfils(p Policy) error {
+	var lacks []string
+	for _, kind := range p.Wants() {
+		if lack := reg.lack(kind); lack != "" {
+			lacks = append(lacks, lack)
+		}
+	}
+	if len(lacks) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(lacks, "; "))
+}
+
+// lack says who is missing so that people in the register could sign a kind of statement together; empty if nobody is.
+func (reg *Register) lack(kind string) string {
 	d := duties[kind]
 	entitled := slices.DeleteFunc(reg.Officers(), func(o Officer) bool { return !slices.Contains(d.roles, o.Role) })
 	if d.apart && Dual(entitled) || !d.apart && d.persons > 0 && persons(entitled) >= d.persons {
-		return nil
+		return ""
 	}
-	return fmt.Errorf("%w: %d of %s must sign a %s, and the register has %d", ErrNotAuthorized, d.persons, roles(d.roles), kind, persons(entitled))
+	return fmt.Sprintf("%d of %s must sign a %s, and the register has %d", d.persons, roles(d.roles), kind, persons(entitled))
 }
 
 // persons counts people, not keys.

@@ -80,11 +80,17 @@ func newPolicyCmd(env *Env) *cobra.Command {
 		newPolicyShowCmd(env), newPolicyDraftCmd(env))
 }
 
+// policyShown is the result of "policy show".
+type policyShown struct {
+	bus.Policy
+	Unmanned []string `json:"nobody_can_sign,omitempty"`
+}
+
 func newPolicyShowCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:     "show",
 		Short:   "Show the policy in force",
-		Long:    Describe("Shows what lots that are released now must go through. A lot keeps the policy that it was released under: 'perso lot status'.", bus.Policy{}),
+		Long:    Describe("Shows what lots that are released now must go through, and what of it nobody can sign. A lot keeps the policy that it was released under: 'perso lot status'.", policyShown{}),
 		Example: `  perso policy show`,
 		Args:    Takes(),
 		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, _ []string) error {
@@ -92,7 +98,8 @@ func newPolicyShowCmd(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return env.Emit(r.Policy, func(w io.Writer) { fmt.Fprintf(w, "lots that are released now: %s\n", policyText(r.Policy)) })
+			env.adviseUnmanned(r.Unmanned)
+			return env.Emit(policyShown{r.Policy, r.Unmanned}, func(w io.Writer) { fmt.Fprintf(w, "lots that are released now: %s\n", policyText(r.Policy)) })
 		}),
 	}
 }

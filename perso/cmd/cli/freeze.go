@@ -26,6 +26,8 @@ type handedIn struct {
 	Untold []perso.Name `json:"untold_vaults,omitempty"`
 	// Apart are those of them that hear nothing more from this ledger, and why.
 	Apart map[perso.Name]string `json:"vaults_apart,omitempty"`
+	// Unmanned is what stands after a revocation, because nobody can sign what it needs.
+	Unmanned []string `json:"nobody_can_sign,omitempty"`
 }
 
 // frozenThing is what stands still.
@@ -39,14 +41,15 @@ type frozenThing struct {
 
 // frozenList is the result of "frozen".
 type frozenList struct {
-	Frozen []frozenThing `json:"frozen"`
+	Frozen   []frozenThing `json:"frozen"`
+	Unmanned []string      `json:"nobody_can_sign,omitempty"`
 }
 
 func newFrozenCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:     "frozen",
-		Short:   "List what is frozen, and why",
-		Long:    Describe("Lists the orders, lots, lines and keys on which all work stands still.", frozenList{}),
+		Short:   "List what stands still, and why",
+		Long:    Describe("Lists the orders, lots, lines and keys on which all work was stopped, and says what stands because nobody can sign what it needs.", frozenList{}),
 		Example: `  perso frozen`,
 		Args:    Takes(),
 		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, _ []string) error {
@@ -54,7 +57,8 @@ func newFrozenCmd(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list := frozenList{Frozen: []frozenThing{}}
+			env.adviseUnmanned(r.Unmanned)
+			list := frozenList{Frozen: []frozenThing{}, Unmanned: r.Unmanned}
 			for _, f := range r.Frozen {
 				list.Frozen = append(list.Frozen, frozenThing{f.What, f.Name, f.Reason, f.Since, f.Hash})
 			}
@@ -165,6 +169,7 @@ func (env *Env) handIn(ctx context.Context, office bus.Requester, signed []byte,
 	if r.Kind == statement.KindForget {
 		env.Advise("%s", stillElsewhere)
 	}
+	env.adviseUnmanned(r.Unmanned)
 	apart := map[perso.Name]string{}
 	for _, a := range r.Apart {
 		apart[a.Vault] = a.Why
@@ -176,13 +181,20 @@ func (env *Env) handIn(ctx context.Context, office bus.Requester, signed []byte,
 		}
 		env.Advise("vault %s does not answer: the ledger keeps this, and tells the vault before it asks it for anything", v)
 	}
-	return env.Emit(handedIn{Kind: r.Kind, Hash: r.Hash, Duplicate: r.Duplicate, Unknown: r.Unknown, Untold: r.Untold, Apart: apart}, func(w io.Writer) {
+	return env.Emit(handedIn{Kind: r.Kind, Hash: r.Hash, Duplicate: r.Duplicate, Unknown: r.Unknown, Untold: r.Untold, Apart: apart, Unmanned: r.Unmanned}, func(w io.Writer) {
 		if r.Duplicate {
 			fmt.Fprintf(w, "this %s is on record already\n", r.Kind)
 			return
 		}
 		fmt.Fprintf(w, "%s\n", done)
 	})
+}
+
+// adviseUnmanned says loudly what stands because nobody can sign what it needs.
+func (env *Env) adviseUnmanned(all []string) {
+	for _, what := range all {
+		env.Advise("NOBODY CAN SIGN: %s", what)
+	}
 }
 
 func newDraftUnfreezeCmd(env *Env) *cobra.Command {
