@@ -80,11 +80,13 @@ const (
 	sqlUnclear      = `DELETE FROM line_clearance WHERE line = $1`
 	sqlClear        = `INSERT INTO line_clearance (line, lot) VALUES ($1, $2)`
 	sqlApprove      = `UPDATE lot SET approved = TRUE WHERE lot = $1`
-	sqlDestroyed    = `SELECT statement FROM destroyed_chip WHERE chip = $1`
 	sqlAddDestroyed = `INSERT INTO destroyed_chip (chip, statement) VALUES ($1, $2)`
-	sqlFateOf       = `SELECT fate, bin FROM unit_lost WHERE chip = $1`
-	sqlLostChips    = `SELECT chip FROM claim WHERE lot = $1 AND state = 'lost' UNION SELECT chip FROM unit_lost WHERE lot = $1 UNION SELECT chip FROM sample WHERE lot = $1 AND result = 'failed'
-		UNION SELECT chip FROM claim WHERE lot = $1 AND state = 'good' AND EXISTS (SELECT 1 FROM sampling WHERE lot = $1 AND state = 'rejected')`
+	spoiltChips     = `SELECT c.chip, c.state, COALESCE(s.result, ''), COALESCE(u.fate, ''), COALESCE(u.bin, ''), CASE WHEN d.chip IS NULL THEN 0 ELSE 1 END
+		FROM claim c LEFT JOIN sample s ON s.chip = c.chip LEFT JOIN unit_lost u ON u.chip = c.chip LEFT JOIN destroyed_chip d ON d.chip = c.chip WHERE c.lot = $1 `
+	sqlSpoilt       = spoiltChips + `AND c.chip = $2`
+	sqlAllSpoilt    = spoiltChips + `AND c.chip IN (SELECT chip FROM claim WHERE lot = $1 AND state = 'lost' UNION SELECT chip FROM unit_lost WHERE lot = $1
+		UNION SELECT chip FROM sample WHERE lot = $1 AND result = 'failed'
+		UNION SELECT chip FROM claim WHERE lot = $1 AND state = 'good' AND EXISTS (SELECT 1 FROM sampling WHERE lot = $1 AND state = 'rejected'))`
 	sqlLotIssued = `UPDATE lot SET issued = issued + $2 WHERE lot = $1`
 
 	sqlSampling      = `SELECT state FROM sampling WHERE lot = $1`
@@ -99,7 +101,6 @@ const (
 	sqlSampleBinned  = `UPDATE sample SET binned = TRUE WHERE chip = $1`
 	sqlSamplesResult = `UPDATE sample SET result = $2 WHERE lot = $1 AND binned = TRUE`
 	sqlSampleFailed  = `UPDATE sample SET result = 'failed' WHERE chip = $1`
-	sqlSampleResult  = `SELECT result FROM sample WHERE chip = $1`
 
 	claimColumns    = `lot, unit, gen, eid_index, eid, chip, state, seq, loss_seq, outcome_seq, cert, cert_key, ki, pair, sessions, failures, last_counter, line, head, number`
 	sqlClaimOfChip  = `SELECT ` + claimColumns + ` FROM claim WHERE chip = $1`

@@ -28,9 +28,13 @@ func (w rejectsWord) accept(ctx context.Context, l *Ledger, b *Batch, hash [32]b
 	if fault, err := b.mayGoOn(ctx, lt); fault != nil || err != nil {
 		return fault, err
 	}
+	rejected, err := notAccepted(ctx, b, w.Lot)
+	if err != nil {
+		return nil, err
+	}
 	from := map[perso.Account]uint64{}
 	for _, c := range w.Chips {
-		a, err := rejectIn(ctx, b, w.Lot, c)
+		a, err := rejectIn(ctx, b, w.Lot, c, rejected)
 		if err != nil {
 			return nil, err
 		}
@@ -59,53 +63,88 @@ func (w rejectsWord) accept(ctx context.Context, l *Ledger, b *Batch, hash [32]b
 	return nil, nil
 }
 
-// rejectIn says where a lot's live reject is in the books: among the live rejects, or, where officers signed that nobody found it,
+// spoilt is what is on record about a chip that may be a live reject.
+type spoilt struct {
+	chip      id.ChipID
+	state     perso.UnitState // of its claim
+	sample    string          // what became of it as a sample; empty when it is none
+	fate, bin string          // of a unit that was given up, and where its chip was put afterwards; both empty of any other
+	destroyed bool
+}
+
+func scanSpoilt(row sqldb.Row) (s spoilt, err error) {
+	var raw []byte
+	var destroyed int64
+	if err := row.Scan(&raw, (*string)(&s.state), &s.sample, &s.fate, &s.bin, &destroyed); err != nil {
+		return s, err
+	}
+	s.destroyed = destroyed > 0
+	s.chip, err = id.ChipIDFromBytes(raw)
+	return s, err
+}
+
+// account says where a lot's live reject is in the books: among the live rejects, or, where officers signed that nobody found it,
 // among what is missing. A sample that failed is one, and one that quality keeps may be destroyed too; of a lot that quality did not accept
 // every good chip is one. It is empty for any other chip, and for one that was destroyed.
-func rejectIn(ctx context.Context, tx sqldb.Tx, lot perso.Name, chip id.ChipID) (perso.Account, error) {
-	c, found, err := findClaim(ctx, tx, sqlClaimOfChip, chip.Bytes())
-	if err != nil || !found || c.lot != lot {
-		return "", err
+func (s spoilt) account(rejectedLot bool) perso.Account {
+	bin := perso.Verdict(s.bin)
+	good := s.state == perso.UnitGood
+	if s.fate != "" {
+		good = bin == perso.VerdictGood || bin == perso.VerdictSample
 	}
-	err = tx.QueryRow(ctx, sqlDestroyed, chip.Bytes()).Scan(new([]byte))
-	if err == nil {
-		return "", nil
+	switch {
+	case s.destroyed:
+		return ""
+	case s.sample == sampleFailed:
+		return perso.AccountRejectLive
+	case s.sample == sampleKept && !rejectedLot:
+		return perso.AccountSample
+	case rejectedLot && good:
+		return perso.AccountRejectLive
+	case s.fate == "" && s.state == perso.UnitLost:
+		return perso.AccountRejectLive
+	case s.fate == "":
+		return ""
+	case bin != "" && bin != perso.VerdictRejectLive:
+		return ""
+	case bin == "" && s.fate == string(statement.FateMissing):
+		return perso.AccountMissing
 	}
-	if !errors.Is(err, sqldb.ErrNoRows) {
-		return "", fmt.Errorf("looking whether chip %s was destroyed: %w", chip, err)
-	}
+	return perso.AccountRejectLive
+}
+
+// notAccepted says whether quality did not accept the samples of a lot.
+func notAccepted(ctx context.Context, tx sqldb.Tx, lot perso.Name) (bool, error) {
 	drawn, err := readSamples(ctx, tx, lot)
+	return drawn.state == samplesRejected, err
+}
+
+// rejectIn says so of one chip.
+func rejectIn(ctx context.Context, tx sqldb.Tx, lot perso.Name, chip id.ChipID, rejectedLot bool) (perso.Account, error) {
+	s, err := scanSpoilt(tx.QueryRow(ctx, sqlSpoilt, string(lot), chip.Bytes()))
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return "", nil
+	}
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("looking whether chip %s is a reject: %w", chip, err)
 	}
-	rejected := drawn.state == samplesRejected
-	var fate, bin, sample string
-	err = tx.QueryRow(ctx, sqlSampleResult, chip.Bytes()).Scan(&sample)
-	switch {
-	case err != nil && !errors.Is(err, sqldb.ErrNoRows):
-		return "", fmt.Errorf("looking whether chip %s is a sample: %w", chip, err)
-	case sample == sampleFailed:
-		return perso.AccountRejectLive, nil
-	case sample == sampleKept && !rejected:
-		return perso.AccountSample, nil
+	return s.account(rejectedLot), nil
+}
+
+// liveRejects lists those of a lot that are among the live rejects, in the order of their bytes.
+func liveRejects(ctx context.Context, tx sqldb.Tx, lot perso.Name) (chips []id.ChipID, err error) {
+	rejected, err := notAccepted(ctx, tx, lot)
+	if err != nil {
+		return nil, err
 	}
-	err = tx.QueryRow(ctx, sqlFateOf, chip.Bytes()).Scan(&fate, &bin)
-	switch {
-	case errors.Is(err, sqldb.ErrNoRows):
-		if c.state == perso.UnitLost || rejected && c.state == perso.UnitGood {
-			return perso.AccountRejectLive, nil
+	err = tx.Each(ctx, func(row sqldb.Row) error {
+		s, err := scanSpoilt(row)
+		if err == nil && s.account(rejected) == perso.AccountRejectLive {
+			chips = append(chips, s.chip)
 		}
-		return "", nil
-	case err != nil:
-		return "", fmt.Errorf("looking where chip %s is: %w", chip, err)
-	case rejected && (perso.Verdict(bin) == perso.VerdictGood || perso.Verdict(bin) == perso.VerdictSample):
-		return perso.AccountRejectLive, nil
-	case bin != "" && perso.Verdict(bin) != perso.VerdictRejectLive:
-		return "", nil
-	case bin == "" && fate == string(statement.FateMissing):
-		return perso.AccountMissing, nil
-	}
-	return perso.AccountRejectLive, nil
+		return err
+	}, sqlAllSpoilt, string(lot))
+	return statement.InOrder(chips), err
 }
 
 // Rejects lists the live rejects of a lot that were not destroyed yet; of those that are missing none. Of a lot that is counted blind it is
@@ -127,27 +166,13 @@ func (l *Ledger) Rejects(ctx context.Context, q bus.LotRequest) (bus.RejectsRepl
 				return err
 			}
 		}
-		var lost []id.ChipID
-		if err := tx.Each(ctx, func(row sqldb.Row) error {
-			var raw []byte
-			if err := row.Scan(&raw); err != nil {
-				return err
-			}
-			c, err := id.ChipIDFromBytes(raw)
-			lost = append(lost, c)
-			return err
-		}, sqlLostChips, string(lt.name)); err != nil {
+		lost, err := liveRejects(ctx, tx, lt.name)
+		if err != nil {
 			return err
 		}
 		r.Chips = nil
-		for _, c := range statement.InOrder(lost) {
-			a, err := rejectIn(ctx, tx, lt.name, c)
-			if err != nil {
-				return err
-			}
-			if a == perso.AccountRejectLive {
-				r.Chips = append(r.Chips, c.String())
-			}
+		for _, c := range lost {
+			r.Chips = append(r.Chips, c.String())
 		}
 		return nil
 	})
