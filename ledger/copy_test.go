@@ -2,10 +2,13 @@ package ledger
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/persoline/persoline/ledger/internal/redo"
 	"github.com/persoline/persoline/ledger/ledgertest"
 	"github.com/persoline/persoline/ledger/ledgertest/pgtest"
 )
@@ -74,6 +77,32 @@ func TestCopyRefuses(t *testing.T) {
 	if n := must(other.l.size(t.Context())); n != before {
 		t.Errorf("the other ledger has %d entries, had %d", n, before)
 	}
+	b.makeGood(b.one(), 4)
+	b.check()
+}
+
+// TestCopyForgetsTheRedoLog: the source's redo log knows nothing of what happens in the target, which begins one of its own.
+func TestCopyForgetsTheRedoLog(t *testing.T) {
+	t.Parallel()
+	b := toCopy(t)
+	dir, file, target := filepath.Join(t.TempDir(), "redo"), b.db, ledgertest.PreparedMemory(t)
+	if err := redo.Begin(t.Context(), file, dir, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	b.db = must(redo.Open(t.Context(), file, dir))
+	if _, err := b.copyTo(target); err != nil {
+		t.Fatal(err)
+	}
+	_ = b.db.Close()
+	if _, err := redo.Open(t.Context(), target, dir); !errors.Is(err, redo.ErrNone) {
+		t.Errorf("the target goes on with the source's redo log: %v", err)
+	}
+	own := filepath.Join(t.TempDir(), "own")
+	if err := redo.Begin(t.Context(), target, own, rand.Reader); err != nil {
+		t.Fatal(err)
+	}
+	b.db = must(redo.Open(t.Context(), target, own))
+	b.open(b.db)
 	b.makeGood(b.one(), 4)
 	b.check()
 }

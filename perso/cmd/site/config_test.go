@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/persoline/persoline/perso"
 )
 
 // TestSpoiltConfig: whoever has a damaged site hears which file it is, where, and what to do.
@@ -28,6 +30,24 @@ func TestSpoiltConfig(t *testing.T) {
 		s, err := Open(dir)
 		if err == nil || s != nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "put the rest back from a copy") {
 			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// TestRedoOfSeveralProcesses: none of several ledger processes sees all transactions in order, so a redo log would lack what the others did:
+// such a site does not start.
+func TestRedoOfSeveralProcesses(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		processes int
+		redo      string
+		want      string
+	}{{2, "/mnt/redo", "ledger_processes 2: only one process can keep a redo log"}, {2, "redo", "only one process"}, {2, "", ""}, {1, "/mnt/redo", ""}, {0, "/mnt/redo", ""}} {
+		cfg := Config{Version: configVersion, Env: perso.EnvTest, Site: "site-1", Lines: NumberedLines(1, 1, TransportFarm), Redo: c.redo,
+			Database: &Database{URL: "postgres://perso@/ledger?host=/run/postgresql", Processes: c.processes}}
+		err := cfg.validate()
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%d processes, redo %q: %v", c.processes, c.redo, err)
 		}
 	}
 }
