@@ -16,24 +16,28 @@ const (
 	sqlAddForgotten   = `INSERT INTO forgotten (hash, lot, word, seq, product) VALUES ($1, $2, $3, $4, $5)`
 	sqlForgotten      = `SELECT word, product FROM forgotten WHERE hash = $1`
 
-	sqlLot         = `SELECT release_hash, order_id, script, policy FROM lot WHERE lot = $1`
-	sqlLotCounts   = `SELECT state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, issued, approved, created, completed FROM lot WHERE lot = $1`
-	sqlAddLot      = `INSERT INTO lot (lot, order_id, release_hash, state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, issued, approved, policy, script, created, completed) VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, 0, 0, 0, 0, FALSE, $9, $7, $8, 0) ON CONFLICT DO NOTHING`
-	sqlLotState    = `UPDATE lot SET state = $2, completed = $3 WHERE lot = $1 AND state = $4`
-	sqlLotComplete = `UPDATE lot SET state = 'complete', completed = $2 WHERE lot = $1 AND state IN ('released', 'running')`
-	sqlLotClaimed  = `UPDATE lot SET next_unit = $2, next_eid = $3, open_count = open_count + 1, state = $4 WHERE lot = $1`
-	sqlLotGood     = `UPDATE lot SET open_count = open_count - 1, good_count = good_count + 1 WHERE lot = $1`
-	sqlLotLost     = `UPDATE lot SET open_count = open_count - 1, lost_count = lost_count + 1 WHERE lot = $1`
-	sqlLots        = `SELECT lot, state FROM lot`
-	sqlAssigned    = `SELECT vault, statement FROM assignment WHERE lot = $1`
-	sqlAddAssigned = `INSERT INTO assignment (lot, vault, statement) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
-	sqlOpenLots    = `SELECT a.vault, COUNT(*) FROM assignment a, lot l WHERE l.lot = a.lot AND l.state IN ('released', 'running') GROUP BY a.vault`
-	sqlReserve     = `UPDATE lot SET challenge_next = challenge_next + $2 WHERE lot = $1`
-	sqlScript      = `SELECT data FROM script_blob WHERE hash = $1`
-	sqlPackage     = `SELECT data FROM package_blob WHERE hash = $1`
-	sqlAddPackage  = `INSERT INTO package_blob (hash, data) VALUES ($1, $2) ON CONFLICT DO NOTHING`
-	sqlAddScript   = `INSERT INTO script_blob (hash, data) VALUES ($1, $2) ON CONFLICT DO NOTHING`
-	sqlOrderByID   = `SELECT hash, nonce, canonical, resolved, state, created FROM customer_order WHERE order_id = $1`
+	sqlLot            = `SELECT release_hash, order_id, script, policy FROM lot WHERE lot = $1`
+	sqlLotCounts      = `SELECT state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, issued, approved, created, completed FROM lot WHERE lot = $1`
+	sqlAddLot         = `INSERT INTO lot (lot, order_id, release_hash, state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, issued, approved, policy, script, created, completed) VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, 0, 0, 0, 0, FALSE, $9, $7, $8, 0) ON CONFLICT DO NOTHING`
+	sqlLotState       = `UPDATE lot SET state = $2, completed = $3 WHERE lot = $1 AND state = $4`
+	sqlLotComplete    = `UPDATE lot SET state = 'complete', completed = $2 WHERE lot = $1 AND state IN ('released', 'running')`
+	sqlLotClaimed     = `UPDATE lot SET next_unit = $2, next_eid = $3, open_count = open_count + 1, state = $4 WHERE lot = $1`
+	sqlLotGood        = `UPDATE lot SET open_count = open_count - 1, good_count = good_count + 1 WHERE lot = $1`
+	sqlLotLost        = `UPDATE lot SET open_count = open_count - 1, lost_count = lost_count + 1 WHERE lot = $1`
+	sqlLots           = `SELECT lot, state FROM lot`
+	sqlAssigned       = `SELECT vault, statement FROM assignment WHERE lot = $1`
+	sqlAddAssigned    = `INSERT INTO assignment (lot, vault, statement) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`
+	sqlOpenLots       = `SELECT a.vault, COUNT(*) FROM assignment a, lot l WHERE l.lot = a.lot AND l.state IN ('released', 'running') GROUP BY a.vault`
+	sqlReserve        = `UPDATE lot SET challenge_next = challenge_next + $2 WHERE lot = $1`
+	sqlScript         = `SELECT data FROM script_blob WHERE hash = $1`
+	sqlPackage        = `SELECT data FROM package_blob WHERE hash = $1`
+	sqlAddPackage     = `INSERT INTO package_blob (hash, data) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+	sqlAddScript      = `INSERT INTO script_blob (hash, data) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+	sqlOrderByID      = `SELECT hash, nonce, canonical, resolved, state, created FROM customer_order WHERE order_id = $1`
+	sqlOrdersTaken    = `SELECT order_id, created FROM customer_order`
+	sqlOrdersAccepted = `SELECT order_id, created FROM customer_order WHERE state = 'accepted'`
+	sqlOrdersBetween  = `SELECT o.order_id, o.created, o.resolved, o.state, COALESCE(l.lot, ''), COALESCE(l.state, ''), COALESCE(l.good, 0), COALESCE(l.spares, 0), COALESCE(l.good_count, 0)
+		FROM customer_order o LEFT JOIN lot l ON l.order_id = o.order_id WHERE o.created >= $1 AND o.created <= $2`
 	sqlAddKi       = `INSERT INTO customer_ki (order_id, file, root, units, receive_key, receive_mode) VALUES ($1, $2, $3, $4, $5, $6)`
 	sqlAddKiPage   = `INSERT INTO customer_ki_page (order_id, page, eki, hashes) VALUES ($1, $2, $3, $4)`
 	sqlKi          = `SELECT file, root, units, receive_key, receive_mode FROM customer_ki WHERE order_id = $1`
@@ -83,8 +87,8 @@ const (
 	sqlAddDestroyed = `INSERT INTO destroyed_chip (chip, statement) VALUES ($1, $2)`
 	spoiltChips     = `SELECT c.chip, c.state, COALESCE(s.result, ''), COALESCE(u.fate, ''), COALESCE(u.bin, ''), CASE WHEN d.chip IS NULL THEN 0 ELSE 1 END
 		FROM claim c LEFT JOIN sample s ON s.chip = c.chip LEFT JOIN unit_lost u ON u.chip = c.chip LEFT JOIN destroyed_chip d ON d.chip = c.chip WHERE c.lot = $1 `
-	sqlSpoilt       = spoiltChips + `AND c.chip = $2`
-	sqlAllSpoilt    = spoiltChips + `AND c.chip IN (SELECT chip FROM claim WHERE lot = $1 AND state = 'lost' UNION SELECT chip FROM unit_lost WHERE lot = $1
+	sqlSpoilt    = spoiltChips + `AND c.chip = $2`
+	sqlAllSpoilt = spoiltChips + `AND c.chip IN (SELECT chip FROM claim WHERE lot = $1 AND state = 'lost' UNION SELECT chip FROM unit_lost WHERE lot = $1
 		UNION SELECT chip FROM sample WHERE lot = $1 AND result = 'failed'
 		UNION SELECT chip FROM claim WHERE lot = $1 AND state = 'good' AND EXISTS (SELECT 1 FROM sampling WHERE lot = $1 AND state = 'rejected'))`
 	sqlLotIssued = `UPDATE lot SET issued = issued + $2 WHERE lot = $1`

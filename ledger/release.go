@@ -29,15 +29,21 @@ const releaseLasts = 90 * 24 * time.Hour
 // Draft makes the release of an accepted order, for officers to read and sign.
 func (l *Ledger) Draft(ctx context.Context, q bus.DraftRequest) (bus.DraftReply, error) {
 	var o orderRow
+	var kept uint64
 	var fault error
 	err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
 		if o, err = readOrder(ctx, tx, q.Order); err != nil {
 			return err
 		}
-		if fault = nil; o.state != perso.OrderAccepted {
+		if o.state != perso.OrderAccepted {
 			fault = bus.Refuse(bus.FaultRefused, "order %q is %s already", q.Order, o.state)
 			return nil
 		}
+		p, err := l.policyNow(ctx, tx)
+		if err != nil {
+			return err
+		}
+		kept = p.With(o.content.Asks, o.content.Quantity).Sampling.Undelivered(o.content.Quantity)
 		fault, err = l.mannedLot(ctx, tx, o.content)
 		return err
 	})
@@ -49,7 +55,7 @@ func (l *Ledger) Draft(ctx context.Context, q bus.DraftRequest) (bus.DraftReply,
 		return bus.DraftReply{}, fmt.Errorf("drafting the release of order %q: %w", q.Order, err)
 	}
 	body, err := r.Encode()
-	return bus.DraftReply{Body: body}, err
+	return bus.DraftReply{Body: body, Kept: kept}, err
 }
 
 func (l *Ledger) draft(row orderRow) (statement.Release, error) {

@@ -141,7 +141,11 @@ func hideUncounted(ctx context.Context, tx sqldb.Tx, r *bus.StatusReply) error {
 // Lots tells how all lots stand.
 func (l *Ledger) Lots(ctx context.Context, _ bus.Empty) (bus.LotsReply, error) {
 	var names []perso.Name
-	err := l.db.View(ctx, func(tx sqldb.Tx) error {
+	var r bus.LotsReply
+	err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+		if r.Accepted, r.Waiting, err = readAccepted(ctx, tx); err != nil {
+			return err
+		}
 		names = nil
 		return tx.Each(ctx, func(row sqldb.Row) error {
 			var name, state string
@@ -154,7 +158,6 @@ func (l *Ledger) Lots(ctx context.Context, _ bus.Empty) (bus.LotsReply, error) {
 		return bus.LotsReply{}, fmt.Errorf("listing lots: %w", err)
 	}
 	slices.Sort(names)
-	var r bus.LotsReply
 	for _, name := range names {
 		s, err := l.statusOf(ctx, name, maxToldOfMany)
 		if err != nil {

@@ -162,6 +162,11 @@ func fieldOf(f order.Fault) string {
 func (l *Ledger) accept(ctx context.Context, b *Batch, o order.Order, ki *customerKi, nonce [32]byte) (bus.SubmitReply, *order.FaultList, error) {
 	hash := o.Hash()
 	reply := bus.SubmitReply{Order: string(o.ID), Hash: hash, Lot: lotName(o.ID)}
+	policy, err := l.policyNow(ctx, b)
+	if err != nil {
+		return reply, nil, err
+	}
+	reply.Kept = policy.With(o.Asks, o.Quantity).Sampling.Undelivered(o.Quantity)
 	known, err := readOrder(ctx, b, string(o.ID))
 	switch {
 	case err == nil && known.hash == hash && !ki.sameAs(known.ki):

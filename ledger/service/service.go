@@ -105,6 +105,7 @@ func (s *Service) subscribe() error {
 		s.serve(bus.OfficeSubject(bus.OfficeSubmit), answer(s, l.Submit)),
 		s.serve(bus.OfficeSubject(bus.OfficeKiPart), answer(s, l.KiPart)),
 		s.serve(bus.OfficeSubject(bus.OfficeOrder), answer(s, l.Order)),
+		s.serve(bus.OfficeSubject(bus.OfficeOrders), answer(s, l.Orders)),
 		s.serve(bus.OfficeSubject(bus.OfficeDraft), answer(s, l.Draft)),
 		s.serve(bus.OfficeSubject(bus.OfficeRelease), answer(s, told(s, bus.OfficeRelease, then(s, l.Release)))),
 		s.serve(bus.OfficeSubject(bus.OfficeReceive), answer(s, told(s, bus.OfficeReceive, then(s, l.Receive)))),

@@ -62,7 +62,7 @@ func samples() []sample {
 		sampleOf[AssignLotRequest]("AssignLotRequest"), sampleOf[Reply[AssignLotReply]]("AssignLotReply"),
 		sampleOf[FollowRequest]("FollowRequest"), sampleOf[Reply[FollowReply]]("FollowReply"),
 		sampleOf[Reply[ClosingReply]]("ClosingReply"), sampleOf[Reply[DestroyReply]]("DestroyReply"),
-		sampleOf[Reply[ReviewReply]]("ReviewReply"), sampleOf[BookRequest]("BookRequest"), sampleOf[Reply[RejectsReply]]("RejectsReply"), sampleOf[Reply[WordReply]]("WordReply"), sampleOf[Reply[StandingReply]]("StandingReply"), sampleOf[RestoredRequest]("RestoredRequest"), sampleOf[Reply[RestoredReply]]("RestoredReply"), sampleOf[Reply[BookReply]]("BookReply"), sampleOf[Reply[StockReply]]("StockReply"), sampleOf[LogRequest]("LogRequest"), sampleOf[Reply[LogReply]]("LogReply"),
+		sampleOf[Reply[ReviewReply]]("ReviewReply"), sampleOf[BookRequest]("BookRequest"), sampleOf[Reply[RejectsReply]]("RejectsReply"), sampleOf[Reply[WordReply]]("WordReply"), sampleOf[OrdersRequest]("OrdersRequest"), sampleOf[Reply[OrdersReply]]("OrdersReply"), sampleOf[Reply[StandingReply]]("StandingReply"), sampleOf[RestoredRequest]("RestoredRequest"), sampleOf[Reply[RestoredReply]]("RestoredReply"), sampleOf[Reply[BookReply]]("BookReply"), sampleOf[Reply[StockReply]]("StockReply"), sampleOf[LogRequest]("LogRequest"), sampleOf[Reply[LogReply]]("LogReply"),
 	}
 }
 

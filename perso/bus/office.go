@@ -14,6 +14,7 @@ const (
 	OfficeSubmit  = "submit"
 	OfficeKiPart  = "ki-part"
 	OfficeOrder   = "order"
+	OfficeOrders  = "orders"
 	OfficeDraft   = "draft-release"
 	OfficeRelease = "release"
 	OfficeReceive = "receive"
@@ -93,6 +94,7 @@ type SubmitReply struct {
 	Duplicate bool         `cbor:"4,keyasint,omitempty"`
 	Faults    []OrderFault `cbor:"5,keyasint,omitempty"`
 	KiFaults  []OrderFault `cbor:"6,keyasint,omitempty"` // in the file of Ki; the order itself has none then
+	Kept      uint64       `cbor:"7,keyasint,omitempty"` // as in DraftReply, by the policy of now
 }
 
 // OrderRequest names an order that is on record.
@@ -107,14 +109,44 @@ type OrderReply struct {
 	State perso.OrderState `cbor:"3,keyasint"`
 }
 
+// OrdersRequest asks for the orders on record, without the first so many.
+type OrdersRequest struct {
+	Skip uint64 `cbor:"1,keyasint,omitempty"`
+}
+
+// MaxOrdersTold bounds the orders of one answer: some hundred bytes each.
+const MaxOrdersTold = 500
+
+// OrdersReply lists orders in the order in which they were taken in; More says that there are further ones.
+type OrdersReply struct {
+	Orders []OrderTold `cbor:"1,keyasint"`
+	More   bool        `cbor:"2,keyasint,omitempty"`
+}
+
+// OrderTold is how an order stands. One whose content two officers had deleted has no customer and no product.
+type OrderTold struct {
+	Order    string           `cbor:"1,keyasint" json:"order"`
+	State    perso.OrderState `cbor:"2,keyasint" json:"state"`
+	TakenIn  time.Time        `cbor:"3,keyasint" json:"taken_in"`
+	Customer string           `cbor:"4,keyasint,omitempty" json:"customer,omitempty"`
+	Product  string           `cbor:"5,keyasint,omitempty" json:"product,omitempty"`
+	Quantity uint64           `cbor:"6,keyasint" json:"quantity"`
+	Spares   uint64           `cbor:"7,keyasint" json:"spares"`
+	Lot      perso.Name       `cbor:"8,keyasint,omitempty" json:"lot,omitempty"` // empty until it is released
+	LotState perso.LotState   `cbor:"9,keyasint,omitempty" json:"lot_state,omitempty"`
+	Good     uint64           `cbor:"10,keyasint,omitempty" json:"good"`
+	Deleted  bool             `cbor:"11,keyasint,omitempty" json:"content_deleted,omitempty"`
+}
+
 // DraftRequest asks for the release of an accepted order, to be signed by officers.
 type DraftRequest struct {
 	Order string `cbor:"1,keyasint"`
 }
 
-// DraftReply holds the body to sign.
+// DraftReply holds the body to sign, and says how many of the ordered units quality keeps: they are delivered to nobody.
 type DraftReply struct {
 	Body []byte `cbor:"1,keyasint"`
+	Kept uint64 `cbor:"2,keyasint,omitempty"`
 }
 
 // SignedRequest carries an encoded statement.Signed.
@@ -362,6 +394,9 @@ type LoseReply struct {
 // LotsReply lists lots.
 type LotsReply struct {
 	Lots []StatusReply `cbor:"1,keyasint"`
+	// Accepted are orders that wait for their release, the oldest first; Waiting counts them all.
+	Accepted []string `cbor:"2,keyasint,omitempty"`
+	Waiting  uint64   `cbor:"3,keyasint,omitempty"`
 }
 
 // TraceRequest asks for the life of a unit by EID, ICCID or chip id.

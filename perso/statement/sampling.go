@@ -105,6 +105,14 @@ func (s Sampling) For(good uint64) (r SampleRow) {
 	return r
 }
 
+// Undelivered is how many of so many ordered units are delivered to nobody, because quality keeps them though they are good.
+func (s Sampling) Undelivered(good uint64) uint64 {
+	if !s.Kept() {
+		return 0
+	}
+	return s.For(good).Size
+}
+
 // Examined is what quality found in the samples of a lot, and what the lot came to.
 type Examined struct {
 	Good   uint64 // units ordered

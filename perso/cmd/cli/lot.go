@@ -40,6 +40,9 @@ type lotState struct {
 // listed is the result of "lot list".
 type listed struct {
 	Lots []lotState `json:"lots"`
+	// Accepted are the oldest orders that wait for their release, Waiting counts all.
+	Accepted []string `json:"orders_not_released,omitempty"`
+	Waiting  uint64   `json:"orders_not_released_count"`
 }
 
 func lotStateOf(s bus.StatusReply) lotState {
@@ -57,7 +60,7 @@ func newLotListCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
 		Short: "List the lots and how they stand",
-		Long:  Describe("Lists every lot of the site.", listed{}),
+		Long:  Describe("Lists every lot of the site, and says which orders wait for their release.", listed{}),
 		Example: `  perso lot list
   perso lot list --json`,
 		Args: Takes(),
@@ -66,20 +69,22 @@ func newLotListCmd(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return listLots(env, r.Lots)
+			err = listLots(env, r)
+			env.adviseWaiting(r.Accepted, r.Waiting)
+			return err
 		}),
 	}
 }
 
-func listLots(env *Env, lots []bus.StatusReply) error {
-	result := listed{Lots: []lotState{}}
-	for _, s := range lots {
+func listLots(env *Env, r bus.LotsReply) error {
+	result := listed{Lots: []lotState{}, Accepted: r.Accepted, Waiting: r.Waiting}
+	for _, s := range r.Lots {
 		result.Lots = append(result.Lots, lotStateOf(s))
 	}
 	return env.Emit(result, func(w io.Writer) {
 		t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(t, "LOT\tENVIRONMENT\tSTATE\tGOOD\tORDERED\tIN WORK\tLOST\tORDER")
-		for _, s := range lots {
+		for _, s := range r.Lots {
 			lost := strconv.FormatUint(s.Lost, 10)
 			if s.Hidden {
 				lost = "hidden"

@@ -57,10 +57,13 @@ func askLot[A any](ctx context.Context, env *Env, office bus.Requester, verb str
 }
 
 // noLot helps whoever named a lot that is not there.
-func (env *Env) noLot(err error) error {
+func (env *Env) noLot(err error) error { return env.notFound(err, "lot list") }
+
+// notFound adds which command lists what there is.
+func (env *Env) notFound(err error, lists string) error {
 	var fault *bus.Fault
 	if errors.As(err, &fault) && fault.Code == bus.FaultNotFound {
-		return Hint(err, "'%s' lists them", env.Command("lot list", ""))
+		return Hint(err, "'%s' lists them", env.Command(lists, ""))
 	}
 	return err
 }

@@ -23,8 +23,9 @@ import (
 func newOrderCmd(env *Env) *cobra.Command {
 	return Group("order", "Take orders in and draft their releases", `  perso order check order.json
   perso order submit order.json
+  perso order list
   perso order draft DEMO-2027-0002 -o demo.release`,
-		newOrderCheckCmd(env), newOrderSubmitCmd(env), newOrderDraftCmd(env), newOrderDeskCmd(env, "draft-taken", statement.KindTaken), newOrderDeskCmd(env, "draft-cancel", statement.KindCancelled), newOrderKiFileCmd(env))
+		newOrderCheckCmd(env), newOrderSubmitCmd(env), newOrderListCmd(env), newOrderDraftCmd(env), newOrderDeskCmd(env, "draft-taken", statement.KindTaken), newOrderDeskCmd(env, "draft-cancel", statement.KindCancelled), newOrderKiFileCmd(env))
 }
 
 // fault is one thing wrong with an order file.
@@ -190,7 +191,8 @@ type submitted struct {
 	Lot       perso.Name `json:"lot,omitempty"`
 	Duplicate bool       `json:"duplicate"`
 	Faults    []fault    `json:"faults"`
-	KiFaults  []fault    `json:"ki_faults,omitempty"` // of the file of Ki; looked for when the order has none
+	KiFaults  []fault    `json:"ki_faults,omitempty"`    // of the file of Ki; looked for when the order has none
+	Kept      uint64     `json:"kept_samples,omitempty"` // good units that quality keeps, of those ordered
 }
 
 func newOrderSubmitCmd(env *Env) *cobra.Command {
@@ -230,7 +232,7 @@ func submitOrder(ctx context.Context, env *Env, office bus.Requester, path, kiPa
 	if err != nil {
 		return err
 	}
-	result := submitted{Accepted: len(r.Faults)+len(r.KiFaults) == 0, Order: r.Order, Lot: r.Lot, Duplicate: r.Duplicate, Faults: toldFaults(r.Faults), KiFaults: toldFaults(r.KiFaults)}
+	result := submitted{Accepted: len(r.Faults)+len(r.KiFaults) == 0, Order: r.Order, Lot: r.Lot, Duplicate: r.Duplicate, Faults: toldFaults(r.Faults), KiFaults: toldFaults(r.KiFaults), Kept: r.Kept}
 	if result.Accepted {
 		hash := digest(r.Hash)
 		result.Hash = &hash
@@ -245,6 +247,9 @@ func submitOrder(ctx context.Context, env *Env, office bus.Requester, path, kiPa
 	})
 	if result.Accepted && !r.Duplicate {
 		env.Advise("next: %s", env.Command("order draft", "%s -o %s.release", r.Order, r.Lot))
+	}
+	if result.Accepted && r.Kept > 0 {
+		env.Advise("%s: %d. Order as many more where the customer is to have all", keptHint, r.Kept)
 	}
 	return errors.Join(err, complaints(path, result.Faults), complaints(kiPath, result.KiFaults))
 }
@@ -270,13 +275,15 @@ func newOrderDraftCmd(env *Env) *cobra.Command {
 		RunE: env.online(quick, func(ctx context.Context, office bus.Requester, args []string) error {
 			r, err := ask[bus.DraftReply](ctx, office, bus.OfficeDraft, bus.DraftRequest{Order: args[0]})
 			if err != nil {
-				return err
+				return env.noOrder(err)
 			}
 			release, err := statement.ParseRelease(r.Body)
 			if err != nil {
 				return fmt.Errorf("reading the draft: %w", err)
 			}
-			return env.handOut(statement.KindRelease, release.Lot, r.Body, out)
+			err = env.handOut(statement.KindRelease, release.Lot, r.Body, out)
+			env.adviseKept(r.Kept, release.Good)
+			return err
 		}),
 	}
 	c.Flags().StringVarP(&out, "output", "o", "", "file to write (default standard output)")
@@ -330,7 +337,7 @@ func newOrderDeskCmd(env *Env, use, kind string) *cobra.Command {
 	return env.drafts(c, []string{"reason"}, func(ctx context.Context, office bus.Requester, args []string, h statement.Header) (string, []byte, error) {
 		o, err := ask[bus.OrderReply](ctx, office, bus.OfficeOrder, bus.OrderRequest{Order: args[0]})
 		if err != nil {
-			return "", nil, err
+			return "", nil, env.noOrder(err)
 		}
 		if o.State != perso.OrderAccepted {
 			return "", nil, fmt.Errorf("order %q is %s already", o.Order, o.State)
