@@ -103,6 +103,13 @@ func TestKillSupervisor(t *testing.T) {
 	if err := up.Wait(); err != nil {
 		t.Errorf("the supervisor ends with %v: %s", err, words)
 	}
+	said := words.String()
+	for _, word := range []string{" starts on ", " is up, and answers its office\n", " has stopped\n"} {
+		_, rest, found := strings.Cut(said, word)
+		if said = rest; !found {
+			t.Errorf("it does not say %q in its turn: %s", word, words)
+		}
+	}
 	f.gone()
 }
 

@@ -173,21 +173,8 @@ func (d *demo) read() (order.Order, error) {
 func (d *demo) connect(ctx context.Context) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, readyPatience)
 	defer cancel()
-	for {
-		if d.office, err = d.site.Office(ctx); err == nil {
-			break
-		}
-		if ctx.Err() != nil {
-			return err
-		}
-	}
-	for {
-		_, err := bus.Call[bus.LotsReply](ctx, d.office, bus.OfficeSubject(bus.OfficeLots), bus.Empty{})
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		pause(ctx, pollEvery)
-	}
+	d.office, err = d.site.Ready(ctx)
+	return err
 }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -214,11 +214,28 @@ func newUpCmd(env *cli.Env) *cobra.Command {
 			}
 			fmt.Fprintf(env.Err, "site %s (%s) starts on %s, which takes some seconds; logs in %s; stop with Ctrl-C\n",
 				s.Config.Site, s.Config.Env, s.Config.Listen, filepath.Join(s.Dir, "log"))
+			told := tellUp(cmd.Context(), env, s)
 			err = errors.Join(supervisor(env, s).Run(cmd.Context(), s.Processes()), release())
+			<-told
 			fmt.Fprintf(env.Err, "site %s has stopped\n", s.Config.Site)
 			return err
 		},
 	}
+}
+
+// tellUp says once that the site is up: its ledger answers the office. told is closed when that is said, or the context ended.
+func tellUp(ctx context.Context, env *cli.Env, s *site.Site) (told chan struct{}) {
+	told = make(chan struct{})
+	go func() {
+		defer close(told)
+		office, err := s.Ready(ctx)
+		if err != nil {
+			return // it was stopped before
+		}
+		fmt.Fprintf(env.Err, "site %s is up, and answers its office\n", s.Config.Site)
+		_ = office.Close() // it asked one question, which was answered
+	}()
+	return told
 }
 
 const defaultOrder = "deploy/samples/orders/bootstrap-1000.json"
