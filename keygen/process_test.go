@@ -2,15 +2,19 @@ package keygen_test
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -68,7 +72,7 @@ func BenchmarkCardOnSoftHSM(b *testing.B) {
 				r.release.ScriptHash = r.script.Hash()
 			}
 			cards := (b.N + benchBatch - 1) / benchBatch * benchBatch
-			w := newWorker(b, r, uint64(cards))
+			w := newWorker(r, uint64(cards))
 			b.ResetTimer()
 			total := w.work(cards)
 			b.ReportMetric(float64(total.cpu.Nanoseconds())/float64(cards)/1e6, "cpu-ms/card")
@@ -91,13 +95,13 @@ type worker struct {
 	made int
 }
 
-func newWorker(b *testing.B, r *rig, units uint64) *worker {
+func newWorker(r *rig, units uint64) *worker {
 	at := membus.New(membus.Config{Now: func() time.Time { return r.now }})
 	stop, err := keygen.Register(at, r.vault)
 	if err != nil {
-		b.Fatal(err)
+		r.t.Fatal(err)
 	}
-	b.Cleanup(func() { _ = stop() })
+	r.t.Cleanup(func() { _ = stop() })
 	r.enlarge(units)
 	r.openLot()
 	return &worker{r: r, at: at}
@@ -112,14 +116,14 @@ func (r *rig) newBenchCard(n int) *card {
 
 // work makes so many cards more, in batches, and counts what the vault used.
 func (w *worker) work(cards int) (total cost) {
-	for range cards / benchBatch {
-		units := make([]*unit, benchBatch)
+	for end := w.made + cards; w.made < end; {
+		units := make([]*unit, min(benchBatch, end-w.made))
 		for i := range units {
 			n := w.made + i
 			units[i] = w.r.claimUnit(w.r.newBenchCard(n), perso.Unit(n), perso.EIDIndex(n))
 		}
 		w.r.makeBatch(w.at, units, &total)
-		w.made += benchBatch
+		w.made += len(units)
 	}
 	return total
 }
@@ -136,7 +140,10 @@ const (
 )
 
 // spent is what a process reports of one round.
-type spent struct{ CPU, Wall time.Duration }
+type spent struct {
+	Cards     int
+	CPU, Wall time.Duration
+}
 
 // BenchmarkVaultProcesses runs two vault processes on one SoftHSM token, each with a lot of its own, and compares the rate of both
 // together with that of one alone, in turns. A process's rate is that of its vault: the chips' time is not counted. What the
@@ -146,14 +153,14 @@ func BenchmarkVaultProcesses(b *testing.B) {
 	hsmtest.RequireSoftHSM(b)
 	dir := hsmtest.TempDir(b)
 	first := startProcess(b, dir, 1)
-	first.round(b, askCards)()
+	first.round(processCards)()
 	second := startProcess(b, dir, 2)
-	second.round(b, askCards)()
+	second.round(processCards)()
 	for b.Loop() {
 		made, burnt := new(together), new(together)
 		for range processRounds {
-			burnt.round(b, first, second, askHashes)
-			made.round(b, first, second, askCards)
+			burnt.round(first, second, askHashes)
+			made.round(first, second, processCards)
 		}
 		b.ReportMetric(made.both/made.alone, "x-one-process")
 		b.ReportMetric(burnt.both/burnt.alone, "x-one-by-cores")
@@ -164,24 +171,45 @@ func BenchmarkVaultProcesses(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
+// TestVaultProcesses: what BenchmarkVaultProcesses measures is there to be measured: two vault processes on one token make cards at
+// the same time.
+func TestVaultProcesses(t *testing.T) {
+	t.Parallel()
+	hsmtest.RequireSoftHSM(t)
+	const cards = 2 // a round
+	dir := hsmtest.TempDir(t)
+	first := startProcess(t, dir, 1)
+	first.round(cards)()
+	second := startProcess(t, dir, 2)
+	for range 2 {
+		wait1, wait2 := first.round(cards), second.round(cards)
+		for n, s := range []spent{wait1(), wait2()} {
+			if s.Cards != cards || s.CPU <= 0 || s.Wall <= 0 {
+				t.Errorf("process %d: %+v", n+1, s)
+			}
+		}
+	}
+	if s := first.round(askHashes)(); s.Cards != 0 || s.CPU <= 0 {
+		t.Errorf("hashing: %+v", s)
+	}
+}
+
 // together adds up rates and processor time of one process alone, and of two at the same time.
 type together struct{ alone, both, cpuAlone, cpuBoth float64 }
 
-func (t *together) round(b *testing.B, first, second *process, what string) {
-	b.Helper()
+func (t *together) round(first, second *process, ask int) {
 	for _, p := range []*process{first, second} {
-		s := p.round(b, what)()
+		s := p.round(ask)()
 		t.alone, t.cpuAlone = t.alone+1/s.Wall.Seconds()/2, t.cpuAlone+s.CPU.Seconds()/2
 	}
-	wait1, wait2 := first.round(b, what), second.round(b, what)
+	wait1, wait2 := first.round(ask), second.round(ask)
 	s1, s2 := wait1(), wait2()
 	t.both, t.cpuBoth = t.both+1/s1.Wall.Seconds()+1/s2.Wall.Seconds(), t.cpuBoth+(s1.CPU+s2.CPU).Seconds()/2
 }
 
-// What a child is asked for.
+// A child is asked for so many cards, or for none.
 const (
-	askCards  = "cards"
-	askHashes = "hashes" // about as long as the cards of a round take
+	askHashes = 0 // about as long as processCards take
 	hashBytes = 64 << 10
 	hashes    = 1500
 )
@@ -200,51 +228,59 @@ func hash() (total cost) {
 
 // process is a child with a vault.
 type process struct {
-	ask    *bufio.Writer
+	t      testing.TB
+	ask    io.WriteCloser
 	answer *json.Decoder
+	end    func() error
+	said   bytes.Buffer // on its standard output, where a test says why it fails; to be read after its end
 }
 
-func startProcess(b *testing.B, dir string, number int) *process {
-	b.Helper()
+func startProcess(t testing.TB, dir string, number int) *process {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
+	p := &process{t: t}
 	cmd := exec.Command(self, "-test.run", "^$", "-test.bench", "^BenchmarkVaultChild$", "-test.benchtime", "1x")
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", envProcess, number, dir))
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		b.Fatal(err)
+	cmd.Stdout, cmd.Stderr = &p.said, os.Stderr
+	if p.ask, err = cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
 	cmd.ExtraFiles = []*os.File{w}
 	if err := errors.Join(cmd.Start(), w.Close()); err != nil {
-		b.Fatal(err)
+		t.Fatal(err)
 	}
-	b.Cleanup(func() { _ = errors.Join(in.Close(), cmd.Wait(), r.Close()) })
-	return &process{ask: bufio.NewWriter(in), answer: json.NewDecoder(r)}
+	p.answer = json.NewDecoder(r)
+	p.end = sync.OnceValue(func() error { return errors.Join(p.ask.Close(), cmd.Wait(), r.Close()) })
+	t.Cleanup(func() { _ = p.end() })
+	return p
 }
 
-// round asks the child for one thing; the function that it gives waits for it.
-func (p *process) round(b *testing.B, what string) (wait func() spent) {
-	b.Helper()
-	if _, err := p.ask.WriteString(what + "\n"); err != nil {
-		b.Fatal(err)
-	}
-	if err := p.ask.Flush(); err != nil {
-		b.Fatal(err)
+// round asks the child for so many cards, or to hash; the function that it gives waits for it.
+func (p *process) round(ask int) (wait func() spent) {
+	p.t.Helper()
+	if _, err := fmt.Fprintln(p.ask, ask); err != nil {
+		p.lost(err)
 	}
 	return func() (s spent) {
-		b.Helper()
+		p.t.Helper()
 		if err := p.answer.Decode(&s); err != nil {
-			b.Fatalf("reading what a vault process used: %v", err)
+			p.lost(err)
 		}
 		return s
 	}
+}
+
+// lost tells of a child that ended early.
+func (p *process) lost(err error) {
+	p.t.Helper()
+	p.t.Fatalf("asking a vault process: %v; it ended with: %v, and said:\n%s", err, p.end(), &p.said)
 }
 
 // BenchmarkVaultChild is a child of BenchmarkVaultProcesses. It makes cards whenever it is told to.
@@ -256,18 +292,22 @@ func BenchmarkVaultChild(b *testing.B) {
 	}
 	r := firstRig(b, dir)
 	if number > 1 {
-		r = nextRig(b, dir, r, number)
+		r = nextRig(b, r, number)
 	}
-	w := newWorker(b, r, processLot)
+	w := newWorker(r, processLot)
 	out := json.NewEncoder(os.NewFile(3, "answers"))
 	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		cards, err := strconv.Atoi(lines.Text())
+		if err != nil {
+			b.Fatal(err)
+		}
 		var c cost
-		if lines.Text() == askHashes {
+		if cards == askHashes {
 			c = hash()
 		} else {
-			c = w.work(processCards)
+			c = w.work(cards)
 		}
-		if err := out.Encode(spent{CPU: c.cpu, Wall: c.wall}); err != nil {
+		if err := out.Encode(spent{Cards: cards, CPU: c.cpu, Wall: c.wall}); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -310,15 +350,15 @@ func firstRig(b *testing.B, dir string) *rig {
 	return r
 }
 
-// nextRig gives another process's vault a memory and receipts of its own.
-func nextRig(b *testing.B, dir string, r *rig, number int) *rig {
+// nextRig gives another process's vault a name, a life, a memory and receipts of its own.
+func nextRig(b *testing.B, r *rig, number int) *rig {
 	state := b.TempDir()
 	r.made.JournalDir, r.made.MemoryDir = filepath.Join(state, "journal"), filepath.Join(state, "memory")
 	_, err := journal.CreateMemory(r.made.MemoryDir)
 	if err = errors.Join(err, os.Mkdir(r.made.JournalDir, 0o700)); err != nil {
 		b.Fatal(err)
 	}
-	r.lot = perso.Name(fmt.Sprintf("LOT-%d", number))
+	r.lot, r.name = perso.Name(fmt.Sprintf("LOT-%d", number)), perso.Name(fmt.Sprintf("V%d", number))
 	r.begin("S1")
 	return r
 }

@@ -69,6 +69,7 @@ type rig struct {
 	now     time.Time
 	log     *logDouble
 	lot     perso.Name
+	name    perso.Name                 // of the vault; V1 when empty
 	lives   map[perso.Name]*lifeDouble // by vault; apart from the memory, which tests exchange
 
 	officers map[perso.Name]ed25519.PrivateKey
@@ -149,7 +150,7 @@ func (r *rig) config(site perso.Name) keygen.Config {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { _ = r.journal.Close() })
-	return keygen.Config{Env: perso.EnvTest, Site: site, Name: "V1", Origin: "factory.example/test", Token: r.token, Keys: r.made.Keys,
+	return keygen.Config{Env: perso.EnvTest, Site: site, Name: cmp.Or(r.name, "V1"), Origin: "factory.example/test", Token: r.token, Keys: r.made.Keys,
 		Journal: r.journal, Memory: memory, KiSets: memory, Words: memory, OPs: journal.OPFolder(r.made.OPDir), RegisterPin: r.made.RegisterPin,
 		EUMCert: r.made.EUMCert, EISCert: r.made.EISCert, CAID: r.made.CAID,
 		Now: func() time.Time { return r.now }, Side: sideBySide, Log: slog.New(slog.NewTextHandler(io.Discard, nil))}
