@@ -109,9 +109,13 @@ func (r *run) generate(ctx context.Context, a transcript.Act, tried bool) (strin
 }
 
 // survived reports whether the run before made the key, and takes away what it made only half: a token that died between the
-// objects of a pair has a public key without a private one.
+// objects of a pair has a public key without a private one, and one that wrote a key's attributes before its value has a key
+// that was not made inside. Nobody can have used it, and whatever else it may be, it is not what was ordered.
 func (r *run) survived(ctx context.Context, k hsm.Key) (bool, error) {
 	has, err := r.Token.Has(ctx, k)
+	if has {
+		has, err = r.Token.Local(ctx, k)
+	}
 	if has || err != nil && !errors.Is(err, hsm.ErrRefused) {
 		return has, err
 	}

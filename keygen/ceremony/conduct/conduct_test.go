@@ -152,6 +152,44 @@ func TestTokenBreaks(t *testing.T) {
 	}
 }
 
+// TestHalfMadeKeys: a process that was killed between an intent and its outcome left a key of which the token does not say that it
+// was made inside: SoftHSM writes a key's attributes first, and that with its value. It is made anew, and not taken for done by
+// who gives the ceremony up.
+func TestHalfMadeKeys(t *testing.T) {
+	t.Parallel()
+	const alone = "  - {do: generate, key: %s/S1, backup: cluster-only, owner: site, until: 2037-01-01}\n"
+	for _, class := range []string{"receipt", "seal", "transport"} {
+		for _, giveUp := range []bool{false, true} {
+			s := newSite(t, perso.EnvTest)
+			p := s.parse(s.planText("broken", "", fmt.Sprintf(alone, class)))
+			sound := s.store
+			s.store = &faultyStore{Store: sound, at: 3, written: true} // register, order, intent
+			if _, err := s.run(p); !errors.Is(err, errBroken) {
+				t.Fatal(err)
+			}
+			s.store = sound
+			label := "persoline/test/" + class + "/S1"
+			k := must(hsm.ParseKey(label))
+			if s.has(label) {
+				t.Fatalf("%s was made before its intent was on disk", class)
+			}
+			s.must(s.token.Import(t.Context(), k, secret.New(make([]byte, 32))))
+			hold, outcome := conduct.Run, transcript.OutcomeComplete
+			if giveUp {
+				hold, outcome = conduct.Abandon, transcript.OutcomeAbandoned
+			}
+			res, err := hold(t.Context(), s.config(p))
+			if err != nil || res.End.Outcome != outcome {
+				t.Errorf("%s, given up %v: %v, %q", class, giveUp, err, res.End.Outcome)
+			}
+			if s.has(label) == giveUp || !giveUp && !must(s.token.Local(t.Context(), k)) {
+				t.Errorf("%s, given up %v: on the token %v", class, giveUp, s.has(label))
+			}
+			s.consistent()
+		}
+	}
+}
+
 // TestAbandon gives a ceremony up after every break; the next one begins where the inventory then is.
 func TestAbandon(t *testing.T) {
 	t.Parallel()
