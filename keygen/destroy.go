@@ -35,6 +35,14 @@ type Graves interface {
 	Destroyed(lot perso.Name) (g Grave, found bool, err error)
 }
 
+// burial is the destruction of a lot's keys as officers ordered it.
+type burial struct {
+	statement.Destroy
+	hash    [32]byte // of the statement
+	release statement.Release
+	keys    []hsm.Key
+}
+
 // DestroyLot destroys a lot's key, by the word of two officers, after the lot was closed and its retention ended. Both
 // statements must stand in the log, so that no key goes unlogged. Asked again it gives the same certificate.
 func (v *Vault) DestroyLot(ctx context.Context, q bus.DestroyLotRequest) (bus.DestroyLotReply, error) {
@@ -43,7 +51,7 @@ func (v *Vault) DestroyLot(ctx context.Context, q bus.DestroyLotRequest) (bus.De
 	}
 	v.opening.Lock() // no lot is opened meanwhile
 	defer v.opening.Unlock()
-	d, hash, keys, err := v.mayDestroy(q)
+	d, err := v.mayDestroy(q)
 	if err != nil {
 		v.cfg.Log.Error("refused to destroy a lot's key", "err", err)
 		return bus.DestroyLotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
@@ -55,20 +63,35 @@ func (v *Vault) DestroyLot(ctx context.Context, q bus.DestroyLotRequest) (bus.De
 	switch {
 	case err != nil:
 		return bus.DestroyLotReply{}, fmt.Errorf("looking whether key of lot %q was destroyed: %w", d.Lot, err)
-	case found && grave.Statement != hash:
+	case found && grave.Statement != d.hash:
 		return bus.DestroyLotReply{}, bus.Refuse(bus.FaultConflict, "key of lot %q was destroyed by another statement", d.Lot)
 	case !found:
-		grave = Grave{Statement: hash, Copies: uint64(len(d.Copies)), At: v.cfg.Now().UTC().Truncate(time.Microsecond)}
-		// COMMIT POINT: before it the key may be used; after it never again, whether or not it is still on the token.
-		if err := v.cfg.Graves.RememberDestroyed(d.Lot, grave); err != nil {
-			return bus.DestroyLotReply{}, fmt.Errorf("remembering that key of lot %q is destroyed: %w", d.Lot, err)
+		grave = Grave{Statement: d.hash, Copies: uint64(len(d.Copies)), At: v.cfg.Now().UTC().Truncate(time.Microsecond)}
+		if err := v.bury(d, grave); err != nil {
+			return bus.DestroyLotReply{}, err
 		}
 	}
 	v.forgetLot(d.Lot)
 	if err := v.cfg.Life.Turn(ctx); err != nil {
 		return bus.DestroyLotReply{}, fmt.Errorf("making it unforgettable that key of lot %q is destroyed: %w", d.Lot, err)
 	}
-	return v.shred(ctx, d.Lot, grave, keys)
+	return v.shred(ctx, d.Lot, grave, d.keys)
+}
+
+// bury decides it, unless a freeze was heard since the statements were checked; and no freeze is said to be heard before what it came too
+// late for is durable.
+func (v *Vault) bury(d burial, g Grave) error {
+	v.answering.RLock()
+	defer v.answering.RUnlock()
+	if err := v.mayGoOn(d.release); err != nil {
+		v.cfg.Log.Error("refused to destroy a lot's key", "lot", d.Lot, "err", err)
+		return err
+	}
+	// COMMIT POINT: before it the key may be used; after it never again, whether or not it is still on the token.
+	if err := v.cfg.Graves.RememberDestroyed(d.Lot, g); err != nil {
+		return fmt.Errorf("remembering that key of lot %q is destroyed: %w", d.Lot, err)
+	}
+	return nil
 }
 
 // shred takes the lot's keys off the token, sees that they are gone, and says so.
@@ -100,59 +123,58 @@ func (v *Vault) shred(ctx context.Context, lot perso.Name, g Grave, keys []hsm.K
 }
 
 // mayDestroy checks the officers' words, from the pinned register on, and their places in the log.
-func (v *Vault) mayDestroy(q bus.DestroyLotRequest) (d statement.Destroy, hash [32]byte, keys []hsm.Key, err error) {
+func (v *Vault) mayDestroy(q bus.DestroyLotRequest) (d burial, err error) {
 	chain, register, err := v.registerOf(q.Register)
 	if err != nil {
-		return d, hash, nil, err
+		return d, err
 	}
 	var signed [3]statement.Signed
 	for i, b := range [][]byte{q.Release, q.Close, q.Destroy} {
 		if signed[i], err = statement.DecodeSigned(b); err != nil {
-			return d, hash, nil, err
+			return d, err
 		}
 	}
 	// The release is of its own time: its officers may have left since. This vault opened the lot under it.
 	for _, s := range signed[1:] {
 		if err := register.Authorize(s); err != nil {
-			return d, hash, nil, err
+			return d, err
 		}
 	}
 	c, err := statement.ParseClose(signed[1].Body)
 	if err != nil {
-		return d, hash, nil, err
+		return d, err
 	}
-	if d, err = statement.ParseDestroy(signed[2].Body); err != nil {
-		return d, hash, nil, err
+	if d.Destroy, err = statement.ParseDestroy(signed[2].Body); err != nil {
+		return d, err
 	}
-	hash = signed[2].Hash()
-	if keys, err = v.lotKeys(signed[0].Body); err != nil {
-		return d, hash, nil, err
+	d.hash = signed[2].Hash()
+	if d.release, err = statement.ParseRelease(signed[0].Body); err != nil {
+		return d, err
+	}
+	if d.keys, err = v.lotKeys(d.release); err != nil {
+		return d, err
 	}
 	if err := v.agrees(d, c, signed, chain); err != nil {
-		return d, hash, nil, fmt.Errorf("destroying key of lot %q: %w", d.Lot, err)
+		return d, fmt.Errorf("destroying key of lot %q: %w", d.Lot, err)
 	}
 	cp, err := v.openCheckpoint(q.Checkpoint)
 	if err != nil {
-		return d, hash, nil, err
+		return d, err
 	}
 	for _, p := range []struct {
 		entry bus.Proven
 		kind  string
 		hash  [32]byte
-	}{{q.Closed, statement.KindClose, signed[1].Hash()}, {q.Ordered, statement.KindDestroy, hash}} {
+	}{{q.Closed, statement.KindClose, signed[1].Hash()}, {q.Ordered, statement.KindDestroy, d.hash}} {
 		if err := proveStatement(cp, p.entry, p.kind, p.hash, d.Lot); err != nil {
-			return d, hash, nil, fmt.Errorf("destroying key of lot %q: %w", d.Lot, err)
+			return d, fmt.Errorf("destroying key of lot %q: %w", d.Lot, err)
 		}
 	}
-	return d, hash, keys, nil
+	return d, nil
 }
 
 // lotKeys are those that the vault made for a lot: its own, and of random Ki the key that they are sealed under.
-func (v *Vault) lotKeys(released []byte) ([]hsm.Key, error) {
-	r, err := statement.ParseRelease(released)
-	if err != nil {
-		return nil, err
-	}
+func (v *Vault) lotKeys(r statement.Release) ([]hsm.Key, error) {
 	l := &lot{release: r}
 	if err := l.nameKeys(v.cfg.Env); err != nil {
 		return nil, err
@@ -164,18 +186,11 @@ func (v *Vault) lotKeys(released []byte) ([]hsm.Key, error) {
 }
 
 // agrees holds the statements against one another, the vault's memory and the clock.
-func (v *Vault) agrees(d statement.Destroy, c statement.Close, signed [3]statement.Signed, chain []statement.Signed) error {
+func (v *Vault) agrees(d burial, c statement.Close, signed [3]statement.Signed, chain []statement.Signed) error {
 	v.mu.Lock()
 	known, made := v.memory.Lots[d.Lot]
 	v.mu.Unlock()
-	r, err := statement.ParseRelease(signed[0].Body)
-	if err == nil {
-		err = v.mayGoOn(r)
-	}
-	if err == nil {
-		err = v.registerContinues(chain)
-	}
-	if err != nil {
+	if err := errors.Join(v.mayGoOn(d.release), v.registerContinues(chain)); err != nil {
 		return err
 	}
 	switch {
@@ -183,7 +198,7 @@ func (v *Vault) agrees(d statement.Destroy, c statement.Close, signed [3]stateme
 		return fmt.Errorf("the statements are of site %q, environment %q", d.Site, d.Env)
 	case !made || known.Release != signed[0].Hash():
 		return errors.New("this vault did not make the lot under this release")
-	case d.Release != known.Release || d.Close != signed[1].Hash() || c.Lot != d.Lot:
+	case d.Destroy.Release != known.Release || d.Close != signed[1].Hash() || c.Lot != d.Lot:
 		return errors.New("the statement is about another release or another closing")
 	case d.Retained.Before(c.At):
 		return fmt.Errorf("retention ended %s, before the lot was closed", d.Retained.Format(time.DateOnly))

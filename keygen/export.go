@@ -67,6 +67,11 @@ func (v *Vault) Export(ctx context.Context, q bus.ExportRequest) (bus.ExportRepl
 			return bus.ExportReply{}, fmt.Errorf("exporting unit %d of lot %q: %w", c.Unit, q.Lot, err)
 		}
 	}
+	// What was frozen while the HSM worked does not leave.
+	if err := v.mayGoOn(l.release); err != nil {
+		v.cfg.Log.Error("export refused", "lot", q.Lot, "err", err)
+		return bus.ExportReply{}, err
+	}
 	v.cfg.Log.Info("units exported", "lot", q.Lot, "order", l.release.Order)
 	return reply, nil
 }

@@ -25,14 +25,21 @@ func exportRig(t *testing.T) (*rig, *unit, bus.ExportRequest) {
 	t.Helper()
 	r := newRig(t)
 	r.openLot()
-	u := r.claimUnit(newCard(t, testKMC, 1), 0, 0)
+	u, q := r.goodUnit()
+	return r, u, q
+}
+
+// goodUnit makes a unit, and the request for its output.
+func (r *rig) goodUnit() (*unit, bus.ExportRequest) {
+	r.t.Helper()
+	u := r.claimUnit(newCard(r.t, testKMC, 1), 0, 0)
 	if got := u.session(); !got.Good {
-		t.Fatalf("%+v", got)
+		r.t.Fatalf("%+v", got)
 	}
 	outcome := u.good()
 	q := bus.ExportRequest{Lot: testLot, Kind: bus.ExportOutput, Receiver: "auc-x", Checkpoint: r.note()}
 	q.Items = []bus.ExportItem{{Claim: r.log.prove(u.seq), Outcome: r.log.prove(outcome)}}
-	return r, u, q
+	return u, q
 }
 
 // decrypt undoes ECB with a key the receiver has.

@@ -345,3 +345,36 @@ func TestAFreezeBindsAFlight(t *testing.T) {
 		}
 	}
 }
+
+// TestAFreezeBindsAnExport: what was before the HSM when the vault heard of a freeze does not leave; it does when the freeze was
+// lifted.
+func TestAFreezeBindsAnExport(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []bus.ExportKind{bus.ExportOutput, bus.ExportEIS} {
+		r := newHeldRig(t)
+		r.openLot()
+		_, q := r.goodUnit()
+		q.Kind = kind
+		if kind == bus.ExportEIS {
+			q.Receiver = "smsr-x"
+		}
+		g, over := newGate(), make(chan error)
+		var a bus.ExportReply
+		go func() {
+			var err error
+			a, err = r.vault.Export(g.on(ctx), q)
+			over <- err
+		}()
+		<-g.reached
+		word := r.frost(statement.FrozenLot, string(testLot), nil, "bob")
+		r.tell(word)
+		close(g.opened)
+		if err := <-over; code(err) != bus.FaultRefused || !strings.Contains(err.Error(), "is frozen: a drill") || len(a.Results) > 0 {
+			t.Errorf("%s: %d results, %v", kind, len(a.Results), err)
+		}
+		r.tell(r.frost(statement.FrozenLot, string(testLot), &word, "ann", "bob"))
+		if a, err := r.vault.Export(ctx, q); err != nil || len(a.Results) != 1 {
+			t.Errorf("%s: when it goes on: %d results, %v", kind, len(a.Results), err)
+		}
+	}
+}

@@ -1,12 +1,14 @@
 package keygen_test
 
 import (
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/keygen/life"
@@ -134,6 +136,74 @@ func TestFrozenKeyIsNotDestroyed(t *testing.T) {
 	if _, err := g.vault.DestroyLot(ctx, q); err != nil || g.there() {
 		t.Errorf("when it goes on: %v, there: %v", err, g.there())
 	}
+}
+
+// lookingLife is a life with something else that happens while the token is asked.
+type lookingLife struct {
+	keygen.Life
+	look func()
+}
+
+func (l lookingLife) Look(ctx context.Context) error {
+	l.look()
+	return l.Life.Look(ctx)
+}
+
+// slowGraves is a memory with something else that happens before a destruction is durable.
+type slowGraves struct {
+	keygen.Graves
+	remember func()
+}
+
+func (s slowGraves) RememberDestroyed(lot perso.Name, g keygen.Grave) error {
+	s.remember()
+	return s.Graves.RememberDestroyed(lot, g)
+}
+
+// restart starts the vault anew, in the life that the rig is configured with.
+func (r *rig) restart() {
+	r.t.Helper()
+	v, err := keygen.New(ctx, r.cfg)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.vault = v
+}
+
+// TestAFreezeBindsADestruction: a freeze that is heard after the statements were checked still stops it; and one that comes too late is not
+// said to be heard before the destruction is durable.
+func TestAFreezeBindsADestruction(t *testing.T) {
+	t.Parallel()
+	g := newGrave(t)
+	q, word := g.request(), g.frost(statement.FrozenLot, string(testLot), nil, "bob")
+	lifted := g.frost(statement.FrozenLot, string(testLot), &word, "ann", "bob")
+	sound := g.cfg.Life
+	g.cfg.Life = lookingLife{sound, func() { g.tell(word) }}
+	g.restart()
+	if _, err := g.vault.DestroyLot(ctx, q); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), "is frozen: a drill") || !g.there() {
+		t.Fatalf("frozen meanwhile: %v, there: %v", err, g.there())
+	}
+	if _, found, err := g.cfg.Graves.Destroyed(testLot); err != nil || found {
+		t.Errorf("it is remembered as destroyed: %v, %v", found, err)
+	}
+	heard := make(chan struct{})
+	g.cfg.Life, g.cfg.Graves = sound, slowGraves{g.cfg.Graves, func() {
+		go func() {
+			defer close(heard)
+			g.tell(g.frost(statement.FrozenOrder, string(g.release.Order), nil, "bob"))
+		}()
+		select {
+		case <-heard:
+			t.Error("a freeze was heard that the destruction did not heed")
+		case <-time.After(soon):
+		}
+	}}
+	g.restart()
+	g.tell(lifted)
+	if _, err := g.vault.DestroyLot(ctx, q); err != nil || g.there() {
+		t.Errorf("when it goes on: %v, there: %v", err, g.there())
+	}
+	<-heard
 }
 
 // TestWordsThatNobodyHeeds: nothing is frozen by nobody, let go on by one, or by an old word; and what is refused is not remembered.
