@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/keygen/kisource"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
@@ -32,7 +31,11 @@ func (v *Vault) prepareSeal(ctx context.Context, l *lot) error {
 	if !l.randomKi() {
 		return nil
 	}
-	if err := v.cfg.Token.Generate(ctx, l.seal); err != nil && !errors.Is(err, hsm.ErrExists) {
+	has, err := v.made(ctx, l, l.seal)
+	if err != nil || has {
+		return err
+	}
+	if err := v.cfg.Token.Generate(ctx, l.seal); err != nil {
 		return fmt.Errorf("making seal key of lot %q: %w", l.release.Lot, err)
 	}
 	return nil

@@ -317,9 +317,9 @@ func (v *Vault) prepare(ctx context.Context, l *lot) (created bool, err error) {
 	if err := l.nameKeys(v.cfg.Env); err != nil {
 		return false, err
 	}
-	has, err := v.cfg.Token.Has(ctx, l.key)
+	has, err := v.made(ctx, l, l.key)
 	if err != nil {
-		return false, fmt.Errorf("looking for key of lot %q: %w", l.release.Lot, err)
+		return false, err
 	}
 	if !has {
 		if n, err := v.replay(l); err != nil || n > 0 {
@@ -328,7 +328,7 @@ func (v *Vault) prepare(ctx context.Context, l *lot) (created bool, err error) {
 		if err := v.prepareSeal(ctx, l); err != nil {
 			return false, err
 		}
-		if err := v.cfg.Token.Generate(ctx, l.key); err != nil && !errors.Is(err, hsm.ErrExists) {
+		if err := v.cfg.Token.Generate(ctx, l.key); err != nil {
 			return false, fmt.Errorf("making key of lot %q: %w", l.release.Lot, err)
 		}
 	}
@@ -337,6 +337,35 @@ func (v *Vault) prepare(ctx context.Context, l *lot) (created bool, err error) {
 	}
 	_, err = v.replay(l)
 	return !has, err
+}
+
+// made says whether a key of the lot is on the token, made inside it. One that was not is what a module left that was killed while
+// it made the key, or somebody's who knows its value: it is taken away before anything is derived from it, and never used.
+func (v *Vault) made(ctx context.Context, l *lot, k hsm.Key) (bool, error) {
+	has, err := v.cfg.Token.Has(ctx, k)
+	if err == nil && has {
+		if has, err = v.cfg.Token.Local(ctx, k); err == nil && !has {
+			err = v.discard(ctx, l, k)
+		}
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for a key of lot %q: %w", l.release.Lot, err)
+	}
+	return has, nil
+}
+
+// discard takes a key off the token that this vault can't have made, unless the lot has receipts: then the one that it made was exchanged.
+func (v *Vault) discard(ctx context.Context, l *lot, k hsm.Key) error {
+	n, err := v.replay(l)
+	switch {
+	case err != nil:
+		return err
+	case n > 0 || v.cfg.Shredder == nil:
+		v.cfg.Log.Error("a lot's key was not made inside the token", "lot", l.release.Lot)
+		return bus.Refuse(bus.FaultRefused, "key %q was not made inside the token: it is not the one that this vault made", k)
+	}
+	v.cfg.Log.Warn("took away a lot's key that was made only half", "lot", l.release.Lot)
+	return v.cfg.Shredder.Destroy(ctx, k)
 }
 
 func (l *lot) nameKeys(env perso.Env) (err error) {

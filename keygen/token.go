@@ -9,11 +9,11 @@ import (
 	"github.com/persoline/persoline/perso/secret"
 )
 
-// Keyring makes and finds keys.
+// Keyring makes and finds keys. Local says of a key that is there whether it was made inside the token.
 type Keyring interface {
 	Generate(ctx context.Context, k hsm.Key) error
 	Has(ctx context.Context, k hsm.Key) (bool, error)
-	Public(ctx context.Context, k hsm.Key) (crypto.PublicKey, error)
+	Local(ctx context.Context, k hsm.Key) (bool, error)
 }
 
 // Deriver is the use of symmetric keys, each in its one way: HMAC-SHA-256, single AES blocks, what rests or came sealed.
@@ -35,8 +35,9 @@ type Pairer interface {
 	CardPair(ctx context.Context) (hsm.CardPair, error)
 }
 
-// Signer signs digests with certificate keys and messages with log and statement keys.
+// Signer signs digests with certificate keys and messages with log and statement keys, and shows what verifies that.
 type Signer interface {
+	Public(ctx context.Context, k hsm.Key) (crypto.PublicKey, error)
 	SignDigest(ctx context.Context, k hsm.Key, digest []byte) ([]byte, error)
 	SignMessage(ctx context.Context, k hsm.Key, msg []byte) ([]byte, error)
 }

@@ -67,6 +67,14 @@ func (g *guard) Has(ctx context.Context, k hsm.Key) (bool, error) {
 	return g.token.Has(ctx, k)
 }
 
+// Local says whether a key that may be used was made inside the token.
+func (g *guard) Local(ctx context.Context, k hsm.Key) (bool, error) {
+	if err := g.admit(k); err != nil {
+		return false, err
+	}
+	return g.token.Local(ctx, k)
+}
+
 // Public reads a public key.
 func (g *guard) Public(ctx context.Context, k hsm.Key) (crypto.PublicKey, error) {
 	if err := g.admit(k); err != nil {
