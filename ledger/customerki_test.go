@@ -455,7 +455,8 @@ func TestCustomerKiGoesWithEachAct(t *testing.T) {
 	b.check()
 }
 
-// What the customer sent is deleted with the lot's key, in the transaction that keeps the certificate.
+// What the customer sent is deleted with the lot's key, in the transaction that keeps the certificate; and what a release says of it goes with
+// the release.
 func TestCustomerKiIsDeletedWithTheKey(t *testing.T) {
 	t.Parallel()
 	b := newSite(t)
@@ -482,6 +483,20 @@ func TestCustomerKiIsDeletedWithTheKey(t *testing.T) {
 		if left := b.rows("customer_ki_page"); (err != nil) != fails || (left == 1) != fails {
 			t.Errorf("the vault fails %v: %d pages left, %v", fails, left, err)
 		}
+	}
+	if n := b.rows("customer_ki"); n != 1 {
+		t.Errorf("before the release is deleted %d orders say what they are of", n)
+	}
+	if err := b.say(b.forget(nil), "ann", "bob"); err != nil {
+		t.Fatal(err)
+	}
+	for _, table := range []string{"customer_ki", "customer_ki_page", "customer_ki_part"} {
+		if n := b.rows(table); n != 0 {
+			t.Errorf("%d rows of %s are left", n, table)
+		}
+	}
+	if a, err := b.submitKi(file, &ref); err != nil || len(a.Faults) != 1 || !strings.Contains(a.Faults[0].Reason, "content was deleted") {
+		t.Errorf("the order again: %+v, %v", a, err)
 	}
 	b.check()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/record"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // KindProof is the kind of a proof's first record.
@@ -181,4 +182,35 @@ func (p Proof) Check(key ed25519.PublicKey) (c Checked, err error) {
 		return c, fmt.Errorf("checking a proof of %s: %w", p.Subject, err)
 	}
 	return c, nil
+}
+
+// Wordless is a statement that a proof names, and whose words are not with it: where the proof was made they were not to be had.
+type Wordless struct {
+	Seq     int64 // of the entry that names it
+	What    string
+	Hash    [32]byte
+	Deleted bool // so says a word that is with the proof: officers had them deleted after delivery
+}
+
+// Wordless lists them, in the order of the log.
+func (c Checked) Wordless() (all []Wordless) {
+	with, deleted := map[[32]byte]bool{}, map[[32]byte]bool{}
+	for _, raw := range c.Statements {
+		s, err := statement.DecodeSigned(raw)
+		if err != nil {
+			continue // checked before
+		}
+		with[s.Hash()] = true
+		if f, err := statement.ParseForget(s.Body); err == nil {
+			for _, hash := range f.Openings() {
+				deleted[hash] = true
+			}
+		}
+	}
+	for _, x := range c.Entries {
+		if e, ok := parseEntry(x.Body).entry.(entry.Statement); ok && !with[e.Hash] {
+			all = append(all, Wordless{Seq: x.Seq, What: e.What, Hash: e.Hash, Deleted: deleted[e.Hash]})
+		}
+	}
+	return all
 }

@@ -34,6 +34,8 @@ type Page struct {
 	Destroy  signedWord
 	Gone     statement.Destroyed
 	Deleted  signedWord
+	Forgot   statement.Forget
+	Forget   signedWord
 	Assigned perso.Name
 	Words    []otherWord
 	Floor    []wordRow
@@ -69,10 +71,14 @@ type Page struct {
 	OpenException int
 }
 
+// Forgotten says that two officers had the words of the release deleted.
+func (p Page) Forgotten() bool { return p.Forget.There && !p.Released.There }
+
 type row struct {
-	What  string
-	Count uint64
-	Note  string
+	What    string
+	Count   uint64
+	Note    string
+	Unknown bool // the words that said it are not there
 }
 
 type balanceRow struct {
@@ -114,7 +120,7 @@ func (c *Collector) Page(result audit.Report, receipts []entry.ReceiptHead, o Op
 	s := c.s
 	s.acts, s.sessions, s.superseded = s.acts+c.acts.Swap(0), s.sessions+c.sessions.Swap(0), s.superseded+c.superseded.Swap(0)
 	p := Page{Made: o.Now, Program: o.Program, Judged: o.Judged, Again: !o.Judged.IsZero(), Audit: result, Lot: s.lot, Found: s.release.Seq > 0, Release: s.released, Released: s.release,
-		Closed: s.closed, Closing: s.closing, Ordered: s.ordered, Destroy: s.destroy, Gone: s.gone, Deleted: s.deleted, Assigned: s.assigned, First: s.first, Last: s.last,
+		Closed: s.closed, Closing: s.closing, Ordered: s.ordered, Destroy: s.destroy, Gone: s.gone, Deleted: s.deleted, Forgot: s.words.forgot.Text, Forget: s.words.forgot.signedWord, Assigned: s.assigned, First: s.first, Last: s.last,
 		Rejects: s.rejects, MoreRejects: s.moreRejects, Remakes: s.remakes, MoreRemakes: s.moreRemakes, Exports: s.exports, Receipts: receipts, Faults: s.faults, Words: s.others}
 	if p.Judged.IsZero() {
 		p.Judged = o.Now
@@ -137,6 +143,8 @@ func (s *story) state() string {
 	switch {
 	case s.release.Seq == 0:
 		return "not released in this log"
+	case s.words.forgot.Seq > 0:
+		return "closed, delivered, its key destroyed, its order and release deleted"
 	case s.deleted.Seq > 0:
 		return "closed, delivered, its key destroyed"
 	case s.destroy.Seq > 0:
@@ -163,21 +171,26 @@ func (p *Page) quantities(s *story) {
 	ended := s.good + s.lost + s.blank()
 	p.YieldPercent = share(s.good, ended)
 	open := s.claims - s.good - s.lost
+	ordered := row{What: "ordered, and released as good", Count: r.Good, Note: "the most that the vault makes"}
+	spares := row{What: "spare identities released", Count: r.Spares}
+	if !s.release.There {
+		ordered.Note, ordered.Unknown = "as the word of its deletion says: the release itself is deleted", !s.words.forgot.There
+		spares.Note, spares.Unknown = "the release that said it is not there", true
+	}
 	p.Quantities = []row{
-		{"ordered, and released as good", r.Good, "the most that the vault makes"},
-		{"spare identities released", r.Spares, ""},
-		{"claims: an identity bound to a chip", s.claims, "each logged before the chip's first secret byte"},
-		{"good", s.good, "the vault verified the product's proof"},
-		{"lost after the claim (reject-live)", s.lost, "locked away; may hold keys; the identity is retired"},
-		{"rejected before a claim (reject-blank)", s.blank(), "never held a secret"},
-		{"open", open, "claimed, neither good nor lost"},
-		{"made again", uint64(len(s.remakes)) + s.moreRemakes, "a unit's next generation, with new keys, after the loss was logged"},
-		{"sessions", s.sessions, "secure channels opened"},
-		{"acts served", s.acts, "each with a receipt of the vault, or explained"},
-		{"certificates that were superseded", s.superseded, ""},
+		ordered, spares,
+		{What: "claims: an identity bound to a chip", Count: s.claims, Note: "each logged before the chip's first secret byte"},
+		{What: "good", Count: s.good, Note: "the vault verified the product's proof"},
+		{What: "lost after the claim (reject-live)", Count: s.lost, Note: "locked away; may hold keys; the identity is retired"},
+		{What: "rejected before a claim (reject-blank)", Count: s.blank(), Note: "never held a secret"},
+		{What: "open", Count: open, Note: "claimed, neither good nor lost"},
+		{What: "made again", Count: uint64(len(s.remakes)) + s.moreRemakes, Note: "a unit's next generation, with new keys, after the loss was logged"},
+		{What: "sessions", Count: s.sessions, Note: "secure channels opened"},
+		{What: "acts served", Count: s.acts, Note: "each with a receipt of the vault, or explained"},
+		{What: "certificates that were superseded", Count: s.superseded},
 	}
 	if used := s.claims; s.release.There && r.Units() >= used {
-		p.Quantities = append(p.Quantities, row{"identities released and never used", r.Units() - used, ""})
+		p.Quantities = append(p.Quantities, row{What: "identities released and never used", Count: r.Units() - used})
 	}
 }
 

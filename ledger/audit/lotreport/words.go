@@ -109,7 +109,9 @@ func (s *story) ofLot(what string, w signedWord, signed statement.Signed, there 
 	case statement.KindForget:
 		k.forgot = said[statement.Forget]{signedWord: w}
 		parseWord(s, signed, there, statement.ParseForget, &k.forgot.Text)
-		s.other(what, w)
+		if f := k.forgot.Text; !s.release.There { // what is left of it
+			s.released.Good, s.released.Proof, s.released.Asks = f.Good, f.Proof, f.Asks
+		}
 	default:
 		return false
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/cmd/console"
 	"github.com/persoline/persoline/perso/cmd/tell"
+	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/id"
 	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/statement"
@@ -31,6 +32,7 @@ type proved struct {
 	Pinned      bool              `json:"pinned"`
 	Entries     []provedEntry     `json:"entries"`
 	Statements  []string          `json:"statements"`
+	Wordless    []wordless        `json:"without_words,omitempty"`
 	File        string            `json:"file,omitempty"`
 }
 
@@ -38,6 +40,14 @@ type provedEntry struct {
 	Seq  int64  `json:"seq"`
 	Kind string `json:"kind"`
 	Body string `json:"body"`
+}
+
+// wordless is a statement that the proof names without its words.
+type wordless struct {
+	Seq     int64          `json:"seq"`
+	Kind    string         `json:"kind"`
+	Hash    console.Digest `json:"hash"`
+	Deleted bool           `json:"deleted_by_officers"`
 }
 
 func newProveCmd(env *console.Console) *cobra.Command {
@@ -117,7 +127,7 @@ func prove(env *console.Console, bundle, key string, about audit.SubjectKind, k 
 		return fmt.Errorf("the log holds nothing about it: %w", wrong)
 	}
 	if errors.Is(err, audit.ErrNotFound) {
-		return console.Hint(fmt.Errorf("%q: %w", key, audit.ErrNotFound), "is it of this site, and was it made before the bundle was written?")
+		return notFound(l, key)
 	}
 	if err != nil {
 		return console.Refuted("%w", err)
@@ -135,6 +145,45 @@ func prove(env *console.Console, bundle, key string, about audit.SubjectKind, k 
 		return err
 	}
 	return emitProof(env, c, out)
+}
+
+// namedLots bounds the lots that a hint names.
+const namedLots = 5
+
+// notFound says why there may be nothing about a key: what only a release says is not found of lots whose release was deleted.
+func notFound(l *audit.Log, key string) error {
+	hint := "is it of this site, and was it made before the bundle was written?"
+	var closed []string
+	more := 0
+	err := l.Each(func(_ int64, body []byte) error {
+		kind, err := record.Kind(body)
+		if err != nil || kind != entry.KindStatement {
+			return err
+		}
+		e, err := entry.ParseStatement(body)
+		if err != nil || e.What != statement.KindRelease {
+			return err
+		}
+		words, err := l.Statement(e.Hash)
+		switch {
+		case err != nil || words != nil:
+		case len(closed) < namedLots:
+			closed = append(closed, string(e.Lot))
+		default:
+			more++
+		}
+		return err
+	})
+	if err != nil {
+		return console.Refuted("%w", err)
+	}
+	if more > 0 {
+		closed = append(closed, fmt.Sprintf("%d lots more", more))
+	}
+	if len(closed) > 0 {
+		hint += fmt.Sprintf(" The words of the release of %s are not in the bundle: of such a lot nothing is found by ICCID or order; name the lot, an EID or a chip id", strings.Join(closed, ", "))
+	}
+	return console.Hint(fmt.Errorf("%q: %w", key, audit.ErrNotFound), "%s", hint)
 }
 
 func newCheckProofCmd(env *console.Console) *cobra.Command {
@@ -192,6 +241,9 @@ func emitProof(env *console.Console, c audit.Checked, file string) error {
 	for _, s := range c.Statements {
 		r.Statements = append(r.Statements, string(s))
 	}
+	for _, x := range c.Wordless() {
+		r.Wordless = append(r.Wordless, wordless{x.Seq, x.What, x.Hash, x.Deleted})
+	}
 	if err := env.Emit(r, r.write); err != nil {
 		return err
 	}
@@ -204,6 +256,7 @@ func emitProof(env *console.Console, c audit.Checked, file string) error {
 func (r proved) write(w io.Writer) {
 	if r.File != "" {
 		fmt.Fprintf(w, "%s: %d entries about %s %s, %d statements\n", r.File, len(r.Entries)-1, r.About, r.Key, len(r.Statements))
+		r.writeWordless(w)
 		return
 	}
 	fmt.Fprintf(w, "%s %s: %d entries are in the log %s of site %s (%s)\nlog of %d entries, root %s\nlog key %s\n", r.About, r.Key, len(r.Entries)-1, r.LogOrigin, r.Site, r.Environment, r.LogSize, r.LogRoot, r.LogKey)
@@ -222,5 +275,16 @@ func (r proved) write(w io.Writer) {
 			by = append(by, g.Officer)
 		}
 		fmt.Fprintf(w, "with the words of %x: %s, signed in the names of %s\n", s.Hash(), kind, console.Names(by))
+	}
+	r.writeWordless(w)
+}
+
+func (r proved) writeWordless(w io.Writer) {
+	for _, x := range r.Wordless {
+		why := "they were not where the proof was made, and nothing in it says why"
+		if x.Deleted {
+			why = "officers had them deleted after delivery"
+		}
+		fmt.Fprintf(w, "without the words of %x: %s, log entry %d: %s\n", x.Hash, x.Kind, x.Seq, why)
 	}
 }
