@@ -1,12 +1,16 @@
 package audit_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/persoline/persoline/ledger/audit"
 	. "github.com/persoline/persoline/ledger/audit/audittest"
@@ -25,7 +29,7 @@ func TestManyCards(t *testing.T) {
 		t.Skip("SKIP: PERSO_AUDIT_CARDS says how many; make soak-audit sets it")
 	}
 	const perLot, spares = 99_990, 10 // audittest gives lots ranges of 100,000
-	s := New()
+	s, began := New(), time.Now()
 	s.Append(entry.Stock{Reel: "reel-2", File: Hash("reel-2"), Chips: 2 * cards, At: s.Tick()})
 	eid := ""
 	for n := uint64(0); n*perLot < cards; n++ {
@@ -34,18 +38,20 @@ func TestManyCards(t *testing.T) {
 		lot.Finish()
 	}
 	dir := filepath.Join(t.TempDir(), "bundle")
+	var writing errgroup.Group
+	writing.SetLimit(2 * runtime.GOMAXPROCS(0))
 	s.BundleTo("L1", func(path string, data []byte) {
-		name := filepath.Join(dir, filepath.FromSlash(path))
-		if err := os.MkdirAll(filepath.Dir(name), 0o750); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(name, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		writing.Go(func() error {
+			name := filepath.Join(dir, filepath.FromSlash(path))
+			return errors.Join(os.MkdirAll(filepath.Dir(name), 0o750), os.WriteFile(name, data, 0o600))
+		})
 	})
+	if err := writing.Wait(); err != nil {
+		t.Fatal(err)
+	}
 	o, entries := pins(s), len(s.Entries)
 	*s = Site{} // so that the auditor has the memory
-	t.Logf("%d cards, %d entries", cards, entries)
+	t.Logf("%d cards, %d entries, made in %s", cards, entries, time.Since(began).Round(time.Second))
 	fsys := os.DirFS(dir)
 	measure := func(what string, f func()) {
 		before, busy := time.Now(), processorTime(t)
@@ -54,10 +60,13 @@ func TestManyCards(t *testing.T) {
 		t.Logf("%s: %s, of which %s of processor time; %.0f entries per second of it", what, took.Round(time.Millisecond), used.Round(time.Millisecond), float64(entries)/used.Seconds())
 	}
 	var judged audit.Report
+	memory := watchMemory(&o, int64(entries))
 	measure("verify", func() { judged, err = audit.Verify(fsys, o) })
+	o.Watch = nil
 	if err != nil || !judged.OK() {
 		t.Fatal(err, judged.Findings)
 	}
+	t.Logf("%d bytes of memory for a card, when all of the log was replayed", *memory/cards)
 	log := Must(audit.OpenLog(fsys, o.LogKey))
 	measure("report of what was verified before", func() {
 		c := lotreport.Collect("L1", log)
@@ -77,4 +86,22 @@ func TestManyCards(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// watchMemory measures what a verification keeps when it has replayed this many entries.
+func watchMemory(o *audit.Options, entries int64) (kept *uint64) {
+	kept = new(uint64)
+	heap := func() uint64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	o.Watch = func(seq int64, _ time.Time, _ any) {
+		if seq == entries-1 {
+			*kept = heap() - before
+		}
+	}
+	return kept
 }

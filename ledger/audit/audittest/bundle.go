@@ -61,7 +61,7 @@ func (s *Site) seal(lot perso.Name, files []layout.File, put func(path string, d
 }
 
 func (s *Site) receipts(lot perso.Name, chain *Chain, put func(string, []byte)) {
-	var file []byte
+	file := make([]byte, 0, total(chain.Receipts)+len(chain.Receipts))
 	for _, r := range chain.Receipts {
 		file = layout.AppendRecord(file, r)
 	}
@@ -103,11 +103,11 @@ func (s *Site) Checkpoint() []byte {
 }
 
 func (s *Site) hashes() *stored {
-	hashes := &stored{}
+	hashes := make(stored, 0, tlog.StoredHashCount(int64(len(s.Entries))))
 	for i, e := range s.Entries {
-		*hashes = append(*hashes, Must(tlog.StoredHashes(int64(i), e, hashes))...)
+		hashes = append(hashes, Must(tlog.StoredHashes(int64(i), e, &hashes))...)
 	}
-	return hashes
+	return &hashes
 }
 
 func (s *Site) sign(hashes *stored) []byte {
@@ -122,8 +122,9 @@ func (s *Site) log(put func(string, []byte)) {
 	for _, t := range tilepath.Cover(int64(len(s.Entries))) {
 		var data []byte
 		if t.Level == tilepath.Entries {
-			from := t.N * tilepath.Width
-			for _, e := range s.Entries[from : from+int64(t.Width)] {
+			entries := s.Entries[t.N*tilepath.Width:][:t.Width]
+			data = make([]byte, 0, total(entries)+2*len(entries))
+			for _, e := range entries {
 				data = append(data, byte(len(e)>>8), byte(len(e)))
 				data = append(data, e...)
 			}
@@ -132,4 +133,11 @@ func (s *Site) log(put func(string, []byte)) {
 		}
 		put(layout.LogPrefix+t.Path(), data)
 	}
+}
+
+func total(parts [][]byte) (n int) {
+	for _, b := range parts {
+		n += len(b)
+	}
+	return n
 }
