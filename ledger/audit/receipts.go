@@ -125,6 +125,7 @@ type chain struct {
 	head       [32]byte
 	text       []byte // links that wait to be parsed, one behind the other
 	ends       []int
+	links      []receipt // those that are parsed, room for the next ones
 }
 
 func (c *chain) place() string { return fmt.Sprintf("%s receipt %d", c.path, c.count) }
@@ -209,7 +210,8 @@ func (c *chain) gathered(i int) []byte {
 
 // flush parses what was gathered, and takes it in order.
 func (c *chain) flush() error {
-	links := make([]receipt, len(c.ends))
+	c.links = slices.Grow(c.links[:0], len(c.ends))[:len(c.ends)]
+	links := c.links
 	var g errgroup.Group
 	g.SetLimit(runtime.GOMAXPROCS(0))
 	const share = 256
@@ -232,9 +234,8 @@ func (c *chain) flush() error {
 }
 
 func (r *receipt) parse(b []byte) {
-	if r.Receipt, r.err = entry.ParseReceipt(b); r.err == nil {
-		r.hash = entry.Hash(b)
-	}
+	r.Receipt, r.err = entry.ParseReceipt(b)
+	r.hash = entry.Hash(b)
 }
 
 // receipt takes the chain's next link. An error ends the walk: what follows hangs on nothing.

@@ -31,9 +31,9 @@ func (e Booking) Encode() ([]byte, error) {
 
 // ParseBooking reads a booking; it refuses one that nobody may make without an officer's word.
 func ParseBooking(b []byte) (Booking, error) {
-	r, err := open(b, KindBooking)
+	r, err := record.Parse(b, KindBooking)
 	if err != nil {
-		return Booking{}, err
+		return Booking{}, parsing(KindBooking, err)
 	}
 	e := Booking{ID: r.Hash("id")}
 	optionalName(r, "reel", &e.Reel)
@@ -71,9 +71,9 @@ func (e Forbidden) Encode() ([]byte, error) {
 
 // ParseForbidden reads a refusal.
 func ParseForbidden(b []byte) (Forbidden, error) {
-	r, err := open(b, KindForbidden)
+	r, err := record.Parse(b, KindForbidden)
 	if err != nil {
-		return Forbidden{}, err
+		return Forbidden{}, parsing(KindForbidden, err)
 	}
 	e := Forbidden{Verb: r.Raw("verb"), Content: r.Hash("content"), Reason: r.Raw("reason"), At: r.Time("at")}
 	return e, done(r, KindForbidden)

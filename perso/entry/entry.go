@@ -58,9 +58,9 @@ func (e Genesis) Encode() ([]byte, error) {
 
 // ParseGenesis reads a genesis entry.
 func ParseGenesis(b []byte) (Genesis, error) {
-	r, err := open(b, KindGenesis)
+	r, err := record.Parse(b, KindGenesis)
 	if err != nil {
-		return Genesis{}, err
+		return Genesis{}, parsing(KindGenesis, err)
 	}
 	var e Genesis
 	e.Env, err = perso.ParseEnv(r.Raw("env"))
@@ -86,9 +86,9 @@ func (e Order) Encode() ([]byte, error) {
 
 // ParseOrder reads an order entry.
 func ParseOrder(b []byte) (Order, error) {
-	r, err := open(b, KindOrder)
+	r, err := record.Parse(b, KindOrder)
 	if err != nil {
-		return Order{}, err
+		return Order{}, parsing(KindOrder, err)
 	}
 	e := Order{Commit: r.Hash("commit"), Good: r.Uint("good", 32), Spares: r.Uint("spares", 32), At: r.Time("at")}
 	return e, done(r, KindOrder)
@@ -120,9 +120,9 @@ func (e Refused) Encode() ([]byte, error) {
 
 // ParseRefused reads a refusal.
 func ParseRefused(b []byte) (Refused, error) {
-	r, err := open(b, KindRefused)
+	r, err := record.Parse(b, KindRefused)
 	if err != nil {
-		return Refused{}, err
+		return Refused{}, parsing(KindRefused, err)
 	}
 	e := Refused{File: r.Hash("file"), Size: r.Uint("size", 63), Count: r.Uint("faults", 32), At: r.Time("at")}
 	for r.More() && len(e.Faults) < MaxRefusedFaults {
@@ -146,9 +146,9 @@ func (e Statement) Encode() ([]byte, error) {
 
 // ParseStatement reads a statement entry.
 func ParseStatement(b []byte) (Statement, error) {
-	r, err := open(b, KindStatement)
+	r, err := record.Parse(b, KindStatement)
 	if err != nil {
-		return Statement{}, err
+		return Statement{}, parsing(KindStatement, err)
 	}
 	e := Statement{What: r.Raw("what"), Hash: r.Hash("hash")}
 	optionalName(r, "lot", &e.Lot)
@@ -177,9 +177,9 @@ func (e Stock) Encode() ([]byte, error) {
 
 // ParseStock reads a stock entry.
 func ParseStock(b []byte) (Stock, error) {
-	r, err := open(b, KindStock)
+	r, err := record.Parse(b, KindStock)
 	if err != nil {
-		return Stock{}, err
+		return Stock{}, parsing(KindStock, err)
 	}
 	var e Stock
 	name(r, "reel", &e.Reel)
@@ -190,19 +190,13 @@ func ParseStock(b []byte) (Stock, error) {
 // Hash is SHA-256 of an encoded entry, used where one record points to another (it is not the leaf hash).
 func Hash(b []byte) [32]byte { return sha256.Sum256(b) }
 
-func open(b []byte, kind string) (*record.Reader, error) {
-	r, err := record.Parse(b, kind)
-	if err != nil {
-		return nil, fmt.Errorf("parsing %s entry: %w", kind, err)
-	}
-	return r, nil
-}
+func done(r *record.Reader, kind string) error { return parsing(kind, r.Done()) }
 
-func done(r *record.Reader, kind string) error {
-	if err := r.Done(); err != nil {
-		return fmt.Errorf("parsing %s entry: %w", kind, err)
+func parsing(kind string, err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("parsing %s entry: %w", kind, err)
 }
 
 func name(r *record.Reader, key string, to *perso.Name) {

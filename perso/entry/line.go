@@ -28,9 +28,9 @@ func (e Present) Encode() ([]byte, error) {
 
 // ParsePresent reads a presentation entry.
 func ParsePresent(b []byte) (Present, error) {
-	r, err := open(b, KindPresent)
+	r, err := record.Parse(b, KindPresent)
 	if err != nil {
-		return Present{}, err
+		return Present{}, parsing(KindPresent, err)
 	}
 	var e Present
 	name(r, "lot", &e.Lot)
@@ -59,9 +59,9 @@ func (e Bin) Encode() ([]byte, error) {
 
 // ParseBin reads a bin entry.
 func ParseBin(b []byte) (Bin, error) {
-	r, err := open(b, KindBin)
+	r, err := record.Parse(b, KindBin)
 	if err != nil {
-		return Bin{}, err
+		return Bin{}, parsing(KindBin, err)
 	}
 	var e Bin
 	name(r, "lot", &e.Lot)
@@ -99,9 +99,9 @@ func (e Count) Encode() ([]byte, error) {
 
 // ParseCount reads a count entry.
 func ParseCount(b []byte) (Count, error) {
-	r, err := open(b, KindCount)
+	r, err := record.Parse(b, KindCount)
 	if err != nil {
-		return Count{}, err
+		return Count{}, parsing(KindCount, err)
 	}
 	var e Count
 	name(r, "lot", &e.Lot)
@@ -134,9 +134,9 @@ func (e Export) Encode() ([]byte, error) {
 
 // ParseExport reads an export entry.
 func ParseExport(b []byte) (Export, error) {
-	r, err := open(b, KindExport)
+	r, err := record.Parse(b, KindExport)
 	if err != nil {
-		return Export{}, err
+		return Export{}, parsing(KindExport, err)
 	}
 	var e Export
 	name(r, "lot", &e.Lot)
@@ -164,9 +164,9 @@ func (e Alarm) Encode() ([]byte, error) {
 
 // ParseAlarm reads an alarm.
 func ParseAlarm(b []byte) (Alarm, error) {
-	r, err := open(b, KindAlarm)
+	r, err := record.Parse(b, KindAlarm)
 	if err != nil {
-		return Alarm{}, err
+		return Alarm{}, parsing(KindAlarm, err)
 	}
 	var e Alarm
 	optionalName(r, "lot", &e.Lot)

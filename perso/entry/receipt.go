@@ -62,9 +62,9 @@ func (e Receipt) Encode() ([]byte, error) { return e.writer().Hex("mac", e.MAC[:
 
 // ParseReceipt reads a receipt.
 func ParseReceipt(b []byte) (Receipt, error) {
-	r, err := open(b, KindReceipt)
+	r, err := record.Parse(b, KindReceipt)
 	if err != nil {
-		return Receipt{}, err
+		return Receipt{}, parsing(KindReceipt, err)
 	}
 	var e Receipt
 	name(r, "vault", &e.Vault)
@@ -95,9 +95,9 @@ func (e ReceiptHead) Encode() ([]byte, error) {
 
 // ParseReceiptHead reads a receipt head.
 func ParseReceiptHead(b []byte) (ReceiptHead, error) {
-	r, err := open(b, KindReceiptHead)
+	r, err := record.Parse(b, KindReceiptHead)
 	if err != nil {
-		return ReceiptHead{}, err
+		return ReceiptHead{}, parsing(KindReceiptHead, err)
 	}
 	var e ReceiptHead
 	e.Env, err = perso.ParseEnv(r.Raw("env"))

@@ -35,9 +35,9 @@ func (e Claim) Encode() ([]byte, error) {
 
 // ParseClaim reads a claim.
 func ParseClaim(b []byte) (Claim, error) {
-	r, err := open(b, KindClaim)
+	r, err := record.Parse(b, KindClaim)
 	if err != nil {
-		return Claim{}, err
+		return Claim{}, parsing(KindClaim, err)
 	}
 	var e Claim
 	readUnit(r, &e.Lot, &e.Unit, &e.Gen)
@@ -71,9 +71,9 @@ func (e Act) Encode() ([]byte, error) {
 
 // ParseAct reads an act.
 func ParseAct(b []byte) (Act, error) {
-	r, err := open(b, KindAct)
+	r, err := record.Parse(b, KindAct)
 	if err != nil {
-		return Act{}, err
+		return Act{}, parsing(KindAct, err)
 	}
 	var e Act
 	readUnit(r, &e.Lot, &e.Unit, &e.Gen)
@@ -104,9 +104,9 @@ func (e Certificate) Encode() ([]byte, error) {
 
 // ParseCertificate reads a certificate entry.
 func ParseCertificate(b []byte) (Certificate, error) {
-	r, err := open(b, KindCertificate)
+	r, err := record.Parse(b, KindCertificate)
 	if err != nil {
-		return Certificate{}, err
+		return Certificate{}, parsing(KindCertificate, err)
 	}
 	var e Certificate
 	readUnit(r, &e.Lot, &e.Unit, &e.Gen)
@@ -144,9 +144,9 @@ func (e Outcome) Encode() ([]byte, error) {
 
 // ParseOutcome reads an outcome.
 func ParseOutcome(b []byte) (Outcome, error) {
-	r, err := open(b, KindOutcome)
+	r, err := record.Parse(b, KindOutcome)
 	if err != nil {
-		return Outcome{}, err
+		return Outcome{}, parsing(KindOutcome, err)
 	}
 	var e Outcome
 	readUnit(r, &e.Lot, &e.Unit, &e.Gen)
