@@ -7,6 +7,8 @@ import (
 
 	"github.com/persoline/persoline/ledger/audit"
 	. "github.com/persoline/persoline/ledger/audit/audittest"
+	"github.com/persoline/persoline/perso"
+	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -127,5 +129,27 @@ func TestProofSpoilt(t *testing.T) {
 	stranger.Statements = append([][]byte{s.Openings[len(s.Openings)-1].Encode()}, p.Statements...)
 	if check(Must(stranger.Encode())) == nil {
 		t.Error("a statement that no entry names passes")
+	}
+}
+
+// TestProveByChipAndPlace: what happens to a claimed chip is about its unit by the chip alone, or by the place alone where nothing could be read.
+func TestProveByChipAndPlace(t *testing.T) {
+	t.Parallel()
+	s := New()
+	lot := s.Release("L1", 0, 2, 1)
+	u := lot.Claim(0, 0, 0, Chip(1))
+	u.Run()
+	other := lot.Claim(1, 0, 0, Chip(2))
+	other.Run()
+	mute := s.Append(entry.Present{Lot: "L1", Present: u.Claim.Present, Verdict: perso.VerdictRecontact, Reason: perso.ReasonMute, At: s.Tick()})
+	elsewhere := s.Append(entry.Present{Lot: "L1", Present: perso.Presentation{Line: "line-7", Head: 3, Number: 9}, Chip: u.Claim.Chip, Verdict: perso.VerdictHold, Reason: perso.ReasonLotWaiting, At: s.Tick()})
+	s.Append(entry.Present{Lot: "L1", Present: other.Claim.Present, Chip: other.Claim.Chip, Verdict: perso.VerdictHold, Reason: perso.ReasonLotWaiting, At: s.Tick()})
+	p, err := Must(audit.OpenLog(s.Bundle("L1"), Public(s.LogKey))).Prove(audit.Subject{Kind: audit.SubjectEID, Key: u.Claim.EID.String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := p.Entries[max(0, len(p.Entries)-2):]
+	if len(p.Entries) != 9 || last[0].Seq != mute || last[1].Seq != elsewhere {
+		t.Errorf("%d entries are proven, the last is %d; want the log's first, the unit's six, %d and %d", len(p.Entries), last[len(last)-1].Seq, mute, elsewhere)
 	}
 }

@@ -2,12 +2,15 @@ package audit
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/statement"
 )
 
@@ -28,10 +31,61 @@ type subjectOf struct {
 	places map[perso.Presentation]bool
 	lots   map[perso.Name]bool // that a lot or an order is about
 	words  [][32]byte          // statements that belong to the proof
+	signs  [][]byte            // an entry about a unit has one of these in its text, whatever is known of it
 }
 
 func newSubject(s Subject) *subjectOf {
-	return &subjectOf{Subject: s, units: map[unitName]bool{}, chips: map[id.ChipID]bool{}, places: map[perso.Presentation]bool{}, lots: map[perso.Name]bool{}}
+	of := &subjectOf{Subject: s, units: map[unitName]bool{}, chips: map[id.ChipID]bool{}, places: map[perso.Presentation]bool{}, lots: map[perso.Name]bool{}}
+	switch s.Kind {
+	case SubjectEID:
+		of.sign("eid %s", s.Key)
+	case SubjectChip:
+		of.sign("chip %s", s.Key)
+	}
+	return of
+}
+
+// maxSigns bounds what is looked for in the text of an entry: a unit that was made again after each of its chips was contacted several
+// times has no more. Beyond it every entry is parsed.
+const maxSigns = 64
+
+// sign notes lines by which an entry about the subject is known before it is parsed.
+func (s *subjectOf) sign(format string, args ...any) {
+	s.signs = append(s.signs, fmt.Appendf(nil, "\n"+format+"\n", args...))
+}
+
+// mayTake reports whether takes could take an entry, by its text alone. Nearly all of a log is about other units, and need not be parsed.
+func (s *subjectOf) mayTake(body []byte) bool {
+	kind, err := record.Kind(body)
+	if err != nil || len(s.signs) > maxSigns {
+		return true
+	}
+	switch kind {
+	case entry.KindClaim, entry.KindAct, entry.KindCertificate, entry.KindOutcome, entry.KindPresent, entry.KindBin:
+		return slices.ContainsFunc(s.signs, func(sign []byte) bool { return bytes.Contains(body, sign) })
+	}
+	return true
+}
+
+func (s *subjectOf) addUnit(u unitName) {
+	if !s.units[u] {
+		s.units[u] = true
+		s.sign("lot %s\nunit %d", u.lot, u.unit)
+	}
+}
+
+func (s *subjectOf) addChip(c id.ChipID) {
+	if !s.chips[c] {
+		s.chips[c] = true
+		s.sign("chip %s", cmp.Or(c.String(), record.None))
+	}
+}
+
+func (s *subjectOf) addPlace(p perso.Presentation) {
+	if !s.places[p] {
+		s.places[p] = true
+		s.sign("line %s\nhead %d\nnumber %d", p.Line, p.Head, p.Number)
+	}
 }
 
 // takes reports whether an entry is about the subject. open gives the release that a statement names; nil when its words are gone.
@@ -89,7 +143,7 @@ func (s *subjectOf) released(e entry.Statement, r *statement.Release) {
 	default:
 		if unit, ok := unitOf(r, s.Key); ok {
 			s.lots[e.Lot] = true
-			s.units[unitName{e.Lot, unit}] = true
+			s.addUnit(unitName{e.Lot, unit})
 		}
 	}
 }
@@ -113,17 +167,18 @@ func (s *subjectOf) takesClaim(e entry.Claim) bool {
 	switch s.Kind {
 	case SubjectEID:
 		if e.EID.String() == s.Key {
-			s.units[unit] = true
+			s.addUnit(unit)
 		}
 	case SubjectChip:
 		if e.Chip.String() == s.Key {
-			s.units[unit] = true
+			s.addUnit(unit)
 		}
 	}
 	if !s.units[unit] {
 		return false
 	}
-	s.chips[e.Chip], s.places[e.Present] = true, true
+	s.addChip(e.Chip)
+	s.addPlace(e.Present)
 	return true
 }
 
@@ -131,7 +186,7 @@ func (s *subjectOf) takesAt(lot perso.Name, unit perso.Unit, at perso.Presentati
 	if !s.units[unitName{lot, unit}] {
 		return false
 	}
-	s.places[at] = true
+	s.addPlace(at)
 	return true
 }
 
@@ -157,17 +212,21 @@ func (l *Log) Prove(subject Subject) (Proof, error) {
 		}
 		return &r
 	}
-	err := l.each(func(t *entryTile) { t.parse(func([]byte) bool { return true }) }, func(seq int64, t *entryTile, i int) error {
-		if e := &t.parsed[i]; e.err != nil {
+	err := l.Each(func(seq int64, body []byte) error {
+		if !s.mayTake(body) {
+			return nil
+		}
+		e := parseEntry(body)
+		if e.err != nil {
 			return fmt.Errorf("reading entry %d: %w", seq, e.err)
 		}
-		if !s.takes(t.parsed[i].entry, open) {
+		if !s.takes(e.entry, open) {
 			return nil
 		}
 		if len(p.Entries) == maxProven {
 			return fmt.Errorf("more than %d entries are about %s", maxProven, subject)
 		}
-		p.Entries = append(p.Entries, Proven{Seq: seq, Body: bytes.Clone(t.entries[i])})
+		p.Entries = append(p.Entries, Proven{Seq: seq, Body: bytes.Clone(body)})
 		return nil
 	})
 	if err == nil && len(p.Entries) < 2 { // the first entry alone

@@ -85,19 +85,14 @@ func (l *Log) Inclusion(seq int64) ([]checkpoint.Hash, error) {
 // Each gives every entry in order, each proven by its tile of hashes. The bytes are only good until the next one. An error of f
 // ends it.
 func (l *Log) Each(f func(seq int64, body []byte) error) error {
-	return l.each(func(*entryTile) {}, func(seq int64, t *entryTile, i int) error { return f(seq, t.entries[i]) })
-}
-
-// each gives every entry with its tile and place there. What prepare makes of the tiles, side by side, was made before they were proven.
-func (l *Log) each(prepare func(*entryTile), f func(seq int64, t *entryTile, i int) error) error {
-	return eachTiles(l.files.fsys, l.Checkpoint.Size, prepare, func(tiles []entryTile) error {
+	return eachTiles(l.files.fsys, l.Checkpoint.Size, func(*entryTile) {}, func(tiles []entryTile) error {
 		if err := l.proven(tiles); err != nil {
 			return err
 		}
 		for k := range tiles {
 			t := &tiles[k]
-			for i := range t.entries {
-				if err := f(t.name.N*tilepath.Width+int64(i), t, i); err != nil {
+			for i, body := range t.entries {
+				if err := f(t.name.N*tilepath.Width+int64(i), body); err != nil {
 					return err
 				}
 			}
