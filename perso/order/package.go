@@ -72,19 +72,11 @@ func (cat Catalogue) prepare(variable string, name perso.Name, terms profile.Ter
 	if name == "" {
 		return Package{}, errNoPackage
 	}
-	found, err := cat.Profiles.Get(name)
+	made, err := cat.Profiles.Prepared(name, terms)
 	if err != nil {
 		return Package{}, err
 	}
-	prepared, err := profile.Prepare(found, terms)
-	if err != nil {
-		return Package{}, fmt.Errorf("preparing profile package %q: %w", name, err)
-	}
-	t, err := profile.Ready(prepared, terms.Algorithm)
-	if err != nil {
-		return Package{}, fmt.Errorf("preparing profile package %q: %w", name, err)
-	}
-	return Package{Variable: variable, Name: name, Bytes: prepared.Bytes(), Template: t, Demands: prepared.Header().Services}, nil
+	return Package{Variable: variable, Name: name, Bytes: made.Package.Bytes(), Template: made.Template, Demands: made.Package.Header().Services}, nil
 }
 
 // packages refuses an order whose profile package is not there, is faulty, or does not fit its numbers and its algorithm.

@@ -33,45 +33,65 @@ const Suffix = ".der"
 const MaxBytes = scp.MaxPackage
 
 // Catalogue is a folder of packages, <name>.der. It is read anew each time, so that what was imported can be ordered at once.
-type Catalogue struct{ folder fs.FS }
+type Catalogue struct {
+	folder fs.FS
+	kept   *kept
+}
 
 // Open takes a folder.
-func Open(folder fs.FS) Catalogue { return Catalogue{folder: folder} }
+func Open(folder fs.FS) Catalogue {
+	return Catalogue{folder: folder, kept: &kept{all: map[keptKey]Prepared{}}}
+}
 
 // ErrUnknown says that the catalogue has no package of that name.
 var ErrUnknown = errors.New("not in the catalogue of profile packages")
 
 // Get reads a package and checks it. A fault in it is named with its place.
 func (c Catalogue) Get(name perso.Name) (*saip.Package, error) {
-	fail := func(err error) (*saip.Package, error) {
-		return nil, fmt.Errorf("reading profile package %q: %w", name, err)
+	b, err := c.read(name)
+	if err != nil {
+		return nil, err
 	}
+	return sound(name, b)
+}
+
+// read gives the bytes of a package.
+func (c Catalogue) read(name perso.Name) ([]byte, error) {
 	if c.folder == nil {
-		return fail(ErrUnknown)
+		return nil, unread(name, ErrUnknown)
 	}
 	f, err := c.folder.Open(string(name) + Suffix)
 	if errors.Is(err, fs.ErrNotExist) {
-		return fail(ErrUnknown)
+		err = ErrUnknown
 	}
 	if err != nil {
-		return fail(err)
+		return nil, unread(name, err)
 	}
 	defer f.Close() // only read
 	b, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
+	if err == nil && len(b) > MaxBytes {
+		err = fmt.Errorf("more than the %d bytes that a chip is sent", MaxBytes)
+	}
 	if err != nil {
-		return fail(err)
+		return nil, unread(name, err)
 	}
-	if len(b) > MaxBytes {
-		return fail(fmt.Errorf("more than the %d bytes that a chip is sent", MaxBytes))
-	}
+	return b, nil
+}
+
+// sound decodes a package and refuses one with faults.
+func sound(name perso.Name, b []byte) (*saip.Package, error) {
 	p, err := saip.Decode(b)
 	if err != nil {
-		return fail(err)
+		return nil, unread(name, err)
 	}
 	if bad := p.Check().Refusing(); len(bad) > 0 {
-		return fail(bad)
+		return nil, unread(name, bad)
 	}
 	return p, nil
+}
+
+func unread(name perso.Name, err error) error {
+	return fmt.Errorf("reading profile package %q: %w", name, err)
 }
 
 // Names are the packages that are there.

@@ -3,6 +3,7 @@ package profile
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"slices"
@@ -179,6 +180,52 @@ func TestPOL1(t *testing.T) {
 		p, err := ParsePOL1(strings.Fields(words))
 		if (err != nil) != (want < 0) || err == nil && (int(p.Byte()) != want || POL1Of(p.Byte()) != p) {
 			t.Errorf("%s: %02X, %v", words, p.Byte(), err)
+		}
+	}
+}
+
+// What was prepared is given again; a package that was replaced meanwhile, other terms and a package that is no good are not mistaken for it.
+func TestPrepared(t *testing.T) {
+	t.Parallel()
+	sent := bootstrap(t).Bytes()
+	folder := fstest.MapFS{"sent.der": {Data: sent}}
+	c, usual := Open(folder), Terms{Algorithm: auth.Default()}
+	first, err := c.Prepared("sent", usual)
+	if err != nil || !bytes.Equal(first.Package.Bytes(), sent) {
+		t.Fatal(err)
+	}
+	if again, err := c.Prepared("sent", usual); err != nil || again != first {
+		t.Errorf("it was prepared anew: %v", err)
+	}
+	rules, err := ParsePOL1([]string{NoDelete})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tuak := algorithm(t, "tuak k=256")
+	for _, terms := range []Terms{{Algorithm: tuak}, {Algorithm: auth.Default(), POL1: &rules}} {
+		if other, err := c.Prepared("sent", terms); err != nil || bytes.Equal(other.Package.Bytes(), sent) {
+			t.Errorf("on other terms: %v", err)
+		}
+	}
+	folder["sent.der"] = &fstest.MapFile{Data: sent[:len(sent)-1]}
+	if _, err := c.Prepared("sent", usual); err == nil {
+		t.Error("what is there now is no package, and was prepared")
+	}
+	delete(folder, "sent.der")
+	if _, err := c.Prepared("sent", usual); !errors.Is(err, ErrUnknown) {
+		t.Errorf("there is none any more: %v", err)
+	}
+	if _, err := (Catalogue{}).Prepared("sent", usual); !errors.Is(err, ErrUnknown) {
+		t.Errorf("without a folder: %v", err)
+	}
+	folder["sent.der"] = &fstest.MapFile{Data: sent}
+	for i := range 2 * maxPrepared {
+		a := algorithm(t, fmt.Sprintf("tuak k=256 iterations=%d", 2+i%maxPrepared))
+		if _, err := c.Prepared("sent", Terms{Algorithm: a}); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(c.kept.all); n > maxPrepared {
+			t.Fatalf("%d packages are kept", n)
 		}
 	}
 }
