@@ -34,7 +34,11 @@ func TestKiSources(t *testing.T) {
 func TestCustomerKiIsLookedAt(t *testing.T) {
 	t.Parallel()
 	cfg := Draw(1)
-	cfg.KiSource, cfg.Deploy, cfg.NewToken, cfg.Dir = "customer", "../../deploy", newToken, t.TempDir()
+	cat, err := catalogues()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.KiSource, cfg.Catalogues, cfg.NewToken, cfg.Dir = "customer", cat, newToken, t.TempDir()
 	w, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/hsm/hsmfake"
+	"github.com/persoline/persoline/ledger"
 )
 
 // What the environment may say; nothing else here reads it.
@@ -45,11 +46,16 @@ func newToken(random io.Reader, fails func() (undone, done bool)) Token {
 	return t
 }
 
+// catalogues are those of all worlds: what is read and prepared for one is there for the others.
+var catalogues = sync.OnceValues(func() (ledger.Catalogues, error) { return LoadCatalogues("../../deploy") })
+
 // run lets one factory work to its end, in a folder below dir.
 func run(cfg Config, dir string) (Stats, error) {
-	cfg.Deploy, cfg.NewToken = "../../deploy", newToken
-	cfg.MaxEvents = int(number(envSteps, 0))
+	cfg.NewToken, cfg.MaxEvents = newToken, int(number(envSteps, 0))
 	var err error
+	if cfg.Catalogues, err = catalogues(); err != nil {
+		return Stats{}, err
+	}
 	if cfg.Dir, err = os.MkdirTemp(dir, "world"); err != nil {
 		return Stats{}, err
 	}

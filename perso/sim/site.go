@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -67,7 +68,7 @@ func (w *World) build() error {
 		what string
 		do   func(context.Context) error
 	}{
-		{"catalogues", w.catalogues}, {"ceremony", w.ceremony}, {"ledger", w.genesis}, {"line", w.newLine}, {"goods-in", w.firstReel}, {"order", w.order},
+		{"product", w.product}, {"ceremony", w.ceremony}, {"ledger", w.genesis}, {"line", w.newLine}, {"goods-in", w.firstReel}, {"order", w.order},
 	} {
 		if err := step.do(context.Background()); err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
@@ -123,18 +124,25 @@ func (w *World) sign(body []byte) statement.Signed {
 	return signed
 }
 
-func (w *World) catalogues(context.Context) error {
-	products, err := product.LoadDir(os.DirFS(filepath.Join(w.cfg.Deploy, "products")))
+// LoadCatalogues reads what the folder deploy of the repository says of products, partners and profiles. Worlds only read it: many may
+// have the same.
+func LoadCatalogues(deploy string) (ledger.Catalogues, error) {
+	folder := func(name string) fs.FS { return os.DirFS(filepath.Join(deploy, name)) }
+	products, err := product.LoadDir(folder("products"))
 	if err != nil {
-		return err
+		return ledger.Catalogues{}, err
 	}
-	partners, err := order.LoadSite(os.DirFS(filepath.Join(w.cfg.Deploy, "partners")))
+	partners, err := order.LoadSite(folder("partners"))
 	if err != nil {
-		return err
+		return ledger.Catalogues{}, err
 	}
-	w.site.cat = ledger.Catalogues{Order: order.Catalogue{Products: products, Site: partners, Profiles: profile.Open(os.DirFS(filepath.Join(w.cfg.Deploy, "profiles")))},
-		Scripts: os.DirFS(filepath.Join(w.cfg.Deploy, "products")), CertBytes: keygen.CertValueBytes}
-	p, ok := products.Get(product.SKU(cmp.Or(w.cfg.Product, "m2m-200s-mff2")))
+	return ledger.Catalogues{Order: order.Catalogue{Products: products, Site: partners, Profiles: profile.Open(folder("profiles"))},
+		Scripts: folder("products"), CertBytes: keygen.CertValueBytes}, nil
+}
+
+func (w *World) product(context.Context) error {
+	w.site.cat = w.cfg.Catalogues
+	p, ok := w.site.cat.Order.Products.Get(product.SKU(cmp.Or(w.cfg.Product, "m2m-200s-mff2")))
 	if !ok {
 		return fmt.Errorf("the product is not in the catalogue")
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/persoline/persoline/keygen/ceremony"
 	"github.com/persoline/persoline/keygen/life"
+	"github.com/persoline/persoline/ledger"
 )
 
 // Limits of one run.
@@ -43,8 +44,8 @@ type Config struct {
 	Heads       uint16
 	Chips       int // on the first reel
 	Faults      Faults
-	Dir         string // an empty folder for the ceremony's artefacts
-	Deploy      string // the folder deploy of the repository
+	Dir         string            // an empty folder for the ceremony's artefacts
+	Catalogues  ledger.Catalogues // LoadCatalogues gives them
 	NewToken    TokenMaker
 	Tell        func(string) // gets every row of the trace; may be nil
 	// MaxEvents ends a run; 0 is a number that none needs.
