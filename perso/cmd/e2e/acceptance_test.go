@@ -98,22 +98,13 @@ func makeFactory(t *testing.T, change map[string]any) *factory {
 	return f
 }
 
-// newFactory builds the program.
+// newFactory has no site yet.
 func newFactory(t *testing.T) *factory {
 	t.Helper()
-	repo, err := filepath.Abs("../../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	f := &factory{bin: filepath.Join(dir, "perso"), repo: repo, cwd: filepath.Join(dir, "cwd")}
+	bin, repo := ownProgram(t)
+	f := &factory{bin: bin, repo: repo, cwd: filepath.Join(filepath.Dir(bin), "cwd")}
 	if err := os.Mkdir(f.cwd, 0o700); err != nil {
 		t.Fatal(err)
-	}
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", f.bin, "./perso/cmd/perso")
-	build.Dir = repo
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building the program: %v\n%s", err, out)
 	}
 	return f
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,22 +17,6 @@ import (
 	"github.com/persoline/persoline/perso/envelope"
 	"github.com/persoline/persoline/perso/order/auth"
 )
-
-// build makes the program for lots of a test's own.
-func build(t *testing.T) (bin, repo string) {
-	t.Helper()
-	repo, err := filepath.Abs("../../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	bin = filepath.Join(t.TempDir(), "perso")
-	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", bin, "./perso/cmd/perso")
-	cmd.Dir = repo
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("building the program: %v\n%s", err, out)
-	}
-	return bin, repo
-}
 
 // smallLot makes three good units of the sample order with some fields changed.
 func smallLot(t *testing.T, bin, repo string, change map[string]any) *factory {
@@ -58,7 +41,7 @@ func smallLot(t *testing.T, bin, repo string, change map[string]any) *factory {
 func TestLayouts(t *testing.T) {
 	hsmtest.RequireSoftHSM(t)
 	requireTool(t, "openssl")
-	bin, repo := build(t)
+	bin, repo := ownProgram(t)
 	for _, c := range []struct {
 		key, cipher, keys, check string
 	}{
@@ -200,7 +183,7 @@ func (f *factory) openEnvelopes(t *testing.T, private string) {
 func TestAlgorithms(t *testing.T) {
 	hsmtest.RequireSoftHSM(t)
 	requireTool(t, "openssl")
-	bin, repo := build(t)
+	bin, repo := ownProgram(t)
 	own := "milenage r=4001204060 c=" + strings.Repeat("0", 63) + "1" + strings.Repeat("0", 31) + "2" + strings.Repeat("0", 31) + "4" + strings.Repeat("0", 31) + "8"
 	for name, c := range map[string]struct{ algorithm, op, kiSource string }{
 		"OPc": {"milenage key=opc", "opc-demo", "derived"}, "own constants": {own, "op-demo-2", "derived"},

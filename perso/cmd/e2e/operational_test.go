@@ -21,7 +21,7 @@ import (
 func TestOperational(t *testing.T) {
 	hsmtest.RequireSoftHSM(t)
 	requireTool(t, "openssl")
-	bin, repo := build(t)
+	bin, repo := ownProgram(t)
 	f := smallLot(t, bin, repo, map[string]any{"operational": map[string]any{
 		"provider": "provider-harbour", "iccid": "allocate", "imsi": "allocate", "auth": map[string]any{"algorithm": "tuak k=256", "op_key": "top-harbour"},
 		"transport_key": "tk-auc-harbour", "delivery": map[string]any{"target": "auc-harbour"},
