@@ -120,11 +120,13 @@ func (h *house) pins() audit.Options {
 	return audit.Options{RegisterPin: h.Register[0].Hash(), LogKey: audittest.Public(h.LogKey), StatementKey: audittest.Public(h.StmtKey)}
 }
 
-// twoLots is a site with officers that changed, a finished lot and one at work.
+// twoLots is a site with officers that changed, a finished lot and one at work, under a policy that came between.
 func twoLots() *audittest.Site {
 	s := audittest.New()
 	s.Enlist("qual", statement.RoleQuality)
 	s.Release("L1", 0, 20, 2).Finish()
+	policy := statement.Policy{Header: statement.Header{Env: perso.EnvTest, Site: audittest.SiteName, At: s.Tick(), Nonce: audittest.Hash("policy")}, FirstArticle: 3}
+	s.Word(audittest.Sign(audittest.Must(policy.Encode()), "prod", "sec"), "")
 	s.Release("L2", 1, 5, 1).Claim(0, 0, 0, audittest.Chip(77)).Run()
 	s.Release("L3", 2, 5, 1)
 	return s
