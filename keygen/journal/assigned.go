@@ -18,8 +18,7 @@ const (
 func (m *Memory) Assigned() (map[perso.Name]keygen.Assignment, error) {
 	return readLots(m, folderAssigned, kindAssigned, func(r *record.Reader) (a keygen.Assignment) {
 		a.Issued = readIssued(r)
-		vault, err := perso.ParseName(r.Raw("vault"))
-		r.Check(err)
+		vault := r.Name("vault")
 		a.Vault = vault
 		birth := r.Hex("birth")
 		if copy(a.Birth[:], birth); len(birth) != len(a.Birth) {

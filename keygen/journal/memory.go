@@ -76,8 +76,7 @@ func readLots[T any](m *Memory, folder, kind string, read func(*record.Reader) T
 		if err != nil {
 			return nil, err
 		}
-		name, err := perso.ParseName(rd.Raw("lot"))
-		rd.Check(err)
+		name := rd.Name("lot")
 		lots[name] = read(rd)
 		if err := rd.Done(); err != nil || string(name) != f.Name() {
 			return nil, fmt.Errorf("reading vault memory of lot %q: %w", f.Name(), errors.Join(ErrCorrupt, err))

@@ -75,8 +75,7 @@ func ParseManifest(b []byte) (m Manifest, err error) {
 	}
 	m.Env, err = perso.ParseEnv(r.Raw("env"))
 	r.Check(err)
-	m.Site, err = perso.ParseName(r.Raw("site"))
-	r.Check(err)
+	m.Site = r.Name("site")
 	m.Origin, m.At = r.Raw("origin"), r.Time("at")
 	m.Size, m.Root, m.Signed = int64(r.Uint("size", 63)), r.Hash("root"), int64(r.Uint("signed", 63))
 	m.Redo = redo.Mark{Seq: r.Uint("redo", 63), Hash: r.OptHash("redo_hash")}

@@ -36,7 +36,7 @@ func ParseBooking(b []byte) (Booking, error) {
 		return Booking{}, parsing(KindBooking, err)
 	}
 	e := Booking{ID: r.Hash("id")}
-	optionalName(r, "reel", &e.Reel)
+	e.Reel = r.OptName("reel")
 	account(r, "from", &e.From)
 	account(r, "to", &e.To)
 	e.Chips, e.By, e.At = r.Uint("chips", 32), r.Raw("by"), r.Time("at")

@@ -65,7 +65,7 @@ func ParseGenesis(b []byte) (Genesis, error) {
 	var e Genesis
 	e.Env, err = perso.ParseEnv(r.Raw("env"))
 	r.Check(err)
-	name(r, "site", &e.Site)
+	e.Site = r.Name("site")
 	e.Origin, e.At, e.Register, e.LogKey, e.StmtKey = r.Raw("origin"), r.Time("at"), r.Hash("register"), r.Hex("log_key"), r.Hex("statement_key")
 	e.EUMCert, e.EISCert = r.Hash("eum_cert"), r.Hash("eis_cert")
 	return e, done(r, KindGenesis)
@@ -151,7 +151,7 @@ func ParseStatement(b []byte) (Statement, error) {
 		return Statement{}, parsing(KindStatement, err)
 	}
 	e := Statement{What: r.Raw("what"), Hash: r.Hash("hash")}
-	optionalName(r, "lot", &e.Lot)
+	e.Lot = r.OptName("lot")
 	e.At = r.Time("at")
 	return e, done(r, KindStatement)
 }
@@ -182,7 +182,7 @@ func ParseStock(b []byte) (Stock, error) {
 		return Stock{}, parsing(KindStock, err)
 	}
 	var e Stock
-	name(r, "reel", &e.Reel)
+	e.Reel = r.Name("reel")
 	e.File, e.Chips, e.At = r.Hash("file"), r.Uint("chips", 32), r.Time("at")
 	return e, done(r, KindStock)
 }
@@ -197,20 +197,6 @@ func parsing(kind string, err error) error {
 		return nil
 	}
 	return fmt.Errorf("parsing %s entry: %w", kind, err)
-}
-
-func name(r *record.Reader, key string, to *perso.Name) {
-	n, err := perso.ParseName(r.Raw(key))
-	r.Check(err)
-	*to = n
-}
-
-func optionalName(r *record.Reader, key string, to *perso.Name) {
-	if v := r.Str(key); v != "" {
-		n, err := perso.ParseName(v)
-		r.Check(err)
-		*to = n
-	}
 }
 
 func eid(r *record.Reader, key string) id.EID {

@@ -33,7 +33,7 @@ func ParsePresent(b []byte) (Present, error) {
 		return Present{}, parsing(KindPresent, err)
 	}
 	var e Present
-	name(r, "lot", &e.Lot)
+	e.Lot = r.Name("lot")
 	e.Present, e.Chip = readPresent(r), chip(r, "chip")
 	e.Verdict, err = perso.ParseVerdict(r.Raw("verdict"))
 	r.Check(err)
@@ -64,7 +64,7 @@ func ParseBin(b []byte) (Bin, error) {
 		return Bin{}, parsing(KindBin, err)
 	}
 	var e Bin
-	name(r, "lot", &e.Lot)
+	e.Lot = r.Name("lot")
 	e.Present, e.Chip = readPresent(r), chip(r, "chip")
 	e.Bin, err = perso.ParseVerdict(r.Raw("bin"))
 	r.Check(err)
@@ -104,7 +104,7 @@ func ParseCount(b []byte) (Count, error) {
 		return Count{}, parsing(KindCount, err)
 	}
 	var e Count
-	name(r, "lot", &e.Lot)
+	e.Lot = r.Name("lot")
 	e.Source = r.Raw("source")
 	e.In, e.Good, e.RejectBlank, e.RejectLive, e.Return = r.Uint("in", 48), r.Uint("good", 48), r.Uint("reject_blank", 48), r.Uint("reject_live", 48), r.Uint("return", 48)
 	e.At = r.Time("at")
@@ -139,9 +139,9 @@ func ParseExport(b []byte) (Export, error) {
 		return Export{}, parsing(KindExport, err)
 	}
 	var e Export
-	name(r, "lot", &e.Lot)
+	e.Lot = r.Name("lot")
 	e.What = r.Raw("what")
-	name(r, "receiver", &e.Receiver)
+	e.Receiver = r.Name("receiver")
 	e.Units, e.Hash, e.At = r.Uint("units", 32), r.Hash("hash"), r.Time("at")
 	return e, done(r, KindExport)
 }
@@ -169,7 +169,7 @@ func ParseAlarm(b []byte) (Alarm, error) {
 		return Alarm{}, parsing(KindAlarm, err)
 	}
 	var e Alarm
-	optionalName(r, "lot", &e.Lot)
+	e.Lot = r.OptName("lot")
 	e.Reason, e.Detail, e.Present, e.At = perso.Reason(r.Raw("reason")), r.Str("detail"), readPresent(r), r.Time("at")
 	return e, done(r, KindAlarm)
 }

@@ -67,8 +67,8 @@ func ParseReceipt(b []byte) (Receipt, error) {
 		return Receipt{}, parsing(KindReceipt, err)
 	}
 	var e Receipt
-	name(r, "vault", &e.Vault)
-	name(r, "lot", &e.Lot)
+	e.Vault = r.Name("vault")
+	e.Lot = r.Name("lot")
 	e.Seq, e.Prev = r.Uint("seq", 48), r.OptHash("prev")
 	e.Unit, e.Gen = perso.Unit(r.Uint("unit", 32)), perso.Generation(r.Uint("gen", 8))
 	e.Claim, e.Session, e.N = r.Hash("claim"), r.Hash("session"), uint8(r.Uint("n", 8))
@@ -102,8 +102,8 @@ func ParseReceiptHead(b []byte) (ReceiptHead, error) {
 	var e ReceiptHead
 	e.Env, err = perso.ParseEnv(r.Raw("env"))
 	r.Check(err)
-	name(r, "vault", &e.Vault)
-	name(r, "lot", &e.Lot)
+	e.Vault = r.Name("vault")
+	e.Lot = r.Name("lot")
 	e.Count, e.Head, e.At = r.Uint("count", 48), r.OptHash("head"), r.Time("at")
 	return e, done(r, KindReceiptHead)
 }

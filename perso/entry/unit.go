@@ -164,7 +164,7 @@ func unit(w *record.Writer, lot perso.Name, u perso.Unit, g perso.Generation) {
 }
 
 func readUnit(r *record.Reader, lot *perso.Name, u *perso.Unit, g *perso.Generation) {
-	name(r, "lot", lot)
+	*lot = r.Name("lot")
 	*u, *g = perso.Unit(r.Uint("unit", 32)), perso.Generation(r.Uint("gen", 8))
 }
 
@@ -173,7 +173,7 @@ func present(w *record.Writer, p perso.Presentation) {
 }
 
 func readPresent(r *record.Reader) (p perso.Presentation) {
-	name(r, "line", &p.Line)
+	p.Line = r.Name("line")
 	p.Head, p.Number = uint16(r.Uint("head", 16)), r.Uint("number", 63)
 	return p
 }

@@ -17,6 +17,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/persoline/persoline/perso"
 )
 
 // Magic begins each record; the number is the version of the form.
@@ -238,6 +240,24 @@ func (r *Reader) Str(key string) string {
 		return ""
 	}
 	return string(v)
+}
+
+// Name takes a name that must be there.
+func (r *Reader) Name(key string) perso.Name {
+	n, err := perso.ParseName(r.Raw(key))
+	r.Check(err)
+	return n
+}
+
+// OptName takes a name, or "-" for none.
+func (r *Reader) OptName(key string) perso.Name {
+	v := r.value(key)
+	if r.err != nil || string(v) == None {
+		return ""
+	}
+	n, err := perso.ParseName(string(v))
+	r.Check(err)
+	return n
 }
 
 // Uint takes a decimal number of at most bits bits without leading zeros.

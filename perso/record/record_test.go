@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/record"
 	"github.com/persoline/persoline/perso/record/recordtest"
 )
@@ -142,4 +143,36 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%v: second spelling accepted:\n%q\n%q", err, b, out)
 		}
 	})
+}
+
+// TestNames: a name is one of the trade's, and only where it may be absent it may.
+func TestNames(t *testing.T) {
+	t.Parallel()
+	for text, c := range map[string]struct{ name, optional bool }{"L-2027_1": {true, true}, "-": {false, true}, "no name": {}, "a.b": {}, strings.Repeat("a", perso.MaxNameChars+1): {}} {
+		b := []byte(record.Magic + "k\na " + text + "\n")
+		for _, form := range []struct {
+			holds bool
+			read  func(*record.Reader) perso.Name
+		}{{c.name, func(r *record.Reader) perso.Name { return r.Name("a") }}, {c.optional, func(r *record.Reader) perso.Name { return r.OptName("a") }}} {
+			r, err := record.Parse(b, "k")
+			if err != nil {
+				t.Fatal(err)
+			}
+			name := form.read(r)
+			want := perso.Name(text)
+			if !form.holds || text == record.None {
+				want = ""
+			}
+			if err := r.Done(); (err == nil) != form.holds || name != want {
+				t.Errorf("%q: %q, %v", text, name, err)
+			}
+		}
+	}
+	r, err := record.Parse([]byte(record.Magic+"k\nb x\n"), "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if name := r.OptName("a"); name != "" || !errors.Is(r.Done(), record.ErrForm) {
+		t.Errorf("a field that is not there reads %q", name)
+	}
 }

@@ -39,10 +39,10 @@ func ParseAssigned(body []byte) (Assigned, error) {
 	var a Assigned
 	a.Env, err = perso.ParseEnv(r.Raw("env"))
 	r.Check(err)
-	name(r, "site", &a.Site)
-	name(r, "lot", &a.Lot)
+	a.Site = r.Name("site")
+	a.Lot = r.Name("lot")
 	a.Release = r.Hash("release")
-	name(r, "vault", &a.Vault)
+	a.Vault = r.Name("vault")
 	birth := r.Hex("birth")
 	a.At = r.Time("at")
 	if copy(a.Birth[:], birth) != len(a.Birth) || len(birth) != len(a.Birth) {

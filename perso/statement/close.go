@@ -56,7 +56,7 @@ func ParseClose(body []byte) (Close, error) {
 	var c Close
 	c.Env, err = perso.ParseEnv(d.Raw("env"))
 	d.Check(err)
-	name(d, "lot", &c.Lot)
+	c.Lot = d.Name("lot")
 	c.At, c.Nonce = d.Time("at"), d.Hash("nonce")
 	for key, to := range c.Counts.fields() {
 		*to = d.Uint(key, 48)

@@ -63,12 +63,12 @@ func ParseDestroy(body []byte) (Destroy, error) {
 	var d Destroy
 	d.Env, err = perso.ParseEnv(r.Raw("env"))
 	r.Check(err)
-	name(r, "site", &d.Site)
-	name(r, "lot", &d.Lot)
+	d.Site = r.Name("site")
+	d.Lot = r.Name("lot")
 	d.Release, d.Close, d.Retained, d.At, d.Nonce = r.Hash("release"), r.Hash("close"), r.Time("retained"), r.Time("at"), r.Hash("nonce")
 	for r.More() && len(d.Copies) < MaxLotCopies {
 		var c LotCopy
-		name(r, "holder", &c.Holder)
+		c.Holder = r.Name("holder")
 		c.Place, c.By = r.Raw("place"), [2]string{r.Raw("seen_by"), r.Raw("and_by")}
 		if strings.EqualFold(c.By[0], c.By[1]) {
 			r.Check(fmt.Errorf("copy at %q was seen to be gone by one person only", c.Holder))
@@ -112,8 +112,8 @@ func ParseDestroyed(body []byte) (Destroyed, error) {
 	var d Destroyed
 	d.Env, err = perso.ParseEnv(r.Raw("env"))
 	r.Check(err)
-	name(r, "vault", &d.Vault)
-	name(r, "lot", &d.Lot)
+	d.Vault = r.Name("vault")
+	d.Lot = r.Name("lot")
 	d.Destroy, d.Copies, d.At = r.Hash("destroy"), r.Uint("copies", 16), r.Time("at")
 	for r.More() && len(d.Keys) < maxLotKeys {
 		d.Keys = append(d.Keys, r.Raw("key"))

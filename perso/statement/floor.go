@@ -43,7 +43,7 @@ func (h *Header) read(body []byte, kind string) (*record.Reader, error) {
 	}
 	h.Env, err = perso.ParseEnv(r.Raw("env"))
 	r.Check(err)
-	name(r, "site", &h.Site)
+	h.Site = r.Name("site")
 	h.At, h.Nonce = r.Time("at"), r.Hash("nonce")
 	return r, nil
 }
@@ -135,7 +135,7 @@ func ParseFirstArticle(body []byte) (f FirstArticle, err error) {
 	if err != nil {
 		return FirstArticle{}, err
 	}
-	name(r, "lot", &f.Lot)
+	f.Lot = r.Name("lot")
 	f.Good, f.Finding = r.Uint("good", 32), said(r, "finding")
 	return finished(f, r, KindFirstArticle)
 }
@@ -159,8 +159,8 @@ func ParseClearance(body []byte) (c Clearance, err error) {
 	if err != nil {
 		return Clearance{}, err
 	}
-	name(r, "line", &c.Line)
-	name(r, "lot", &c.Lot)
+	c.Line = r.Name("line")
+	c.Lot = r.Name("lot")
 	c.Finding = said(r, "finding")
 	return finished(c, r, KindClearance)
 }
@@ -184,7 +184,7 @@ func ParseExplained(body []byte) (x Explained, err error) {
 	if err != nil {
 		return Explained{}, err
 	}
-	name(r, "lot", &x.Lot)
+	x.Lot = r.Name("lot")
 	x.Count, x.Reason = r.Hash("count"), said(r, "reason")
 	return finished(x, r, KindExplained)
 }
@@ -223,7 +223,7 @@ func ParseRejects(body []byte) (d Rejects, err error) {
 	if err != nil {
 		return Rejects{}, err
 	}
-	name(r, "lot", &d.Lot)
+	d.Lot = r.Name("lot")
 	d.Place, d.How = said(r, "place"), said(r, "how")
 	for first := true; first || r.More() && len(d.Chips) < MaxRejects; first = false {
 		d.Chips = append(d.Chips, nextChip(r, "chip", d.Chips))

@@ -48,7 +48,7 @@ func ParseForget(body []byte) (f Forget, err error) {
 	if err != nil {
 		return Forget{}, err
 	}
-	name(r, "lot", &f.Lot)
+	f.Lot = r.Name("lot")
 	f.Release, f.Certificate, f.Good, f.Proof = r.Hash("release"), r.Hash("certificate"), r.Uint("good", 64), said(r, "proof")
 	if asks := r.Raw("order_asks"); asks != record.None {
 		f.Asks, err = ParseDemands(asks)

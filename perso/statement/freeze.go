@@ -78,7 +78,7 @@ func ParseFreeze(body []byte) (Freeze, error) {
 	f := Freeze{Kind: kind}
 	f.Env, err = perso.ParseEnv(r.Raw("env"))
 	r.Check(err)
-	name(r, "site", &f.Site)
+	f.Site = r.Name("site")
 	f.What, err = ParseFrozen(r.Raw("what"))
 	r.Check(err)
 	if f.Name = r.Raw("name"); f.Name == record.None || len(f.Name) > MaxFrozenNameBytes {

@@ -69,8 +69,8 @@ func ParseLost(body []byte) (Lost, error) {
 	var l Lost
 	l.Env, err = perso.ParseEnv(r.Raw("env"))
 	r.Check(err)
-	name(r, "site", &l.Site)
-	name(r, "lot", &l.Lot)
+	l.Site = r.Name("site")
+	l.Lot = r.Name("lot")
 	l.Release = r.Hash("release")
 	l.Unit, l.Gen, l.Index = perso.Unit(r.Uint("unit", 32)), perso.Generation(r.Uint("gen", 8)), perso.EIDIndex(r.Uint("index", 32))
 	if v := r.Str("eid"); v != "" {

@@ -38,10 +38,10 @@ func (o *Operational) read(d *record.Reader) {
 	o.ICCIDs = readICCIDs(d, "operational_iccid")
 	o.IMSIs = readIMSIs(d, "operational_imsi")
 	o.Algorithm = d.Raw("operational_algorithm")
-	name(d, "operational_op", &o.OP)
-	name(d, "operational_transport_key", &o.TransportKey)
+	o.OP = d.Name("operational_op")
+	o.TransportKey = d.Name("operational_transport_key")
 	o.TransportMode = d.Str("operational_transport_mode")
-	name(d, "operational_delivery", &o.Delivery)
+	o.Delivery = d.Name("operational_delivery")
 }
 
 // sense refuses an operational profile that could not be told from the bootstrap one, or has too few numbers.

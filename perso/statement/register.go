@@ -124,9 +124,8 @@ func writeOfficer(w *record.Writer, o Officer) {
 }
 
 func readOfficer(r *record.Reader) Officer {
-	id, err := perso.ParseName(r.Raw("officer"))
-	r.Check(err)
-	o := Officer{ID: id, Person: r.Raw("person")}
+	o := Officer{ID: r.Name("officer"), Person: r.Raw("person")}
+	var err error
 	o.Role, err = ParseRole(r.Raw("role"))
 	r.Check(err)
 	o.Key = ed25519.PublicKey(r.Hex("key"))
@@ -185,8 +184,7 @@ func parseGenesis(body []byte) (Genesis, error) {
 	var g Genesis
 	g.Env, err = perso.ParseEnv(r.Raw("env"))
 	r.Check(err)
-	g.Site, err = perso.ParseName(r.Raw("site"))
-	r.Check(err)
+	g.Site = r.Name("site")
 	g.At, g.Nonce = r.Time("at"), r.Hash("nonce")
 	for r.More() && len(g.Officers) < MaxOfficers {
 		g.Officers = append(g.Officers, readOfficer(r))

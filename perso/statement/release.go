@@ -179,8 +179,8 @@ func ParseRelease(body []byte) (Release, error) {
 	var r Release
 	r.Env, err = perso.ParseEnv(d.Raw("env"))
 	d.Check(err)
-	name(d, "site", &r.Site)
-	name(d, "lot", &r.Lot)
+	r.Site = d.Name("site")
+	r.Lot = d.Name("lot")
 	r.Order, r.At, r.Expires, r.Nonce = d.Raw("order"), d.Time("at"), d.Time("expires"), d.Hash("nonce")
 	r.OrderHash, r.Product, r.ProductHash, r.ScriptHash = d.Hash("order_hash"), d.Raw("product"), d.Hash("product_hash"), d.Hash("script_hash")
 	r.Good, r.Spares = d.Uint("good", 32), d.Uint("spares", 32)
@@ -188,20 +188,20 @@ func ParseRelease(body []byte) (Release, error) {
 	r.Remake, r.KiSource = d.Raw("remake"), d.Raw("ki_source")
 	if k := &r.Customer; r.KiSource == kiCustomer {
 		k.Root, k.Rows = d.Hash("ki_root"), d.Uint("ki_rows", 32)
-		name(d, "receive_key", &k.ReceiveKey)
+		k.ReceiveKey = d.Name("receive_key")
 		k.Mode, k.Output = d.Raw("receive_mode"), d.Raw("ki_output")
 	}
 	r.KeyOrigin, r.Algorithm = d.Str("key_origin"), d.Raw("algorithm")
 	r.Codes, r.PIN1 = d.Str("codes"), d.Str("pin1")
 	r.ChipID, r.Channel, r.FactoryKVN, r.CardKVN = d.Raw("chip_id"), d.Raw("channel"), byte(d.Uint("factory_kvn", 8)), byte(d.Uint("card_kvn", 8))
 	r.Proof, r.AuthProof = d.Raw("proof"), d.Raw("auth_proof")
-	name(d, "kmc", &r.KMC)
-	name(d, "op", &r.OP)
-	name(d, "transport_key", &r.TransportKey)
+	r.KMC = d.Name("kmc")
+	r.OP = d.Name("op")
+	r.TransportKey = d.Name("transport_key")
 	r.TransportMode, r.ReceiverKey = d.Str("transport_mode"), d.Str("receiver_key")
-	optionalName(d, "wrap_key", &r.WrapKey)
-	optionalName(d, "smsr", &r.SMSR)
-	name(d, "delivery", &r.Delivery)
+	r.WrapKey = d.OptName("wrap_key")
+	r.SMSR = d.OptName("smsr")
+	r.Delivery = d.Name("delivery")
 	r.readPackages(d)
 	if r.HasOperational() {
 		r.Operational.read(d)
@@ -227,23 +227,9 @@ func (r *Release) readPackages(d *record.Reader) {
 	}
 	for range n {
 		p := Package{Variable: d.Raw("package")}
-		name(d, "package_name", &p.Name)
+		p.Name = d.Name("package_name")
 		p.Bytes, p.Hash = d.Uint("package_bytes", 32), d.Hash("package_hash")
 		r.Packages = append(r.Packages, p)
-	}
-}
-
-func name(d *record.Reader, key string, to *perso.Name) {
-	n, err := perso.ParseName(d.Raw(key))
-	d.Check(err)
-	*to = n
-}
-
-func optionalName(d *record.Reader, key string, to *perso.Name) {
-	if v := d.Str(key); v != "" {
-		n, err := perso.ParseName(v)
-		d.Check(err)
-		*to = n
 	}
 }
 

@@ -69,7 +69,7 @@ func ParseRestored(body []byte) (Restored, error) {
 	var s Restored
 	s.Env, err = perso.ParseEnv(r.Raw("env"))
 	r.Check(err)
-	name(r, "site", &s.Site)
+	s.Site = r.Name("site")
 	s.Backup, s.BackupSize, s.BackupRoot = r.Hash("backup"), r.Uint("backup_size", 63), r.Hash("backup_root")
 	s.Redone, s.Size, s.Root, s.Reason = r.Uint("redone", 63), r.Uint("size", 63), r.Hash("root"), r.Raw("reason")
 	s.At, s.Nonce = r.Time("at"), r.Hash("nonce")
@@ -78,8 +78,8 @@ func ParseRestored(body []byte) (Restored, error) {
 	}
 	for r.More() && len(s.Lots) < MaxRestoredLots {
 		var l RestoredLot
-		name(r, "lot", &l.Lot)
-		name(r, "vault", &l.Vault)
+		l.Lot = r.Name("lot")
+		l.Vault = r.Name("vault")
 		l.Receipts, l.Head = r.Uint("receipts", 48), r.OptHash("head")
 		l.Claims, l.First, l.Last, l.InWork = r.Uint("claims", 32), perso.EIDIndex(r.Uint("first", 32)), perso.EIDIndex(r.Uint("last", 32)), r.Uint("in_work", 32)
 		if (l.Receipts == 0) != (l.Head == [32]byte{}) || l.First > l.Last || l.Claims == 0 && l.Last > 0 {

@@ -48,7 +48,7 @@ func ParseReview(body []byte) (Review, error) {
 	var v Review
 	v.Env, err = perso.ParseEnv(r.Raw("env"))
 	r.Check(err)
-	name(r, "site", &v.Site)
+	v.Site = r.Name("site")
 	v.At, v.Nonce = r.Time("at"), r.Hash("nonce")
 	for first := true; first || r.More() && len(v.Items) < MaxReviewed; first = false {
 		x := Reviewed{Entry: r.Uint("entry", 63), Hash: r.Hash("hash"), Finding: r.Raw("finding")}

@@ -221,7 +221,7 @@ func ParseSamples(body []byte) (s Samples, err error) {
 	if err != nil {
 		return Samples{}, err
 	}
-	name(r, "lot", &s.Lot)
+	s.Lot = r.Name("lot")
 	s.Examined, s.Finding = r.Uint("examined", 32), said(r, "finding")
 	for r.More() && len(s.Failed) < MaxRejects {
 		s.Failed = append(s.Failed, nextChip(r, "failed", s.Failed))

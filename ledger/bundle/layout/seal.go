@@ -40,10 +40,8 @@ func ParseSeal(b []byte) (SealBody, error) {
 	var s SealBody
 	s.Env, err = perso.ParseEnv(r.Raw("env"))
 	r.Check(err)
-	s.Site, err = perso.ParseName(r.Raw("site"))
-	r.Check(err)
-	s.Lot, err = perso.ParseName(r.Raw("lot"))
-	r.Check(err)
+	s.Site = r.Name("site")
+	s.Lot = r.Name("lot")
 	s.Files, s.Manifest = r.Uint("files", 32), r.Hash("manifest")
 	if err := r.Done(); err != nil {
 		return SealBody{}, fmt.Errorf("parsing seal: %w", err)

@@ -284,13 +284,13 @@ func readAct(r *record.Reader) (a Act) {
 		r.Check(err)
 	}
 	for range count(r, "copies", MaxCopies) {
-		a.Copies = append(a.Copies, Copy{Holder: readName(r, "holder"), Place: r.Raw("place"), KCV: r.Str("component")})
+		a.Copies = append(a.Copies, Copy{Holder: r.Name("holder"), Place: r.Raw("place"), KCV: r.Str("component")})
 	}
 	for range count(r, "by", 2) {
-		a.By = append(a.By, readName(r, "person"))
+		a.By = append(a.By, r.Name("person"))
 	}
 	for range count(r, "officers", 1) {
-		o := statement.Officer{ID: readName(r, "officer"), Person: r.Raw("name")}
+		o := statement.Officer{ID: r.Name("officer"), Person: r.Raw("name")}
 		o.Role, err = statement.ParseRole(r.Raw("role"))
 		r.Check(err)
 		o.Key = r.Hex("public")
@@ -311,11 +311,5 @@ func count(r *record.Reader, key string, most uint64) uint64 {
 		r.Check(fmt.Errorf("%s is %d, at most %d", key, n, most))
 		return 0
 	}
-	return n
-}
-
-func readName(r *record.Reader, key string) perso.Name {
-	n, err := perso.ParseName(r.Raw(key))
-	r.Check(err)
 	return n
 }

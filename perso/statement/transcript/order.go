@@ -75,14 +75,14 @@ func ParseOrder(body []byte) (Order, error) {
 	var o Order
 	o.Env, err = perso.ParseEnv(r.Raw("env"))
 	r.Check(err)
-	o.Site, o.Ceremony, o.Number = readName(r, "site"), readName(r, "ceremony"), r.Uint("number", 32)
+	o.Site, o.Ceremony, o.Number = r.Name("site"), r.Name("ceremony"), r.Uint("number", 32)
 	o.Prev, o.Register, o.Plan = r.OptHash("prev"), r.Hash("register"), r.Hash("plan")
 	o.Token, o.At, o.NotAfter, o.Nonce = r.Raw("token"), r.Time("at"), r.Time("not_after"), r.Hash("nonce")
 	for range count(r, "present", MaxPresent) {
-		o.Present = append(o.Present, readName(r, "officer"))
+		o.Present = append(o.Present, r.Name("officer"))
 	}
 	for range count(r, "custodians", MaxCustodians) {
-		o.Custodians = append(o.Custodians, Custodian{ID: readName(r, "custodian"), Person: r.Raw("person")})
+		o.Custodians = append(o.Custodians, Custodian{ID: r.Name("custodian"), Person: r.Raw("person")})
 	}
 	for range count(r, "acts", MaxActs) {
 		o.Acts = append(o.Acts, readAct(r))

@@ -68,7 +68,7 @@ func ParseStep(b []byte) (Step, error) {
 	r.Check(err)
 	s.Key, s.Result, s.Note = r.Raw("key"), r.Str("result"), r.Str("note")
 	for range count(r, "by", maxStepPeople) {
-		s.By = append(s.By, readName(r, "person"))
+		s.By = append(s.By, r.Name("person"))
 	}
 	if err := r.Done(); err != nil {
 		return Step{}, fmt.Errorf("parsing ceremony step: %w", err)
@@ -115,7 +115,7 @@ func ParseEnd(b []byte) (End, error) {
 	var e End
 	e.Env, err = perso.ParseEnv(r.Raw("env"))
 	r.Check(err)
-	e.Site, e.Ceremony, e.Number = readName(r, "site"), readName(r, "ceremony"), r.Uint("number", 32)
+	e.Site, e.Ceremony, e.Number = r.Name("site"), r.Name("ceremony"), r.Uint("number", 32)
 	e.Order, e.Prev, e.Steps, e.Register, e.At = r.Hash("order"), r.Hash("prev"), r.Uint("steps", 32), r.Hash("register"), r.Time("at")
 	switch e.Outcome = Outcome(r.Raw("outcome")); e.Outcome {
 	case OutcomeComplete, OutcomeAbandoned:

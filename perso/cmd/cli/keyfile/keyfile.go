@@ -146,8 +146,7 @@ func decodeRecord(b []byte) (Key, error) {
 		return Key{}, err
 	}
 	var k Key
-	k.Officer.ID, err = perso.ParseName(r.Raw("officer"))
-	r.Check(err)
+	k.Officer.ID = r.Name("officer")
 	k.Officer.Person = r.Raw("person")
 	k.Officer.Role, err = statement.ParseRole(r.Raw("role"))
 	r.Check(err)
