@@ -225,44 +225,33 @@ func notSigned(path string, err error) error {
 	return Hint(fmt.Errorf("reading %q: %w", path, err), "'perso officer sign' writes such files from a draft, and they are handed on unchanged: get it anew from the officer before you")
 }
 
+// signable are the kinds of statements that people sign, each with what reads it.
+var signable = map[string]func(body []byte) error{
+	statement.KindGenesis: func([]byte) error { return nil }, // who pins it reads it, in a key ceremony
+	statement.KindAdd:     reads(statement.ParseChange), statement.KindRevoke: reads(statement.ParseChange),
+	statement.KindRelease: reads(statement.ParseRelease), statement.KindClose: reads(statement.ParseClose), statement.KindDestroy: reads(statement.ParseDestroy),
+	statement.KindLost: reads(statement.ParseLost), statement.KindForget: reads(statement.ParseForget), statement.KindRestored: reads(statement.ParseRestored),
+	statement.KindReview: reads(statement.ParseReview), statement.KindFreeze: reads(statement.ParseFreeze), statement.KindUnfreeze: reads(statement.ParseFreeze),
+	statement.KindPolicy: reads(statement.ParsePolicy), statement.KindTaken: reads(statement.ParseDesk), statement.KindCancelled: reads(statement.ParseDesk),
+	statement.KindFirstArticle: reads(statement.ParseFirstArticle), statement.KindSamples: reads(statement.ParseSamples), statement.KindClearance: reads(statement.ParseClearance),
+	statement.KindExplained: reads(statement.ParseExplained), statement.KindRejects: reads(statement.ParseRejects),
+}
+
+func reads[S any](parse func([]byte) (S, error)) func([]byte) error {
+	return func(body []byte) error {
+		_, err := parse(body)
+		return err
+	}
+}
+
 // readable refuses to sign what is no statement of officers, or shows on a terminal other than it is.
 func readable(body []byte) (kind string, err error) {
 	if kind, err = record.Kind(body); err != nil {
 		return "", err
 	}
-	switch kind {
-	case statement.KindRelease:
-		_, err = statement.ParseRelease(body)
-	case statement.KindClose:
-		_, err = statement.ParseClose(body)
-	case statement.KindDestroy:
-		_, err = statement.ParseDestroy(body)
-	case statement.KindReview:
-		_, err = statement.ParseReview(body)
-	case statement.KindLost:
-		_, err = statement.ParseLost(body)
-	case statement.KindFreeze, statement.KindUnfreeze:
-		_, err = statement.ParseFreeze(body)
-	case statement.KindRestored:
-		_, err = statement.ParseRestored(body)
-	case statement.KindPolicy:
-		_, err = statement.ParsePolicy(body)
-	case statement.KindFirstArticle:
-		_, err = statement.ParseFirstArticle(body)
-	case statement.KindTaken, statement.KindCancelled:
-		_, err = statement.ParseDesk(body)
-	case statement.KindSamples:
-		_, err = statement.ParseSamples(body)
-	case statement.KindClearance:
-		_, err = statement.ParseClearance(body)
-	case statement.KindExplained:
-		_, err = statement.ParseExplained(body)
-	case statement.KindRejects:
-		_, err = statement.ParseRejects(body)
-	case statement.KindForget:
-		_, err = statement.ParseForget(body)
-	case statement.KindGenesis, statement.KindAdd, statement.KindRevoke:
-	default:
+	if parse, known := signable[kind]; known {
+		err = parse(body)
+	} else {
 		err = fmt.Errorf("a %q is nothing that officers sign", kind)
 	}
 	if at := bytes.IndexFunc(body, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); err == nil && at >= 0 {
