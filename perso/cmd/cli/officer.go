@@ -249,15 +249,14 @@ func readable(body []byte) (kind string, err error) {
 	if kind, err = record.Kind(body); err != nil {
 		return "", err
 	}
-	if parse, known := signable[kind]; known {
-		err = parse(body)
-	} else {
-		err = fmt.Errorf("a %q is nothing that officers sign", kind)
+	parse, known := signable[kind]
+	if !known {
+		return kind, fmt.Errorf("a %q is nothing that officers sign", kind)
 	}
-	if at := bytes.IndexFunc(body, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); err == nil && at >= 0 {
-		err = fmt.Errorf("byte %d does not show on a terminal", at)
+	if at := bytes.IndexFunc(body, func(r rune) bool { return r != '\n' && !unicode.IsPrint(r) }); at >= 0 {
+		return kind, fmt.Errorf("byte %d does not show on a terminal", at)
 	}
-	return kind, err
+	return kind, parse(body)
 }
 
 // consent shows the statement and asks.
