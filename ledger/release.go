@@ -32,6 +32,7 @@ func (l *Ledger) Draft(ctx context.Context, q bus.DraftRequest) (bus.DraftReply,
 	var kept uint64
 	var fault error
 	err := l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+		fault = nil
 		if o, err = readOrder(ctx, tx, q.Order); err != nil {
 			return err
 		}
