@@ -180,6 +180,9 @@ func checkOrder(env *Env, cat order.Catalogue, path, kiPath string) error {
 	if result.OK && kiPath == "" && o.KiSource == order.KiCustomer {
 		env.Advise("its Ki come in a file of their own: %s", env.Command("order check", "%s --ki KIFILE", Quoted(path)))
 	}
+	if result.OK { // what the site's policy keeps beside, the ledger says
+		env.adviseKept(statement.Policy{}.With(o.Asks, o.Quantity).Sampling.Undelivered(o.Quantity), o.Quantity)
+	}
 	return errors.Join(err, complaints(path, result.Faults), complaints(kiPath, result.KiFaults))
 }
 

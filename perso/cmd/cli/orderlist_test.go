@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -118,6 +120,26 @@ func TestKeptSamplesHint(t *testing.T) {
 	}
 	if r := run(t, office, nil, "--json", "order", "submit", order); !strings.Contains(r.out, `"kept_samples":3`) {
 		t.Error(r.out)
+	}
+}
+
+// TestKeptSamplesOfAFile: an order that asks for it by itself is told of before there is a site.
+func TestKeptSamplesOfAFile(t *testing.T) {
+	t.Parallel()
+	deploy := filepath.Join("..", "..", "..", "deploy")
+	sample, err := os.ReadFile(filepath.Join(deploy, "samples", "orders", "small-20.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for plan, want := range map[string]bool{"kept": true, "output": false} {
+		file := filepath.Join(t.TempDir(), "order.json")
+		if err := create(file, bytes.Replace(sample, []byte(`"version": 1,`), fmt.Appendf(nil, `"version": 1, "asks": "samples %s 50:4/0",`, plan), 1)); err != nil {
+			t.Fatal(err)
+		}
+		r := run(t, nil, nil, "order", "check", file, "--products", filepath.Join(deploy, "products"), "--partners", filepath.Join(deploy, "partners"))
+		if told := strings.Contains(r.err, keptHint+": of 20 good units 16 are delivered"); r.code != ExitOK || told != want {
+			t.Errorf("%s: exit %d: %s", plan, r.code, r.err)
+		}
 	}
 }
 
