@@ -19,7 +19,7 @@ import (
 // Abandon gives a unit up by the word of two officers, which must stand in the log behind the unit's claim. The same word
 // again gets the same receipt.
 func (v *Vault) Abandon(ctx context.Context, q bus.AbandonRequest) (bus.AbandonReply, error) {
-	s, w, err := v.mayAbandon(q)
+	chain, s, w, err := v.mayAbandon(q)
 	if err != nil {
 		v.cfg.Log.Error("refused to give up a unit", "lot", q.Lot, "err", err)
 		return bus.AbandonReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
@@ -65,7 +65,7 @@ func (v *Vault) Abandon(ctx context.Context, q bus.AbandonRequest) (bus.AbandonR
 		}
 		return v.unforgettable(ctx, bus.AbandonReply{Receipt: receipt.Receipt}, err)
 	}
-	a, err := v.giveUp(l, claim, entry.Receipt{Vault: v.cfg.Name, Lot: w.Lot, Unit: w.Unit, Gen: w.Gen, Claim: w.Claim, Session: w.Session,
+	a, err := v.giveUp(l, claim, chain, entry.Receipt{Vault: v.cfg.Name, Lot: w.Lot, Unit: w.Unit, Gen: w.Gen, Claim: w.Claim, Session: w.Session,
 		Responses: s.Hash(), Result: entry.ResultAbandoned, At: at.At})
 	return v.unforgettable(ctx, a, err)
 }
@@ -83,27 +83,27 @@ func (v *Vault) unforgettable(ctx context.Context, a bus.AbandonReply, err error
 }
 
 // mayAbandon checks the officers' word, from the pinned register on, and that it is for this site.
-func (v *Vault) mayAbandon(q bus.AbandonRequest) (s statement.Signed, w statement.Lost, err error) {
+func (v *Vault) mayAbandon(q bus.AbandonRequest) (chain []statement.Signed, s statement.Signed, w statement.Lost, err error) {
 	chain, register, err := v.registerOf(q.Register)
 	if err == nil {
 		err = v.registerContinues(chain)
 	}
 	if err != nil {
-		return s, w, err
+		return chain, s, w, err
 	}
 	if s, err = statement.DecodeSigned(q.Lost); err != nil {
-		return s, w, err
+		return chain, s, w, err
 	}
 	if err := register.Authorize(s); err != nil {
-		return s, w, err
+		return chain, s, w, err
 	}
 	if w, err = statement.ParseLost(s.Body); err != nil {
-		return s, w, err
+		return chain, s, w, err
 	}
 	if w.Env != v.cfg.Env || w.Site != v.cfg.Site || w.Lot != q.Lot {
-		return s, w, fmt.Errorf("the statement is of lot %q, site %q (%s)", w.Lot, w.Site, w.Env)
+		return chain, s, w, fmt.Errorf("the statement is of lot %q, site %q (%s)", w.Lot, w.Site, w.Env)
 	}
-	return s, w, nil
+	return chain, s, w, nil
 }
 
 // proveLost checks that the statement speaks of a claim of this lot as the log has it, and stands in the log behind it.
@@ -127,7 +127,7 @@ func (l *lot) proveLost(cp checkpoint.Checkpoint, q bus.AbandonRequest, w statem
 }
 
 // giveUp writes the receipt: it is durable before anybody hears of it.
-func (v *Vault) giveUp(l *lot, c entry.Claim, e entry.Receipt) (bus.AbandonReply, error) {
+func (v *Vault) giveUp(l *lot, c entry.Claim, chain []statement.Signed, e entry.Receipt) (bus.AbandonReply, error) {
 	made, err := l.sign(&e, l.next, l.head)
 	if err != nil {
 		return bus.AbandonReply{}, err
@@ -137,8 +137,11 @@ func (v *Vault) giveUp(l *lot, c entry.Claim, e entry.Receipt) (bus.AbandonReply
 	if err != nil {
 		return bus.AbandonReply{}, err
 	}
-	// COMMIT POINT: before it the unit may become good; after it never again, also when the answer is lost.
-	if err = v.cfg.Journal.Append(l.release.Lot, l.next, [][]byte{encoded}); err == nil {
+	err = v.bound(chain, func() error {
+		// COMMIT POINT: before it the unit may become good; after it never again, also when the answer is lost.
+		return v.cfg.Journal.Append(l.release.Lot, l.next, [][]byte{encoded})
+	})
+	if err == nil {
 		err = l.seen.add(record)
 	}
 	if err != nil {

@@ -97,8 +97,14 @@ func (v *Vault) assign(ctx context.Context, a Assignment, r statement.Release, c
 			return a, err
 		}
 	}
-	// COMMIT POINT: from here on the lot is this vault's, and nobody heard of it before.
-	if err := v.cfg.Assignments.RememberAssigned(r.Lot, a); err != nil {
+	err := v.bound(chain, func() error {
+		if err := v.mayGoOn(r); err != nil && !own {
+			return err
+		}
+		// COMMIT POINT: from here on the lot is this vault's, and nobody heard of it before.
+		return v.cfg.Assignments.RememberAssigned(r.Lot, a)
+	})
+	if err != nil {
 		return a, fmt.Errorf("remembering whose lot %q is: %w", r.Lot, err)
 	}
 	v.mu.Lock()

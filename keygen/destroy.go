@@ -39,6 +39,7 @@ type Graves interface {
 type burial struct {
 	statement.Destroy
 	hash    [32]byte // of the statement
+	chain   []statement.Signed
 	release statement.Release
 	keys    []hsm.Key
 }
@@ -78,17 +79,18 @@ func (v *Vault) DestroyLot(ctx context.Context, q bus.DestroyLotRequest) (bus.De
 	return v.shred(ctx, d.Lot, grave, d.keys)
 }
 
-// bury decides it, unless a freeze was heard since the statements were checked; and no freeze is said to be heard before what it came too
+// bury decides it, unless a freeze or a dismissal was heard since the statements were checked; and no freeze is said to be heard before what it came too
 // late for is durable.
 func (v *Vault) bury(d burial, g Grave) error {
-	v.answering.RLock()
-	defer v.answering.RUnlock()
-	if err := v.mayGoOn(d.release); err != nil {
-		v.cfg.Log.Error("refused to destroy a lot's key", "lot", d.Lot, "err", err)
-		return err
-	}
-	// COMMIT POINT: before it the key may be used; after it never again, whether or not it is still on the token.
-	if err := v.cfg.Graves.RememberDestroyed(d.Lot, g); err != nil {
+	err := v.bound(d.chain, func() error {
+		if err := v.mayGoOn(d.release); err != nil {
+			return err
+		}
+		// COMMIT POINT: before it the key may be used; after it never again, whether or not it is still on the token.
+		return v.cfg.Graves.RememberDestroyed(d.Lot, g)
+	})
+	if err != nil {
+		v.cfg.Log.Error("a lot's key is not destroyed", "lot", d.Lot, "err", err)
 		return fmt.Errorf("remembering that key of lot %q is destroyed: %w", d.Lot, err)
 	}
 	return nil
@@ -128,6 +130,7 @@ func (v *Vault) mayDestroy(q bus.DestroyLotRequest) (d burial, err error) {
 	if err != nil {
 		return d, err
 	}
+	d.chain = chain
 	var signed [3]statement.Signed
 	for i, b := range [][]byte{q.Release, q.Close, q.Destroy} {
 		if signed[i], err = statement.DecodeSigned(b); err != nil {

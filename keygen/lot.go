@@ -128,7 +128,7 @@ func (v *Vault) OpenLot(ctx context.Context, q bus.OpenLotRequest) (bus.OpenLotR
 		if err := v.canInject(ctx, l); err != nil {
 			return bus.OpenLotReply{}, err
 		}
-		if err := v.issue(ctx, l, issued(release, hash, chain)); err != nil {
+		if err := v.issue(ctx, l, chain); err != nil {
 			return bus.OpenLotReply{}, err
 		}
 	}
@@ -285,7 +285,7 @@ func constantsOf(r statement.Release) map[string][]byte {
 // issue binds a new lot's key to its release before the key exists: a crash between the two leaves a name without a key,
 // never a key whose release is unknown. Such a key was made by a vault with another memory and other receipts, or this
 // one's were lost: then nobody here knows which identities are on chips.
-func (v *Vault) issue(ctx context.Context, l *lot, i Issued) error {
+func (v *Vault) issue(ctx context.Context, l *lot, chain []statement.Signed) error {
 	if err := l.nameKeys(v.cfg.Env); err != nil {
 		return err
 	}
@@ -300,7 +300,14 @@ func (v *Vault) issue(ctx context.Context, l *lot, i Issued) error {
 		v.cfg.Log.Error("refused a release", "lot", l.release.Lot, "err", "its key is there")
 		return bus.Refuse(bus.FaultConflict, "key of lot %q is on the token, and this vault did not make it", l.release.Lot)
 	}
-	if err := v.cfg.Memory.RememberLot(l.release.Lot, i); err != nil {
+	i := issued(l.release, l.hash, chain)
+	err = v.bound(chain, func() error {
+		if err := v.mayGoOn(l.release); err != nil {
+			return err
+		}
+		return v.cfg.Memory.RememberLot(l.release.Lot, i)
+	})
+	if err != nil {
 		return fmt.Errorf("remembering lot %q: %w", l.release.Lot, err)
 	}
 	v.mu.Lock()

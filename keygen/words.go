@@ -222,6 +222,17 @@ func (v *Vault) heardWhole(chain []statement.Signed) error {
 	return nil
 }
 
+// bound does for good what officers ordered, after a last look at the register: one of them may have been dismissed since the request
+// came. A word that is heard meanwhile binds when it is done. What do does waits for no answer.
+func (v *Vault) bound(chain []statement.Signed, do func() error) error {
+	v.answering.RLock()
+	defer v.answering.RUnlock()
+	if err := v.heardWhole(chain); err != nil {
+		return err
+	}
+	return do()
+}
+
 // mayGoOn refuses what is asked of a lot that an officer froze, or of its order, or a key of it.
 func (v *Vault) mayGoOn(r statement.Release) error {
 	for _, f := range v.heard().frozen {
