@@ -69,7 +69,7 @@ func (r *run) openPlain() error {
 	if chip, err := cplcChip(r.item.Answer); err != nil || chip != r.claim.Chip {
 		return refuse("identification does not show chip %s", r.claim.Chip)
 	}
-	switch good := r.past.good && r.previous == nil; {
+	switch good := r.past.good && !r.answered(); {
 	case good && r.act.N > 0:
 		// A good chip that comes back has shown its stamp. Nothing that it says is bound to it, so whoever puts himself in the ledger's
 		// place, with a key of his own, would have its secrets until the lot's key is gone.

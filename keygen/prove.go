@@ -112,10 +112,13 @@ func (v *Vault) proveTime(l *lot, a entry.Act) error {
 	case !a.At.Before(l.release.Expires) || !now.Before(l.release.Expires): // whatever the ledger's clock says
 		return refuse("release of lot %q has expired", l.release.Lot)
 	case off > MaxClockSkew:
-		return failure{Reason: perso.ReasonStale, Step: stepInitialize, Again: true}
+		return tooOld()
 	}
 	return nil
 }
+
+// tooOld ends a session that waited before its first act was served: it is over for good, and the chip begins another.
+func tooOld() error { return failure{Reason: perso.ReasonStale, Step: stepInitialize, Again: true} }
 
 // proveCommand checks that the session was opened with the challenge of the act's serial number.
 func (l *lot) proveCommand(command []byte, serial uint64) (host []byte, err error) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/apdu"
@@ -176,7 +177,7 @@ func (r *run) sameChip(kdd [10]byte) error {
 func (r *run) staticKeys(said scp.Presented) (scp.StaticKeys, error) {
 	switch said.KVN {
 	case r.l.release.FactoryKVN:
-		if r.past.good && r.previous == nil { // its keys were replaced: this is a second chip of that name, and it would become a clone
+		if r.past.good && !r.answered() { // its keys were replaced: this is a second chip of that name, and it would become a clone
 			return scp.StaticKeys{}, refuse("%s: chip %s is good and shows the maker's keys", perso.ReasonTwin, r.claim.Chip)
 		}
 		in, err := r.l.diversify(said.KDD)
@@ -198,6 +199,11 @@ func (r *run) staticKeys(said scp.Presented) (scp.StaticKeys, error) {
 		return scp.StaticKeys{ENC: bytes.Clone(own.ENC), MAC: bytes.Clone(own.MAC), DEK: bytes.Clone(own.DEK)}, nil
 	}
 	return scp.StaticKeys{}, failure{Reason: perso.ReasonCryptogram, Step: stepInitialize, SW: uint16(apdu.SWOK)}
+}
+
+// answered says whether this very act had a window or the verdict before: what left then leaves again. An act that failed stays failed.
+func (r *run) answered() bool {
+	return r.previous != nil && slices.Contains([]string{entry.ResultScript, entry.ResultGood, entry.ResultGoodAgain}, r.previous.receipt.Result)
 }
 
 // first opens the channel and sends the open phase.

@@ -108,8 +108,11 @@ func (b *batch) know(r *run) (err error) {
 	if err := r.provenKi(); err != nil {
 		return err
 	}
-	if r.previous == nil {
+	switch {
+	case r.previous == nil:
 		return b.v.proveTime(b.l, r.act)
+	case r.previous.receipt.Result == string(perso.ReasonStale):
+		return tooOld() // asked twice it is no younger, and the release may have expired since
 	}
 	return nil
 }
@@ -207,6 +210,9 @@ func (r *run) serve() {
 // answer says how an act ended. An error concerns the whole batch.
 func (b *batch) answer(r *run) (bus.ServeResult, error) {
 	err := r.end
+	if err == nil && r.previous != nil && !r.answered() {
+		err = refuse("act %d of session %s ended with %q before", r.act.N, r.act.Session, r.previous.receipt.Result)
+	}
 	if err == nil && r.proven && !r.past.good {
 		err = b.l.room()
 	}
