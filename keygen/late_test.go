@@ -3,6 +3,7 @@ package keygen_test
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	mrand "math/rand/v2"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/hsm/hsmfake"
 	"github.com/persoline/persoline/keygen"
+	"github.com/persoline/persoline/keygen/life"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/statement"
@@ -144,5 +146,25 @@ func TestADismissalBindsADestruction(t *testing.T) {
 	}
 	if _, found, err := g.cfg.Graves.Destroyed(testLot); err != nil || found {
 		t.Errorf("it is remembered as destroyed: %v, %v", found, err)
+	}
+}
+
+// TestOvertakenInFlight: a process that another one overtook while an act was before the HSM answers it no more, and writes no receipt: the
+// other one has the lot's receipts now, and does not know this one.
+func TestOvertakenInFlight(t *testing.T) {
+	t.Parallel()
+	r := newHeldRig(t)
+	r.openLot()
+	f := r.fly(r.asked(r.claimUnit(newCard(t, testKMC, 1), 0, 0)))
+	stolen := *r.lives[r.cfg.Name]
+	if _, err := r.lifeOf(&stolen); err != nil {
+		t.Fatal(err)
+	}
+	r.now = r.now.Add(life.DefaultCheck)
+	if f.land(); !errors.Is(f.err, life.ErrOvertaken) {
+		t.Errorf("%d answers, %v", len(f.reply.Results), f.err)
+	}
+	if kept := r.kept(); !strings.HasSuffix(kept, "0 receipts") {
+		t.Error(kept)
 	}
 }

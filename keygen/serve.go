@@ -65,7 +65,7 @@ func (b *batch) serve(ctx context.Context) error {
 			return err
 		}
 	}
-	return b.fly()
+	return b.fly(ctx)
 }
 
 // commit stores the receipts of a wave.

@@ -23,13 +23,13 @@ func (b *batch) admit(ctx context.Context, i int, item *bus.ServeItem) error {
 	r := &run{ctx: ctx, v: b.v, l: b.l, item: item, place: i}
 	r.end = b.prove(r)
 	if b.l.meets(b.wave, r) {
-		if err := b.fly(); err != nil {
+		if err := b.fly(ctx); err != nil {
 			return err
 		}
 	}
 	if b.l.meets(b.l.flying, r) {
 		// Nothing of this batch may be waited for by the others meanwhile.
-		if err := b.fly(); err != nil {
+		if err := b.fly(ctx); err != nil {
 			return err
 		}
 		if err := b.l.await(r); err != nil {
@@ -117,17 +117,23 @@ func (b *batch) know(r *run) (err error) {
 	return nil
 }
 
-// fly plays what was admitted, and gives the answers and their receipts, which are durable then.
-func (b *batch) fly() error {
+// fly plays what was admitted, and gives the answers and their receipts, which are durable then. A process that was overtaken meanwhile
+// gives none.
+func (b *batch) fly(ctx context.Context) error {
 	wave := b.wave
 	b.wave = nil
+	var over error
 	b.l.aloft(wave, func() {
 		b.v.side(len(wave), func(i int) {
 			// What the work leaves on the stack and the heap is erased where the runtime can do that: the buffers that we know of
 			// are wiped in any case.
 			secret.Do(wave[i].serve)
 		})
+		over = b.v.cfg.Life.Present(ctx)
 	})
+	if over != nil {
+		return over
+	}
 	if err := b.l.open(); err != nil {
 		return err
 	}
