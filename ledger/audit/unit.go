@@ -11,22 +11,23 @@ import (
 type claim struct {
 	hash    [32]byte // of its entry, as receipts repeat it
 	cert    [32]byte
-	receipt [32]byte // that its outcome names as the vault's word that it is good
 	eid     id.EID
 	chip    id.ChipID
 	gen     perso.Generation
 	verdict verdictCode
 	put     verdictCode // by which its chip is put away: the verdict, or "sample"
-	endedBy uint8       // the last act of that session then
-	inGood  uint32      // times its chip was put into the bin of good ones, or of samples
-	ended   uint64      // number of its outcome, 0 while it is open
 	lot     uint32      // its number
 	loss    uint32      // two officers gave it up: which of the losses, counted from 1
+	inGood  uint32      // times its chip was put into the bin of good ones, or of samples
 
-	session      place // the latest
-	certified    place // the session that its certificate was logged in
-	endedIn      place // the session of its outcome, if that is good: the last then
-	receiptFound bool  // in the vault's chain
+	session   place // the latest
+	certified place // the session that its certificate was logged in
+
+	ended        uint64   // number of its outcome, 0 while it is open
+	receipt      [32]byte // of a good one: that it names as the vault's word
+	endedIn      place    // of a good one: its session, the last then
+	endedBy      uint8    // the last act of that session then
+	receiptFound bool     // in the vault's chain
 
 	failed           bool // as a sample
 	binned           bool // a head put its chip somewhere
