@@ -86,7 +86,7 @@ func (c *Unit) ServeAs(a entry.Act, result string, fits func(hash [32]byte) bool
 		r.MAC = Hash("mac %d, another %d", len(chain.Receipts), i)
 		b = Must(r.Encode())
 	}
-	chain.Receipts, chain.Head = append(chain.Receipts, b), entry.Hash(b)
+	chain.Receipts, chain.Head = append(chain.Receipts, c.Lot.Site.texts.keep(b)), entry.Hash(b)
 	c.Receipt = chain.Head
 }
 
@@ -97,7 +97,7 @@ func (c *Unit) Answer(hash [32]byte, at time.Time, edit func(*entry.Receipt)) {
 		Claim: c.Hash, Session: c.Session, Responses: hash, Result: entry.ResultAbandoned, At: at, MAC: Hash("mac %d", len(chain.Receipts))}
 	edit(&r)
 	b := Must(r.Encode())
-	chain.Receipts, chain.Head = append(chain.Receipts, b), entry.Hash(b)
+	chain.Receipts, chain.Head = append(chain.Receipts, c.Lot.Site.texts.keep(b)), entry.Hash(b)
 	c.Receipt = chain.Head
 }
 

@@ -35,9 +35,24 @@ type Site struct {
 	Exports          map[string][]byte         // export manifests by their path in a bundle
 	Vaults           map[perso.Name]perso.Name // lots of other vaults than Vault
 
+	texts  *texts // of Entries and Chains; a copy of the site goes on in the same
 	now    time.Time
 	number uint64 // of the last presentation
 	serial uint64
+}
+
+// texts keeps encoded records close together: a million cards have ten million of them, and each by itself would be one more piece
+// of memory to look after.
+type texts struct{ page []byte }
+
+func (t *texts) keep(b []byte) []byte {
+	const pageBytes = 64 << 10
+	if len(t.page)+len(b) > cap(t.page) {
+		t.page = make([]byte, 0, max(pageBytes, len(b)))
+	}
+	from := len(t.page)
+	t.page = append(t.page, b...)
+	return t.page[from:len(t.page):len(t.page)]
 }
 
 // Chain is the vault's receipts of one lot.
@@ -84,7 +99,7 @@ func Sign(body []byte, officers ...perso.Name) statement.Signed {
 // New is a site with two officers, "prod" and "sec", and one reel of a hundred thousand chips.
 func New() *Site {
 	s := &Site{LogKey: Key("log"), StmtKey: Key("statement"), EUMCert: []byte("EUM certificate"), EISCert: []byte("EIS certificate"),
-		Chains: map[perso.Name]*Chain{}, Exports: map[string][]byte{}, Vaults: map[perso.Name]perso.Name{}, now: time.Date(2027, 3, 1, 8, 0, 0, 0, time.UTC)}
+		Chains: map[perso.Name]*Chain{}, Exports: map[string][]byte{}, Vaults: map[perso.Name]perso.Name{}, texts: &texts{}, now: time.Date(2027, 3, 1, 8, 0, 0, 0, time.UTC)}
 	g := statement.Genesis{Env: perso.EnvTest, Site: SiteName, At: s.now, Nonce: Hash("register"),
 		Officers: []statement.Officer{officer("prod", statement.RoleProduction), officer("sec", statement.RoleSecurity)}}
 	register := Sign(Must(g.Encode()), "prod", "sec")
@@ -104,7 +119,7 @@ func (s *Site) Tick() time.Time {
 
 // Append logs an entry and returns its number.
 func (s *Site) Append(e interface{ Encode() ([]byte, error) }) int64 {
-	s.Entries = append(s.Entries, Must(e.Encode()))
+	s.Entries = append(s.Entries, s.texts.keep(Must(e.Encode())))
 	return int64(len(s.Entries)) - 1
 }
 
