@@ -181,10 +181,10 @@ func (a *auditor) hashFiles() {
 	faults := make([]string, len(a.files.listed))
 	var g errgroup.Group
 	var next atomic.Int64
-	const bufferBytes = 256 << 10 // more than a tile of common entries
-	for range runtime.GOMAXPROCS(0) {
+	size := bufferFor(a.files.listed)
+	for range min(runtime.GOMAXPROCS(0), len(faults)) {
 		g.Go(func() error {
-			buf := make([]byte, bufferBytes)
+			buf := make([]byte, size)
 			for i := next.Add(1) - 1; i < int64(len(faults)); i = next.Add(1) - 1 {
 				if f := a.files.listed[i]; !a.opt.Unjudged || !strings.HasPrefix(f.Path, layout.LogPrefix+"tile/") { // those the root stands for
 					faults[i] = compareFile(a.files.fsys, f, buf)
@@ -199,6 +199,16 @@ func (a *auditor) hashFiles() {
 			a.find(a.files.listed[i].Path, "", "%s", what)
 		}
 	}
+}
+
+// bufferFor holds any of the files as it is listed, within limits: a tile of common entries is less than the upper one.
+func bufferFor(listed []layout.File) int64 {
+	const least, most = 4 << 10, 256 << 10 // bytes
+	size := int64(least)
+	for _, f := range listed {
+		size = max(size, f.Size)
+	}
+	return min(size, most)
 }
 
 func compareFile(fsys fs.FS, want layout.File, buf []byte) string {
