@@ -63,6 +63,7 @@ func TestKillNine(t *testing.T) {
 // ledger knew of a contact is gone with it, and the chips under the heads, half written under their maker's code, are made good all
 // the same.
 func TestKillNineSIMs(t *testing.T) {
+	t.Parallel()
 	const units, spares, heads = 100, 20, 8
 	f := newSIMFactory(t, heads, units+spares+2*heads, badChips()...)
 	sup, stop := f.supervise()

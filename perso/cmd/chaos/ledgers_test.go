@@ -14,6 +14,7 @@ import (
 // TestFourLedgers makes a lot with four ledger processes on one PostgreSQL, kills one after the other under load, and once the
 // database server itself: what was acknowledged is there, counts close, and the auditor finds one log.
 func TestFourLedgers(t *testing.T) {
+	t.Parallel()
 	const ledgers, kills, heads = 4, 8, 16
 	units := uint64(400)
 	if testing.Short() {
@@ -56,6 +57,7 @@ func TestFourLedgers(t *testing.T) {
 // TestMoveToServer begins a lot on a ledger in a file, moves that to PostgreSQL with two processes, and finishes the lot there. The
 // file is no ledger any more.
 func TestMoveToServer(t *testing.T) {
+	t.Parallel()
 	const heads, units, spares = 8, 60, 20
 	database := pgtest.Start(t)
 	f := newFactory(t, heads, units+spares+2*heads)

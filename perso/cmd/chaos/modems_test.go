@@ -16,6 +16,7 @@ import (
 
 // TestLotThroughModems makes a lot of chips that lie in modems, some of which lose contact while they are written.
 func TestLotThroughModems(t *testing.T) {
+	t.Parallel()
 	const heads, units, spares, chips = 3, 24, 6, 60
 	f := newFactory(t, heads, chips, chipfarm.FaultSpec{Kind: cardsim.FaultTearAfter, Permille: 100}, chipfarm.FaultSpec{Kind: cardsim.FaultTearBefore, Permille: 100})
 	line := &f.site.Config.Lines[0]

@@ -17,6 +17,7 @@ import (
 
 // TestKilledReaders makes a lot of bad chips through PC/SC readers, and kills pcscd, the farm that has it, and the line under way.
 func TestKilledReaders(t *testing.T) {
+	t.Parallel()
 	if err := vpcd.Startable(); err != nil {
 		if slices.Contains(strings.Split(os.Getenv("PERSO_TEST_REQUIRE"), ","), "pcscd") {
 			t.Fatalf("pcscd is required by PERSO_TEST_REQUIRE: %v", err)

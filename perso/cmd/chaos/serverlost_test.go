@@ -81,9 +81,11 @@ var lostServers = []lostServer{
 // TestServerIsLost backs a ledger up while it makes a lot on PostgreSQL, kills the server later and takes its disk away, brings the ledger back, and has
 // two officers look at it; the lot is finished, counts close, and the auditor finds one log.
 func TestServerIsLost(t *testing.T) {
+	t.Parallel()
 	const heads, units, spares = 8, 60, 20
 	for _, way := range lostServers {
 		t.Run(way.name, func(t *testing.T) {
+			t.Parallel()
 			c := pgtest.Start(t)
 			flags := []string{"--database", c.URL(), "--ledgers", string(rune('0' + way.processes))}
 			f := newFactoryWith(t, flags, 1, site.TransportFarm, heads, units+spares+2*heads)

@@ -17,6 +17,7 @@ import (
 // TestOneVaultOfTwoDies kills a vault and keeps it down while the other makes a whole lot. The lot of the dead one waits, says
 // what for, moves to nobody, and is finished when its vault is back.
 func TestOneVaultOfTwoDies(t *testing.T) {
+	t.Parallel()
 	const heads, units, spares = 4, 120, 20
 	f := newFactoryOf(t, 2, site.TransportFarm, heads, units+spares+4*heads)
 	vaults := f.site.VaultNames()

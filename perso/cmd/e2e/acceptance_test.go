@@ -39,6 +39,7 @@ const (
 // TestAcceptance makes one lot and has everybody look at it. Judges only read, but for those of orders, which write to a
 // log that nobody else looks at then.
 func TestAcceptance(t *testing.T) {
+	t.Parallel()
 	hsmtest.RequireSoftHSM(t)
 	judged(t, makeFactory(t, nil), []judge{
 		{"Identities", identities},
@@ -53,6 +54,7 @@ func TestAcceptance(t *testing.T) {
 
 // TestAcceptanceOfGivenKeys makes a lot of chips that are given their key pairs. Those look at it who see a difference.
 func TestAcceptanceOfGivenKeys(t *testing.T) {
+	t.Parallel()
 	hsmtest.RequireSoftHSM(t)
 	f := makeFactory(t, map[string]any{"product": "m2m-200-inject-mff2", "key_origin": "hsm"})
 	judged(t, f, []judge{

@@ -24,6 +24,7 @@ const (
 
 // TestCustomerKi makes the sample order whose Ki the customer sends: they are on the chips, and nowhere else.
 func TestCustomerKi(t *testing.T) {
+	t.Parallel()
 	hsmtest.RequireSoftHSM(t)
 	f := newFactory(t)
 	f.demo(t, filepath.Join(f.repo, "deploy", "samples", "orders", "customer-ki-20.json"))

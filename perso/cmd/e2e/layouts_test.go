@@ -39,6 +39,7 @@ func smallLot(t *testing.T, bin, repo string, change map[string]any) *factory {
 
 // TestLayouts makes a small lot for each kind of transport key, and openssl opens what the operator gets.
 func TestLayouts(t *testing.T) {
+	t.Parallel()
 	hsmtest.RequireSoftHSM(t)
 	requireTool(t, "openssl")
 	bin, repo := ownProgram(t)
@@ -181,6 +182,7 @@ func (f *factory) openEnvelopes(t *testing.T, private string) {
 // TestAlgorithms makes a small lot for each way to authenticate. The chips answer a centre that knows what stands in the order,
 // in the output file, and the operator's own key.
 func TestAlgorithms(t *testing.T) {
+	t.Parallel()
 	hsmtest.RequireSoftHSM(t)
 	requireTool(t, "openssl")
 	bin, repo := ownProgram(t)

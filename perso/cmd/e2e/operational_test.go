@@ -19,6 +19,7 @@ import (
 // network as ever; then the second profile is enabled, as its SM-SR would, and answers the second operator's network with what stands in
 // his file alone.
 func TestOperational(t *testing.T) {
+	t.Parallel()
 	hsmtest.RequireSoftHSM(t)
 	requireTool(t, "openssl")
 	bin, repo := ownProgram(t)

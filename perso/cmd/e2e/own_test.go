@@ -24,6 +24,7 @@ import (
 // TestOwnPackage makes lots with packages that no site has before a customer sends them: the one of deploy/BY_HAND.md, as it is typed
 // there, and one that the GSMA publishes. Each chip authenticates with what stands in the output file, and has the package's files.
 func TestOwnPackage(t *testing.T) {
+	t.Parallel()
 	hsmtest.RequireSoftHSM(t)
 	f := newFactory(t)
 	block := slices.IndexFunc(byHandBlocks(t, f.repo), func(b string) bool { return strings.Contains(b, importPackage) })

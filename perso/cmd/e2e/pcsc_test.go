@@ -17,6 +17,7 @@ import (
 
 // TestLotThroughPCSC programs a lot through readers of pcscd, and has OpenSC's tool ask every finished chip who it is.
 func TestLotThroughPCSC(t *testing.T) {
+	t.Parallel()
 	hsmtest.RequireSoftHSM(t)
 	requirePCSCD(t)
 	requireTool(t, "opensc-tool")

@@ -17,6 +17,7 @@ import (
 // TestReadmeByHand runs the blocks of deploy/BY_HAND.md as they are printed, with the shell. TestOwnPackage and TestStrictLot run one more
 // each.
 func TestReadmeByHand(t *testing.T) {
+	t.Parallel()
 	hsmtest.RequireSoftHSM(t)
 	f := newFactory(t)
 	const byHand = 5
@@ -30,6 +31,7 @@ func TestReadmeByHand(t *testing.T) {
 		}
 		name, _, _ := strings.Cut(strings.SplitN(block, "\n", 3)[1], " #")
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			if strings.Contains(block, "opensc-tool") {
 				requirePCSCD(t)
 				requireTool(t, "opensc-tool")

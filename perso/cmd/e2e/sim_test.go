@@ -33,10 +33,12 @@ const (
 // TestAcceptanceOfSIMs makes a lot of each SIM: over SCP03 and SCP02 with the home network's SUCI keys, and without a secure
 // channel with PIN1 asked for.
 func TestAcceptanceOfSIMs(t *testing.T) {
+	t.Parallel()
 	hsmtest.RequireSoftHSM(t)
 	const suci = "B:27:0272DA71976234CE833A6907425867B82E074D44EF907DFB4B3E21C1C2256EBCD1"
 	for product, change := range map[string]map[string]any{"basic-100m-mff2": {"suci": suci}, "basic-100m-scp02-mff2": {"suci": suci}, "basic-100s-2ff": {"pin1": "asked"}} {
 		t.Run(product, func(t *testing.T) {
+			t.Parallel()
 			f := newFactory(t)
 			order := filepath.Join(filepath.Dir(f.cwd), "order.json")
 			fields := map[string]any{"order": orderID, "quantity": quantity, "spares": spares, "product": product, "eid": nil, "sm_sr": nil, "key_origin": nil}

@@ -20,6 +20,7 @@ import (
 // each word of officers, quality and order desk is in the lot's bundle, signed by those whose duty it is. Then the order desk cancels
 // an order at that site, and nobody else can.
 func TestStrictLot(t *testing.T) {
+	t.Parallel()
 	hsmtest.RequireSoftHSM(t)
 	f := newFactory(t)
 	blocks := byHandBlocks(t, f.repo)
