@@ -10,7 +10,7 @@ RACY = ./hsm/... ./keygen/... ./ledger/... ./lineside/... ./perso/bus/...
 given = $(if $(filter command,$(firstword $(origin $(1)))),--$(2) "$($(1))")
 
 .DEFAULT_GOAL := help
-.PHONY: help build audit-tool soak-audit soak-ledger setup demo ceremony-demo test race bench lint sim soak clean
+.PHONY: help build audit-tool soak-audit soak-ledger setup demo ceremony-demo test test-all test-otherwise race bench lint sim soak clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,9 +32,17 @@ ceremony-demo: DIR ?= ceremony-demo
 ceremony-demo: setup build ## hold two key ceremonies on SoftHSM, and show an old token being found out [DIR=folder]
 	@deploy/ceremony/demo.sh bin/perso "$(DIR)"
 
-# A package that needs more than eight minutes hangs. Two packages at a time: some of them start processes of their own.
+# Two packages at a time, because some of them start processes of their own, and beside them what is run in other ways. The longest
+# packages come first, so that none of them runs alone in the end. One that needs more than eight minutes hangs.
+LONGEST = ./perso/cmd/chaos ./perso/cmd/e2e ./perso/sim ./ledger/audit
+
 test: setup ## run all tests
-	$(GO) test -timeout 8m -p 2 ./...
+	@$(MAKE) --no-print-directory --keep-going --jobs 2 test-all test-otherwise
+
+test-all:
+	$(GO) test -timeout 8m -p 2 $(LONGEST) ./...
+
+test-otherwise:
 	PERSO_TEST_DB=postgres $(GO) test -timeout 8m ./ledger
 	PERSO_TEST_DB=twice $(GO) test -timeout 5m ./ledger
 	GOEXPERIMENT=runtimesecret $(GO) test -timeout 5m -run '^TestMemoryAfter' ./keygen
