@@ -62,8 +62,8 @@ func (c *Chip) createProfile(cmd apdu.Command) ([]byte, apdu.SW) {
 			continue
 		}
 		var all changes
-		all.put(cellOf(d, kindAID, 0), instance...)
 		all.put(cellOf(d, kindState, 0), stateSelectable)
+		all.put(cellOf(d, kindAID, 0), instance...) // last: a domain that has its name is whole, also in a memory that tears
 		if sw := c.commit(all); !sw.OK() {
 			return nil, sw
 		}

@@ -136,8 +136,8 @@ func (c *Chip) pinGrouping(all *changes, d domain, value []byte) apdu.SW {
 		return apdu.SWWrongData
 	}
 	t.enabled = ref != refPIN1
-	all.put(cellOf(d, kindPIN, uint16(ref)), block...)
 	all.put(cellOf(d, kindTries, uint16(ref)), t.bytes()...)
+	all.put(cellOf(d, kindPIN, uint16(ref)), block...) // last: codes that are there have their tries, also in a memory that tears
 	return apdu.SWOK
 }
 
@@ -155,8 +155,8 @@ func (c *Chip) admGrouping(all *changes, d domain, value []byte) apdu.SW {
 		return apdu.SWWrongData
 	}
 	t := tries{pin: defaultTries, pinMost: defaultTries, enabled: true}
-	all.put(cellOf(d, kindPIN, refADM1), block...)
 	all.put(cellOf(d, kindTries, refADM1), t.bytes()...)
+	all.put(cellOf(d, kindPIN, refADM1), block...)
 	return apdu.SWOK
 }
 

@@ -159,7 +159,8 @@ func (p *player) ended(err error) (Trace, error) {
 type Interruption struct {
 	Command  int // of the first contact, from 1
 	Label    string
-	Executed bool  // the chip did it, and only its answer was lost
+	Executed bool  // the chip did it, or began to, and its answer was lost
+	Torn     bool  // it wrote only a part
 	Failed   error // what was wrong with the second contact, nil when it ended well
 }
 
@@ -185,6 +186,7 @@ func Interrupt(s *script.Script, c Config) (all []Interruption, err error) {
 			if err != nil {
 				return nil, err
 			}
+			p.untold = true
 			if err := p.present(); !errors.Is(err, errMute) {
 				_, err = p.ended(err)
 				return all, err // all commands were interrupted
@@ -194,7 +196,7 @@ func Interrupt(s *script.Script, c Config) (all []Interruption, err error) {
 			if err != nil {
 				return nil, err
 			}
-			one := Interruption{Command: int(at), Label: torn.Label, Executed: fault.Kind != cardsim.FaultTearBefore, Failed: trace.Failed}
+			one := Interruption{Command: int(at), Label: torn.Label, Executed: fault.Kind != cardsim.FaultTearBefore, Torn: fault.Kind == cardsim.FaultTearInside, Failed: trace.Failed}
 			if one.Failed == nil && p.chip.Digest() != want {
 				one.Failed = wrong("the chip holds something else than one that was not interrupted")
 			}

@@ -37,6 +37,7 @@ type player struct {
 	wrote   bool // something after the stamp was sent to the chip
 	makers  bool // the channel is under the maker's keys: the chip was not given its own yet
 	trace   Trace
+	untold  bool // nobody reads the trace: commands are not written out
 }
 
 // present contacts the chip and plays all that it needs.
@@ -167,7 +168,9 @@ func (p *player) step(c script.Command, e Entry) error {
 		return judged(st.Check(p.atr, apdu.SWOK, p.values))
 	}
 	p.wrote = p.wrote || e.Act > 0 && !st.ReadOnly()
-	e.Command, e.Raw = shown(c.APDU, st.Body), c.APDU.Bytes()
+	if e.Raw = c.APDU.Bytes(); !p.untold {
+		e.Command = shown(c.APDU, st.Body)
+	}
 	var read func([]byte) ([]byte, apdu.SW, error)
 	if st.Secure {
 		var err error
