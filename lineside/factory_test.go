@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/persoline/persoline/lineside/card"
 	"github.com/persoline/persoline/perso"
@@ -24,6 +25,7 @@ type machine struct {
 	count  [6]uint64 // in, good, reject-blank, reject-live, return, orders
 	update uint32
 
+	pace     time.Duration // of bringing a chip
 	mute     func(chip uint32) bool
 	faults   uint64 // every so many orders fail
 	breaks   uint64 // every so many windows lose contact after their first command
@@ -42,6 +44,9 @@ func (m *machine) order() error {
 }
 
 func (m *machine) Load(_ context.Context, head uint16) (bool, error) {
+	if m.pace > 0 {
+		<-time.After(m.pace)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := m.order(); err != nil {
@@ -267,8 +272,10 @@ func (b *book) underHead(q bus.PresentRequest) (chip id.ChipID) {
 			last, chip = p, read
 		}
 	}
-	if b.binned[last] != "" {
-		return id.ChipID{}
+	for p := range b.binned { // it may have been binned by a later contact, in which it was not read
+		if p.Head == last.Head && p.Number >= last.Number {
+			return id.ChipID{}
+		}
 	}
 	return chip
 }
