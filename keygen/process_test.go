@@ -102,6 +102,7 @@ func newWorker(r *rig, units uint64) *worker {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { _ = stop() })
+	r.tick = benchTick
 	r.enlarge(units)
 	r.openLot()
 	return &worker{r: r, at: at}

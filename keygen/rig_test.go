@@ -67,6 +67,7 @@ type rig struct {
 	vault   *keygen.Vault
 	journal *journal.Journal
 	now     time.Time
+	tick    time.Duration // of the clock, for each act; a second when 0
 	log     *logDouble
 	lot     perso.Name
 	name    perso.Name                 // of the vault; V1 when empty
@@ -539,7 +540,7 @@ func (u *unit) next(item bus.ServeItem, result bus.ServeResult) bus.ServeItem {
 
 // logged writes the act entry of an item.
 func (u *unit) logged(item bus.ServeItem, n uint8) bus.ServeItem {
-	u.now = u.now.Add(time.Second)
+	u.now = u.now.Add(cmp.Or(u.tick, time.Second))
 	item.At, item.Stored = u.now, u.stored
 	if u.customer != nil {
 		item.Customer = u.customer(u.claim.Unit)
