@@ -18,7 +18,7 @@ const (
 	SamplesKept   = "kept"   // they stay with quality, in the account of samples, and are delivered to nobody
 )
 
-// MaxSampleRows bounds the rows of a sampling plan, MaxSampleSize the samples of one lot.
+// MaxSampleRows bounds the rows of a sampling plan, MaxSampleSize the samples that it asks of one lot.
 const (
 	MaxSampleRows = 24
 	MaxSampleSize = 2_000
