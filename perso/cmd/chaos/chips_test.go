@@ -84,8 +84,8 @@ func unhex(s string) []byte {
 	return b
 }
 
-// judge compares all chips with the ledger: no identity is on two chips, and what lies in the good bin is what the ledger
-// calls good, no chip more and none less.
+// judge compares all chips with the ledger: no identity is on two chips, and what lies in the good bin, or among the samples, is what the
+// ledger calls good, no chip more and none less.
 func (f *factory) judge(lots ...*lot) {
 	f.t.Helper()
 	eids, iccids, good := map[id.EID]chip{}, map[id.ICCID]chip{}, map[perso.Name]uint64{}
@@ -94,7 +94,7 @@ func (f *factory) judge(lots ...*lot) {
 			f.t.Errorf("EID %s is on chip %s (%s) and on chip %s (%s)", c.eid, other.Chip, other.bin, c.Chip, c.bin)
 		}
 		eids[c.eid] = c
-		if c.bin != perso.VerdictGood {
+		if c.bin != perso.VerdictGood && c.bin != perso.VerdictSample {
 			continue
 		}
 		if other, twice := iccids[c.iccid]; twice || c.iccid.IsZero() || c.eid.IsZero() != f.sims || c.dead {

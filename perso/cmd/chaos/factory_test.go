@@ -207,7 +207,7 @@ func (f *factory) connect() {
 func ask[A, Q any](f *factory, verb string, q Q) (a A) {
 	f.t.Helper()
 	timeout := answerTimeout
-	if verb == bus.OfficeStatus || verb == bus.OfficeTrace {
+	if verb == bus.OfficeStatus || verb == bus.OfficeTrace || verb == bus.OfficeWord { // the same word again changes nothing
 		timeout = statusTimeout
 	}
 	f.until("answer to "+verb, answerPatience, func() (err error) {

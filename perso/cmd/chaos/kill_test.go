@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/persoline/persoline/perso/cmd/site"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // envSeed chooses other moments and zones than the usual ones.
@@ -61,15 +62,20 @@ func TestKillNine(t *testing.T) {
 
 // TestKillNineSIMs ends a zone of each kind in a lot of SIMs whose secrets are sealed to a line that reads them: what a line, a vault or a
 // ledger knew of a contact is gone with it, and the chips under the heads, half written under their maker's code, are made good all
-// the same.
+// the same. The site's policy asks for a first article and for samples: the ledger is killed before quality's words, too, and the audit draws the
+// same samples.
 func TestKillNineSIMs(t *testing.T) {
 	t.Parallel()
 	const units, spares, heads = 100, 20, 8
 	f := newSIMFactory(t, heads, units+spares+2*heads, badChips()...)
 	sup, stop := f.supervise()
 	f.connect()
+	const article, samples = 10, 13
+	f.handIn(statement.Policy{Header: f.header(), FirstArticle: article, Sampling: "output 200:13/1"}, site.DemoOfficers...)
 	l := f.submit("CHAOS-SIM", units, spares)
 	l.release()
+	killLedger := func() { sup.Kill(site.ZoneLedger) }
+	l.firstArticle(article, killLedger)
 	victims := []string{line, site.ZoneVault, site.ZoneLedger}
 	draw := rand.New(rand.NewPCG(chosenSeed(t), 1))
 	draw.Shuffle(len(victims), func(i, j int) { victims[i], victims[j] = victims[j], victims[i] })
@@ -82,7 +88,8 @@ func TestKillNineSIMs(t *testing.T) {
 		}
 	}
 	s := l.complete()
-	t.Logf("%d good; %v", s.Good, s.Reasons)
+	l.examine(samples, killLedger)
+	t.Logf("%d good; %v; %+v", s.Good, s.Reasons, l.status().Samples)
 	l.close()
 	f.judge(l)
 	l.audited()

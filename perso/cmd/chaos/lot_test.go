@@ -24,7 +24,8 @@ type lot struct {
 	*factory
 	number string
 	name   perso.Name
-	before bins // what lay in the bins when it began
+	before bins   // what lay in the bins when it began
+	bad    uint64 // samples of it, by quality's word
 }
 
 // bins is how many chips lie in each bin.
@@ -47,10 +48,14 @@ func (l *lot) release() {
 	ask[bus.LotReply](l.factory, bus.OfficeRelease, bus.SignedRequest{Signed: l.sign(draft.Body)})
 }
 
-func (f *factory) sign(body []byte) []byte {
+// sign has those sign who release, or others.
+func (f *factory) sign(body []byte, officers ...statement.Officer) []byte {
 	f.t.Helper()
 	s := statement.Signed{Body: body}
-	for _, o := range site.DemoOfficers {
+	if len(officers) == 0 {
+		officers = site.DemoOfficers
+	}
+	for _, o := range officers {
 		key, err := keyfile.Load(f.site.OfficerKey(o.ID))
 		if err != nil {
 			f.t.Fatal(err)
@@ -137,15 +142,16 @@ func (f *factory) countBins() (n bins) {
 	return n
 }
 
-// close counts by hand what came into the bins since the lot began, and has two officers close it.
+// close counts by hand what came into the bins since the lot began, good samples among the good again and bad ones with the live rejects, and has
+// two officers close it.
 func (l *lot) close() statement.Counts {
 	l.t.Helper()
 	var s bus.StatusReply
 	l.until("counts that close", comeUp, func() error {
 		now := l.countBins()
 		since := func(v perso.Verdict) uint64 { return now[v] - l.before[v] }
-		q := bus.CountRequest{Lot: l.name, Source: entry.SourceHand, Good: since(perso.VerdictGood), RejectBlank: since(perso.VerdictRejectBlank),
-			RejectLive: since(perso.VerdictRejectLive), Return: since(perso.VerdictReturn)}
+		q := bus.CountRequest{Lot: l.name, Source: entry.SourceHand, Good: since(perso.VerdictGood) + since(perso.VerdictSample) - l.bad,
+			RejectBlank: since(perso.VerdictRejectBlank), RejectLive: since(perso.VerdictRejectLive) + l.bad, Return: since(perso.VerdictReturn)}
 		q.In = q.Good + q.RejectBlank + q.RejectLive + q.Return
 		ask[bus.Empty](l.factory, bus.OfficeCount, q)
 		if s = l.status(); s.Balance == nil || len(s.Blocks) > 0 {
