@@ -82,10 +82,14 @@ func (c *checker) replied(subject string, request, raw []byte) {
 // told demands that a final verdict is in the database: its entry, and when it ends a claim, the claim's end.
 func (c *checker) told(request []byte, v *bus.Verdict) {
 	m := c.now()
-	if q, err := bus.Decode[bus.ActRequest](request); err == nil && v.Verdict == perso.VerdictGood {
+	if q, err := bus.Decode[bus.ActRequest](request); err == nil && (v.Verdict == perso.VerdictGood || v.Verdict == perso.VerdictSample) {
 		act := m.acts[sessionAct{q.Session, 0}]
-		if cl := m.claims[unitGen{act.Unit, act.Gen}]; cl == nil || cl.state != perso.UnitGood {
+		switch cl := m.claims[unitGen{act.Unit, act.Gen}]; {
+		case cl == nil || cl.state != perso.UnitGood:
 			c.w.fail("I4", "session %s is told that its chip is good, and no such outcome is committed", q.Session)
+			return
+		case v.Verdict != cl.put():
+			c.w.fail("I6", "session %s is told %q, its chip was drawn as a sample: %v", q.Session, v.Verdict, cl.sample)
 			return
 		}
 	}
@@ -93,7 +97,7 @@ func (c *checker) told(request []byte, v *bus.Verdict) {
 		c.w.fail("I4", "verdict %q is told, and its entry %d is not committed", v.Verdict, v.Seq)
 		return
 	}
-	if e, err := entry.ParseOutcome(v.Entry); err == nil && (m.claims[unitGen{e.Unit, e.Gen}].outcome != v.Seq || e.Verdict != v.Verdict) {
+	if e, err := entry.ParseOutcome(v.Entry); err == nil && (m.claims[unitGen{e.Unit, e.Gen}].outcome != v.Seq || m.claims[unitGen{e.Unit, e.Gen}].put() != v.Verdict) {
 		c.w.fail("I4", "verdict %q is told, the database has another outcome", v.Verdict)
 	}
 }
@@ -288,10 +292,15 @@ func (c *checker) binned(ch *chip, where perso.Verdict) {
 		c.w.cfg.Binned(ch.name, string(where))
 	}
 	switch where {
-	case perso.VerdictGood:
+	case perso.VerdictGood, perso.VerdictSample:
 		s.Good++
-		if cl == nil || cl.state != perso.UnitGood {
-			c.w.fail("I4", "%s is put into the good bin without a committed outcome", ch.name)
+		switch {
+		case cl == nil || cl.state != perso.UnitGood:
+			c.w.fail("I4", "%s is put into bin %q without a committed outcome", ch.name, where)
+		case where != cl.put():
+			c.w.fail("I6", "%s is put into bin %q, and was drawn as a sample: %v", ch.name, where, cl.sample)
+		case cl.sample:
+			s.Samples++
 		}
 	case perso.VerdictRejectLive:
 		s.RejectLive++

@@ -3,6 +3,8 @@ package sim
 import (
 	"math/rand/v2"
 	"time"
+
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // Faults says how often what goes wrong. Rates are probabilities for each occasion; a mean is the time between two such
@@ -30,6 +32,9 @@ type Faults struct {
 // Every so many seeds have a second profile; none of those in testdata/seeds does.
 const operationalEvery, operationalFrom = 6, 1
 
+// Every so many seeds have a policy; none of those in testdata/seeds does.
+const policyEvery, policyFrom = 5, 1
+
 // Draw makes a configuration of a seed: which kinds of fault it has, and how many. A run with few kinds goes deeper into
 // each than one that has all of them.
 func Draw(seed uint64) Config {
@@ -52,6 +57,10 @@ func Draw(seed uint64) Config {
 	}
 	c.Chips = int(c.Units) + r.IntN(5)
 	c.Operational = seed%operationalEvery == operationalFrom // not drawn, so that the other seeds stay what they were
+	if seed%policyEvery == policyFrom {
+		turn := seed / policyEvery
+		c.FirstArticle, c.Sampling = 1+turn%2, []statement.Sampling{"output 10:2/1", "kept 10:2/0", "output 3:1/0 10:3/1"}[turn%3]
+	}
 	c.Faults = Faults{Until: time.Duration(10+r.IntN(110)) * time.Second,
 		Lost: rate(0.2), Doubled: rate(0.2), Late: rate(0.1), VaultLost: rate(0.2), VaultDoubled: rate(0.2), Commit: rate(0.15), Read: rate(0.02),
 		VaultWrite: rate(0.1), HSM: rate(0.05), LineWrite: rate(0.05), Contact: rate(0.01), Noise: rate(0.01), Handler: rate(0.05), Chip: rate(0.5), Strange: rate(0.15),

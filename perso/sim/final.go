@@ -22,7 +22,7 @@ const lateness = 3 * askTimeout
 
 // done says that the lot is complete, the line knows it, and nothing is under way any more.
 func (w *World) done() bool {
-	if !w.check.complete() || !w.check.m.counted || w.line.orders > 0 || w.line.taking == 0 {
+	if !w.check.complete() || !w.check.m.counted || w.line.orders > 0 || w.line.taking == 0 || !w.quality.over() {
 		w.quiet = 0
 		return false
 	}
@@ -48,7 +48,7 @@ func (w *World) standing() string {
 			fmt.Fprintf(&b, " (%s %s %s)", h.Stopped.Cause, h.Stopped.Reason, h.Stopped.Text)
 		}
 	}
-	fmt.Fprintf(&b, "; %d chips on the reel, %d set aside", len(w.line.machine.reel), len(w.line.machine.aside))
+	fmt.Fprintf(&b, "; %d chips on the reel, %d set aside; quality is done: %v", len(w.line.machine.reel), len(w.line.machine.aside), w.quality.over())
 	return b.String()
 }
 
@@ -57,7 +57,7 @@ func (w *World) finish() {
 	c := w.check
 	c.readLog()
 	w.stats.Entries = len(c.m.bodies)
-	for _, look := range []func(){c.rows, c.ending, c.receipts, c.places, c.askChips, c.close, c.echo, c.handOver, c.secrets} {
+	for _, look := range []func(){c.rows, c.ending, c.receipts, c.places, c.askChips, c.close, c.echo, c.shred, c.handOver, c.secrets} {
 		if w.broken == nil {
 			look()
 		}
@@ -122,7 +122,7 @@ func (c *checker) receipts() {
 			break
 		}
 	}
-	served := map[sessionAct]bool{}
+	served, good := map[sessionAct]bool{}, map[unitGen]bool{}
 	for i, b := range chain {
 		r, err := entry.ParseReceipt(b)
 		if err != nil || r.Seq != uint64(i) {
@@ -135,6 +135,12 @@ func (c *checker) receipts() {
 			w.fail("I5", "receipt %d matches no logged act and claim", i)
 		}
 		served[sessionAct{r.Session, r.N}] = true
+		if unit := (unitGen{r.Unit, r.Gen}); r.Result == entry.ResultGood {
+			if good[unit] {
+				w.fail("I5", "receipt %d calls unit %d good, and an earlier one does", i, r.Unit)
+			}
+			good[unit] = true
+		}
 	}
 	for key, act := range c.m.acts {
 		if act.N > 0 && !served[sessionAct{key.session, key.n - 1}] {
@@ -164,7 +170,7 @@ func (c *checker) places() {
 	for _, v := range c.m.bins {
 		ours[v]++
 	}
-	for _, v := range []perso.Verdict{perso.VerdictGood, perso.VerdictRejectBlank, perso.VerdictRejectLive, perso.VerdictReturn} {
+	for _, v := range []perso.Verdict{perso.VerdictGood, perso.VerdictSample, perso.VerdictRejectBlank, perso.VerdictRejectLive, perso.VerdictReturn} {
 		total += len(m.bins[v])
 		if ours[v] != len(m.bins[v]) {
 			c.w.fail("I6", "%d chips lie in bin %q, the ledger says %d", len(m.bins[v]), v, ours[v])
@@ -173,8 +179,8 @@ func (c *checker) places() {
 	if total != len(m.all) {
 		c.w.fail("I6", "%d chips were delivered, %d are accounted for", len(m.all), total)
 	}
-	if good := len(m.bins[perso.VerdictGood]); uint64(good) != c.m.good {
-		c.w.fail("I6", "%d units are good on record, %d chips lie in the good bin", c.m.good, good)
+	if good, samples := len(m.bins[perso.VerdictGood]), len(m.bins[perso.VerdictSample]); uint64(good+samples) != c.m.good || uint64(samples) != c.m.samples {
+		c.w.fail("I6", "%d units are good on record, %d of them drawn; %d chips lie in the good bin, %d among the samples", c.m.good, c.m.samples, good, samples)
 	}
 }
 
@@ -194,15 +200,15 @@ func (c *checker) askChips() {
 			return
 		}
 		if word.mute {
-			if where[ch] == perso.VerdictGood {
-				c.w.fail("I4", "%s lies in the good bin and is mute", ch.name)
+			if v := where[ch]; v == perso.VerdictGood || v == perso.VerdictSample {
+				c.w.fail("I4", "%s lies in bin %q and is mute", ch.name, v)
 			}
 			continue
 		}
 		if len(word.eid) > 0 {
 			c.once(eids, string(word.eid), ch, "EID")
 		}
-		if where[ch] == perso.VerdictGood {
+		if v := where[ch]; v == perso.VerdictGood || v == perso.VerdictSample {
 			c.once(iccids, string(word.iccid), ch, "ICCID")
 			c.askGood(ch, word)
 		}
@@ -301,13 +307,20 @@ func (c *chip) interview() (word, error) {
 	}, nil
 }
 
+// byHand is what people count: they have put the samples where quality said.
+func (c *checker) byHand() bus.CountRequest {
+	n := c.w.line.machine.counters()
+	back, kept, failed := c.w.quality.findings()
+	return bus.CountRequest{Lot: c.w.site.lot, Source: entry.SourceHand, In: n.Good + n.RejectBlank + n.RejectLive + n.Return + n.Sample,
+		Good: n.Good + back, RejectBlank: n.RejectBlank, RejectLive: n.RejectLive + failed, Return: n.Return, Sample: kept}
+}
+
 // close has the bins counted by hand and the lot closed by two officers. With a chip set aside the counts do not close,
 // and the ledger must say so.
 func (c *checker) close() {
 	w, ctx := c.w, context.Background()
 	core := w.ledger.core
-	_, good, blank, live, returned := w.line.machine.counters()
-	hand := bus.CountRequest{Lot: w.site.lot, Source: entry.SourceHand, In: good + blank + live + returned, Good: good, RejectBlank: blank, RejectLive: live, Return: returned}
+	hand := c.byHand()
 	if _, err := core.Count(ctx, hand); err != nil {
 		w.fail("I6", "counting by hand: %v", err)
 		return
@@ -316,6 +329,9 @@ func (c *checker) close() {
 	if err != nil || s.Balance == nil {
 		w.fail("I6", "reading the balance: %v", err)
 		return
+	}
+	if c := s.Balance; len(w.line.machine.aside) == 0 && *c != (statement.Counts{In: hand.In, Good: hand.Good, RejectBlank: hand.RejectBlank, RejectLive: hand.RejectLive, Sample: hand.Sample, Returned: hand.Return}) {
+		w.fail("I6", "people counted %+v, the balance is %+v", hand, *c)
 	}
 	body, err := statement.Close{Env: perso.EnvTest, Lot: w.site.lot, At: w.clock().UTC().Truncate(time.Microsecond), Nonce: [32]byte(w.draw(32)), Counts: *s.Balance}.Encode()
 	if err != nil {

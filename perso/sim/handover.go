@@ -52,10 +52,21 @@ func (c *checker) handOver() {
 	if w.operational() {
 		kinds = append(kinds, kind{export.WhatOperational, e.Operational})
 	}
+	_, kept, failed := w.quality.findings()
+	refused := w.quality.refused(c.m.good)
+	if refused {
+		w.stats.Refused++
+	}
 	for _, make := range kinds {
 		first, err := make.do(ctx, w.site.lot)
-		if err != nil || first.Units != c.m.good {
-			w.fail("I8", "the %s export has %d of %d units: %v", make.what, first.Units, c.m.good, err)
+		switch units := c.m.good - kept - failed; {
+		case refused && err == nil:
+			w.fail("I6", "quality did not accept the lot, and the %s export has %d units", make.what, first.Units)
+			return
+		case refused:
+			continue
+		case err != nil || first.Units != units:
+			w.fail("I8", "the %s export has %d of %d units: %v", make.what, first.Units, units, err)
 			return
 		}
 		if err := os.RemoveAll(filepath.Join(out, string(w.site.lot), make.what)); err != nil {

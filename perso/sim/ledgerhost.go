@@ -80,6 +80,8 @@ func (h *ledgerHost) start() error {
 		bus.LineSubject(lineName, bus.LineBin):        bus.Answer(core.Bin),
 		bus.LineSubject(lineName, bus.LineCount):      bus.Answer(core.Count),
 		bus.OfficeSubject(bus.OfficeReceive):          bus.Answer(core.Receive),
+		bus.OfficeSubject(bus.OfficeStatus):           bus.Answer(core.Status),
+		bus.OfficeSubject(bus.OfficeWord):             bus.Answer(core.Word),
 	}
 	return nil
 }

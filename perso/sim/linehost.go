@@ -59,6 +59,9 @@ func (w *World) begin() {
 	w.publish()
 	w.disasters()
 	w.line.restart()
+	if w.quality != nil {
+		w.quality.comes()
+	}
 }
 
 // republish is how often the ledger puts work orders of unfinished lots on the queue again.
@@ -389,20 +392,17 @@ func (l *lineHost) takeJob() {
 		}
 		l.start = begun.Start
 		l.taking = 0
-		l.step(lineside.Self, lineside.JobTaken{Ticket: t, Job: job, Good: now.Good - begun.Start.Good})
+		l.step(lineside.Self, lineside.JobTaken{Ticket: t, Job: job, Good: now.Good + now.Sample - begun.Start.Good - begun.Start.Sample})
 	})
 }
 
-func (l *lineHost) counters() journal.Counters {
-	in, good, blank, live, returned := l.machine.counters()
-	return journal.Counters{In: in, Good: good, RejectBlank: blank, RejectLive: live, Return: returned}
-}
+func (l *lineHost) counters() journal.Counters { return l.machine.counters() }
 
 // finish reports the handler's counters until the ledger says yes.
 func (l *lineHost) finish(e lineside.Finish) {
 	c, s := l.counters(), l.start
 	q := bus.CountRequest{Lot: e.Job.Lot, Source: "handler", In: c.In - s.In, Good: c.Good - s.Good, RejectBlank: c.RejectBlank - s.RejectBlank,
-		RejectLive: c.RejectLive - s.RejectLive, Return: c.Return - s.Return}
+		RejectLive: c.RejectLive - s.RejectLive, Return: c.Return - s.Return, Sample: c.Sample - s.Sample}
 	send(l.w, bus.LineSubject(lineName, bus.LineCount), q, alive(l, func(_ bus.Empty, err error) {
 		if err != nil {
 			l.later(time.Second, lineName, "repeats its count", func() { l.finish(e) })

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/persoline/persoline/lineside"
+	"github.com/persoline/persoline/lineside/journal"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 )
@@ -159,9 +160,10 @@ func (m *machine) transmit(head int, apdu []byte) []byte {
 	return answer
 }
 
-func (m *machine) counters() (in, good, blank, live, returned uint64) {
+func (m *machine) counters() journal.Counters {
 	n := func(v perso.Verdict) uint64 { return uint64(len(m.bins[v])) }
-	return m.in, n(perso.VerdictGood), n(perso.VerdictRejectBlank), n(perso.VerdictRejectLive), n(perso.VerdictReturn)
+	return journal.Counters{In: m.in, Good: n(perso.VerdictGood), RejectBlank: n(perso.VerdictRejectBlank), RejectLive: n(perso.VerdictRejectLive),
+		Return: n(perso.VerdictReturn), Sample: n(perso.VerdictSample)}
 }
 
 // firstReel is received before anything goes wrong.

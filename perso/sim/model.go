@@ -9,6 +9,7 @@ import (
 	"github.com/persoline/persoline/perso/checkpoint"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/id"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // model is what the log says, replayed by other code than the ledger's. It is read from the database itself.
@@ -24,6 +25,8 @@ type model struct {
 	bins     map[perso.Presentation]perso.Verdict
 
 	good, open, lost uint64
+	samples          uint64 // of the good ones
+	approved         bool   // quality signed the first article
 	alarms           map[perso.Reason]int
 	counted          bool // the handler's counters are on record
 }
@@ -45,6 +48,18 @@ type claim struct {
 	stamp   [32]byte
 	state   perso.UnitState
 	outcome int64
+	sample  bool // drawn: its chip goes into the bin of samples
+}
+
+// put is the verdict by which the chip of a claim that has ended is put away.
+func (cl *claim) put() perso.Verdict {
+	switch {
+	case cl.sample:
+		return perso.VerdictSample
+	case cl.state == perso.UnitGood:
+		return perso.VerdictGood
+	}
+	return perso.VerdictRejectLive
 }
 
 func newModel() *model {
@@ -133,6 +148,10 @@ func (m *model) take(kind string, body []byte, c *checker) error {
 			c.ended(e, seq)
 		}
 		return err
+	case entry.KindStatement:
+		e, err := entry.ParseStatement(body)
+		m.approved = m.approved || e.What == statement.KindFirstArticle
+		return err
 	case entry.KindPresent:
 		e, err := entry.ParsePresent(body)
 		m.verdicts[e.Present] = e.Verdict
@@ -176,6 +195,8 @@ func (c *checker) claimed(e entry.Claim, seq int64, body []byte) {
 		c.w.fail("I7", "unit %d with EID index %d: %d were released", e.Unit, e.Index, cfg.Units+cfg.Spares)
 	case e.Gen > 0 && (before == nil || before.state != perso.UnitLost || uint64(before.outcome) != e.Loss):
 		c.w.fail("I1", "unit %d generation %d follows one that is not lost", e.Unit, e.Gen)
+	case cfg.FirstArticle > 0 && !m.approved && m.good+m.open >= cfg.FirstArticle:
+		c.w.fail("I6", "%d units are good, %d in work, one more is claimed, and quality has not signed the first article", m.good, m.open)
 	case m.good+m.open >= cfg.Units:
 		c.w.fail("I7", "%d units are good, %d in work, and one more is claimed", m.good, m.open)
 	}
@@ -218,6 +239,9 @@ func (c *checker) ended(e entry.Outcome, seq int64) {
 	c.m.open--
 	if e.Verdict == perso.VerdictGood {
 		cl.state = perso.UnitGood
+		if cl.sample = c.draw(e); cl.sample {
+			c.m.samples++
+		}
 		c.m.good++
 	} else {
 		c.m.lost++

@@ -193,7 +193,8 @@ func (s *Stats) demandAll(t *testing.T) {
 		}
 	}
 	for _, want := range []string{"good -", "good already-good", "reject-live mute", "reject-live bad-contact", "reject-blank mute", "return lot-complete",
-		"return no-identity", "recontact bad-contact", "recontact card-cryptogram", "hold lot-waiting", "stop twin-chip", "stop unknown-chip", "stop foreign-chip"} {
+		"return no-identity", "recontact bad-contact", "recontact card-cryptogram", "hold lot-waiting", "stop twin-chip", "stop unknown-chip", "stop foreign-chip",
+		"sample -", "sample already-good", "hold first-article"} {
 		if s.Verdicts[want] == 0 {
 			t.Errorf("verdict %q never happened; there are %q", want, slices.Sorted(keysOf(s.Verdicts)))
 		}

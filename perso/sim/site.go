@@ -68,7 +68,7 @@ func (w *World) build() error {
 		what string
 		do   func(context.Context) error
 	}{
-		{"product", w.product}, {"ceremony", w.ceremony}, {"ledger", w.genesis}, {"line", w.newLine}, {"goods-in", w.firstReel}, {"order", w.order},
+		{"product", w.product}, {"ceremony", w.ceremony}, {"ledger", w.genesis}, {"policy", w.policy}, {"line", w.newLine}, {"goods-in", w.firstReel}, {"order", w.order},
 	} {
 		if err := step.do(context.Background()); err != nil {
 			return fmt.Errorf("%s: %w", step.what, err)
@@ -99,19 +99,30 @@ func (w *World) ceremony(ctx context.Context) (err error) {
 		WrapKeys:      map[perso.Name]secret.Bytes{"wk-smsr-demo": secrets[2]},
 		ReceiveKeys:   w.receiveKeys(),
 		OPs:           w.operationalKeys("op-north", 16, map[perso.Name]secret.Bytes{"op-demo-1": secrets[3]})}
-	for i, role := range []statement.Role{statement.RoleProduction, statement.RoleSecurity} {
+	roles := []statement.Role{statement.RoleProduction, statement.RoleSecurity}
+	if w.policed() {
+		roles = append(roles, statement.RoleQuality)
+	}
+	for i, role := range roles {
 		seed := make([]byte, ed25519.SeedSize)
 		if _, err := io.ReadFull(random, seed); err != nil {
 			return err
 		}
 		o := officer{id: perso.Name(fmt.Sprintf("officer-%d", i)), key: ed25519.NewKeyFromSeed(seed)}
-		s.officers = append(s.officers, o)
+		if role == statement.RoleQuality {
+			w.quality = &quality{w: w, self: o, bad: map[*chip]bool{}}
+		} else {
+			s.officers = append(s.officers, o)
+		}
 		plan.Officers = append(plan.Officers, statement.Officer{ID: o.id, Person: "Person " + string(role), Role: role, Key: o.key.Public().(ed25519.PublicKey)})
 	}
 	if s.made, err = ceremony.MakeTest(ctx, s.token, plan); err != nil {
 		return err
 	}
 	s.register = w.sign(s.made.Register.Body)
+	if q := w.quality; q != nil {
+		s.register.Sign(q.self.id, q.self.key)
+	}
 	return w.vault.start()
 }
 

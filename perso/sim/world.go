@@ -10,6 +10,7 @@ import (
 	"github.com/persoline/persoline/keygen/ceremony"
 	"github.com/persoline/persoline/keygen/life"
 	"github.com/persoline/persoline/ledger"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // Limits of one run.
@@ -41,13 +42,16 @@ type Config struct {
 	Product  string // the first product when empty
 	// Operational gives each chip a second profile, of another provider, where the product has room for one.
 	Operational bool
-	Heads       uint16
-	Chips       int // on the first reel
-	Faults      Faults
-	Dir         string            // an empty folder for the ceremony's artefacts
-	Catalogues  ledger.Catalogues // LoadCatalogues gives them
-	NewToken    TokenMaker
-	Tell        func(string) // gets every row of the trace; may be nil
+	// FirstArticle and Sampling are the site's policy; none of the two, and there is no policy.
+	FirstArticle uint64
+	Sampling     statement.Sampling
+	Heads        uint16
+	Chips        int // on the first reel
+	Faults       Faults
+	Dir          string            // an empty folder for the ceremony's artefacts
+	Catalogues   ledger.Catalogues // LoadCatalogues gives them
+	NewToken     TokenMaker
+	Tell         func(string) // gets every row of the trace; may be nil
 	// MaxEvents ends a run; 0 is a number that none needs.
 	MaxEvents int
 	// Chip may change a chip before it is put on the reel; it overrides what Faults would do to it.
@@ -80,12 +84,13 @@ type World struct {
 	quiet time.Duration // since when everything is done; 0 while it is not
 	stats Stats
 
-	site   *site
-	ledger *ledgerHost
-	vault  *vaultHost
-	line   *lineHost
-	check  *checker
-	broken *Violation
+	site    *site
+	ledger  *ledgerHost
+	vault   *vaultHost
+	line    *lineHost
+	quality *quality // nil in a factory without a policy
+	check   *checker
+	broken  *Violation
 }
 
 // Stats is what a run was made of, to see that the faults are really there.
@@ -96,6 +101,7 @@ type Stats struct {
 	PowerLosses, StorageFaults, HSMFaults    int
 	Stops, SetAside, Swaps, Reels, Echoes    int
 	Good, RejectLive, RejectBlank, Returned  int
+	Samples, Words, Destroyed, Refused       int // by a policy: drawn, signed by quality, seen destroyed; lots that quality did not accept
 	Short, Closed                            bool
 	Took                                     time.Duration // virtual
 	Hash                                     [32]byte
