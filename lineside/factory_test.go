@@ -23,6 +23,7 @@ type machine struct {
 	heads  map[uint16]uint32
 	next   uint32
 	count  [6]uint64 // in, good, reject-blank, reject-live, return, orders
+	sample uint64
 	update uint32
 
 	pace     time.Duration // of bringing a chip
@@ -99,7 +100,11 @@ func (m *machine) Bin(_ context.Context, head uint16, into perso.Bin) error {
 		if !m.approved(chip, bin) {
 			m.t.Errorf("chip %d goes to bin %q, which nobody decided", chip, bin)
 		}
-		m.count[map[perso.Verdict]int{perso.VerdictGood: 1, perso.VerdictRejectBlank: 2, perso.VerdictRejectLive: 3, perso.VerdictReturn: 4}[bin]]++
+		if bin == perso.VerdictSample {
+			m.sample++
+		} else {
+			m.count[map[perso.Verdict]int{perso.VerdictGood: 1, perso.VerdictRejectBlank: 2, perso.VerdictRejectLive: 3, perso.VerdictReturn: 4}[bin]]++
+		}
 		m.heads[head] = 0
 	}
 	return m.order() // a jam after the chip went counts as one: the order is repeated
@@ -107,7 +112,7 @@ func (m *machine) Bin(_ context.Context, head uint16, into perso.Bin) error {
 
 func (m *machine) Counters(context.Context) (in uint64, inBins map[perso.Bin]uint64, err error) {
 	in, good, rejectBlank, rejectLive, returned := m.counted()
-	return in, map[perso.Bin]uint64{perso.BinGood: good, perso.BinRejectBlank: rejectBlank, perso.BinRejectLive: rejectLive, perso.BinReturn: returned, perso.BinSample: 0}, nil
+	return in, map[perso.Bin]uint64{perso.BinGood: good, perso.BinRejectBlank: rejectBlank, perso.BinRejectLive: rejectLive, perso.BinReturn: returned, perso.BinSample: m.samples()}, nil
 }
 
 func (m *machine) counted() (in, good, rejectBlank, rejectLive, returned uint64) {
@@ -117,12 +122,19 @@ func (m *machine) counted() (in, good, rejectBlank, rejectLive, returned uint64)
 	return c[0], c[1], c[2], c[3], c[4]
 }
 
+func (m *machine) samples() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sample
+}
+
 // book is a ledger without database or vault: it decides like one, and proves its verdicts.
 type book struct {
 	mu       sync.Mutex
 	t        testing.TB
 	log      *ledgerLog
 	quantity int
+	draw     int // every so many good units are samples; 0 for none
 	serial   uint64
 	serials  map[uint64]perso.Session
 	claims   map[id.ChipID]*claim
@@ -220,6 +232,9 @@ func (b *book) decide(q bus.ActRequest) bus.ActReply {
 		return window
 	}
 	c.state, c.outcome = perso.UnitGood, b.log.outcome(perso.VerdictGood, perso.ReasonNone, chip, q.Present)
+	if b.draw > 0 && b.in(perso.UnitGood)%b.draw == 0 {
+		c.outcome.Verdict = perso.VerdictSample
+	}
 	return b.final(q.Present, c.outcome)
 }
 

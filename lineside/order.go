@@ -139,7 +139,8 @@ func (w *Worker) resume(ctx context.Context, t Ticket, inHand journal.Job) (Even
 	}
 	w.order.set(nil, inHand.Start)
 	w.log.Info("work order resumed", "order", job.ID, "lot", job.Lot)
-	return JobTaken{t, job, lotCount(job.Lot, inHand.Start, now).Good}, nil
+	made := lotCount(job.Lot, inHand.Start, now)
+	return JobTaken{t, job, made.Good + made.Sample}, nil // samples are good units
 }
 
 // ours refuses an order of another world: this line believes one log and works in one environment.

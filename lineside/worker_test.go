@@ -267,6 +267,35 @@ func TestWorkerResumesFirst(t *testing.T) {
 	})
 }
 
+// TestWorkerResumesWithSamples: a worker that was started again tells how many units of its order are good, and those that were drawn as samples
+// are among them.
+func TestWorkerResumesWithSamples(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFactory(t, 30, 200)
+		f.book.draw, f.way.every = 2, 3
+		_, stop := f.start()
+		f.until("some samples", func() bool { return f.machine.samples() >= 5 })
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		_, good, _, _, _ := f.machine.counted()
+		made := good + f.machine.samples()
+		w, stop := f.start()
+		f.until("the order in hand", func() bool { return w.Snapshot().Lot != "" })
+		if s := w.Snapshot(); s.Good < made {
+			t.Errorf("of %d units that were made, %d of them samples, %d are told", made, f.machine.samples(), s.Good)
+		}
+		f.until("the count", f.counted)
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		if c := f.book.counts[0]; c.Good+c.Sample != 30 || c.Sample != 15 {
+			t.Errorf("counted %+v", c)
+		}
+	})
+}
+
 // TestWorkerRestarts kills the worker at random moments, the journal's disk now and then, and starts it again.
 func TestWorkerRestarts(t *testing.T) {
 	t.Parallel()
