@@ -40,7 +40,7 @@ func plants() []plant {
 			old:  "		if err := l.commit(ctx, a.settle); err != nil {\n",
 			new: "		err := l.commit(ctx, a.settle)\n		if err != nil && a.result.Good {\n			return *say(perso.VerdictGood, perso.ReasonNone, \"\"), nil\n		}\n" +
 				"		if err != nil {\n",
-		}}, from: 178},
+		}}, from: 245},
 		{name: "the ledger has a chip written before its claim is committed, and the vault believes it", breaks: "I1", patches: []patch{
 			{
 				file: "ledger/act.go",
