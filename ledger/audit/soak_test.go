@@ -21,7 +21,7 @@ import (
 
 // TestManyCards writes a bundle of as many cards as PERSO_AUDIT_CARDS says, in lots of nearly a hundred thousand, and tells how long an
 // auditor waits for it: to have it verified, to have a lot's report of what was verified before, to have a unit proven. A million
-// cards take some minutes, 8 GB of memory and 7 GB of disk ("make soak-audit"). What it tells depends on the machine; nothing fails
+// cards take some minutes, 8 GB of memory and 4 GB of disk ("make soak-audit"). What it tells depends on the machine; nothing fails
 // because of it.
 func TestManyCards(t *testing.T) {
 	cards, err := strconv.ParseUint(os.Getenv("PERSO_AUDIT_CARDS"), 10, 32)
