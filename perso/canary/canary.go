@@ -4,7 +4,8 @@
 // A test run hands it the keys that its chips really hold, and every folder that the run wrote: database, bus store,
 // journals, logs, core dumps, exports. It finds a key in the clear and in the forms that a careless line of code would
 // give it: hex, base64, nibble-swapped as in card files, and the decimal list that Go prints for a byte slice. It reads
-// gzip streams too. It does not find a key that was encrypted, split by a line break, or written in pieces.
+// gzip streams too. It does not find a key that was encrypted, split by a line break, or written in pieces, nor a PIN's few digits in
+// the midst of hex, where chance puts them (chance.go).
 //
 // A scanner that finds nothing proves nothing, so Prove plants a key of its own in every folder first and demands that
 // every form of it is found.
@@ -55,6 +56,8 @@ type Hit struct {
 	Form   Form
 	// Inflated reports that the file is a gzip stream and that the secret is inside.
 	Inflated bool
+
+	code int // digits of a short decimal code that was found as it is (chance.go)
 }
 
 // String is one line for a report.
@@ -153,11 +156,13 @@ func (s *scan) file(ctx context.Context, name string) error {
 		return err
 	}
 	defer f.Close()
-	if err := s.stream(ctx, strings.NewReader(name), Hit{Path: name}); err != nil {
+	before, path := len(s.hits), strings.NewReader(name)
+	if err := errors.Join(s.stream(ctx, path, Hit{Path: name}), s.dropChance(path, before)); err != nil {
 		return err
 	}
+	before = len(s.hits)
 	counted := &counter{r: f}
-	if err := s.stream(ctx, counted, Hit{Path: name}); err != nil {
+	if err := errors.Join(s.stream(ctx, counted, Hit{Path: name}), s.dropChance(f, before)); err != nil {
 		return fmt.Errorf("reading %q: %w", name, err)
 	}
 	if err := s.unfold(ctx, f, name); err != nil {
@@ -219,7 +224,10 @@ func (s *scan) stream(ctx context.Context, r io.Reader, at Hit) error {
 func (s *scan) block(buf []byte, places int, base int64, at Hit) error {
 	for i := range s.find(buf, places) {
 		for _, p := range s.at(buf[i:]) {
-			at.Offset, at.Needle, at.Form = base+int64(i), s.names[p.needle], p.form
+			at.Offset, at.Needle, at.Form, at.code = base+int64(i), s.names[p.needle], p.form, 0
+			if p.form == FormRaw && isCode(p.text) {
+				at.code = len(p.text)
+			}
 			s.hits = append(s.hits, at)
 			if len(s.hits) >= s.opt.MaxHits {
 				return errEnough

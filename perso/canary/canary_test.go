@@ -263,3 +263,23 @@ func BenchmarkScan(b *testing.B) {
 		})
 	}
 }
+
+// TestCodesInHex: the digits of a code are found wherever they stand for themselves, and not where a hash happens to have them.
+func TestCodesInHex(t *testing.T) {
+	t.Parallel()
+	const code, key = "60718293", "a1b2c3d4e5f60718293a4b5c6d7e8f90"
+	needles := []canary.Needle{{Name: "PUK1", Value: []byte(code)}, {Name: "16 digits", Value: []byte("6071829360718293")}}
+	for text, want := range map[string]int{
+		code: 1, "PUK1 " + code + "\n": 1, "PUK1=" + code + ";abcdef": 1, "12345678" + code + "12345678123456781234567812345678": 1, "0" + code + "ff": 1,
+		strings.ToUpper(key[:20]) + " " + code + " " + key: 2, "\"" + code + "\",\"" + key + "\"": 1, strings.Repeat("-", 256<<10-4) + code + ",": 1,
+		key: 0, "hash " + key + key + "\n": 0, strings.ToUpper(key): 0, strings.Repeat("-", 256<<10-14) + key: 0, key[:10] + strings.ToUpper(key[10:]): 1,
+		"abcdef" + code + code + "abcdef0123456789abcdef": 1, // more digits than chance has; the two codes in them are not told
+	} {
+		dir := t.TempDir()
+		write(t, dir, "log", []byte(text))
+		hits, err := canary.Scan(t.Context(), []string{dir}, needles, canary.Options{})
+		if err != nil || len(hits) != want {
+			t.Errorf("%.60q: %v, %v; want %d hits", text, hits, err, want)
+		}
+	}
+}
