@@ -16,7 +16,7 @@ import (
 type samplingFlags struct{ plan, aql, become string }
 
 func (f *samplingFlags) add(c *cobra.Command) {
-	c.Flags().StringVar(&f.plan, "samples", "", `sampling plan, rows UP_TO:SIZE/ACCEPT in rising order, as in "50:8/0 500:50/1"`)
+	c.Flags().StringVar(&f.plan, "samples", "", `sampling plan, rows UP_TO:SIZE/ACCEPT in rising order, as in "50:8/0 500:50/1"; SIZE chips or a few more are drawn`)
 	c.Flags().StringVar(&f.aql, "aql", "", "the sampling plan of ISO 2859-1 for this acceptance quality limit, as in 1.0 (level II, single, normal)")
 	c.Flags().StringVar(&f.become, "samples-become", statement.SamplesOutput, "what becomes of good samples: output (delivered) or kept (delivered to nobody)")
 }
