@@ -107,7 +107,7 @@ type fraud struct {
 
 func frauds() []fraud {
 	return slices.Concat(unitFrauds(), outcomeFrauds(), sessionFrauds(), recordFrauds(), vaultFrauds(), receiptFrauds(), officerFrauds(),
-		lotFrauds(), countFrauds())
+		lotFrauds(), countFrauds(), nearFrauds())
 }
 
 func unitFrauds() []fraud {
