@@ -24,7 +24,10 @@ const keyIDBytes = 16
 // KEYS.md): CKM_GENERIC_SECRET_KEY_GEN, CKM_AES_KEY_GEN, CKM_DES3_KEY_GEN,
 // CKM_EC_KEY_PAIR_GEN, CKM_EC_EDWARDS_KEY_PAIR_GEN or CKM_RSA_PKCS_KEY_PAIR_GEN. It refuses a label in use
 // with ErrExists, and with ErrUnsupported what the module has no mechanism or
-// curve for. It is not repeated after a lost session: ask Has.
+// curve for. It is not repeated after a lost session: ask Has, and if it is there
+// Local. A module whose process was killed meanwhile may have a key without a
+// value, of which it does not say that it was made inside (SoftHSM): it is for
+// Destroy.
 func (t *Token) Generate(ctx context.Context, k Key) error {
 	return t.create(ctx, k, VerbGenerate, 0, func(s *session, name []attribute) ([]pkcs11.ObjectHandle, error) {
 		r := ruleOf(k.Class).on(t.offers())
