@@ -36,34 +36,18 @@ func (a *auditor) checkReceipts() {
 	}
 }
 
-// eachAct gives every act with the number of its lot, session by session.
-func (a *auditor) eachAct(f func(x *act, lot uint32)) {
-	for at := place(1); at <= a.sessions.count; at++ {
-		s := a.sessions.at(at)
-		lot := a.claims.at(s.claim).lot
-		for p := s.last; p != 0; p = a.acts.at(p).before {
-			f(a.acts.at(p), lot)
-		}
-	}
-}
-
 // unserved finds acts that something followed although the vault never served them.
 func (a *auditor) unserved() {
-	type missing struct{ seq, lot uint32 }
-	var all []missing
-	a.eachAct(func(x *act, lot uint32) {
-		if x.needed && !x.served {
-			all = append(all, missing{x.seq, lot})
+	told := map[*lot]bool{}
+	for x := range a.acts.all() {
+		if !x.needed || x.served {
+			continue
 		}
-	})
-	slices.SortFunc(all, func(x, y missing) int { return cmp.Compare(x.seq, y.seq) })
-	told := map[uint32]bool{}
-	for _, m := range all {
-		chained := a.numbered[m.lot].chained
-		if !told[m.lot] || chained {
-			a.find(logPlace(int64(m.seq), entry.KindAct), "I5", "something follows from it, but the vault has no receipt for it (lot has receipts: %v)", chained)
+		lot := a.lotOfClaim(a.claims.at(x.claim))
+		if !told[lot] || lot.chained {
+			a.find(logPlace(int64(x.seq), entry.KindAct), "I5", "something follows from it, but the vault has no receipt for it (lot has receipts: %v)", lot.chained)
 		}
-		told[m.lot] = true
+		told[lot] = true
 	}
 }
 
@@ -82,17 +66,17 @@ func (b *broken) add(seq int64) {
 // unanswered explains the acts after which the log is silent: in an honest factory they are what a killed process, a power cut
 // or a chip that was torn off leave behind. Nothing rests on them, else unserved has said so.
 func (a *auditor) unanswered() {
-	a.eachAct(func(x *act, lot uint32) {
+	for x := range a.acts.all() {
 		switch seq := int64(x.seq); {
 		case x.needed:
-		case !x.served && a.numbered[lot].chained:
+		case !x.served && a.lotOfClaim(a.claims.at(x.claim)).chained:
 			a.never.add(seq)
 		case !x.served:
 			a.elsewhere.add(seq)
 		case x.script:
 			a.unplayed.add(seq)
 		}
-	})
+	}
 	if b := a.never; b.count > 0 {
 		a.report.Broken = append(a.report.Broken, fmt.Sprintf("%d acts were never answered, the first is log entry %d: they were logged, and then ledger, vault or bus ended before the vault served them, as when a process is killed. No script left for them, and nothing rests on them",
 			b.count, b.first))
@@ -105,8 +89,8 @@ func (a *auditor) unanswered() {
 
 // unproven are the claims whose outcomes name a receipt that no chain has, in the order of the outcomes.
 func (a *auditor) unproven() (all []*claim) {
-	for p := place(1); p <= a.claims.count; p++ {
-		if c := a.claims.at(p); c.endedIn != 0 && !c.receiptFound {
+	for c := range a.claims.all() {
+		if c.endedIn != 0 && !c.receiptFound {
 			all = append(all, c)
 		}
 	}
@@ -288,8 +272,11 @@ func (a *auditor) actFor(e *receipt, l *lot) *act {
 	if s == nil {
 		return nil
 	}
-	c, x := a.claims.at(s.claim), a.actOf(s, e.N)
-	if x == nil || a.lotOfClaim(c) != l || c.hash != e.Claim || x.responses != e.Responses || x.at != e.At.UnixMicro() {
+	x := a.actOf(s, e.N)
+	if x == nil {
+		return nil
+	}
+	if c := a.claims.at(x.claim); a.lotOfClaim(c) != l || c.hash != e.Claim || x.responses != e.Responses || x.at != e.At.UnixMicro() {
 		return nil
 	}
 	return x

@@ -1,5 +1,7 @@
 package audit
 
+import "iter"
+
 // What the replay keeps by the million (claims, sessions, acts, contacts) lies in tables without pointers: rows in the order in
 // which they came (this file), found by a key that stands in them (index.go) or by a number that counts on (spread.go). Nothing in
 // them needs to be looked into when memory is tidied up, nothing is copied when they grow, and neighbours in the log are
@@ -38,4 +40,15 @@ func (r *rows[T]) get(p place) *T {
 		return nil
 	}
 	return r.at(p)
+}
+
+// all gives every row, in order.
+func (r *rows[T]) all() iter.Seq[*T] {
+	return func(yield func(*T) bool) {
+		for p := place(1); p <= r.count; p++ {
+			if !yield(r.at(p)) {
+				return
+			}
+		}
+	}
 }

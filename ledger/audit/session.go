@@ -15,11 +15,12 @@ type session struct {
 	n       uint8 // of that
 }
 
-// act is one step of a session, with what a receipt must repeat of it beside the session and its claim.
+// act is one step of a session, with what a receipt must repeat of it beside the session.
 type act struct {
 	responses [32]byte
 	at        int64  // in microseconds
 	seq       uint32 // of its entry; a bundle has fewer
+	claim     place  // that the entry names: the session's, else that was found
 	before    place  // the session's act before it
 	needed    bool   // something rests on its having been served
 	served    bool   // there is a receipt for it
@@ -54,26 +55,26 @@ func (a *auditor) act(e entry.Act) {
 	if c.ended == 0 && c.loss != 0 {
 		a.bad("I1", "two officers gave the unit up with entry %d", a.lossOf(c).seq)
 	}
-	at, present := a.sessionIDs.find(e.Session), a.contactKey(e.Present)
+	at, present, of := a.sessionIDs.find(e.Session), a.contactKey(e.Present), l.units.get(uint64(e.Unit))
 	s := a.sessions.get(at)
 	switch {
 	case e.N == 0 && s == nil:
 		if l.serials.add(e.Serial) {
 			a.bad("I5", "host challenge %d served another session", e.Serial)
 		}
-		at, s = a.sessions.add(session{id: e.Session, claim: l.units.get(uint64(e.Unit)), present: present, serial: e.Serial})
+		at, s = a.sessions.add(session{id: e.Session, claim: of, present: present, serial: e.Serial})
 		a.sessionIDs.put(e.Session, at)
 		c.session = at
 	case e.N == 0 || s == nil || e.N != s.n+1:
 		a.bad("I5", "act %d of session %s does not follow the one before", e.N, e.Session)
 		return
 	default:
-		if a.claims.at(s.claim) != c || s.serial != e.Serial || s.present != present || c.session != at {
+		if s.claim != of || s.serial != e.Serial || s.present != present || c.session != at {
 			a.bad("I5", "session %s is of another claim, challenge or presentation, or was given up", e.Session)
 		}
 		a.needReceipt(s)
 	}
-	p, _ := a.acts.add(act{seq: uint32(a.seq), responses: e.Responses, at: e.At.UnixMicro(), before: s.last})
+	p, _ := a.acts.add(act{seq: uint32(a.seq), responses: e.Responses, at: e.At.UnixMicro(), claim: of, before: s.last})
 	s.n, s.last = e.N, p
 }
 
