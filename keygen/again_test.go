@@ -132,3 +132,28 @@ func (u *unit) verdict() bus.ServeRequest {
 	item.Claim, item.Act = u.log.prove(u.seq), u.log.prove(item.Act.Seq)
 	return bus.ServeRequest{Lot: u.lot, Checkpoint: note, Items: []bus.ServeItem{item}}
 }
+
+// TestAGoodChipKeepsItsKey: a chip that is good is given no other key pair and no other certificate, whatever the ledger has forgotten or says that
+// it has: what leaves for its receiver is the certificate that it proved itself with.
+func TestAGoodChipKeepsItsKey(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.openLot()
+	u := r.claimUnit(r.newCard(1), 0, 0)
+	made := u.session()
+	if !made.Good {
+		t.Fatalf("made: %+v, %+v", made, made.Failed)
+	}
+	kept := u.stored
+	for what, stored := range map[string]bus.Stored{"nothing": {}, "the certificate alone": {Cert: kept.Cert}, "the key alone": {Key: kept.Key},
+		"another key": {Cert: kept.Cert, Key: append([]byte{4}, make([]byte, 64)...)}} {
+		u.stored = stored
+		u.card.contact()
+		got := u.session()
+		if got.Good || got.Refused == "" && got.Failed == nil || !bytes.Equal(u.stored.Cert, stored.Cert) {
+			t.Errorf("%s on record: it came to good %v, refused %q, %+v; another certificate was made: %v", what, got.Good, got.Refused, got.Failed, !bytes.Equal(u.stored.Cert, stored.Cert))
+		}
+	}
+	u.stored = kept
+	u.comesAgain("with its own on record", made.Receipt)
+}

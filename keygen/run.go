@@ -295,8 +295,12 @@ func (r *run) decide(n int) ([]bool, error) {
 		return nil, r.unbound(err)
 	}
 	for i := range skip {
+		sec := &r.l.script.Acts[n][i]
+		if sec.When == whenECKA && !skip[i] && r.past.good && !r.answered() {
+			return nil, refuse("unit %d is good with the key pair and the certificate that it has, and gets no others", r.claim.Unit)
+		}
 		// What an earlier session may have begun, and what is never done twice, cannot be mended.
-		if sec := &r.l.script.Acts[n][i]; sec.Redo == script.RedoNever && !skip[i] && (r.past.wroteBefore(r.act.Serial) || r.act.Present != r.claim.Present) {
+		if sec.Redo == script.RedoNever && !skip[i] && (r.past.wroteBefore(r.act.Serial) || r.act.Present != r.claim.Present) {
 			return nil, failure{Reason: perso.ReasonData, Step: sec.Name}
 		}
 	}
