@@ -83,8 +83,9 @@ func (b *batch) commit() error {
 	return b.v.cfg.Journal.Append(b.l.release.Lot, b.base, records)
 }
 
-// servedBefore finds what this vault answered to the act; other answers of the chip under the same number are a replay.
-func (b *batch) servedBefore(a entry.Act) (*rendered, error) {
+// servedBefore finds what this vault answered to the act; other answers of the chip under the same number are a replay, and so is the session
+// of another claim: what was answered under that allows this one nothing.
+func (b *batch) servedBefore(a entry.Act, claim [32]byte) (*rendered, error) {
 	seq, known, err := b.l.seen.act(a.Session, a.Serial, a.N)
 	if err != nil || !known {
 		return nil, err
@@ -95,6 +96,9 @@ func (b *batch) servedBefore(a entry.Act) (*rendered, error) {
 	}
 	if r.receipt.Session != a.Session || r.receipt.N != a.N {
 		return nil, fmt.Errorf("receipt %d is not of act %d of session %s", seq, a.N, a.Session)
+	}
+	if r.receipt.Claim != claim {
+		return nil, refuse("%s: session %s is of another claim", perso.ReasonReplay, a.Session)
 	}
 	if r.receipt.Responses != a.Responses {
 		return nil, refuse("%s: act %d of session %s was served for other answers", perso.ReasonReplay, a.N, a.Session)

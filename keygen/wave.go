@@ -93,7 +93,7 @@ func (b *batch) know(r *run) (err error) {
 	if err := seen.admitSession(r.act.Session, r.act.Serial); err != nil {
 		return err
 	}
-	if r.previous, err = b.servedBefore(r.act); err != nil {
+	if r.previous, err = b.servedBefore(r.act, hash); err != nil {
 		return err
 	}
 	if r.past, err = seen.history(r.claim, hash); err != nil {
