@@ -205,7 +205,8 @@ func (s *story) blank() (n uint64) {
 
 // floor is what people signed on the way, and how the chips were booked.
 func (p *Page) floor(s *story) {
-	p.Floor, p.More = s.words.rows(s), s.words.more
+	p.Floor = s.words.rows(s)
+	p.More = s.words.more // which the rows may add to
 	p.Bookings, p.MoreBookings, p.Issued, p.Back = s.stock.bookings, s.stock.more, s.stock.issued, s.stock.back
 	p.Accounts = s.accounts(p.Audit.Stock)
 	for i, r := range p.Rejects {

@@ -132,7 +132,7 @@ type event struct {
 
 func newStory(lot perso.Name) *story {
 	return &story{lot: lot, bins: map[perso.Verdict]uint64{}, counts: map[string]entry.Count{}, causes: map[cause]uint64{}, heads: map[place]*headCount{},
-		words: words{binned: map[id.ChipID]bool{}, destroyed: map[string]int64{}}}
+		words: words{freezes: freezes{by: map[[32]byte]int{}}, binned: map[id.ChipID]bool{}, destroyed: map[string]int64{}}}
 }
 
 // Collector takes the log in.

@@ -19,12 +19,6 @@ type said[S any] struct {
 	Text S
 }
 
-// frozen is a freeze of anything at the site, and what lifted it.
-type frozen struct {
-	said[statement.Freeze]
-	lifted said[statement.Freeze]
-}
-
 // words are what people signed between a lot's release and its closing.
 type words struct {
 	asks     said[statement.Policy] // the site's newest policy
@@ -35,7 +29,7 @@ type words struct {
 	explains []said[statement.Explained]
 	lost     []said[statement.Lost]
 	shredded []said[statement.Rejects]
-	freezes  []frozen               // of the whole site: which concern the lot is known at the end
+	freezes  freezes                // of the whole site: which concern the lot is known at the end
 	desk     []said[statement.Desk] // of all orders: the order desk speaks before the lot's release says which is its order
 	forgot   said[statement.Forget] // by which the lot's own words were deleted
 	more     uint64                 // beyond maxWords
@@ -63,22 +57,10 @@ func (s *story) ofSite(what string, w signedWord, signed statement.Signed, there
 	case statement.KindPolicy:
 		k.asks = said[statement.Policy]{signedWord: w}
 		parseWord(s, signed, there, statement.ParsePolicy, &k.asks.Text)
-	case statement.KindFreeze:
-		if len(k.freezes) == maxWords {
-			k.more++
-			return true
-		}
-		f := frozen{said: said[statement.Freeze]{signedWord: w}}
+	case statement.KindFreeze, statement.KindUnfreeze:
+		f := said[statement.Freeze]{signedWord: w}
 		parseWord(s, signed, there, statement.ParseFreeze, &f.Text)
-		k.freezes = append(k.freezes, f)
-	case statement.KindUnfreeze:
-		lift := said[statement.Freeze]{signedWord: w}
-		parseWord(s, signed, there, statement.ParseFreeze, &lift.Text)
-		for i := range k.freezes {
-			if there && k.freezes[i].Hash == lift.Text.Lifts {
-				k.freezes[i].lifted = lift
-			}
-		}
+		k.freezes.take(what, f)
 	case statement.KindTaken, statement.KindCancelled:
 		d := said[statement.Desk]{signedWord: w}
 		parseWord(s, signed, there, statement.ParseDesk, &d.Text)
@@ -205,17 +187,7 @@ func (k *words) rows(s *story) (rows []wordRow) {
 	if held.Sampling != "" && len(k.samples) == 0 {
 		rows = append(rows, wordRow{What: "Samples examined", Says: "quality has not signed them", Warn: true})
 	}
-	for _, f := range k.freezes {
-		if !f.concerns(s) {
-			continue
-		}
-		says := fmt.Sprintf("%s %s: %s", f.Text.What, f.Text.Name, f.Text.Reason)
-		if f.lifted.Seq == 0 {
-			rows = append(rows, wordRow{What: "Frozen", Says: says + "; not lifted", Words: []signedWord{f.signedWord}, Warn: true})
-			continue
-		}
-		add("Frozen, and lifted", fmt.Sprintf("%s; lifted: %s", says, f.lifted.Text.Reason), f.signedWord, f.lifted.signedWord)
-	}
+	rows = append(rows, k.freezes.rows(s)...)
 	for _, x := range k.explains {
 		add("Hand count explained", cmp.Or(x.Text.Reason, "–"), x.signedWord)
 	}
@@ -286,23 +258,4 @@ func (k *words) policyRow() wordRow {
 		row.Says = strings.Join(asks, "; ")
 	}
 	return row
-}
-
-// concerns reports whether the lot stood still for a freeze, or one of its lines did while it was made.
-func (f frozen) concerns(s *story) bool {
-	if !f.There || f.lifted.Seq != 0 && f.lifted.Seq < s.release.Seq {
-		return false
-	}
-	if f.Text.What != statement.FrozenLine {
-		return f.Text.Stops(s.released)
-	}
-	if s.closing.Seq != 0 && s.closing.Seq < f.Seq {
-		return false
-	}
-	for at := range s.heads {
-		if string(at.line) == f.Text.Name {
-			return true
-		}
-	}
-	return false
 }
