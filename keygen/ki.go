@@ -26,7 +26,7 @@ func (l *lot) kiSize() kisource.Size {
 	return kisource.Short
 }
 
-// prepareSeal makes the lot's seal key. It comes before the lot key, so that no lot key is ever without it.
+// prepareSeal makes or finds the lot's seal key. It comes before the lot key, so that no lot key is ever without it.
 func (v *Vault) prepareSeal(ctx context.Context, l *lot) error {
 	if !l.randomKi() {
 		return nil

@@ -328,13 +328,10 @@ func (v *Vault) prepare(ctx context.Context, l *lot) (created bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if err := v.prepareSeal(ctx, l); err != nil {
+		return false, err
+	}
 	if !has {
-		if n, err := v.replay(l); err != nil || n > 0 {
-			return false, errors.Join(err, bus.Refuse(bus.FaultRefused, "key of lot %q was destroyed", l.release.Lot))
-		}
-		if err := v.prepareSeal(ctx, l); err != nil {
-			return false, err
-		}
 		if err := v.cfg.Token.Generate(ctx, l.key); err != nil {
 			return false, fmt.Errorf("making key of lot %q: %w", l.release.Lot, err)
 		}
@@ -350,26 +347,33 @@ func (v *Vault) prepare(ctx context.Context, l *lot) (created bool, err error) {
 // it made the key, or somebody's who knows its value: it is taken away before anything is derived from it, and never used.
 func (v *Vault) made(ctx context.Context, l *lot, k hsm.Key) (bool, error) {
 	has, err := v.cfg.Token.Has(ctx, k)
+	local := false
 	if err == nil && has {
-		if has, err = v.cfg.Token.Local(ctx, k); err == nil && !has {
-			err = v.discard(ctx, l, k)
-		}
+		local, err = v.cfg.Token.Local(ctx, k)
+	}
+	if err == nil && !local {
+		err = v.makeRoom(ctx, l, k, has)
 	}
 	if err != nil {
 		return false, fmt.Errorf("looking for a key of lot %q: %w", l.release.Lot, err)
 	}
-	return has, nil
+	return local, nil
 }
 
-// discard takes a key off the token that this vault can't have made, unless the lot has receipts: then the one that it made was exchanged.
-func (v *Vault) discard(ctx context.Context, l *lot, k hsm.Key) error {
+// makeRoom sees that a key may be made, and takes one off the token that this vault can't have made. Of a lot with receipts none is made: it had
+// one, which was destroyed or exchanged.
+func (v *Vault) makeRoom(ctx context.Context, l *lot, k hsm.Key, has bool) error {
 	n, err := v.replay(l)
 	switch {
 	case err != nil:
 		return err
-	case n > 0 || v.cfg.Shredder == nil:
+	case has && (n > 0 || v.cfg.Shredder == nil):
 		v.cfg.Log.Error("a lot's key was not made inside the token", "lot", l.release.Lot)
 		return bus.Refuse(bus.FaultRefused, "key %q was not made inside the token: it is not the one that this vault made", k)
+	case n > 0:
+		return bus.Refuse(bus.FaultRefused, "key %q of lot %q was destroyed", k, l.release.Lot)
+	case !has:
+		return nil
 	}
 	v.cfg.Log.Warn("took away a lot's key that was made only half", "lot", l.release.Lot)
 	return v.cfg.Shredder.Destroy(ctx, k)

@@ -73,33 +73,47 @@ func TestHalfMadeLotKeys(t *testing.T) {
 	}
 }
 
-// TestExchangedLotKeys: a key that has the name of a lot's, and came from outside, is no lot's.
+// TestExchangedLotKeys: a key that has the name of a lot's, and came from outside, is no lot's; nor is one made again where the lot's is gone.
 func TestExchangedLotKeys(t *testing.T) {
 	t.Parallel()
-	for _, shredder := range []bool{false, true} {
-		r := newRig(t)
+	for what, c := range map[string]struct {
+		seal     bool // of the two keys it is the one that drawn Ki are sealed under
+		shredder bool // the vault destroys keys, and has made a card
+		gone     bool // nobody puts another one in its place
+	}{
+		"lot key": {}, "lot key, a card is made": {shredder: true}, "lot key is gone": {shredder: true, gone: true},
+		"seal key": {seal: true}, "seal key, a card is made": {seal: true, shredder: true}, "seal key is gone": {seal: true, shredder: true, gone: true},
+	} {
+		r := newRig(t).drawing()
 		token := r.token.(*hsmfake.Token)
-		if shredder {
+		if c.shredder {
 			r.cfg.Shredder = token
 			r.reopenVault()
 		}
-		lot, _ := r.lotKeys()
+		k, seal := r.lotKeys()
+		if c.seal {
+			k = seal
+		}
 		r.openLot()
-		if shredder { // the one that destroys keys destroys none of which it made cards
+		if c.shredder { // the one that destroys keys destroys none of which it made cards
 			if got := r.claimUnit(newCard(t, testKMC, 1), 0, 0).session(); !got.Good {
-				t.Fatalf("%+v", got)
+				t.Fatalf("%s: %+v", what, got)
 			}
 		}
-		if err := token.Destroy(ctx, lot); err != nil {
+		if err := token.Destroy(ctx, k); err != nil {
 			t.Fatal(err)
 		}
-		r.plantKey(lot)
-		r.reopenVault()
-		if _, err := r.vault.OpenLot(ctx, r.openRequest()); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), "was not made inside the token") {
-			t.Errorf("a vault that destroys (%v) opened it: %v", shredder, err)
+		want := "was destroyed"
+		if !c.gone {
+			r.plantKey(k)
+			want = "was not made inside the token"
 		}
-		if has, err := token.Has(ctx, lot); err != nil || !has {
-			t.Errorf("what is there as evidence was taken away: %v", err)
+		r.reopenVault()
+		if _, err := r.vault.OpenLot(ctx, r.openRequest()); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: opened: %v", what, err)
+		}
+		if has, err := token.Has(ctx, k); err != nil || has == c.gone {
+			t.Errorf("%s: what is there as evidence was taken away, or what is gone was made again: %v, %v", what, has, err)
 		}
 	}
 }
