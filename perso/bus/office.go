@@ -143,7 +143,7 @@ type DraftRequest struct {
 	Order string `cbor:"1,keyasint"`
 }
 
-// DraftReply holds the body to sign, and says how many of the ordered units quality keeps: they are delivered to nobody.
+// DraftReply holds the body to sign, and says how many of the ordered units quality keeps at least: they are delivered to nobody.
 type DraftReply struct {
 	Body []byte `cbor:"1,keyasint"`
 	Kept uint64 `cbor:"2,keyasint,omitempty"`

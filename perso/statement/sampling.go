@@ -105,7 +105,8 @@ func (s Sampling) For(good uint64) (r SampleRow) {
 	return r
 }
 
-// Undelivered is how many of so many ordered units are delivered to nobody, because quality keeps them though they are good.
+// Undelivered is how many of so many ordered units are delivered to nobody, because quality keeps them though they are good: so many at least,
+// since a few more may be drawn.
 func (s Sampling) Undelivered(good uint64) uint64 {
 	if !s.Kept() {
 		return 0

@@ -174,8 +174,12 @@ func (p *Page) quantities(s *story) {
 	ordered := row{What: "ordered, and released as good", Count: r.Good, Note: "the most that the vault makes"}
 	spares := row{What: "spare identities released", Count: r.Spares}
 	if !s.release.There {
-		ordered.Note, ordered.Unknown = "as the word of its deletion says: the release itself is deleted", !s.words.forgot.There
-		spares.Note, spares.Unknown = "the release that said it is not there", true
+		const gone = "the release that said it is not there"
+		ordered.Note, ordered.Unknown = gone, true
+		spares.Note, spares.Unknown = gone, true
+		if s.words.forgot.There {
+			ordered.Note, ordered.Unknown = "as the word of its deletion says: the release itself is deleted", false
+		}
 	}
 	p.Quantities = []row{
 		ordered, spares,

@@ -195,7 +195,7 @@ type submitted struct {
 	Duplicate bool       `json:"duplicate"`
 	Faults    []fault    `json:"faults"`
 	KiFaults  []fault    `json:"ki_faults,omitempty"`    // of the file of Ki; looked for when the order has none
-	Kept      uint64     `json:"kept_samples,omitempty"` // good units that quality keeps, of those ordered
+	Kept      uint64     `json:"kept_samples,omitempty"` // good units that quality keeps at least, of those ordered
 }
 
 func newOrderSubmitCmd(env *Env) *cobra.Command {
@@ -252,7 +252,7 @@ func submitOrder(ctx context.Context, env *Env, office bus.Requester, path, kiPa
 		env.Advise("next: %s", env.Command("order draft", "%s -o %s.release", r.Order, r.Lot))
 	}
 	if result.Accepted && r.Kept > 0 {
-		env.Advise("%s: %d. Order as many more where the customer is to have all", keptHint, r.Kept)
+		env.Advise("%s: %d or a few more. Order as many more where the customer is to have all", keptHint, r.Kept)
 	}
 	return errors.Join(err, complaints(path, result.Faults), complaints(kiPath, result.KiFaults))
 }

@@ -107,6 +107,6 @@ const keptHint = "quality keeps good samples of this order: they come out of its
 // adviseKept says so of a lot that is about to be released.
 func (env *Env) adviseKept(kept, good uint64) {
 	if kept > 0 {
-		env.Advise("%s: of %d good units %d are delivered", keptHint, good, good-kept)
+		env.Advise("%s: of %d good units at most %d are delivered, since a few more may be drawn than the plan asks for", keptHint, good, good-kept)
 	}
 }

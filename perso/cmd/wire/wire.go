@@ -214,8 +214,10 @@ func newUpCmd(env *cli.Env) *cobra.Command {
 			}
 			fmt.Fprintf(env.Err, "site %s (%s) starts on %s, which takes some seconds; logs in %s; stop with Ctrl-C\n",
 				s.Config.Site, s.Config.Env, s.Config.Listen, filepath.Join(s.Dir, "log"))
-			told := tellUp(cmd.Context(), env, s)
+			ctx, cancel := context.WithCancel(cmd.Context())
+			told := tellUp(ctx, env, s)
 			err = errors.Join(supervisor(env, s).Run(cmd.Context(), s.Processes()), release())
+			cancel() // of a supervisor that could not begin nobody waits for the site
 			<-told
 			fmt.Fprintf(env.Err, "site %s has stopped\n", s.Config.Site)
 			return err
