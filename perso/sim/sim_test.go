@@ -27,7 +27,7 @@ const (
 	envSteps = "PERSO_SIM_STEPS" // events after which a run has failed
 )
 
-// defaultSeeds take some forty seconds on two cores. With fewer, nobody swaps the chips of two stopped heads.
+// defaultSeeds take some fifteen seconds on two cores. With fewer, nobody swaps the chips of two stopped heads.
 const defaultSeeds = 220
 
 // newToken is the HSM double with the world's faults.
