@@ -156,13 +156,11 @@ func (s *scan) file(ctx context.Context, name string) error {
 		return err
 	}
 	defer f.Close()
-	before, path := len(s.hits), strings.NewReader(name)
-	if err := errors.Join(s.stream(ctx, path, Hit{Path: name}), s.dropChance(path, before)); err != nil {
+	path, counted := strings.NewReader(name), &counter{r: f}
+	if err := s.judged(ctx, path, path, Hit{Path: name}); err != nil {
 		return err
 	}
-	before = len(s.hits)
-	counted := &counter{r: f}
-	if err := errors.Join(s.stream(ctx, counted, Hit{Path: name}), s.dropChance(f, before)); err != nil {
+	if err := s.judged(ctx, counted, f, Hit{Path: name}); err != nil {
 		return fmt.Errorf("reading %q: %w", name, err)
 	}
 	if err := s.unfold(ctx, f, name); err != nil {
@@ -172,6 +170,17 @@ func (s *scan) file(ctx context.Context, name string) error {
 		s.opt.Seen(name, counted.n)
 	}
 	return nil
+}
+
+// judged scans a reader, and takes out what chance put there. If that came to so many hits that the scan ended, nobody looked at the rest,
+// which is no reason to call it clean.
+func (s *scan) judged(ctx context.Context, r io.Reader, beside io.ReaderAt, at Hit) error {
+	before := len(s.hits)
+	err := errors.Join(s.stream(ctx, r, at), s.dropChance(beside, before))
+	if errors.Is(err, errEnough) && len(s.hits) < s.opt.MaxHits {
+		return fmt.Errorf("of %d hits %d are codes in the midst of hex, and what comes after them was not looked at", s.opt.MaxHits, s.opt.MaxHits-len(s.hits))
+	}
+	return err
 }
 
 // unfold scans what a gzip file holds. A file that merely begins like one, or is cut off, is scanned as far as it goes.

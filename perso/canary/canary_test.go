@@ -283,3 +283,19 @@ func TestCodesInHex(t *testing.T) {
 		}
 	}
 }
+
+// TestChanceHidesNothing: codes that stand in hex are no hits, but when there are so many that a scan ends at them, it does not say that it
+// found nothing in what it never read.
+func TestChanceHidesNothing(t *testing.T) {
+	t.Parallel()
+	const code, in = "60718293", "a1b2c3d4e5f60718293a4b5c6d7e8f90"
+	needles := []canary.Needle{{Name: "PUK1", Value: []byte(code)}}
+	for chance, sound := range map[int]bool{2: true, 4: false} {
+		dir := t.TempDir()
+		write(t, dir, "log", []byte(strings.Repeat(in+"\n", chance)+"PUK1 "+code))
+		hits, err := canary.Scan(t.Context(), []string{dir}, needles, canary.Options{MaxHits: 4})
+		if (err == nil) != sound || sound && len(hits) != 1 {
+			t.Errorf("behind %d codes in hex, with a limit of 4: %v, %v", chance, hits, err)
+		}
+	}
+}
