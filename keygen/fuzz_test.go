@@ -88,7 +88,7 @@ func FuzzServe(f *testing.F) {
 			return
 		}
 		got := w.asked(act, item)
-		if got.Good && !plain { // a chip without a secure channel can't bind what it says
+		if got.Good && !plain && !w.bare(act, part) { // a chip without a secure channel can't bind what it says
 			t.Errorf("act %d, part %d: good with %x", act, part, data)
 		}
 		if got.Refused == "" && got.Receipt == nil {
@@ -104,7 +104,7 @@ type fuzzWorld struct {
 	items []bus.ServeItem
 }
 
-func newFuzzWorld(f *testing.F, plain bool) *fuzzWorld {
+func newFuzzWorld(f testing.TB, plain bool) *fuzzWorld {
 	f.Helper()
 	r := newRig(f)
 	w := &fuzzWorld{store: r.withoutDisk()}
@@ -132,13 +132,18 @@ func newFuzzWorld(f *testing.F, plain bool) *fuzzWorld {
 	return w
 }
 
+// bare says that the part is the answer to a command outside the channel of which only the status is looked at.
+func (w *fuzzWorld) bare(act, part uint8) bool {
+	return part >= fuzzResponse && len(w.items[act].Responses[part-fuzzResponse]) == 2
+}
+
 // asked has an item logged and served by a vault that is as it was before that act of the unit.
 func (w *fuzzWorld) asked(act uint8, item bus.ServeItem) bus.ServeResult {
 	w.t.Helper()
 	s := newStore()
 	s.words, s.memory = w.store.words, w.store.memory
 	s.memory.Lots = maps.Clone(w.store.memory.Lots)
-	s.journal[w.lot] = w.store.journal[w.lot][:act]
+	s.journal[w.lot] = slices.Clip(w.store.journal[w.lot][:act])
 	w.cfg.Journal, w.cfg.Memory, w.cfg.Words = s, s, s
 	w.reopenVault()
 	w.openLot()
