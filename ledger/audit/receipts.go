@@ -34,6 +34,22 @@ func (a *auditor) checkReceipts() {
 	for _, c := range slices.SortedFunc(maps.Values(a.proven), byOutcome) {
 		a.find(logPlace(int64(c.ended), entry.KindOutcome), "I4", "it names the receipt of another session than %s, whose last act the vault did not call good again", a.sessionName(c.endedIn))
 	}
+	a.checkDropped()
+}
+
+// checkDropped tells of units of lots with a sampling plan that the vault called good and the log has as live rejects. The chip died before
+// anybody heard the vault, or somebody wanted it not to be drawn; nothing in the log tells the two apart.
+func (a *auditor) checkDropped() {
+	var b broken
+	for p := place(1); p <= a.claims.count; p++ {
+		if c := a.claims.at(p); c.saidGood && c.verdict.name() == perso.VerdictRejectLive && a.lotOfClaim(c).policy.Sampling != "" {
+			b.add(int64(c.ended))
+		}
+	}
+	if b.count > 0 {
+		a.note("%d units of lots with a sampling plan are live rejects, and the vault had called them good, the first ended with log entry %d: their chips died before anybody heard it, or somebody chose that they be no samples. Many of them are no accident",
+			b.count, b.first)
+	}
 }
 
 // unserved finds acts that something followed although the vault never served them.

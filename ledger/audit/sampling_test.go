@@ -362,6 +362,30 @@ func TestDemands(t *testing.T) {
 	}
 }
 
+// TestDropped: the auditor tells of a unit that the vault called good and the log has as a live reject, where samples are drawn.
+func TestDropped(t *testing.T) {
+	t.Parallel()
+	for what, c := range map[string]struct {
+		plan   statement.Sampling
+		result string
+		told   bool
+	}{"called good": {"output 99:1/0", entry.ResultGood, true}, "without a plan": {"", entry.ResultGood, false}, "failed": {"output 99:1/0", string(perso.ReasonStatus), false}} {
+		w := under(statement.Policy{Sampling: c.plan})
+		u := w.claim(0, 1)
+		u.Act("identify")
+		u.Serve(u.Ask("proof"), c.result)
+		u.Receipt = [32]byte{}
+		u.Lose()
+		r, err := w.verify()
+		told := slices.ContainsFunc(r.Notes, func(n string) bool {
+			return strings.Contains(n, "1 units of lots with a sampling plan are live rejects")
+		})
+		if err != nil || !r.OK() || told != c.told {
+			t.Errorf("%s: %v, %v, %q", what, err, r.Findings, r.Notes)
+		}
+	}
+}
+
 // TestDrawsAgain: the auditor draws the same units as the ledger, whatever was drawn before them.
 func TestDrawsAgain(t *testing.T) {
 	t.Parallel()
