@@ -155,6 +155,68 @@ func TestBlindCount(t *testing.T) {
 	b.check()
 }
 
+// TestOneList: a list ends before the limit rather than between two pieces of one id.
+func TestOneList(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		chips, list string
+		more        uint64
+	}{{"abc", "abc", 0}, {"aab", "aab", 0}, {"abcd", "abc", 1}, {"aabb", "aa", 2}, {"abbb", "a", 3}, {"aaab", "aaa", 1}} {
+		if list, more := oneList(strings.Split(c.chips, ""), 3); strings.Join(list, "") != c.list || more != c.more {
+			t.Errorf("of %s %s are listed, and %d left", c.chips, list, more)
+		}
+	}
+}
+
+// TestDestroyTwins: two live rejects to which their maker gave one id are listed twice, destroyed together, and leave the books both.
+func TestDestroyTwins(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 1, spares: 2})
+	c, other, fine := b.one(), b.one(), b.one()
+	twin := &chip{kdd: c.kdd, kvn: c.kvn, seq: 90}
+	again := func() perso.Presentation {
+		q := b.begin(twin, b.at(1))
+		b.want(b.act(q), perso.VerdictRejectLive, perso.ReasonStatus)
+		return q.Present
+	}
+	err := errors.Join(b.bin(b.makeLost(c, 0), perso.VerdictRejectLive), b.bin(again(), perso.VerdictRejectLive), b.bin(b.makeLost(other, 2), perso.VerdictRejectLive),
+		b.bin(b.makeGood(fine, 3), perso.VerdictGood))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.count(entry.SourceHandler, 4, 1, 0, 3, 0)
+	b.count(entry.SourceHand, 4, 1, 0, 3, 0)
+	if _, err := b.l.Close(t.Context(), b.closing(nil, "ann", "bob")); err != nil {
+		t.Fatal(err)
+	}
+	all := statement.Pieces([]id.ChipID{c.id(), other.id(), c.id()})
+	var texts []string
+	for _, c := range all {
+		texts = append(texts, c.String())
+	}
+	if r := must(b.l.Rejects(t.Context(), bus.LotRequest{Lot: b.lot})); !slices.Equal(r.Chips, texts) {
+		t.Errorf("%v wait for their destruction, not %v", r.Chips, texts)
+	}
+	list := func(chips ...id.ChipID) error {
+		return b.say(statement.Rejects{Header: b.header(), Lot: b.lot, Place: "cellar", How: "shredded", Chips: statement.Pieces(chips)}, "ann", "bob")
+	}
+	b.denied(list(c.id(), other.id()), ": 2 on record, 1 in the list")
+	b.denied(list(c.id(), c.id(), c.id()), ": 2 on record, 3 in the list")
+	b.denied(list(other.id(), other.id()), ": 1 on record, 2 in the list")
+	if live := b.account(perso.AccountRejectLive); live != 3 {
+		t.Errorf("%d live rejects after lists that were refused", live)
+	}
+	if err := list(all...); err != nil {
+		t.Fatal(err)
+	}
+	r := must(b.l.Rejects(t.Context(), bus.LotRequest{Lot: b.lot}))
+	if live, gone := b.account(perso.AccountRejectLive), b.account(perso.AccountDestroyed); live != 0 || gone != 3 || len(r.Chips) != 0 {
+		t.Errorf("%d live rejects, %d destroyed, %v wait", live, gone, r.Chips)
+	}
+	b.denied(list(c.id(), c.id()), "is no live reject")
+	b.check()
+}
+
 // TestDestroyRejects: live rejects of a closed lot are destroyed by two officers' word, chip by chip and once.
 func TestDestroyRejects(t *testing.T) {
 	t.Parallel()

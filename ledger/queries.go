@@ -91,7 +91,8 @@ const (
 	sqlAllSpoilt = spoiltChips + `AND c.chip IN (SELECT chip FROM claim WHERE lot = $1 AND state = 'lost' UNION SELECT chip FROM unit_lost WHERE lot = $1
 		UNION SELECT chip FROM sample WHERE lot = $1 AND result = 'failed'
 		UNION SELECT chip FROM claim WHERE lot = $1 AND state = 'good' AND EXISTS (SELECT 1 FROM sampling WHERE lot = $1 AND state = 'rejected'))`
-	sqlLotIssued = `UPDATE lot SET issued = issued + $2 WHERE lot = $1`
+	sqlLivePieces = `SELECT chip, COUNT(*) FROM presentation WHERE lot = $1 AND bin = 'reject-live' AND chip IS NOT NULL GROUP BY chip HAVING COUNT(*) > 1`
+	sqlLotIssued  = `UPDATE lot SET issued = issued + $2 WHERE lot = $1`
 
 	sqlSampling      = `SELECT state FROM sampling WHERE lot = $1`
 	sqlAddSampling   = `INSERT INTO sampling (lot, state) VALUES ($1, 'due')`

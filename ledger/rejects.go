@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
@@ -28,20 +29,9 @@ func (w rejectsWord) accept(ctx context.Context, l *Ledger, b *Batch, hash [32]b
 	if fault, err := b.mayGoOn(ctx, lt); fault != nil || err != nil {
 		return fault, err
 	}
-	rejected, err := notAccepted(ctx, b, w.Lot)
-	if err != nil {
-		return nil, err
-	}
-	from := map[perso.Account]uint64{}
-	for _, c := range w.Chips {
-		a, err := rejectIn(ctx, b, w.Lot, c, rejected)
-		if err != nil {
-			return nil, err
-		}
-		if a == "" {
-			return bus.Refuse(bus.FaultRefused, "chip %s is no live reject of lot %s, or was destroyed before", c, w.Lot), nil
-		}
-		from[a]++
+	from, fault, err := w.takes(ctx, b)
+	if fault != nil || err != nil {
+		return fault, err
 	}
 	for _, a := range []perso.Account{perso.AccountRejectLive, perso.AccountMissing, perso.AccountSample} {
 		there, err := holds(ctx, b, lt.release.Product, "", a)
@@ -55,12 +45,41 @@ func (w rejectsWord) accept(ctx context.Context, l *Ledger, b *Batch, hash [32]b
 			return nil, err
 		}
 	}
-	for _, c := range w.Chips {
+	for _, c := range statement.InOrder(w.Chips) {
 		if _, err := b.Exec(ctx, sqlAddDestroyed, c.Bytes(), hash[:]); err != nil {
 			return nil, fmt.Errorf("listing chip %s as destroyed: %w", c, err)
 		}
 	}
 	return nil, nil
+}
+
+// takes says how many pieces the list takes out of which account. It refuses one that names a chip that is no reject, or an id otherwise than
+// as often as there are pieces.
+func (w rejectsWord) takes(ctx context.Context, b *Batch) (from map[perso.Account]uint64, fault, err error) {
+	rejected, err := notAccepted(ctx, b, w.Lot)
+	if err != nil {
+		return nil, nil, err
+	}
+	several, err := readPieces(ctx, b, w.Lot)
+	if err != nil {
+		return nil, nil, err
+	}
+	from = map[perso.Account]uint64{}
+	for _, c := range statement.InOrder(w.Chips) {
+		a, err := rejectIn(ctx, b, w.Lot, c, rejected)
+		if err != nil {
+			return nil, nil, err
+		}
+		if a == "" {
+			return nil, bus.Refuse(bus.FaultRefused, "chip %s is no live reject of lot %s, or was destroyed before", c, w.Lot), nil
+		}
+		there, listed := several.of(c, a), w.Pieces(c)
+		if listed != there {
+			return nil, bus.Refuse(bus.FaultRefused, "pieces of chip id %s in lot %s: %d on record, %d in the list; an id is named once for each, and all are destroyed together", c, w.Lot, there, listed), nil
+		}
+		from[a] += there
+	}
+	return from, nil, nil
 }
 
 // spoilt is what is on record about a chip that may be a live reject.
@@ -113,6 +132,36 @@ func (s spoilt) account(rejectedLot bool) perso.Account {
 	return perso.AccountRejectLive
 }
 
+// pieces are the chip ids under which a head put more than one piece among the live rejects of a lot, and how many: the chip's maker gave two
+// chips one id, so that one claim stands for both.
+type pieces map[id.ChipID]uint64
+
+func readPieces(ctx context.Context, tx sqldb.Tx, lot perso.Name) (pieces, error) {
+	p := pieces{}
+	err := tx.Each(ctx, func(row sqldb.Row) error {
+		var raw []byte
+		var n int64
+		if err := row.Scan(&raw, &n); err != nil {
+			return err
+		}
+		chip, err := id.ChipIDFromBytes(raw)
+		p[chip] = uint64(n)
+		return err
+	}, sqlLivePieces, string(lot))
+	if err != nil {
+		return nil, fmt.Errorf("counting pieces among the live rejects of lot %q: %w", lot, err)
+	}
+	return p, nil
+}
+
+// of is how many pieces of a chip's id an account has.
+func (p pieces) of(chip id.ChipID, a perso.Account) uint64 {
+	if a == perso.AccountRejectLive {
+		return max(p[chip], 1)
+	}
+	return 1
+}
+
 // notAccepted says whether quality did not accept the samples of a lot.
 func notAccepted(ctx context.Context, tx sqldb.Tx, lot perso.Name) (bool, error) {
 	drawn, err := readSamples(ctx, tx, lot)
@@ -131,23 +180,27 @@ func rejectIn(ctx context.Context, tx sqldb.Tx, lot perso.Name, chip id.ChipID, 
 	return s.account(rejectedLot), nil
 }
 
-// liveRejects lists those of a lot that are among the live rejects, in the order of their bytes.
+// liveRejects lists those of a lot that are among the live rejects, piece by piece in the order of their bytes.
 func liveRejects(ctx context.Context, tx sqldb.Tx, lot perso.Name) (chips []id.ChipID, err error) {
 	rejected, err := notAccepted(ctx, tx, lot)
 	if err != nil {
 		return nil, err
 	}
+	several, err := readPieces(ctx, tx, lot)
+	if err != nil {
+		return nil, err
+	}
 	err = tx.Each(ctx, func(row sqldb.Row) error {
 		s, err := scanSpoilt(row)
-		if err == nil && s.account(rejected) == perso.AccountRejectLive {
-			chips = append(chips, s.chip)
+		if a := s.account(rejected); err == nil && a == perso.AccountRejectLive {
+			chips = append(chips, slices.Repeat([]id.ChipID{s.chip}, int(several.of(s.chip, a)))...)
 		}
 		return err
 	}, sqlAllSpoilt, string(lot))
-	return statement.InOrder(chips), err
+	return statement.Pieces(chips), err
 }
 
-// Rejects lists the live rejects of a lot that were not destroyed yet; of those that are missing none. Of a lot that is counted blind it is
+// Rejects lists the live rejects of a lot that were not destroyed yet, piece by piece; of those that are missing none. Of a lot that is counted blind it is
 // refused until people have counted: how many lie in the locked bin is what they must not be told.
 func (l *Ledger) Rejects(ctx context.Context, q bus.LotRequest) (bus.RejectsReply, error) {
 	lt, err := l.lot(ctx, q.Lot)
@@ -182,8 +235,18 @@ func (l *Ledger) Rejects(ctx context.Context, q bus.LotRequest) (bus.RejectsRepl
 	if hidden {
 		return bus.RejectsReply{}, bus.Refuse(bus.FaultRefused, "lot %s is counted blind, and people have not counted: its rejects are listed when they have", q.Lot)
 	}
-	if len(r.Chips) > statement.MaxRejects {
-		r.More, r.Chips = uint64(len(r.Chips)-statement.MaxRejects), r.Chips[:statement.MaxRejects]
-	}
+	r.Chips, r.More = oneList(r.Chips, statement.MaxRejects)
 	return r, nil
+}
+
+// oneList is what fits one list of at most so many pieces, and how many are left for another. Those of one id stay together.
+func oneList(chips []string, most int) (list []string, more uint64) {
+	if len(chips) <= most {
+		return chips, 0
+	}
+	cut := most
+	for cut > 0 && chips[cut-1] == chips[cut] {
+		cut--
+	}
+	return chips[:cut], uint64(len(chips) - cut)
 }

@@ -101,15 +101,22 @@ func (a *auditor) rejects(e entry.Statement) {
 	}
 	a.standsStill(l, "")
 	from := map[perso.Account]uint64{}
-	for _, chip := range d.Chips {
+	for _, chip := range statement.InOrder(d.Chips) {
 		account := a.rejectIn(l, chip)
 		if account == "" {
 			a.bad("I6", "chip %s is no live reject of lot %s, or was destroyed before", chip, d.Lot)
 			continue
 		}
-		a.chips.row(chip).destroyed = true
-		from[account]++
-		a.destroyedChips++
+		c, pieces := a.chips.row(chip), uint64(1)
+		if account == perso.AccountRejectLive {
+			pieces = max(1, uint64(c.inLive))
+		}
+		if listed := d.Pieces(chip); listed != pieces {
+			a.bad("I6", "pieces of chip id %s in lot %s: %d on record, %d in the statement", chip, d.Lot, pieces, listed)
+		}
+		c.destroyed = true
+		from[account] += pieces
+		a.destroyedChips += pieces
 	}
 	for _, account := range []perso.Account{perso.AccountRejectLive, perso.AccountMissing, perso.AccountSample} {
 		if from[account] > 0 {

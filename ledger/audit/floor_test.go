@@ -1,9 +1,11 @@
 package audit_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/persoline/persoline/ledger/audit"
 	. "github.com/persoline/persoline/ledger/audit/audittest"
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
@@ -53,9 +55,22 @@ func (w *world) shred(lot perso.Name, chips []id.ChipID, signers ...perso.Name) 
 }
 
 // closed makes the lot with one live reject, which it gives, and closes it.
-func (w *world) closed() id.ChipID {
+func (w *world) closed() id.ChipID { return w.closedWith(func(*Unit) {}) }
+
+// closedTwins does so with a second chip of the live reject's id beside it.
+func (w *world) closedTwins() id.ChipID {
+	return w.closedWith(func(c *Unit) {
+		at := c.Claim.Present
+		at.Head, at.Number = 99, 1
+		w.lot.Put(at, c.Claim.Chip, perso.VerdictRejectLive)
+	})
+}
+
+// closedWith does something about the live reject before the rest is made.
+func (w *world) closedWith(more func(*Unit)) id.ChipID {
 	lost, seq := w.lost(0, 1)
 	lost.Bin()
+	more(lost)
 	again := w.lot.Claim(0, 1, seq, Chip(2))
 	again.Run()
 	again.Bin()
@@ -98,6 +113,9 @@ func TestWordsOfTheFloor(t *testing.T) {
 		"the first count explained": {statement.Policy{}, func(w *world) { w.miscounted(1, "prod", "sec") }, "not its last, or its first"},
 		"counted again":             {statement.Policy{}, func(w *world) { w.explain(w.handCounts(2, 9), "prod", "sec"); w.miscounted(1) }, "the hand says"},
 		"rejects destroyed":         {statement.Policy{}, func(w *world) { w.shred("L1", []id.ChipID{w.closed()}, "prod", "sec") }, ""},
+		"twins destroyed":           {statement.Policy{}, func(w *world) { c := w.closedTwins(); w.shred("L1", []id.ChipID{c, c}, "prod", "sec") }, ""},
+		"one of twins destroyed":    {statement.Policy{}, func(w *world) { w.shred("L1", []id.ChipID{w.closedTwins()}, "prod", "sec") }, ": 2 on record, 1 in the statement"},
+		"a twin too many":           {statement.Policy{}, func(w *world) { c := w.closed(); w.shred("L1", []id.ChipID{c, c}, "prod", "sec") }, ": 1 on record, 2 in the statement"},
 		"one signature":             {statement.Policy{}, func(w *world) { w.shred("L1", []id.ChipID{w.closed()}, "sec") }, "two officers of different person and role"},
 		"destroyed twice": {statement.Policy{}, func(w *world) {
 			c := w.closed()
@@ -113,6 +131,9 @@ func TestWordsOfTheFloor(t *testing.T) {
 		if err != nil || (c.want == "") != r.OK() {
 			t.Errorf("%s: %v, %v", name, err, r.Findings)
 			continue
+		}
+		if c.want == "" && strings.Contains(name, "destroyed") && slices.ContainsFunc(r.Stock, func(x audit.StockRow) bool { return x.Account == perso.AccountRejectLive }) {
+			t.Errorf("%s: live rejects are left in the books: %v", name, r.Stock)
 		}
 		if c.want != "" && !strings.Contains(r.Findings[0].What, c.want) {
 			t.Errorf("%s: %v", name, r.Findings)

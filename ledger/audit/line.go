@@ -128,6 +128,9 @@ func (a *auditor) bin(e entry.Bin) {
 	if known != nil && (e.Bin == perso.VerdictGood || e.Bin == perso.VerdictSample) {
 		known.inGood++
 	}
+	if known != nil && known.lot == l.number && e.Bin == perso.VerdictRejectLive {
+		known.inLive++
+	}
 }
 
 // count keeps the last word of a source.

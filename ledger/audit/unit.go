@@ -19,6 +19,7 @@ type claim struct {
 	lot     uint32      // its number
 	loss    uint32      // two officers gave it up: which of the losses, counted from 1
 	inGood  uint32      // times its chip was put into the bin of good ones, or of samples
+	inLive  uint32      // times a chip of its id was put among the live rejects: more than once if a maker gave it to two
 
 	session   place // the latest
 	certified place // the session that its certificate was logged in

@@ -242,7 +242,7 @@ type Policy struct {
 	Blind        bool   `cbor:"5,keyasint,omitempty" json:"blind_count,omitempty"`
 }
 
-// RejectsReply lists chips that wait for their destruction, in the order of their bytes.
+// RejectsReply lists chips that wait for their destruction, in the order of their bytes: an id of two pieces twice.
 type RejectsReply struct {
 	Env   perso.Env  `cbor:"1,keyasint"`
 	Site  perso.Name `cbor:"2,keyasint"`

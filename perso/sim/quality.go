@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/persoline/persoline/perso"
@@ -162,6 +164,16 @@ func (c *checker) draw(e entry.Outcome) bool {
 	return h < n || c.m.samples <= part && h*rest < units
 }
 
+// pieces are the chips of an id that lie in a bin: more than one if their maker gave it to several.
+func (m *machine) pieces(chip id.ChipID, bin perso.Verdict) (n int) {
+	for _, ch := range m.bins[bin] {
+		if bytes.Equal(ch.id[:], chip.Bytes()) {
+			n++
+		}
+	}
+	return n
+}
+
 // shred has two officers see the live rejects destroyed, the bad samples and those that are kept, and all of a lot that quality refused. The
 // ledger's own list has all of them but the kept ones, which quality may want longer.
 func (c *checker) shred() {
@@ -177,19 +189,22 @@ func (c *checker) shred() {
 	}
 	var due, listed []id.ChipID
 	for chip, cl := range c.m.byChip {
-		if cl.state == perso.UnitLost || bad[chip] || refused {
+		if cl.state == perso.UnitLost {
+			listed = append(listed, slices.Repeat([]id.ChipID{chip}, w.line.machine.pieces(chip, perso.VerdictRejectLive))...)
+		} else if bad[chip] || refused {
 			listed = append(listed, chip)
 		} else if cl.sample && w.cfg.Sampling.Kept() {
 			due = append(due, chip)
 		}
 	}
-	due, listed = statement.InOrder(append(due, listed...)), statement.InOrder(listed)
+	due, listed = statement.Pieces(append(due, listed...)), statement.Pieces(listed)
 	r, err := w.ledger.core.Rejects(ctx, bus.LotRequest{Lot: w.site.lot})
 	if err != nil || fmt.Sprint(r.Chips) != fmt.Sprint(listed) {
 		w.fail("I6", "chips %v are to be destroyed, the ledger lists %v: %v", listed, r.Chips, err)
 		return
 	}
 	if len(due) == 0 {
+		c.booked(perso.AccountRejectLive, 0)
 		return
 	}
 	body, err := statement.Rejects{Header: w.header(w.ledger.clock()), Lot: w.site.lot, Place: "cellar", How: "shredded", Chips: due}.Encode()
@@ -200,4 +215,20 @@ func (c *checker) shred() {
 		w.fail("I6", "destroying chips %v: %v", due, err)
 	}
 	w.stats.Destroyed += len(due)
+	c.booked(perso.AccountDestroyed, len(due))
+	c.booked(perso.AccountRejectLive, 0)
+}
+
+// booked holds an account of the books, of all reels, against what it must have in the end.
+func (c *checker) booked(account perso.Account, want int) {
+	r, err := c.w.ledger.core.Stock(context.Background(), bus.Empty{})
+	var n int64
+	for _, x := range r.Rows {
+		if x.Account == account {
+			n += x.Chips
+		}
+	}
+	if err != nil || n != int64(want) {
+		c.w.fail("I6", "account %s holds %d chips in the end, and not %d: %v", account, n, want, err)
+	}
 }

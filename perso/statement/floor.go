@@ -189,23 +189,27 @@ func ParseExplained(body []byte) (x Explained, err error) {
 	return finished(x, r, KindExplained)
 }
 
-// MaxRejects bounds the chips of one destruction, so that the list fits one record.
+// MaxRejects bounds the pieces of one destruction, so that the list fits one record.
 const MaxRejects = 1_000
 
-// Rejects is two officers' word that live rejects of a closed lot were destroyed before their eyes, listed one by one.
+// Rejects is two officers' word that live rejects of a closed lot were destroyed before their eyes, listed piece by piece: an id that a maker
+// gave to two chips, which both lay among the live rejects, stands there twice.
 type Rejects struct {
 	Header
 	Lot   perso.Name
 	Place string
 	How   string
-	Chips []id.ChipID // in the order of their bytes, each once
+	Chips []id.ChipID // in the order of their bytes, each as often as there were pieces
 }
 
 // InOrder gives chips as a list of them must have them.
-func InOrder(chips []id.ChipID) []id.ChipID {
+func InOrder(chips []id.ChipID) []id.ChipID { return slices.Compact(Pieces(chips)) }
+
+// Pieces gives chips as a list of pieces must have them.
+func Pieces(chips []id.ChipID) []id.ChipID {
 	chips = slices.Clone(chips)
 	slices.SortFunc(chips, func(a, b id.ChipID) int { return bytes.Compare(a.Bytes(), b.Bytes()) })
-	return slices.Compact(chips)
+	return chips
 }
 
 // Encode gives the body to sign.
@@ -217,6 +221,15 @@ func (d Rejects) Encode() ([]byte, error) {
 	return w.Bytes()
 }
 
+// Pieces is how many pieces of an id the list names.
+func (d Rejects) Pieces(chip id.ChipID) (n uint64) {
+	at, _ := slices.BinarySearchFunc(d.Chips, chip, func(c, want id.ChipID) int { return bytes.Compare(c.Bytes(), want.Bytes()) })
+	for ; at < len(d.Chips) && d.Chips[at] == chip; at++ {
+		n++
+	}
+	return n
+}
+
 // ParseRejects reads the body.
 func ParseRejects(body []byte) (d Rejects, err error) {
 	r, err := d.read(body, KindRejects)
@@ -226,20 +239,25 @@ func ParseRejects(body []byte) (d Rejects, err error) {
 	d.Lot = r.Name("lot")
 	d.Place, d.How = said(r, "place"), said(r, "how")
 	for first := true; first || r.More() && len(d.Chips) < MaxRejects; first = false {
-		d.Chips = append(d.Chips, nextChip(r, "chip", d.Chips))
+		d.Chips = append(d.Chips, nextChip(r, "chip", d.Chips, true))
 	}
 	return finished(d, r, KindRejects)
 }
 
-// nextChip reads the chip behind those of a list.
-func nextChip(r *record.Reader, key string, before []id.ChipID) id.ChipID {
+// nextChip reads the chip behind those of a list: of pieces, in which an id may be repeated, or of chips.
+func nextChip(r *record.Reader, key string, before []id.ChipID, pieces bool) id.ChipID {
 	text := r.Raw(key)
 	c, err := id.ParseChipID(text)
 	if err == nil && c.String() != text {
 		err = fmt.Errorf("chip %q is not in small letters", text)
 	}
-	if n := len(before); err == nil && n > 0 && bytes.Compare(before[n-1].Bytes(), c.Bytes()) >= 0 {
-		err = fmt.Errorf("chip %s is not in its place: chips stand in the order of their bytes, each once", c)
+	if n := len(before); err == nil && n > 0 {
+		switch order := bytes.Compare(before[n-1].Bytes(), c.Bytes()); {
+		case order > 0:
+			err = fmt.Errorf("chip %s is not in its place: chips stand in the order of their bytes", c)
+		case order == 0 && !pieces:
+			err = fmt.Errorf("chip %s stands there twice", c)
+		}
 	}
 	r.Check(err)
 	return c

@@ -225,7 +225,7 @@ func ParseSamples(body []byte) (s Samples, err error) {
 	s.Lot = r.Name("lot")
 	s.Examined, s.Finding = r.Uint("examined", 32), said(r, "finding")
 	for r.More() && len(s.Failed) < MaxRejects {
-		s.Failed = append(s.Failed, nextChip(r, "failed", s.Failed))
+		s.Failed = append(s.Failed, nextChip(r, "failed", s.Failed, false))
 	}
 	if uint64(len(s.Failed)) > s.Examined {
 		r.Check(fmt.Errorf("%d chips failed of %d that were examined", len(s.Failed), s.Examined))

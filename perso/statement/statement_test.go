@@ -457,11 +457,19 @@ func TestFloorForms(t *testing.T) {
 		KindForget:       must(Forget{Header: h, Lot: "L1", Release: hash(4), Certificate: hash(5), Good: 9, Proof: "auts", Asks: "clearance", Taken: [][32]byte{hash(6), hash(7)}}.Encode()),
 		KindRejects:      must(Rejects{Header: h, Lot: "L1", Place: "cellar", How: "shredded", Chips: chips}.Encode()),
 	}
+	twice := must(Rejects{Header: h, Lot: "L1", Place: "cellar", How: "shredded", Chips: []id.ChipID{chips[0], chips[1], chips[1]}}.Encode())
+	recordtest.Canonical(t, twice, func(b []byte) ([]byte, error) { return again(KindRejects, b) })
+	if d := must(ParseRejects(twice)); d.Pieces(chips[0]) != 1 || d.Pieces(chips[1]) != 2 || d.Pieces(must(id.ParseChipID("47901234000112345670"))) != 0 {
+		t.Errorf("pieces of %v are counted otherwise", d.Chips)
+	}
+	if s, err := ParseSamples(bytes.Replace(bodies[KindSamples], []byte("45679\n"), []byte("45678\n"), 1)); err == nil {
+		t.Errorf("samples that failed twice are accepted: %v", s.Failed)
+	}
 	for kind, body := range bodies {
 		recordtest.Canonical(t, body, func(b []byte) ([]byte, error) { return again(kind, b) })
 	}
 	for kind, c := range map[string][2]string{KindPolicy: {"clearance required", "clearance yes"}, KindFirstArticle: {"finding as ordered", "finding -"},
-		KindClearance: {"lot L1", "lot -"}, KindExplained: {"reason stuck together", "reason -"}, KindRejects: {"45678\n", "45679\n"},
+		KindClearance: {"lot L1", "lot -"}, KindExplained: {"reason stuck together", "reason -"}, KindRejects: {"45678\n", "45680\n"},
 		KindSamples: {"examined 3", "examined 1"}, KindTaken: {"order O-1", "order -"}, KindForget: {"order_asks clearance", "order_asks clean"}, KindCancelled: {"reason withdrawn", "reason -"}} {
 		if b, err := again(kind, bytes.Replace(bodies[kind], []byte(c[0]), []byte(c[1]), 1)); err == nil {
 			t.Errorf("%s: %s is accepted as %s", kind, c[1], b)

@@ -252,7 +252,7 @@ func newChipsDraftDestroyCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "draft-destroy LOT",
 		Short: "Write the list of a lot's live rejects that are destroyed, for two officers to sign",
-		Long: Describe("Writes the list of the live rejects of a closed lot, chip by chip, and its good chips if quality did not accept its samples. Two officers of different role see them destroyed and sign it, and\n"+
+		Long: Describe("Writes the list of the live rejects of a closed lot, piece by piece (an id that a maker gave to two chips stands there twice), and its good chips if quality did not accept its samples. Two officers of different role see them destroyed and sign it, and\n"+
 			"'perso hand-in' hands it in. Chips that were signed for as missing and turned up are named with --found.", drafted{}),
 		Example: `  perso chips draft-destroy L-2027-0001 --place "cellar 2" --how "shredded to 2 mm" -o demo.rejects`,
 		Args:    Takes("LOT"),
@@ -270,7 +270,7 @@ func newChipsDraftDestroyCmd(env *Env) *cobra.Command {
 			return "", nil, err
 		}
 		d.Header, d.Lot = h, lot
-		if d.Chips, err = sortedChips("--found", append(r.Chips, found...)); err != nil {
+		if d.Chips, err = destroyedChips(r.Chips, found); err != nil {
 			return "", nil, err
 		}
 		if len(d.Chips) == 0 {
@@ -282,6 +282,24 @@ func newChipsDraftDestroyCmd(env *Env) *cobra.Command {
 		body, err := d.Encode()
 		return statement.KindRejects, body, err
 	})
+}
+
+// destroyedChips joins the ledger's list, in which an id stands once for each piece, with the chips that were found and are not in it.
+func destroyedChips(listed, found []string) ([]id.ChipID, error) {
+	var chips []id.ChipID
+	for _, text := range listed {
+		c, err := id.ParseChipID(text)
+		if err != nil {
+			return nil, fmt.Errorf("reading the ledger's list of rejects: %w", err)
+		}
+		chips = append(chips, c)
+	}
+	more, err := sortedChips("--found", found)
+	if err != nil {
+		return nil, err
+	}
+	more = slices.DeleteFunc(more, func(c id.ChipID) bool { return slices.Contains(chips, c) })
+	return statement.Pieces(append(chips, more...)), nil
 }
 
 // sortedChips reads chip ids, of a flag, and gives them in the order of their bytes.

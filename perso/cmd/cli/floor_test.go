@@ -30,7 +30,7 @@ func TestFloorDrafts(t *testing.T) {
 		}),
 		bus.OfficeStatus: statusOf(status)[bus.OfficeStatus],
 		bus.OfficeRejects: answer(func(bus.LotRequest) (bus.RejectsReply, error) {
-			return bus.RejectsReply{Chips: []string{"47901234000112345678"}}, nil
+			return bus.RejectsReply{Chips: []string{"47901234000112345678", "47901234000112345678"}}, nil // two pieces
 		}),
 		bus.OfficeClosing: answer(func(bus.LotRequest) (bus.ClosingReply, error) {
 			return bus.ClosingReply{Release: [32]byte{3}, Gone: &bus.GoneLot{Certificate: [32]byte{4}, Good: 20, Proof: "auts", Taken: [][32]byte{{5}}}}, nil
@@ -50,7 +50,8 @@ func TestFloorDrafts(t *testing.T) {
 		{"lot draft-clearance L1 --line line-1 --finding empty", "line-clearance", "line line-1\nlot L1\n"},
 		{"lot draft-explain L1 --reason stuck", "count-explained", "count 07000000"},
 		{"lot draft-forget L1", "lot-forget", "good 20\nproof auts\norder_asks -\norder_taken 05"},
-		{"chips draft-destroy L1 --place cellar --how shredded --found 47901234000112345677", "rejects-destroyed", "chip 47901234000112345677\nchip 47901234000112345678\n"},
+		{"chips draft-destroy L1 --place cellar --how shredded --found 47901234000112345677 --found 47901234000112345678", "rejects-destroyed",
+			"how shredded\nchip 47901234000112345677\nchip 47901234000112345678\nchip 47901234000112345678\n"},
 	} {
 		file := filepath.Join(dir, string(rune('a'+i)))
 		if r := run(t, office, nil, append(strings.Fields(c.args), "-o", file)...); r.code != ExitOK {
