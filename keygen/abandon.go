@@ -41,6 +41,9 @@ func (v *Vault) Abandon(ctx context.Context, q bus.AbandonRequest) (bus.AbandonR
 		err = l.await(&run{claim: claim}) // an act of the unit that is being played ends before its officers' word
 	}
 	if err == nil {
+		err = v.cfg.Life.Look(ctx) // once more: that was waited for, and another process may have the lot's receipts by now
+	}
+	if err == nil {
 		err = l.seen.admitClaim(claim, w.Claim)
 	}
 	var no refusal

@@ -12,6 +12,7 @@ import (
 	"github.com/persoline/persoline/perso/eis"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/secret"
+	"github.com/persoline/persoline/perso/statement"
 )
 
 // Export gives the keys or signatures of good units to the receiver that the release names. An item shows that its unit
@@ -67,13 +68,26 @@ func (v *Vault) Export(ctx context.Context, q bus.ExportRequest) (bus.ExportRepl
 			return bus.ExportReply{}, fmt.Errorf("exporting unit %d of lot %q: %w", c.Unit, q.Lot, err)
 		}
 	}
-	// What was frozen while the HSM worked does not leave.
-	if err := v.mayGoOn(l.release); err != nil {
+	if err := v.letOut(ctx, l.release); err != nil {
 		v.cfg.Log.Error("export refused", "lot", q.Lot, "err", err)
 		return bus.ExportReply{}, err
 	}
-	v.cfg.Log.Info("units exported", "lot", q.Lot, "order", l.release.Order)
 	return reply, nil
+}
+
+// letOut decides that an export's result leaves: not that of a process that was overtaken while the HSM worked, nor what was frozen
+// meanwhile; and no freeze is said to be heard while it is decided.
+func (v *Vault) letOut(ctx context.Context, r statement.Release) error {
+	if err := v.cfg.Life.Present(ctx); err != nil {
+		return err
+	}
+	v.answering.RLock()
+	defer v.answering.RUnlock()
+	if err := v.mayGoOn(r); err != nil {
+		return err
+	}
+	v.cfg.Log.Info("units exported", "lot", r.Lot, "order", r.Order)
+	return nil
 }
 
 // receiver accepts the one that the officers released.

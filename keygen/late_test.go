@@ -5,9 +5,12 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"log/slog"
 	mrand "math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/persoline/persoline/hsm"
 	"github.com/persoline/persoline/hsm/hsmfake"
@@ -156,15 +159,114 @@ func TestOvertakenInFlight(t *testing.T) {
 	r := newHeldRig(t)
 	r.openLot()
 	f := r.fly(r.asked(r.claimUnit(newCard(t, testKMC, 1), 0, 0)))
-	stolen := *r.lives[r.cfg.Name]
-	if _, err := r.lifeOf(&stolen); err != nil {
-		t.Fatal(err)
-	}
+	r.overtake()
 	r.now = r.now.Add(life.DefaultCheck)
 	if f.land(); !errors.Is(f.err, life.ErrOvertaken) {
 		t.Errorf("%d answers, %v", len(f.reply.Results), f.err)
 	}
 	if kept := r.kept(); !strings.HasSuffix(kept, "0 receipts") {
 		t.Error(kept)
+	}
+}
+
+// overtake has another process, with a copy of the vault's state, become the vault.
+func (r *rig) overtake() {
+	r.t.Helper()
+	stolen := *r.lives[r.cfg.Name]
+	if _, err := r.lifeOf(&stolen); err != nil {
+		r.t.Error(err)
+	}
+}
+
+// TestOvertakenWhileItExports: nor do keys leave a process that was overtaken while it asked the HSM for them.
+func TestOvertakenWhileItExports(t *testing.T) {
+	t.Parallel()
+	r := newHeldRig(t)
+	r.openLot()
+	_, q := r.goodUnit()
+	g, over := newGate(), make(chan error)
+	var a bus.ExportReply
+	go func() {
+		var err error
+		a, err = r.vault.Export(g.on(ctx), q)
+		over <- err
+	}()
+	<-g.reached
+	r.overtake()
+	r.now = r.now.Add(life.DefaultCheck)
+	close(g.opened)
+	if err := <-over; !errors.Is(err, life.ErrOvertaken) || len(a.Results) > 0 {
+		t.Errorf("%d results, %v", len(a.Results), err)
+	}
+}
+
+// lookedLife is a life with something else that happens when the token has answered.
+type lookedLife struct {
+	keygen.Life
+	then func()
+}
+
+func (l lookedLife) Look(ctx context.Context) error {
+	defer l.then()
+	return l.Life.Look(ctx)
+}
+
+// TestOvertakenWhileItGivesUp: nor does such a process give a unit up: the one that is the vault now may have found it good.
+func TestOvertakenWhileItGivesUp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	then := func() {}
+	r.cfg.Life = lookedLife{r.cfg.Life, func() { then() }}
+	r.restart()
+	ask, before := r.readyToGiveUp(), r.kept()
+	then = sync.OnceFunc(r.overtake)
+	if err := ask(); !errors.Is(err, life.ErrOvertaken) {
+		t.Error(err)
+	}
+	if after := r.kept(); after != before {
+		t.Errorf("it left %s; before it were %s", after, before)
+	}
+}
+
+// exportWatch is a log in which something else happens when an export is let out.
+type exportWatch struct {
+	slog.Handler
+	out func()
+}
+
+func (w exportWatch) Handle(_ context.Context, r slog.Record) error {
+	if r.Message == "units exported" {
+		w.out()
+	}
+	return nil
+}
+
+func (exportWatch) Enabled(context.Context, slog.Level) bool { return true }
+
+// TestAFreezeWaitsForAnExport: a freeze that comes after the last look at an export is not said to be heard before it is let out.
+func TestAFreezeWaitsForAnExport(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	heard := make(chan struct{})
+	r.cfg.Log = slog.New(exportWatch{r.cfg.Log.Handler(), func() {
+		go func() {
+			defer close(heard)
+			r.tell(r.frost(statement.FrozenLot, string(testLot), nil, "bob"))
+		}()
+		select {
+		case <-heard:
+			t.Error("a freeze was heard that the export did not heed")
+		case <-time.After(soon):
+		}
+	}})
+	r.restart()
+	r.openLot()
+	_, q := r.goodUnit()
+	if a, err := r.vault.Export(ctx, q); err != nil || len(a.Results) != 1 {
+		t.Errorf("%d results, %v", len(a.Results), err)
+	}
+	<-heard
+	if _, err := r.vault.Export(ctx, q); code(err) != bus.FaultRefused {
+		t.Errorf("afterwards: %v", err)
 	}
 }
