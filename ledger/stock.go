@@ -225,12 +225,12 @@ func lotTakes(ctx context.Context, b *Batch, lt *lot, q bus.BookRequest, r *bus.
 	}
 	moved := int64(r.Chips)
 	if q.From.Lot() == lt.name {
-		fed, err := fedChips(ctx, b, lt.name)
+		taken, err := takenChips(ctx, b, lt.name, n)
 		if err != nil {
 			return nil, err
 		}
-		if left := n.issued - min(n.issued, fed); left < r.Chips {
-			return bus.Refuse(bus.FaultRefused, "%d chips were issued to lot %s and %d of them lie in its bins: %d are left", n.issued, lt.name, fed, left), nil
+		if left := n.issued - min(n.issued, taken); left < r.Chips {
+			return bus.Refuse(bus.FaultRefused, "%d chips were issued to lot %s and %d of them have a unit or lie in its bins: %d are left", n.issued, lt.name, taken, left), nil
 		}
 		moved = -moved
 	}
@@ -240,17 +240,11 @@ func lotTakes(ctx context.Context, b *Batch, lt *lot, q bus.BookRequest, r *bus.
 	return nil, nil
 }
 
-// fedChips counts the chips of a lot that went through its heads into a bin, or that officers account for.
-func fedChips(ctx context.Context, tx sqldb.Tx, name perso.Name) (n uint64, err error) {
+// takenChips counts the chips of a lot that none can be issued for once more: those that have a unit, be it in work, or ended while its
+// chip is on the way to its bin, in the bin, or wherever officers say; and those that were binned without one.
+func takenChips(ctx context.Context, tx sqldb.Tx, name perso.Name, n counts) (uint64, error) {
 	bins, err := readBins(ctx, tx, name)
-	if err != nil {
-		return 0, err
-	}
-	for _, c := range bins {
-		n += c
-	}
-	given, err := readFates(ctx, tx, name)
-	return n + given.rejectLive + given.missing, err
+	return n.nextEID + bins[perso.VerdictRejectBlank] + bins[perso.VerdictReturn], err // each chip that is begun takes an identity
 }
 
 // issuedHere stops a chip that was not issued to its lot, where the site issues chips to lots: of a reel that lies elsewhere, or
@@ -274,9 +268,9 @@ func (a *act) issuedHere(ctx context.Context, b *Batch, n counts) (bool, error) 
 	if of == 0 {
 		return false, a.stop(ctx, b, perso.ReasonNotIssued, fmt.Sprintf("chip %s is of reel %s, which was not issued to lot %s", a.chip, reel, a.lot.name))
 	}
-	fed, err := fedChips(ctx, b, a.lot.name)
-	if err == nil && fed+n.open >= n.issued {
-		return false, a.stop(ctx, b, perso.ReasonNotIssued, fmt.Sprintf("all %d chips that were issued to lot %s have been fed", n.issued, a.lot.name))
+	taken, err := takenChips(ctx, b, a.lot.name, n)
+	if err == nil && taken >= n.issued {
+		return false, a.stop(ctx, b, perso.ReasonNotIssued, fmt.Sprintf("all %d chips that were issued to lot %s have been taken", n.issued, a.lot.name))
 	}
 	return err == nil, err
 }

@@ -116,6 +116,46 @@ func TestIssuedChips(t *testing.T) {
 	b.check()
 }
 
+// TestNoMoreThanIssued: a chip that was issued is taken once a unit begins on it, whichever of several heads it lies under and before it
+// lies in a bin, and so is one that was binned blank; none that is taken is given back.
+func TestNoMoreThanIssued(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 6, spares: 2})
+	chips := b.stock(6)
+	lot := perso.LotAccount(b.lot)
+	if _, err := b.move(1, "R1", perso.AccountStore, lot, 4); err != nil {
+		t.Fatal(err)
+	}
+	first, bad := b.makeGood(chips[0], 0), b.makeLost(chips[1], 1) // neither is in its bin yet
+	blank := b.at(2)
+	b.want(b.mute(blank, maxPlainTries), perso.VerdictRejectBlank, perso.ReasonMute)
+	if err := b.bin(blank, perso.VerdictRejectBlank); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.move(2, "R1", lot, perso.AccountStore, 2); err == nil || !strings.Contains(err.Error(), "1 are left") {
+		t.Errorf("chips with a unit were given back: %v", err)
+	}
+	open := b.begin(chips[2], b.at(2))
+	if a := b.act(open); len(a.Window) == 0 {
+		t.Fatalf("the last chip that was issued: %+v", a.Verdict)
+	}
+	over := func(head uint16) {
+		t.Helper()
+		if a := b.act(b.begin(chips[3], b.at(head))); a.Verdict == nil || a.Verdict.Reason != perso.ReasonNotIssued {
+			t.Errorf("one more chip than was issued: window of %d, %+v", len(a.Window), a.Verdict)
+		}
+	}
+	over(3)
+	chips[2].kvn = cardKVN
+	b.want(b.act(next(open, "written")), perso.VerdictGood, perso.ReasonNone)
+	over(4)
+	if err := errors.Join(b.bin(first, perso.VerdictGood), b.bin(bad, perso.VerdictRejectLive), b.bin(open.Present, perso.VerdictGood)); err != nil {
+		t.Fatal(err)
+	}
+	over(5)
+	b.check()
+}
+
 // TestUnissuedChips: a lot that nobody issued chips to is booked as a whole when it is closed.
 func TestUnissuedChips(t *testing.T) {
 	t.Parallel()

@@ -62,6 +62,8 @@ func (a *auditor) mayBegin(l *lot) {
 	}
 	if l.policy.Issue && l.issued <= 0 {
 		a.bad("I6", "no chips were issued to the lot")
+	} else if taken := l.claims + l.bins[perso.VerdictRejectBlank] + l.bins[perso.VerdictReturn]; l.policy.Issue && taken >= uint64(l.issued) {
+		a.bad("I6", "%d chips were issued to the lot, and before this one %d had a unit or were binned without one", l.issued, taken)
 	}
 }
 

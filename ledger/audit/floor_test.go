@@ -98,15 +98,34 @@ func TestWordsOfTheFloor(t *testing.T) {
 			w.article(1, "qua")
 			w.good(1, 2)
 		}, ""},
-		"first article skipped":     {first, func(w *world) { w.good(0, 1); w.good(1, 2) }, "nobody of quality had signed the first 1"},
-		"by nobody of quality":      {first, func(w *world) { w.good(0, 1); w.article(1, "prod", "sec") }, "quality must sign the first-article"},
-		"before there was one":      {first, func(w *world) { w.article(1, "qua") }, "of which 0 were good then"},
-		"closed without it":         {statement.Policy{FirstArticle: 9}, func(w *world) { w.closed() }, "nobody of quality had signed the first article"},
-		"line not cleared":          {clearance, func(w *world) { w.claim(0, 1).Act("identify") }, "line line-1 was not cleared for lot L1"},
-		"mute at a dirty line":      {clearance, func(w *world) { w.lot.Contact(perso.VerdictRejectBlank, perso.ReasonMute) }, "was not cleared"},
-		"cleared for another":       {clearance, func(w *world) { w.clear("L1", "prod"); w.Release("L2", 1, 1, 1); w.clear("L2", "prod"); w.good(0, 1) }, "was not cleared for lot L1"},
-		"cleared by nobody":         {clearance, func(w *world) { w.clear("L1") }, "must sign the line-clearance"},
-		"nothing issued":            {issue, func(w *world) { w.good(0, 1) }, "no chips were issued"},
+		"first article skipped": {first, func(w *world) { w.good(0, 1); w.good(1, 2) }, "nobody of quality had signed the first 1"},
+		"by nobody of quality":  {first, func(w *world) { w.good(0, 1); w.article(1, "prod", "sec") }, "quality must sign the first-article"},
+		"before there was one":  {first, func(w *world) { w.article(1, "qua") }, "of which 0 were good then"},
+		"closed without it":     {statement.Policy{FirstArticle: 9}, func(w *world) { w.closed() }, "nobody of quality had signed the first article"},
+		"line not cleared":      {clearance, func(w *world) { w.claim(0, 1).Act("identify") }, "line line-1 was not cleared for lot L1"},
+		"mute at a dirty line":  {clearance, func(w *world) { w.lot.Contact(perso.VerdictRejectBlank, perso.ReasonMute) }, "was not cleared"},
+		"cleared for another":   {clearance, func(w *world) { w.clear("L1", "prod"); w.Release("L2", 1, 1, 1); w.clear("L2", "prod"); w.good(0, 1) }, "was not cleared for lot L1"},
+		"cleared by nobody":     {clearance, func(w *world) { w.clear("L1") }, "must sign the line-clearance"},
+		"nothing issued":        {issue, func(w *world) { w.good(0, 1) }, "no chips were issued"},
+		"more than were issued": {issue, func(w *world) {
+			w.book("a", "reel-1", perso.AccountStore, perso.LotAccount("L1"), 2)
+			w.good(0, 1).Bin()
+			w.claim(1, 2)
+			w.claim(2, 3)
+		}, "2 chips were issued to the lot, and before this one 2 "},
+		"one was fed blank": {issue, func(w *world) {
+			w.book("a", "reel-1", perso.AccountStore, perso.LotAccount("L1"), 2)
+			w.good(0, 1)
+			w.lot.Contact(perso.VerdictRejectBlank, perso.ReasonMute)
+			w.claim(1, 2)
+		}, "2 chips were issued to the lot, and before this one 2 "},
+		"one was fed blank, and one more issued": {issue, func(w *world) {
+			w.book("a", "reel-1", perso.AccountStore, perso.LotAccount("L1"), 2)
+			w.good(0, 1)
+			w.lot.Contact(perso.VerdictRejectBlank, perso.ReasonMute)
+			w.book("b", "reel-1", perso.AccountStore, perso.LotAccount("L1"), 1)
+			w.good(1, 2)
+		}, ""},
 		"policy of one officer":     {statement.Policy{}, func(w *world) { w.Word(Sign(Must(statement.Policy{Header: w.head()}.Encode()), "sec"), "") }, "two officers"},
 		"count explained":           {statement.Policy{}, func(w *world) { w.miscounted(2, "prod", "sec") }, ""},
 		"count explained by one":    {statement.Policy{}, func(w *world) { w.miscounted(2, "sec") }, "must sign the count-explained"},
