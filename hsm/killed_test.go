@@ -30,11 +30,12 @@ const (
 type left struct {
 	Has, Local, Refused bool
 	Use                 string // why it can't be used
+	Barred              bool   // that is ErrRefused
 }
 
 // TestKilledMakers kills a process that makes a key before each of SoftHSM's writes, which come one by one. What is left either says that
-// it was made inside, and then it is whole; or it can't be used, and gives way to one that can: so whoever makes keys may trust Has and
-// Local together, and Has alone not.
+// it was made inside, and then it is whole; or it can't be used, which is refused for good, and gives way to one that can: so whoever makes
+// keys may trust Has and Local together, and Has alone not, and tells such a key from one that somebody imported.
 func TestKilledMakers(t *testing.T) {
 	t.Parallel()
 	hsmtest.RequireSoftHSM(t)
@@ -63,7 +64,7 @@ func TestKilledMakers(t *testing.T) {
 					what = "unfit"
 				}
 				found[what]++
-				if (what == "whole") != (l.Use == "") {
+				if (what == "whole") != (l.Use == "") || what == "not made inside" && !l.Barred {
 					t.Errorf("killed before write %d: %+v", n-1, l)
 				}
 			}
@@ -163,7 +164,7 @@ func found(b *testing.B, tok *hsm.Token, k hsm.Key) (l left, err error) {
 	if use == nil {
 		return l, nil
 	}
-	l.Use = use.Error()
+	l.Use, l.Barred = use.Error(), errors.Is(use, hsm.ErrRefused)
 	if err := tok.Destroy(b.Context(), k); err != nil && !errors.Is(err, hsm.ErrNotFound) {
 		return l, err
 	}

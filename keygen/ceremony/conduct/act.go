@@ -24,6 +24,9 @@ const maxTries = 3
 // noteBroken marks an act whose outcome was recorded by a later run.
 const noteBroken = "gone on with after a break"
 
+// noteTaken follows noteBroken where the key was on the token in a state in which nobody could use it.
+const noteTaken = "; a key that could not be used was taken away"
+
 // act does one act of the order: components first, which leave nothing; then the intent, the deed, the outcome.
 func (r *run) act(ctx context.Context, n uint64) error {
 	a := r.progress.Order.Acts[n-1]
@@ -56,70 +59,96 @@ func (r *run) again(ctx context.Context) error {
 // perform does the deed and records it.
 func (r *run) perform(ctx context.Context, n uint64, whole secret.Bytes, note string) error {
 	a := r.progress.Order.Acts[n-1]
-	result, err := r.deed(ctx, a, whole, note != "")
+	result, more, err := r.deed(ctx, a, whole, note != "")
 	if err != nil {
 		return err
 	}
-	return r.record(n, transcript.PhaseDone, result, note)
+	return r.record(n, transcript.PhaseDone, result, note+more)
 }
 
-// deed changes the token, or finds it changed when it was tried before, and says what the key is known by.
-func (r *run) deed(ctx context.Context, a transcript.Act, whole secret.Bytes, tried bool) (result string, err error) {
+// deed changes the token, or finds it changed when it was tried before, and says what the key is known by, and what more is to be noted.
+func (r *run) deed(ctx context.Context, a transcript.Act, whole secret.Bytes, tried bool) (result, more string, err error) {
 	switch a.Op {
 	case transcript.OpGenerate:
 		return r.generate(ctx, a, tried)
 	case transcript.OpImport:
-		return r.importKey(ctx, a, whole, tried)
+		result, err = r.importKey(ctx, a, whole, tried)
 	case transcript.OpSealOP:
-		return r.sealOP(ctx, a, whole, tried)
+		result, err = r.sealOP(ctx, a, whole, tried)
 	case transcript.OpRequest:
-		return r.request(ctx, a)
+		result, err = r.request(ctx, a)
 	case transcript.OpDestroy:
-		return "", r.destroy(ctx, a, tried)
+		err = r.destroy(ctx, a, tried)
 	case transcript.OpAdd, transcript.OpRevoke:
-		return r.changeRegister(ctx, a)
+		result, err = r.changeRegister(ctx, a)
 	}
-	return "", nil // suspend, resume, retire and sign-off are words alone
+	return result, "", err // suspend, resume, retire and sign-off are words alone
 }
 
-func (r *run) generate(ctx context.Context, a transcript.Act, tried bool) (string, error) {
+func (r *run) generate(ctx context.Context, a transcript.Act, tried bool) (result, more string, err error) {
 	k, err := hsm.ParseKey(string(a.Key))
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	has := false
 	if tried { // made inside by the run before: the label was free when the order was signed
-		if has, err = r.survived(ctx, k); err != nil {
-			return "", err
+		if has, more, err = r.survived(ctx, k); err != nil {
+			return "", "", err
 		}
 	}
 	if !has {
 		if err := r.Token.Generate(ctx, k); err != nil {
-			return "", err
+			return "", "", err
 		}
 	}
 	local, err := r.Token.Local(ctx, k)
-	if err != nil {
-		return "", err
+	if err == nil && !local {
+		err = notInside(k)
 	}
-	if !local {
-		return "", fmt.Errorf("%w: key %q was not made inside the token", ErrToken, k)
+	if err == nil {
+		result, err = census.Check(ctx, r.Token, k)
 	}
-	return census.Check(ctx, r.Token, k)
+	return result, more, err
 }
 
-// survived reports whether the run before made the key, and takes away what it made only half: a token that died between the
-// objects of a pair has a public key without a private one, and one that wrote a key's attributes before its value has a key
-// that was not made inside. Nobody can have used it, and whatever else it may be, it is not what was ordered.
-func (r *run) survived(ctx context.Context, k hsm.Key) (bool, error) {
-	has, err := r.Token.Has(ctx, k)
-	if has {
-		has, err = r.Token.Local(ctx, k)
+func notInside(k hsm.Key) error {
+	return fmt.Errorf("%w: key %q was not made inside the token", ErrToken, k)
+}
+
+// survived reports whether the run before made the key, and takes away what it made only half, which is to be noted: a token that died
+// between the objects of a pair has a public key without a private one, and one that wrote a key's attributes before its value has a
+// key that was not made inside and is refused to whoever uses it. One that can be used somebody brought meanwhile: it is no such key, and
+// stays where people can look at it.
+func (r *run) survived(ctx context.Context, k hsm.Key) (has bool, more string, err error) {
+	if has, err = r.Token.Has(ctx, k); has {
+		local := false
+		if local, err = r.Token.Local(ctx, k); local {
+			return true, "", nil
+		}
+		if err == nil {
+			err = r.tryOut(ctx, k)
+		}
+		if err == nil {
+			return false, "", notInside(k)
+		}
 	}
-	if has || err != nil && !errors.Is(err, hsm.ErrRefused) {
-		return has, err
+	if err != nil && !errors.Is(err, hsm.ErrRefused) {
+		return false, "", err
 	}
-	return false, r.erase(ctx, k)
+	if err = r.Token.Destroy(ctx, k); errors.Is(err, hsm.ErrNotFound) {
+		return false, "", nil
+	}
+	return false, noteTaken, err
+}
+
+// tryOut uses a key that may be imported: ErrRefused says that it has no value.
+func (r *run) tryOut(ctx context.Context, k hsm.Key) (err error) {
+	if k.Admit(hsm.VerbKCV, 0) == nil {
+		_, err = r.Token.KCV(ctx, k)
+		return err
+	}
+	_, err = r.Token.Seal(ctx, k, secret.New([]byte{0}), nil) // a seal key, which shows nothing
+	return err
 }
 
 func (r *run) importKey(ctx context.Context, a transcript.Act, whole secret.Bytes, tried bool) (string, error) {
@@ -332,15 +361,18 @@ func (r *run) component(ctx context.Context, a transcript.Act, held transcript.C
 func (r *run) settle(ctx context.Context) error {
 	n := r.progress.Act
 	a := r.progress.Order.Acts[n-1]
+	more := ""
 	switch {
 	case a.Op == transcript.OpGenerate || a.Op == transcript.OpDestroy:
 		k, err := hsm.ParseKey(string(a.Key))
 		if err != nil {
 			return err
 		}
-		has, err := r.Token.Has(ctx, k)
+		has := false
 		if a.Op == transcript.OpGenerate {
-			has, err = r.survived(ctx, k)
+			has, more, err = r.survived(ctx, k)
+		} else {
+			has, err = r.Token.Has(ctx, k)
 		}
 		if err != nil {
 			return err
@@ -365,7 +397,7 @@ func (r *run) settle(ctx context.Context) error {
 			return errors.Join(fmt.Errorf("operator key %q may be sealed: run the plan again, or move its file away and give up then", a.Key.ID()), err)
 		}
 	}
-	return r.record(n, transcript.PhaseUndone, "", noteBroken)
+	return r.record(n, transcript.PhaseUndone, "", noteBroken+more)
 }
 
 // record makes one step durable.

@@ -15,6 +15,7 @@ import (
 	"github.com/persoline/persoline/keygen"
 	"github.com/persoline/persoline/keygen/ceremony/census"
 	"github.com/persoline/persoline/keygen/ceremony/conduct"
+	"github.com/persoline/persoline/keygen/ceremony/plan"
 	"github.com/persoline/persoline/keygen/ceremony/share"
 	"github.com/persoline/persoline/keygen/kisource"
 	"github.com/persoline/persoline/keygen/life"
@@ -152,28 +153,43 @@ func TestTokenBreaks(t *testing.T) {
 	}
 }
 
-// TestHalfMadeKeys: a process that was killed between an intent and its outcome left a key of which the token does not say that it
-// was made inside: SoftHSM writes a key's attributes first, and that with its value. It is made anew, and not taken for done by
-// who gives the ceremony up.
+// brokenGenerate is a ceremony that makes one key, and broke between its intent and its outcome. Of the key that is on the token the
+// token does not say that it was made inside.
+func brokenGenerate(t *testing.T, class string) (s *site, p *plan.Plan, k hsm.Key) {
+	t.Helper()
+	const alone = "  - {do: generate, key: %s/S1, backup: cluster-only, owner: site, until: 2037-01-01}\n"
+	s = newSite(t, perso.EnvTest)
+	p = s.parse(s.planText("broken", "", fmt.Sprintf(alone, class)))
+	sound := s.store
+	s.store = &faultyStore{Store: sound, at: 3, written: true} // register, order, intent
+	if _, err := s.run(p); !errors.Is(err, errBroken) {
+		t.Fatal(err)
+	}
+	s.store = sound
+	k = must(hsm.ParseKey("persoline/test/" + class + "/S1"))
+	if s.has(k.Label) {
+		t.Fatalf("%s was made before its intent was on disk", class)
+	}
+	s.must(s.token.Import(t.Context(), k, secret.New(make([]byte, 32))))
+	return s, p, k
+}
+
+// TestHalfMadeKeys: a process that was killed between an intent and its outcome left a key without a value, of which the token does not
+// say that it was made inside: SoftHSM writes a key's attributes first, and that with its value (hsm, TestKilledMakers). It is made anew,
+// and not taken for done by who gives the ceremony up; and the transcript tells that something was taken away.
 func TestHalfMadeKeys(t *testing.T) {
 	t.Parallel()
-	const alone = "  - {do: generate, key: %s/S1, backup: cluster-only, owner: site, until: 2037-01-01}\n"
 	for _, class := range []string{"receipt", "seal", "transport"} {
 		for _, giveUp := range []bool{false, true} {
-			s := newSite(t, perso.EnvTest)
-			p := s.parse(s.planText("broken", "", fmt.Sprintf(alone, class)))
-			sound := s.store
-			s.store = &faultyStore{Store: sound, at: 3, written: true} // register, order, intent
-			if _, err := s.run(p); !errors.Is(err, errBroken) {
-				t.Fatal(err)
-			}
-			s.store = sound
-			label := "persoline/test/" + class + "/S1"
-			k := must(hsm.ParseKey(label))
-			if s.has(label) {
-				t.Fatalf("%s was made before its intent was on disk", class)
-			}
-			s.must(s.token.Import(t.Context(), k, secret.New(make([]byte, 32))))
+			s, p, k := brokenGenerate(t, class)
+			label, whole := k.Label, false
+			s.token.Inject(func(_ uint64, v hsm.Verb, asked hsm.Key) (f hsmfake.Fault) {
+				whole = whole || v == hsm.VerbGenerate
+				if !whole && asked == k && (v == hsm.VerbKCV || v == hsm.VerbSeal) {
+					f.Before = hsm.ErrUnsupported
+				}
+				return f
+			})
 			hold, outcome := conduct.Run, transcript.OutcomeComplete
 			if giveUp {
 				hold, outcome = conduct.Abandon, transcript.OutcomeAbandoned
@@ -185,7 +201,33 @@ func TestHalfMadeKeys(t *testing.T) {
 			if s.has(label) == giveUp || !giveUp && !must(s.token.Local(t.Context(), k)) {
 				t.Errorf("%s, given up %v: on the token %v", class, giveUp, s.has(label))
 			}
+			if note := s.room.steps[len(s.room.steps)-1].Note; !strings.Contains(note, "taken away") {
+				t.Errorf("%s, given up %v: the transcript says %q", class, giveUp, note)
+			}
 			s.consistent()
+		}
+	}
+}
+
+// TestBroughtKeys: a key that can be used, and was not made inside, is somebody's who brought it while the ceremony was broken off. It is
+// neither taken nor taken away, as little as one of which the token does not say now whether it can be used.
+func TestBroughtKeys(t *testing.T) {
+	t.Parallel()
+	for _, class := range []string{"receipt", "seal", "transport"} {
+		for _, hold := range []func(context.Context, conduct.Config) (conduct.Result, error){conduct.Run, conduct.Abandon} {
+			s, p, k := brokenGenerate(t, class)
+			if _, err := hold(t.Context(), s.config(p)); !errors.Is(err, conduct.ErrToken) || !s.has(k.Label) {
+				t.Errorf("%s: %v, on the token %v", class, err, s.has(k.Label))
+			}
+			s.token.Inject(func(_ uint64, v hsm.Verb, _ hsm.Key) (f hsmfake.Fault) {
+				if v == hsm.VerbKCV || v == hsm.VerbSeal {
+					f.Before = hsm.ErrDevice
+				}
+				return f
+			})
+			if _, err := hold(t.Context(), s.config(p)); !errors.Is(err, hsm.ErrDevice) || !s.has(k.Label) {
+				t.Errorf("%s, with a token that fails: %v, on the token %v", class, err, s.has(k.Label))
+			}
 		}
 	}
 }
