@@ -55,7 +55,7 @@ func (v *Vault) DestroyLot(ctx context.Context, q bus.DestroyLotRequest) (bus.De
 	d, err := v.mayDestroy(q)
 	if err != nil {
 		v.cfg.Log.Error("refused to destroy a lot's key", "err", err)
-		return bus.DestroyLotReply{}, bus.Refuse(bus.FaultRefused, "%v", err)
+		return bus.DestroyLotReply{}, bus.Refuse(v.refusal(d.Lot), "%v", err)
 	}
 	if err := v.cfg.Life.Look(ctx); err != nil {
 		return bus.DestroyLotReply{}, err
@@ -77,6 +77,18 @@ func (v *Vault) DestroyLot(ctx context.Context, q bus.DestroyLotRequest) (bus.De
 		return bus.DestroyLotReply{}, fmt.Errorf("making it unforgettable that key of lot %q is destroyed: %w", d.Lot, err)
 	}
 	return v.shred(ctx, d.Lot, grave, d.keys)
+}
+
+// refusal is how a statement about a lot is refused: only FaultRefused says that nothing was decided, so that officers may sign another in
+// its place.
+func (v *Vault) refusal(lot perso.Name) bus.FaultCode {
+	if lot == "" { // it could not be read
+		return bus.FaultRefused
+	}
+	if _, found, err := v.cfg.Graves.Destroyed(lot); found || err != nil {
+		return bus.FaultConflict
+	}
+	return bus.FaultRefused
 }
 
 // bury decides it, unless a freeze or a dismissal was heard since the statements were checked; and no freeze is said to be heard before what it came too
@@ -126,17 +138,20 @@ func (v *Vault) shred(ctx context.Context, lot perso.Name, g Grave, keys []hsm.K
 
 // mayDestroy checks the officers' words, from the pinned register on, and their places in the log.
 func (v *Vault) mayDestroy(q bus.DestroyLotRequest) (d burial, err error) {
-	chain, register, err := v.registerOf(q.Register)
-	if err != nil {
-		return d, err
-	}
-	d.chain = chain
 	var signed [3]statement.Signed
 	for i, b := range [][]byte{q.Release, q.Close, q.Destroy} {
 		if signed[i], err = statement.DecodeSigned(b); err != nil {
 			return d, err
 		}
 	}
+	if d.Destroy, err = statement.ParseDestroy(signed[2].Body); err != nil {
+		return d, err
+	}
+	chain, register, err := v.registerOf(q.Register)
+	if err != nil {
+		return d, err
+	}
+	d.chain = chain
 	// The release is of its own time: its officers may have left since. This vault opened the lot under it.
 	for _, s := range signed[1:] {
 		if err := register.Authorize(s); err != nil {
@@ -145,9 +160,6 @@ func (v *Vault) mayDestroy(q bus.DestroyLotRequest) (d burial, err error) {
 	}
 	c, err := statement.ParseClose(signed[1].Body)
 	if err != nil {
-		return d, err
-	}
-	if d.Destroy, err = statement.ParseDestroy(signed[2].Body); err != nil {
 		return d, err
 	}
 	d.hash = signed[2].Hash()
@@ -203,12 +215,10 @@ func (v *Vault) agrees(d burial, c statement.Close, signed [3]statement.Signed, 
 		return errors.New("this vault did not make the lot under this release")
 	case d.Destroy.Release != known.Release || d.Close != signed[1].Hash() || c.Lot != d.Lot:
 		return errors.New("the statement is about another release or another closing")
-	case d.Retained.Before(c.At):
-		return fmt.Errorf("retention ended %s, before the lot was closed", d.Retained.Format(time.DateOnly))
 	case v.cfg.Now().Before(d.Retained):
 		return fmt.Errorf("retention ends %s", d.Retained.Format(time.RFC3339))
 	}
-	return nil
+	return d.After(c.At)
 }
 
 // registerOf builds the officer register from its pinned genesis on. It is the one that this vault heard last, or refused.

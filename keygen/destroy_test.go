@@ -340,3 +340,28 @@ func TestDismissedDestroysNoKey(t *testing.T) {
 		t.Errorf("a dismissed officer destroyed a lot's key: %v, there: %v", err, g.there())
 	}
 }
+
+// TestDecidedIsNoPlainRefusal: once it is noted that a key is destroyed, no answer says that nothing was decided, whatever else is wrong
+// with the statement: the ledger would let officers replace the one it is noted on.
+func TestDecidedIsNoPlainRefusal(t *testing.T) {
+	t.Parallel()
+	g := newGrave(t)
+	q := g.request()
+	sound := g.cfg.Graves
+	g.cfg.Graves = brokenGraves{sound, true}
+	g.reopenVault()
+	if _, err := g.vault.DestroyLot(ctx, q); !errors.Is(err, errDisk) {
+		t.Fatal(err)
+	}
+	g.cfg.Graves = sound
+	g.reopenVault()
+	unheard := q
+	unheard.Register = nil
+	if _, err := g.vault.DestroyLot(ctx, unheard); code(err) != bus.FaultConflict {
+		t.Errorf("without a register: %v", err)
+	}
+	g.by = g.by[:1]
+	if _, err := g.vault.DestroyLot(ctx, g.request()); code(err) != bus.FaultConflict {
+		t.Errorf("by one officer: %v", err)
+	}
+}

@@ -89,7 +89,11 @@ func (l *Ledger) Closing(ctx context.Context, q bus.LotRequest) (bus.ClosingRepl
 		if err != nil {
 			return err
 		}
-		r.Close = s.Hash()
+		c, err := statement.ParseClose(s.Body)
+		if err != nil {
+			return err
+		}
+		r.Close, r.Closed = s.Hash(), c.At
 		if certificate := e.signed[statement.KindDestroyed]; certificate != nil {
 			r.Gone, err = l.leftOf(ctx, tx, lt, certificate)
 		}
@@ -133,15 +137,46 @@ func (l *Ledger) destroy(ctx context.Context, signed statement.Signed, d stateme
 	if !ok {
 		return nil, bus.Refuse(bus.FaultRefused, "its vault destroys no lot keys")
 	}
-	var fault error
 	// INTENT: the word is in the log before the key is gone.
-	err = l.commit(ctx, func(ctx context.Context, b *Batch) (err error) {
-		fault, err = l.orderDestruction(ctx, b, lt, signed, d)
-		return err
-	})
-	if err = errors.Join(err, fault); err != nil {
+	before, err := l.order(ctx, lt, signed, d, [32]byte{})
+	if err == nil && before != [32]byte{} {
+		err = l.supersede(ctx, lt, at, shredder, before)
+		if err == nil {
+			_, err = l.order(ctx, lt, signed, d, before)
+		}
+	}
+	if err != nil {
 		return nil, err
 	}
+	return l.carryOut(ctx, lt, at, shredder, signed.Hash())
+}
+
+// order logs the officers' word. Another one that is on record, and is not the one that the vault refused, it gives back, and logs nothing.
+func (l *Ledger) order(ctx context.Context, lt *lot, signed statement.Signed, d statement.Destroy, refused [32]byte) (before [32]byte, err error) {
+	var fault error
+	err = l.commit(ctx, func(ctx context.Context, b *Batch) (err error) {
+		before, fault, err = l.orderDestruction(ctx, b, lt, signed, d, refused)
+		return err
+	})
+	return before, errors.Join(err, fault)
+}
+
+// supersede has the vault say once more what it makes of the word on record: nobody else knows whether it carried it out and its answer was lost. Only one
+// that it refuses may be replaced, so that the last word of a log is the one that the key is destroyed on.
+func (l *Ledger) supersede(ctx context.Context, lt *lot, at *door, shredder Shredder, before [32]byte) error {
+	_, err := l.carryOut(ctx, lt, at, shredder, before)
+	if err == nil {
+		return bus.Refuse(bus.FaultConflict, "its key is destroyed: another statement ordered it already")
+	}
+	var fault *bus.Fault
+	if errors.As(err, &fault) && fault.Code == bus.FaultRefused {
+		return nil
+	}
+	return fmt.Errorf("asking the vault about statement %x, which ordered it already: %w", before[:8], err)
+}
+
+// carryOut has the vault destroy the key on the word on record, and logs its certificate.
+func (l *Ledger) carryOut(ctx context.Context, lt *lot, at *door, shredder Shredder, ordered [32]byte) (certificate []byte, err error) {
 	request, err := l.destroyRequest(ctx, lt, at)
 	if err != nil {
 		return nil, err
@@ -150,7 +185,7 @@ func (l *Ledger) destroy(ctx context.Context, signed statement.Signed, d stateme
 	if err != nil {
 		return nil, err
 	}
-	done, err := l.checkCertificate(a.Certificate, signed.Hash(), d.Lot)
+	done, err := l.checkCertificate(a.Certificate, ordered, lt.name)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +194,7 @@ func (l *Ledger) destroy(ctx context.Context, signed statement.Signed, d stateme
 		if _, err := b.Exec(ctx, sqlDropKiPages, lt.order); err != nil { // of the customer's own Ki nothing stays, not even as received
 			return fmt.Errorf("deleting the customer's Ki: %w", err)
 		}
-		return addStatement(ctx, b, statement.KindDestroyed, ordDestroyed, d.Lot, done)
+		return addStatement(ctx, b, statement.KindDestroyed, ordDestroyed, lt.name, done)
 	})
 }
 
@@ -177,48 +212,73 @@ func (l *Ledger) certified(ctx context.Context, ordered statement.Signed, lot pe
 	return certificate, err
 }
 
-// orderDestruction takes the officers' word in.
-func (l *Ledger) orderDestruction(ctx context.Context, b *Batch, lt *lot, signed statement.Signed, d statement.Destroy) (fault, err error) {
+// orderDestruction takes the officers' word in, as order says.
+func (l *Ledger) orderDestruction(ctx context.Context, b *Batch, lt *lot, signed statement.Signed, d statement.Destroy, refused [32]byte) (before [32]byte, fault, err error) {
 	e, err := l.readEnding(ctx, b, d.Lot)
 	if err != nil {
-		return nil, err
+		return before, nil, err
 	}
-	if before := e.signed[statement.KindDestroy]; before != nil {
-		known, err := statement.DecodeSigned(before)
-		if err == nil && known.Hash() != signed.Hash() {
-			return bus.Refuse(bus.FaultConflict, "another statement ordered it already"), nil
+	if e.signed[statement.KindDestroy] != nil {
+		known, err := statement.DecodeSigned(e.signed[statement.KindDestroy])
+		if err != nil {
+			return before, nil, err
 		}
-		if err != nil || e.signed[statement.KindDestroyed] != nil {
-			return nil, err
-		}
-		return b.mayGoOn(ctx, lt) // it may have been frozen since the word was logged, and the key is there still
+		before = known.Hash()
 	}
-	if fault, err := b.mayGoOn(ctx, lt); fault != nil || err != nil {
-		return fault, err
+	gone := e.signed[statement.KindDestroyed] != nil
+	switch {
+	case before == signed.Hash() && gone:
+		return [32]byte{}, nil, nil
+	case gone:
+		return before, bus.Refuse(bus.FaultConflict, "its key is destroyed: another statement ordered it already"), nil
 	}
+	if fault, err := b.mayGoOn(ctx, lt); fault != nil || err != nil || before == signed.Hash() {
+		return [32]byte{}, fault, err // it may have been frozen since the word was logged, and the key is there still
+	}
+	if fault, err := l.mayOrder(ctx, b, lt, e, signed, d); fault != nil || err != nil {
+		return before, fault, err
+	}
+	if before != refused {
+		return before, nil, nil
+	}
+	return [32]byte{}, nil, addStatement(ctx, b, statement.KindDestroy, ordDestroy, d.Lot, signed)
+}
+
+// mayOrder refuses a word that the vault would refuse, or that is not what would be drafted now.
+func (l *Ledger) mayOrder(ctx context.Context, b *Batch, lt *lot, e ending, signed statement.Signed, d statement.Destroy) (fault, err error) {
 	closed := e.signed[statement.KindClose]
 	if closed == nil {
 		return bus.Refuse(bus.FaultRefused, "the lot is not closed"), nil
 	}
-	c, err := statement.DecodeSigned(closed)
+	s, err := statement.DecodeSigned(closed)
+	if err != nil {
+		return nil, err
+	}
+	c, err := statement.ParseClose(s.Body)
 	if err != nil {
 		return nil, err
 	}
 	if fault, err := l.authorized(ctx, b, signed); fault != nil || err != nil {
 		return fault, err
 	}
+	hash := signed.Hash()
+	err = b.QueryRow(ctx, sqlStatement, hash[:]).Scan(new([]byte))
 	switch {
+	case err == nil: // it is on record, and not the last
+		return bus.Refuse(bus.FaultConflict, "another statement took the place of this one"), nil
+	case !errors.Is(err, sqldb.ErrNoRows):
+		return nil, err
 	case d.Env != l.site.env || d.Site != l.site.name:
 		return bus.Refuse(bus.FaultRefused, "the statement is for site %s (%s)", d.Site, d.Env), nil
-	case d.Release != lt.hash || d.Close != c.Hash():
+	case d.Release != lt.hash || d.Close != s.Hash():
 		return bus.Refuse(bus.FaultRefused, "the statement names another release or closing; draft it anew"), nil
 	case b.At.Before(d.Retained):
 		return bus.Refuse(bus.FaultRefused, "retention ends %s", d.Retained.Format("2006-01-02 15:04:05Z")), nil
 	}
-	if fault, err := delivered(ctx, b, lt); fault != nil || err != nil {
-		return fault, err
+	if err := d.After(c.At); err != nil {
+		return bus.Refuse(bus.FaultRefused, "%v", err), nil
 	}
-	return nil, addStatement(ctx, b, statement.KindDestroy, ordDestroy, d.Lot, signed)
+	return delivered(ctx, b, lt)
 }
 
 // delivered demands an export of each kind, but of a lot that quality did not accept: it is handed to nobody.

@@ -96,6 +96,7 @@ func TestDestroyKeys(t *testing.T) {
 	refuse("two officers", b.endLot(nil, "ann", "cid"))
 	refuse("another release or closing", b.endLot(func(d *statement.Destroy) { d.Release = [32]byte{1} }, "ann", "bob"))
 	refuse("another release or closing", b.endLot(func(d *statement.Destroy) { d.Close = [32]byte{1} }, "ann", "bob"))
+	refuse("before the lot was closed", b.endLot(func(d *statement.Destroy) { d.Retained = testStart.Add(-time.Hour) }, "ann", "bob"))
 	refuse("for site", b.endLot(func(d *statement.Destroy) { d.Site = "S2" }, "ann", "bob"))
 	refuse("not in the ledger", b.endLot(func(d *statement.Destroy) { d.Lot = "L-OTHER" }, "ann", "bob"))
 	refuse("parsing", bus.SignedRequest{Signed: b.sign(must(b.release.Body, error(nil)), "ann", "bob").Encode()})
@@ -171,5 +172,69 @@ func TestDestroyKeysBreaks(t *testing.T) {
 	}
 	if _, err := b.l.DestroyKeys(t.Context(), b.endLot(nil, "ann", "bob")); err == nil || !strings.Contains(err.Error(), "is not the vault's") {
 		t.Errorf("another vault's certificate: %v", err)
+	}
+}
+
+// TestDestroyKeysReplaced: a word that the vault refuses gives way to another one; one that it carried out, or of which nobody knows, does not.
+func TestDestroyKeysReplaced(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		answers error // to the first word, asked the second time; nil: it was carried out
+		want    string
+	}{
+		"refused":     {bus.Refuse(bus.FaultRefused, "no"), ""},
+		"away":        {errors.New("away"), "away"},
+		"decided":     {bus.Refuse(bus.FaultConflict, "destroyed by another"), "destroyed by another"},
+		"carried out": {nil, "its key is destroyed: another statement"},
+	} {
+		b := newBench(t, spec{good: 1})
+		b.closeLot()
+		b.deliver()
+		b.pass(2 * time.Hour)
+		first := b.endLot(nil, "ann", "bob")
+		b.vault.fail = func(at string) error { // carried out, the answer is lost; else it does nothing
+			if at == "destroy" && c.answers != nil || at == "destroyed" {
+				return bus.Refuse(bus.FaultRefused, "no")
+			}
+			return nil
+		}
+		if _, err := b.l.DestroyKeys(t.Context(), first); err == nil {
+			t.Fatalf("%s: it was not refused", name)
+		}
+		second := b.endLot(func(d *statement.Destroy) { d.Nonce[0]++ }, "ann", "bob")
+		asked := 0
+		b.vault.fail = func(at string) error {
+			if at == "destroy" && c.answers != nil {
+				if asked++; asked == 1 {
+					return c.answers
+				}
+			}
+			return nil
+		}
+		// What may not be signed so is refused before the vault is asked at all.
+		if _, err := b.l.DestroyKeys(t.Context(), b.endLot(func(d *statement.Destroy) { d.Nonce[0] += 2 }, "ann")); err == nil || asked != 0 {
+			t.Errorf("%s: one officer: %v, %d times asked", name, err, asked)
+		}
+		a, err := b.l.DestroyKeys(t.Context(), second)
+		if c.want != "" {
+			if err == nil || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%s: %v", name, err)
+			}
+			if n := b.raw(`SELECT COUNT(*) FROM statement WHERE kind = 'lot-destroy'`); n != 1 {
+				t.Errorf("%s: %d words", name, n)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		certified := must(statement.ParseDestroyed(must(statement.DecodeSigned(a.Certificate)).Body))
+		if certified.Destroy != must(statement.DecodeSigned(second.Signed)).Hash() {
+			t.Errorf("%s: certified is %x", name, certified.Destroy)
+		}
+		_, err = b.l.DestroyKeys(t.Context(), first)
+		b.refused(err, bus.FaultConflict)
+		b.check()
 	}
 }

@@ -11,12 +11,13 @@ import (
 // destroy ends the life of a lot's key: signed by two officers, after closing, delivery and retention (I7).
 func (a *auditor) destroy(e entry.Statement) {
 	l := a.lots[e.Lot]
-	if l == nil || !l.closed || l.ending != [32]byte{} {
+	if l == nil || !l.closed || l.gone || l.ending == e.Hash {
 		a.bad("I7", "lot %q is not closed, or its key was ordered to be destroyed before", e.Lot)
 		return
 	}
 	a.standsStill(l, "")
-	l.ending = e.Hash
+	// It takes the place of one that the vault refused: what is destroyed, is destroyed on the last.
+	l.ending, l.early = e.Hash, nil
 	if !l.delivered() && !l.refused() { // what quality did not accept is handed to nobody
 		a.bad("I7", "the key of lot %s was ordered to be destroyed before the lot was delivered", e.Lot)
 	}
@@ -34,6 +35,8 @@ func (a *auditor) destroy(e entry.Statement) {
 		a.bad("I7", "the statement names another release or closing of lot %s", e.Lot)
 	case e.At.Before(d.Retained):
 		a.bad("I7", "retention of lot %s ended %s", e.Lot, d.Retained.Format(record.TimeForm))
+	default:
+		l.early = d.After(l.closedAt)
 	}
 }
 
@@ -45,6 +48,9 @@ func (a *auditor) destroyed(e entry.Statement) {
 		return
 	}
 	l.gone, l.certificate = true, e.Hash
+	if l.early != nil { // only now: a vault refuses it, and then officers may sign another
+		a.bad("I7", "the key of lot %s was destroyed on a statement that no vault takes: %v", e.Lot, l.early)
+	}
 	path := layout.Statement(e.Hash)
 	raw, err := a.files.read(path)
 	if err != nil {

@@ -22,6 +22,7 @@ type ending struct {
 	by        perso.Name // under whose name the certificate is signed
 	notOrdered, twice,
 	open bool
+	before, after *statement.Destroy // other words that the log has, before and after this one
 }
 
 // tell puts it into the log, behind the closing of a lot of two good units.
@@ -48,8 +49,16 @@ func (e *ending) behind(w *world, c statement.Close, bend func(*ending)) {
 	certificate := statement.Signed{Body: Must(e.done.Encode())}
 	certificate.Sign(e.by, e.key)
 	w.Openings = append(w.Openings, order, certificate)
-	if !e.notOrdered {
-		w.Append(entry.Statement{What: statement.KindDestroy, Hash: order.Hash(), Lot: "L1", At: w.Tick()})
+	for _, d := range []*statement.Destroy{e.before, &e.order, e.after} {
+		if d == nil || d == &e.order && e.notOrdered {
+			continue
+		}
+		s := order
+		if d != &e.order {
+			s = Sign(Must(d.Encode()), "prod", "sec")
+			w.Openings = append(w.Openings, s)
+		}
+		w.Append(entry.Statement{What: statement.KindDestroy, Hash: s.Hash(), Lot: "L1", At: w.Tick()})
 	}
 	w.Append(entry.Statement{What: statement.KindDestroyed, Hash: certificate.Hash(), Lot: "L1", At: w.Tick()})
 	if e.twice {
@@ -64,11 +73,22 @@ func TestDestroyedLots(t *testing.T) {
 		bend func(*ending)
 		want string
 	}{
-		"all holds":               {func(*ending) {}, ""},
-		"not delivered":           {func(e *ending) { e.delivered = e.delivered[:1] }, "before the lot was delivered"},
-		"one officer":             {func(e *ending) { e.signers = e.signers[:1] }, "two officers"},
-		"retention not over":      {func(e *ending) { e.order.Retained = e.order.At.Add(24 * time.Hour) }, "retention of lot"},
-		"another close":           {func(e *ending) { e.order.Close = [32]byte{1} }, "another release or closing"},
+		"all holds":          {func(*ending) {}, ""},
+		"not delivered":      {func(e *ending) { e.delivered = e.delivered[:1] }, "before the lot was delivered"},
+		"one officer":        {func(e *ending) { e.signers = e.signers[:1] }, "two officers"},
+		"retention not over": {func(e *ending) { e.order.Retained = e.order.At.Add(24 * time.Hour) }, "retention of lot"},
+		"another close":      {func(e *ending) { e.order.Close = [32]byte{1} }, "another release or closing"},
+		"before the close":   {func(e *ending) { e.order.Retained = e.order.Retained.Add(-time.Hour) }, "before the lot was closed"},
+		"refused, and another": {func(e *ending) {
+			d := e.order
+			d.Nonce, d.Retained = Hash("first"), d.Retained.Add(-time.Hour)
+			e.before = &d
+		}, ""},
+		"on the first of two": {func(e *ending) {
+			d := e.order
+			d.Nonce = Hash("second")
+			e.after = &d
+		}, "another destruction"},
 		"another lot":             {func(e *ending) { e.order.Lot = "L2" }, "is about lot L2"},
 		"not closed":              {func(e *ending) { e.open = true }, "is not closed"},
 		"nobody ordered it":       {func(e *ending) { e.notOrdered = true }, "nobody ordered"},

@@ -166,6 +166,7 @@ func (a *auditor) close(e entry.Statement) {
 		a.bad("I6", "%v", err)
 		return
 	}
+	l.closedAt = c.At
 	n := c.Counts
 	if c.Lot != e.Lot || c.Env != a.genesis.Env {
 		a.bad("I6", "the statement closes lot %s (%s)", c.Lot, c.Env)

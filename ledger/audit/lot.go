@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
@@ -30,7 +31,9 @@ type lot struct {
 	closed, chained, gone bool
 	losses                []*loss
 	gaveUp                map[[32]byte]*claim // by the claim's hash: what officers gave up
-	closing, ending       [32]byte            // hashes of the close, and of the order to destroy the key
+	closing, ending       [32]byte            // hashes of the close, and of the last order to destroy the key
+	closedAt              time.Time           // as the close says
+	early                 error               // what is wrong with the retention that the last order names
 	certificate           [32]byte            // hash of the vault's word that it is destroyed
 }
 

@@ -435,6 +435,7 @@ type ClosingReply struct {
 	Close   [32]byte   `cbor:"5,keyasint"` // hash of its closing
 	Now     time.Time  `cbor:"6,keyasint"`
 	Gone    *GoneLot   `cbor:"7,keyasint,omitempty"` // once its key is destroyed
+	Closed  time.Time  `cbor:"8,keyasint"`           // when it was closed, as the closing says
 }
 
 // GoneLot is what a statement must name by which the openings of a lot are deleted.

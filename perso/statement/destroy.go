@@ -44,6 +44,14 @@ type Destroy struct {
 	Copies   []LotCopy
 }
 
+// After refuses a retention that ended before the lot was closed.
+func (d Destroy) After(closed time.Time) error {
+	if d.Retained.Before(closed) {
+		return fmt.Errorf("retention ended %s, before the lot was closed at %s: name its end, which is not before that", d.Retained.Format(record.TimeForm), closed.Format(record.TimeForm))
+	}
+	return nil
+}
+
 // Encode gives the body to sign.
 func (d Destroy) Encode() ([]byte, error) {
 	w := record.New(KindDestroy).Str("env", string(d.Env)).Str("site", string(d.Site)).Str("lot", string(d.Lot)).Hex("release", d.Release[:]).

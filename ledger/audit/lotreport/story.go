@@ -353,7 +353,10 @@ func (c *Collector) statement(seq int64, e entry.Statement) {
 		s.closing = word
 		parseWord(s, signed, there, statement.ParseClose, &s.closed)
 	case statement.KindDestroy:
-		s.destroy = word
+		if s.destroy.Seq > 0 { // the vault refused it
+			s.other(e.What, s.destroy)
+		}
+		s.destroy, s.ordered = word, statement.Destroy{}
 		parseWord(s, signed, there, statement.ParseDestroy, &s.ordered)
 	case statement.KindDestroyed:
 		s.deleted = word

@@ -23,9 +23,9 @@ func newLotDraftDestroyCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "draft-destroy LOT",
 		Short: "Write the statement by which a lot's key is destroyed, for officers to read and sign",
-		Long: Describe("Writes the statement for a closed lot. --retained is the day on which the retention agreed with the customer ended. Every copy of the\n"+
+		Long: Describe("Writes the statement for a closed lot. --retained is the day on which the retention agreed with the customer ended, not before the lot was closed. Every copy of the\n"+
 			"lot's key outside the vault's own token is named with --copy, and the two persons who saw that it is gone. Make the lot's bundle\n"+
-			"and its exports first: without the key nothing more can be made of the lot.", drafted{}),
+			"and its exports first: without the key nothing more can be made of the lot. A statement that the vault refused is replaced by handing in another.", drafted{}),
 		Example: `  perso lot draft-destroy L-2027-0001 --retained 2027-09-01 -o demo.destroy
   perso lot draft-destroy L-2027-0001 --retained 2027-09-01 --copy "hsm-2,second room,First Person,Second Person" -o demo.destroy`,
 		Args: Takes("LOT"),
@@ -83,6 +83,12 @@ func destroyFlags(retained string, copies []string) (d statement.Destroy, err er
 }
 
 func draftDestroy(env *Env, r bus.ClosingReply, d statement.Destroy, out string) error {
+	if r.Gone != nil {
+		return fmt.Errorf("destroying the key of lot %q: its key is destroyed: another statement ordered it already", r.Lot)
+	}
+	if err := d.After(r.Closed); err != nil {
+		return fmt.Errorf("destroying the key of lot %q: %w", r.Lot, err)
+	}
 	d.Env, d.Site, d.Lot, d.Release, d.Close, d.At = r.Env, r.Site, r.Lot, r.Release, r.Close, r.Now
 	if _, err := io.ReadFull(env.Rand, d.Nonce[:]); err != nil {
 		return fmt.Errorf("drawing a nonce: %w", err)

@@ -20,9 +20,10 @@ func TestDestroyKeys(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	vault := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{3}, 32))
+	closed, gone := epoch.AddDate(0, -2, 0), (*bus.GoneLot)(nil)
 	office := ledger{
 		bus.OfficeClosing: answer(func(q bus.LotRequest) (bus.ClosingReply, error) {
-			return bus.ClosingReply{Env: perso.EnvTest, Site: "S1", Lot: q.Lot, Release: [32]byte{1}, Close: [32]byte{2}, Now: epoch}, nil
+			return bus.ClosingReply{Env: perso.EnvTest, Site: "S1", Lot: q.Lot, Release: [32]byte{1}, Close: [32]byte{2}, Now: epoch, Closed: closed, Gone: gone}, nil
 		}),
 		bus.OfficeDestroy: answer(func(q bus.SignedRequest) (bus.DestroyReply, error) {
 			s := audittest.Must(statement.DecodeSigned(q.Signed))
@@ -63,5 +64,14 @@ func TestDestroyKeys(t *testing.T) {
 	}
 	if r := run(t, office, nil, "lot", "destroy-keys", at("d")); r.code != ExitFailed {
 		t.Errorf("a draft was sent: %+v", r)
+	}
+	closed = epoch.AddDate(10, 0, 0)
+	draft[len(draft)-1] = at("e")
+	if r := run(t, office, nil, draft...); r.code != ExitFailed || !strings.Contains(r.err, "before the lot was closed at") {
+		t.Errorf("retention before the closing: %+v", r)
+	}
+	closed, gone = epoch, new(bus.GoneLot)
+	if r := run(t, office, nil, draft...); r.code != ExitFailed || !strings.Contains(r.err, "its key is destroyed: another statement ordered it already") {
+		t.Errorf("destroyed already: %+v", r)
 	}
 }
