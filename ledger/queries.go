@@ -68,6 +68,7 @@ const (
 	sqlAddAccount   = `INSERT INTO stock_account (product, reel, account, n) VALUES ($1, $2, $3, 0) ON CONFLICT DO NOTHING`
 	sqlPost         = `UPDATE stock_account SET n = n + $4 WHERE product = $1 AND reel = $2 AND account = $3`
 	sqlAccounts     = `SELECT product, reel, account, n FROM stock_account WHERE n <> 0`
+	sqlBlankLeft    = `SELECT COALESCE(SUM(n), 0) FROM stock_account WHERE product = $1 AND (account IN ('store', 'unissued') OR account LIKE 'line/%' OR account LIKE 'lot/%')`
 	sqlAccountReels = `SELECT reel, n FROM stock_account WHERE account = $1 AND n <> 0`
 	sqlBooking      = `SELECT seq FROM stock_booking WHERE id = $1`
 	sqlAddBooking   = `INSERT INTO stock_booking (id, seq) VALUES ($1, $2)`
@@ -141,6 +142,7 @@ const (
 	sqlSessionNext   = `UPDATE session SET last_n = $3, at = $4 WHERE lot = $1 AND serial = $2 AND last_n = $3 - 1 AND ended = FALSE`
 	sqlSessionsEnd   = `UPDATE session SET ended = TRUE WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
 	sqlLastSession   = `SELECT line, head, number, at FROM session WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
+	sqlLinesOf       = `SELECT line, MAX(at) FROM session WHERE lot = $1 GROUP BY line`
 	sqlNewestSession = `SELECT session, last_n FROM session WHERE lot = $1 AND unit = $2 AND gen = $3 ORDER BY at DESC, serial DESC LIMIT 1`
 	sqlUnsettled     = `SELECT session, serial, line, head, number, last_n FROM session WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
 	sqlSessionEnd    = `UPDATE session SET ended = TRUE WHERE session = $1`

@@ -40,7 +40,86 @@ func (l *Ledger) waitsFor(ctx context.Context, lt *lot, r *bus.StatusReply) (str
 		all = append(all, people...)
 		return err
 	})
+	if err == nil && len(all) == 0 && r.Open == 0 {
+		return l.usedUp(ctx, lt)
+	}
 	return strings.Join(all, "; "), err
+}
+
+// usedUp says that a lot has no chips left: none of those that were issued to it, or none that were received of its product. How many there
+// were is not told: of a lot that is counted blind that is the sum of its bins. Chips that came back are there again.
+func (l *Ledger) usedUp(ctx context.Context, lt *lot) (string, error) {
+	n, names, err := l.unclosed(ctx, lt.name)
+	if err != nil {
+		return "", err
+	}
+	var users []perso.Name
+	for _, name := range names {
+		other, err := l.lot(ctx, name)
+		if err != nil {
+			return "", err
+		}
+		if other.release.Product == lt.release.Product {
+			users = append(users, name)
+		}
+	}
+	say := ""
+	err = l.db.View(ctx, func(tx sqldb.Tx) error {
+		if n.issued > 0 {
+			taken, err := takenChips(ctx, tx, lt.name, n)
+			if taken >= n.issued {
+				say = fmt.Sprintf("the reel is empty, all chips that were issued to it are used up: 'perso chips issue --reel REEL --lot %s', and load them", lt.name)
+			}
+			return err
+		}
+		var left int64
+		if err := tx.QueryRow(ctx, sqlBlankLeft, lt.release.Product).Scan(&left); err != nil {
+			return fmt.Errorf("counting the chips of product %q: %w", lt.release.Product, err)
+		}
+		for _, name := range users {
+			used, err := usedBy(ctx, tx, name)
+			if err != nil {
+				return err
+			}
+			left -= used
+		}
+		if left <= 0 {
+			say = fmt.Sprintf("the reel is empty, all chips of product %q that were received are used up: 'perso chips receive' another reel, and load it", lt.release.Product)
+		}
+		return nil
+	})
+	return say, err
+}
+
+// unclosed reads a lot's counts, and the names of all lots that are not closed.
+func (l *Ledger) unclosed(ctx context.Context, name perso.Name) (n counts, names []perso.Name, err error) {
+	err = l.db.View(ctx, func(tx sqldb.Tx) (err error) {
+		if n, err = readCounts(ctx, tx, name); err != nil {
+			return err
+		}
+		names = nil
+		return tx.Each(ctx, func(row sqldb.Row) error {
+			var lot perso.Name
+			err := row.Scan((*string)(&lot))
+			names = append(names, lot)
+			return err
+		}, sqlUnclosedLots)
+	})
+	return n, names, err
+}
+
+// usedBy counts the chips that a lot took and did not give back.
+func usedBy(ctx context.Context, tx sqldb.Tx, name perso.Name) (int64, error) {
+	n, err := readCounts(ctx, tx, name)
+	if err != nil {
+		return 0, err
+	}
+	taken, err := takenChips(ctx, tx, name, n)
+	if err != nil {
+		return 0, err
+	}
+	bins, err := readBins(ctx, tx, name)
+	return int64(taken) - int64(bins[perso.VerdictReturn]), err
 }
 
 // waitsForPeople lists what the lot's policy asks of people before a chip begins, in the order in which heads are held for it, and what

@@ -67,3 +67,30 @@ func (s *Service) standing(ctx context.Context, q bus.Empty) (bus.StandingReply,
 	r.Lines = s.c.Lines
 	return r, err
 }
+
+// status tells how a lot stands, and what it waits for at the lines of the site.
+func (s *Service) status(ctx context.Context, q bus.LotRequest) (bus.StatusReply, error) {
+	r, err := s.c.Ledger.Status(ctx, q)
+	if err != nil {
+		return r, err
+	}
+	return r, s.c.Ledger.AtLines(ctx, &r, s.linesFor(r.Vault))
+}
+
+func (s *Service) lots(ctx context.Context, q bus.Empty) (bus.LotsReply, error) {
+	r, err := s.c.Ledger.Lots(ctx, q)
+	for i := 0; err == nil && i < len(r.Lots); i++ {
+		err = s.c.Ledger.AtLines(ctx, &r.Lots[i], s.linesFor(r.Lots[i].Vault))
+	}
+	return r, err
+}
+
+// linesFor lists the lines that make lots of a vault.
+func (s *Service) linesFor(vault perso.Name) (out []perso.Name) {
+	for i, line := range s.c.Lines {
+		if s.worksFor(i, vault) {
+			out = append(out, line)
+		}
+	}
+	return out
+}
