@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/persoline/persoline/ledger/internal/sqldb"
 	"github.com/persoline/persoline/perso"
@@ -181,6 +182,11 @@ func (a *act) bind(ctx context.Context, b *Batch, n counts) error {
 		return err
 	}
 	return a.recordSession(ctx, b)
+}
+
+// beginsMore says whether a lot wants one more chip: units are missing that are not in work, and identities are left to begin them with.
+func (lt *lot) beginsMore(n counts, now time.Time) bool {
+	return n.made+n.open < n.good && n.state != perso.LotComplete && n.nextEID < n.good+n.spares && now.Before(lt.release.Expires)
 }
 
 // unitsIn is how many units a lot may begin: with fresh identities every loss takes one more.

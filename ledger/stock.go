@@ -247,8 +247,8 @@ func takenChips(ctx context.Context, tx sqldb.Tx, name perso.Name, n counts) (ui
 	return n.nextEID + bins[perso.VerdictRejectBlank] + bins[perso.VerdictReturn], err // each chip that is begun takes an identity
 }
 
-// issuedHere stops a chip that was not issued to its lot, where the site issues chips to lots: of a reel that lies elsewhere, or
-// one too many.
+// issuedHere keeps a chip from being begun that was not issued to its lot, where the site issues chips to lots. One of a reel that lies
+// elsewhere was mixed up and stops its head; one too many waits until more are issued. A lot that begins no more gives the chip back.
 func (a *act) issuedHere(ctx context.Context, b *Batch, n counts) (bool, error) {
 	if n.issued == 0 {
 		return true, nil
@@ -269,8 +269,10 @@ func (a *act) issuedHere(ctx context.Context, b *Batch, n counts) (bool, error) 
 		return false, a.stop(ctx, b, perso.ReasonNotIssued, fmt.Sprintf("chip %s is of reel %s, which was not issued to lot %s", a.chip, reel, a.lot.name))
 	}
 	taken, err := takenChips(ctx, b, a.lot.name, n)
-	if err == nil && taken >= n.issued {
-		return false, a.stop(ctx, b, perso.ReasonNotIssued, fmt.Sprintf("all %d chips that were issued to lot %s have been taken", n.issued, a.lot.name))
+	if err == nil && taken >= n.issued && a.lot.beginsMore(n, b.At) {
+		a.reply = hold(perso.ReasonNotIssued, fmt.Sprintf("all %d chips that were issued to lot %s have been taken", n.issued, a.lot.name))
+		a.reply.Verdict.RetryAfter = frozenFor
+		return false, nil
 	}
 	return err == nil, err
 }

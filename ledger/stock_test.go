@@ -141,9 +141,7 @@ func TestNoMoreThanIssued(t *testing.T) {
 	}
 	over := func(head uint16) {
 		t.Helper()
-		if a := b.act(b.begin(chips[3], b.at(head))); a.Verdict == nil || a.Verdict.Reason != perso.ReasonNotIssued {
-			t.Errorf("one more chip than was issued: window of %d, %+v", len(a.Window), a.Verdict)
-		}
+		b.want(b.act(b.begin(chips[3], b.at(head))), perso.VerdictHold, perso.ReasonNotIssued)
 	}
 	over(3)
 	chips[2].kvn = cardKVN
@@ -153,6 +151,62 @@ func TestNoMoreThanIssued(t *testing.T) {
 		t.Fatal(err)
 	}
 	over(5)
+	b.check()
+}
+
+// TestMoreChipsIssued: heads that wait because all chips that were issued are taken go on with the question that they asked when more are
+// issued, and the lot's status says by which command. A chip that the lot has no use for goes back, and is issued before the lot is closed.
+func TestMoreChipsIssued(t *testing.T) {
+	t.Parallel()
+	b := newBench(t, spec{good: 2, spares: 1})
+	chips := b.stock(3)
+	lot := perso.LotAccount(b.lot)
+	if _, err := b.move(1, "R1", perso.AccountStore, lot, 1); err != nil {
+		t.Fatal(err)
+	}
+	waits := func(want string) {
+		t.Helper()
+		if got := b.status().Waits; want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("it waits for %q, want %q", got, want)
+		}
+	}
+	waits("")
+	first := b.makeGood(chips[0], 0)
+	one, two := b.begin(chips[1], b.at(1)), b.begin(chips[2], b.at(2))
+	for range 2 {
+		b.want(b.act(one), perso.VerdictHold, perso.ReasonNotIssued)
+		b.want(b.act(two), perso.VerdictHold, perso.ReasonNotIssued)
+	}
+	waits("all 1 chips that were issued to it are taken, and 1 of 2 units are good or in work: 'perso chips issue --reel REEL --lot " + string(b.lot))
+	if _, err := b.move(2, "R1", perso.AccountStore, lot, 1); err != nil {
+		t.Fatal(err)
+	}
+	waits("")
+	if a := b.act(one); len(a.Window) == 0 {
+		t.Fatalf("a chip that was issued since: %+v", a.Verdict)
+	}
+	b.want(b.act(two), perso.VerdictHold, perso.ReasonLotWaiting)
+	waits("") // what is in work may suffice
+	chips[1].kvn = cardKVN
+	b.want(b.act(next(one, "written")), perso.VerdictGood, perso.ReasonNone)
+	b.want(b.act(two), perso.VerdictReturn, perso.ReasonLotComplete)
+	if err := errors.Join(b.bin(first, perso.VerdictGood), b.bin(one.Present, perso.VerdictGood), b.bin(two.Present, perso.VerdictReturn)); err != nil {
+		t.Fatal(err)
+	}
+	b.count(entry.SourceHandler, 3, 2, 0, 0, 1)
+	b.count(entry.SourceHand, 3, 2, 0, 0, 1)
+	if s := b.status(); len(s.Blocks) != 1 || !strings.Contains(s.Blocks[0], "2 chips were issued to the lot and 3 were fed: the others must be issued too, 'perso chips issue") {
+		t.Errorf("blocks %q", s.Blocks)
+	}
+	if _, err := b.move(3, "R1", perso.AccountStore, lot, 1); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.l.Close(t.Context(), b.closing(nil, "ann", "bob")); err != nil {
+		t.Fatal(err)
+	}
+	if b.account(perso.AccountGood) != 2 || b.account(perso.AccountStore) != 1 || b.account(lot) != 0 {
+		t.Errorf("after closing: %+v", must(b.l.Stock(t.Context(), bus.Empty{})).Rows)
+	}
 	b.check()
 }
 

@@ -36,7 +36,7 @@ func (l *Ledger) waitsFor(ctx context.Context, lt *lot, r *bus.StatusReply) (str
 		all = append(all, fmt.Sprintf("no reel of product %q was received: no line hears of the lot before", lt.release.Product))
 	}
 	err = l.db.View(ctx, func(tx sqldb.Tx) error {
-		people, err := waitsForPeople(ctx, tx, lt)
+		people, err := waitsForPeople(ctx, tx, lt, r.Now)
 		all = append(all, people...)
 		return err
 	})
@@ -124,7 +124,7 @@ func usedBy(ctx context.Context, tx sqldb.Tx, name perso.Name) (int64, error) {
 
 // waitsForPeople lists what the lot's policy asks of people before a chip begins, in the order in which heads are held for it, and what
 // officers began and did not end.
-func waitsForPeople(ctx context.Context, tx sqldb.Tx, lt *lot) (all []string, err error) {
+func waitsForPeople(ctx context.Context, tx sqldb.Tx, lt *lot, now time.Time) (all []string, err error) {
 	n, err := readCounts(ctx, tx, lt.name)
 	if err != nil {
 		return nil, err
@@ -139,8 +139,15 @@ func waitsForPeople(ctx context.Context, tx sqldb.Tx, lt *lot) (all []string, er
 			all = append(all, fmt.Sprintf("no line was cleared for it: empty and inspect the line, then 'perso lot draft-clearance %s --line LINE', 'perso officer sign' and 'perso hand-in'", lt.name))
 		}
 	}
-	if p.Issue && n.issued == 0 {
+	taken, err := takenChips(ctx, tx, lt.name, n)
+	switch {
+	case err != nil:
+		return nil, err
+	case p.Issue && n.issued == 0:
 		all = append(all, fmt.Sprintf("no chips were issued to it: 'perso chips issue --reel REEL --lot %s'", lt.name))
+	case n.issued > 0 && taken >= n.issued && lt.beginsMore(n, now):
+		all = append(all, fmt.Sprintf("all %d chips that were issued to it are taken, and %d of %d units are good or in work: 'perso chips issue --reel REEL --lot %s --chips N'",
+			n.issued, n.made+n.open, n.good, lt.name))
 	}
 	if p.FirstArticle > 0 && !n.approved && n.made >= p.FirstArticle {
 		all = append(all, waitsFirstArticle(lt.name, n.made))

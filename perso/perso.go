@@ -155,7 +155,7 @@ const (
 	ReasonATR           Reason = "wrong-atr"       // ATR is not the product's
 	ReasonIdentify      Reason = "identify"        // identification commands refused
 	ReasonUnknownChip   Reason = "unknown-chip"    // not on any goods-in list of the lot
-	ReasonNotIssued     Reason = "not-issued"      // in stock, but of no reel that was issued to the lot
+	ReasonNotIssued     Reason = "not-issued"      // in stock, but of no reel that was issued to the lot, or one more than were
 	ReasonForeignChip   Reason = "foreign-chip"    // claimed by another lot
 	ReasonTwin          Reason = "twin-chip"       // a second chip answers with a known chip id
 	ReasonCryptogram    Reason = "card-cryptogram" // the chip does not know the keys it should
