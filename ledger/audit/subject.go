@@ -191,6 +191,9 @@ func (s *subjectOf) takesAt(lot perso.Name, unit perso.Unit, at perso.Presentati
 }
 
 // Prove collects the entries about a subject, with their proofs. A chip's contacts before its claim are found by the chip alone.
+//
+// It parses only entries whose text can be about the subject, as mayTake tells: another entry of the log that can't be parsed is passed
+// over, and is found by the full audit alone (Verify).
 func (l *Log) Prove(subject Subject) (Proof, error) {
 	p := Proof{Subject: subject, Note: l.Note}
 	s := newSubject(subject)
