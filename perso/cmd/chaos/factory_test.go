@@ -22,6 +22,7 @@ import (
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/cmd/site"
+	"github.com/persoline/persoline/perso/cmd/site/sitetest"
 	"github.com/persoline/persoline/perso/product"
 )
 
@@ -52,6 +53,10 @@ var program string
 func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
 
 func buildAndRun(m *testing.M) int {
+	if err := sitetest.Bound(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "persoline-chaos")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/persoline/persoline/perso/cmd/site/sitetest"
 )
 
 // program is the built perso.
@@ -14,6 +16,10 @@ var program string
 func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
 
 func buildAndRun(m *testing.M) int {
+	if err := sitetest.Bound(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "persoline-e2e")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
