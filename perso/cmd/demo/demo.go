@@ -52,6 +52,9 @@ const (
 	pollEvery = 200 * time.Millisecond
 	// closePatience is how long the line may take to report its counters after the last chip.
 	closePatience = 30 * time.Second
+	// stepPatience bounds one question that takes a step forward. Most are answered in a second, but an export signs each unit in the
+	// HSM, and the machine may be busy with other things: as long as the command of the step waits.
+	stepPatience = 30 * time.Minute
 )
 
 // lotPatience is how long the lot may go without any change before the demo gives up.
@@ -184,6 +187,9 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
+// ask takes a step, with time for the longest.
 func ask[A, Q any](ctx context.Context, d *demo, verb string, q Q) (A, error) {
+	ctx, cancel := context.WithTimeout(ctx, stepPatience)
+	defer cancel()
 	return bus.Call[A](ctx, d.office, bus.OfficeSubject(verb), q)
 }

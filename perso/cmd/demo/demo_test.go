@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -9,7 +10,9 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/persoline/persoline/perso/bus"
 	"github.com/persoline/persoline/perso/cmd/site"
 )
 
@@ -82,5 +85,34 @@ func TestSampleOfEachProduct(t *testing.T) {
 	}
 	if _, err := sampleOf(catalogue, "m2m-200s-mf2", cat); err == nil || !strings.Contains(err.Error(), "m2m-200s-mff2") {
 		t.Errorf("an unknown product: %v", err)
+	}
+}
+
+// slowOffice answers only who waits as long as an export may take.
+type slowOffice struct {
+	began time.Time
+	asked []string
+}
+
+func (o *slowOffice) Request(ctx context.Context, subject string, data []byte) ([]byte, error) {
+	if end, bounded := ctx.Deadline(); !bounded || end.Sub(o.began) < stepPatience {
+		return nil, bus.ErrNoAnswer
+	}
+	o.asked = append(o.asked, subject)
+	return bus.Answer(func(context.Context, bus.LotRequest) (bus.PathReply, error) {
+		return bus.PathReply{Paths: []string{"there"}}, nil
+	})(ctx, data)
+}
+
+func (o *slowOffice) Close() error { return nil }
+
+// TestStepsHaveTime: a step of a machine that is busy isn't given up after the few seconds that the bus gives a question.
+func TestStepsHaveTime(t *testing.T) {
+	t.Parallel()
+	o := &slowOffice{began: time.Now()}
+	d := &demo{office: o, lot: "L1"}
+	err := d.export(t.Context())
+	if err != nil || len(o.asked) != 2 || d.made.bundle != "there" {
+		t.Errorf("handed out %v by %v: %v", d.made.paths, o.asked, err)
 	}
 }

@@ -124,7 +124,8 @@ func (d *demo) watch(ctx context.Context) error {
 	var last bus.StatusReply
 	moved := time.Now()
 	for {
-		s, err := ask[bus.StatusReply](ctx, d, bus.OfficeStatus, bus.LotRequest{Lot: d.lot})
+		// A look has the bus's own short limit: what a zone that restarts has lost is asked again soon.
+		s, err := bus.Call[bus.StatusReply](ctx, d.office, bus.OfficeSubject(bus.OfficeStatus), bus.LotRequest{Lot: d.lot})
 		switch {
 		case err != nil && (errors.Is(err, bus.ErrNoAnswer) && ctx.Err() == nil): // a zone restarts: look again
 		case err != nil:
