@@ -293,10 +293,11 @@ func (c *Cluster) Socket() string { return filepath.Join(c.Dir, ".s.PGSQL.5432")
 // URL is the way to the server's database "postgres".
 func (c *Cluster) URL() string { return "postgres://perso@/postgres?host=" + url.QueryEscape(c.Dir) }
 
-// Run starts the server, also again after Kill, and waits until it answers.
+// Run starts the server, also again after Kill, and waits until it answers. All that it shares between its processes lies in the cluster's
+// folder: segments elsewhere would outlive a killed server.
 func (c *Cluster) Run() error {
 	cmd := exec.Command(filepath.Join(c.bin, "postgres"), "-D", c.data(), "-k", c.Dir, "-c", "listen_addresses=", "-c", "max_connections=200",
-		"-c", "shared_buffers=32MB", "-c", "log_min_messages=fatal")
+		"-c", "shared_buffers=32MB", "-c", "log_min_messages=fatal", "-c", "dynamic_shared_memory_type=mmap")
 	log, err := os.OpenFile(filepath.Join(c.Dir, "log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
