@@ -86,6 +86,14 @@ func inWork(ctx context.Context, tx sqldb.Tx, c claimRow) (u bus.UnitInWork, err
 	} else if !errors.Is(err, sqldb.ErrNoRows) {
 		return u, err
 	}
+	var sample int64
+	if err := tx.QueryRow(ctx, sqlSampleOf, string(c.lot), c.chip.Bytes()).Scan(&sample); err != nil {
+		return u, fmt.Errorf("looking for sample %s: %w", c.chip, err)
+	}
+	u.Sample = sample > 0
+	if u.Stays, err = goodStays(ctx, tx, c); err != nil {
+		return u, err
+	}
 	var alarm []byte
 	err = tx.QueryRow(ctx, sqlNewestEntry, chipSubject(c.chip.Bytes()), entry.KindAlarm).Scan(&alarm)
 	if errors.Is(err, sqldb.ErrNoRows) {

@@ -159,23 +159,33 @@ func (l *Ledger) mayLose(ctx context.Context, b *Batch, lt *lot, c claimRow, w s
 		return refuse("chip %s is on record as lost already, by log entry %d", c.chip, c.outcome)
 	case w.Session != s:
 		return refuse("chip %s opened another session since the statement was drafted; look again whether it is lost", c.chip)
-	case c.state != perso.UnitGood:
-		return nil, nil
 	}
-	var inBin, exported int64
-	if err := b.QueryRow(ctx, sqlInBins, string(w.Lot), c.chip.Bytes()).Scan(&inBin); err != nil {
+	stays, err := goodStays(ctx, b, c)
+	if stays == "" || err != nil {
 		return nil, err
 	}
-	if err := b.QueryRow(ctx, sqlExportsOf, string(w.Lot)).Scan(&exported); err != nil {
-		return nil, err
+	return refuse("%s", stays)
+}
+
+// goodStays says why a unit that is good cannot be given up; it is empty of any other.
+func goodStays(ctx context.Context, tx sqldb.Tx, c claimRow) (why string, err error) {
+	if c.state != perso.UnitGood {
+		return "", nil
 	}
+	var inBin int64
+	if err := tx.QueryRow(ctx, sqlInBins, string(c.lot), c.chip.Bytes()).Scan(&inBin); err != nil {
+		return "", fmt.Errorf("looking whether chip %s lies in a bin: %w", c.chip, err)
+	}
+	exported, err := handedOut(ctx, tx, c.lot)
 	switch {
+	case err != nil:
+		return "", err
 	case inBin > 0:
-		return refuse("chip %s is good and lies in the good bin", c.chip)
-	case exported > 0:
-		return refuse("chip %s is good, and its unit was handed out with its lot's export", c.chip)
+		return fmt.Sprintf("chip %s is good and lies in the good bin", c.chip), nil
+	case exported:
+		return fmt.Sprintf("chip %s is good, and its unit was handed out with its lot's export", c.chip), nil
 	}
-	return nil, nil
+	return "", nil
 }
 
 // lastSession is the last that a claim's chip opened, with the number of its last act.

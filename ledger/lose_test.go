@@ -89,7 +89,7 @@ func TestLose(t *testing.T) {
 		t.Errorf("troubles %+v", s.Troubles)
 	}
 	r, err := b.l.InWork(t.Context(), bus.InWorkRequest{Lot: b.lot})
-	if err != nil || len(r.Units) != 1 || !r.Units[0].Due || !strings.Contains(r.Units[0].Alarm, "expired") || r.Units[0].Acts != 2 {
+	if err != nil || len(r.Units) != 1 || !r.Units[0].Due || !strings.Contains(r.Units[0].Alarm, "expired") || r.Units[0].Acts != 2 || r.Units[0].Sample || r.Units[0].Stays != "" {
 		t.Errorf("in work %+v, %v", r, err)
 	}
 	for want, spoiled := range map[string]bus.SignedRequest{

@@ -73,6 +73,9 @@ func TestSamples(t *testing.T) {
 		b.denied(b.say(b.examined(1), "qua"), "2 samples")
 		bad := chips[1].id()
 		b.denied(b.say(b.examined(2, b.newChips(3)[2].id()), "qua"), "is no sample")
+		if r, err := b.l.InWork(t.Context(), bus.InWorkRequest{Lot: b.lot, Chip: bad.String()}); err != nil || !r.Units[0].Sample || !strings.Contains(r.Units[0].Stays, "lies in the good bin") {
+			t.Errorf("a sample in its bin: %+v, %v", r.Units, err)
+		}
 		if s := b.status(); s.Samples.State != "due" || s.Samples.Back+s.Samples.Kept != 0 {
 			t.Fatalf("a refused word changed something: %+v", s.Samples)
 		}

@@ -381,6 +381,8 @@ type UnitInWork struct {
 	Acts    uint8              `cbor:"11,keyasint" json:"acts"`                      // of that session
 	Due     bool               `cbor:"12,keyasint,omitempty" json:"due"`             // the vault was asked for the verdict and has not given it
 	Alarm   string             `cbor:"13,keyasint,omitempty" json:"alarm,omitempty"` // the last about the chip
+	Sample  bool               `cbor:"14,keyasint,omitempty" json:"-"`               // it was drawn as a sample, and lies in their bin
+	Stays   string             `cbor:"15,keyasint,omitempty" json:"-"`               // why officers cannot give up one that is good
 }
 
 // LoseReply says what the vault answered: that it gave the unit up, or that it had called it good before.

@@ -32,6 +32,7 @@ func TestFloorDrafts(t *testing.T) {
 		bus.OfficeRejects: answer(func(bus.LotRequest) (bus.RejectsReply, error) {
 			return bus.RejectsReply{Chips: []string{"47901234000112345678", "47901234000112345678"}}, nil // two pieces
 		}),
+		bus.OfficeInWork: oneSample,
 		bus.OfficeClosing: answer(func(bus.LotRequest) (bus.ClosingReply, error) {
 			return bus.ClosingReply{Release: [32]byte{3}, Gone: &bus.GoneLot{Certificate: [32]byte{4}, Good: 20, Proof: "auts", Taken: [][32]byte{{5}}}}, nil
 		}),
@@ -45,7 +46,7 @@ func TestFloorDrafts(t *testing.T) {
 		{"policy draft --blind-count --aql 6.5 --samples-become kept", "site-policy", "blind_count required\nsamples kept 8:2/0 15:2/0 25:8/1 "},
 		{"policy draft --samples 20:3/1", "site-policy", "blind_count -\nsamples output 20:3/1\n"},
 		{"lot draft-samples L1 --finding fine --failed 47901234000112345677", "samples-examined", "lot L1\nexamined 2\nfinding fine\nfailed 47901234000112345677\n"},
-		{"lot draft-samples L1 --finding fine --examined 1", "samples-examined", "lot L1\nexamined 1\nfinding fine\n"},
+		{"lot draft-samples L1 --finding fine --examined 2", "samples-examined", "lot L1\nexamined 2\nfinding fine\n"},
 		{"lot draft-first-article L1 --finding fine", "first-article", "lot L1\ngood 20\nfinding fine\n"},
 		{"lot draft-clearance L1 --line line-1 --finding empty", "line-clearance", "line line-1\nlot L1\n"},
 		{"lot draft-explain L1 --reason stuck", "count-explained", "count 07000000"},
@@ -132,5 +133,44 @@ func TestHiddenSamples(t *testing.T) {
 	}
 	if r := run(t, office, nil, "lot", "status", "L1"); !strings.Contains(r.out, "3 drawn, where they lie is hidden until counted; quality has not signed\n") {
 		t.Error(r.out)
+	}
+}
+
+// oneSample answers of which chip there is a unit: of one that is a sample, and of one that is none.
+var oneSample = answer(func(q bus.InWorkRequest) (bus.InWorkReply, error) {
+	if q.Chip == "47901234000112345670" {
+		return bus.InWorkReply{}, bus.Refuse(bus.FaultNotFound, "chip %s has no unit", q.Chip)
+	}
+	return bus.InWorkReply{Units: []bus.UnitInWork{{Chip: q.Chip, Sample: q.Chip == "47901234000112345677"}}}, nil
+})
+
+// TestSamplesAreDraftedAsTheyLie: what the ledger would refuse when quality has signed is not drafted.
+func TestSamplesAreDraftedAsTheyLie(t *testing.T) {
+	t.Parallel()
+	status := statusReply()
+	office := func(hidden bool, inBin uint64) ledger {
+		s := status
+		s.Hidden, s.Samples = hidden, &bus.Samples{State: "due", Drawn: 2, InBin: inBin}
+		return ledger{bus.OfficeInWork: oneSample, bus.OfficeStatus: statusOf(s)[bus.OfficeStatus], bus.OfficeStanding: answer(func(bus.Empty) (bus.StandingReply, error) {
+			return bus.StandingReply{Env: perso.EnvTest, Site: "site-1", Now: epoch}, nil
+		})}
+	}
+	for _, c := range []struct {
+		args   string
+		hidden bool
+		inBin  uint64
+		want   string
+	}{
+		{"--examined 1", false, 2, "2 samples of lot L1 lie in their bin, the statement is about 1"},
+		{"--examined 1", true, 0, ""},
+		{"--examined 3", true, 0, "2 samples of lot L1 were drawn, the statement is about 3"},
+		{"--failed 47901234000112345677", false, 2, ""},
+		{"--failed 47901234000112345678", false, 2, "chip 47901234000112345678 is no sample of lot L1 that lies in its bin"},
+		{"--failed 47901234000112345670", false, 2, "chip 47901234000112345670 is no sample of lot L1 that lies in its bin"},
+	} {
+		r := run(t, office(c.hidden, c.inBin), nil, append([]string{"lot", "draft-samples", "L1", "--finding", "fine"}, strings.Fields(c.args)...)...)
+		if (r.code == ExitOK) != (c.want == "") || !strings.Contains(r.err, c.want) {
+			t.Errorf("%s: %+v", c.args, r)
+		}
 	}
 }

@@ -124,6 +124,9 @@ func draftLost(env *Env, r bus.InWorkReply, w statement.Lost, out string) error 
 	if u.State == perso.UnitLost {
 		return Hint(fmt.Errorf("chip %s is on record as lost already", w.Chip), "'%s' shows its life", env.Command("trace", "%s", w.Chip))
 	}
+	if u.Stays != "" {
+		return Hint(errors.New(u.Stays), "'%s' shows its life", env.Command("trace", "%s", w.Chip))
+	}
 	var err error
 	if u.EID != "" {
 		if w.EID, err = id.ParseEID(u.EID); err != nil {

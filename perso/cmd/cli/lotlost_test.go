@@ -36,6 +36,11 @@ func TestLose(t *testing.T) {
 	if r.code != ExitOK || !strings.Contains(r.out, "47901234000165a30000") || !strings.Contains(r.out, "release has expired") || !strings.Contains(r.err, "lot draft-lost") {
 		t.Errorf("%+v", r)
 	}
+	unit.Stays = "it lies in the good bin"
+	if r := run(t, office, nil, "lot", "draft-lost", "L1", "--chip", unit.Chip, "--fate", "missing", "--reason", "fell off the belt", "-o", at("d")); r.code != ExitFailed || !strings.Contains(r.err, unit.Stays) {
+		t.Errorf("good and in its bin: %+v", r)
+	}
+	unit.Stays = ""
 	if r := run(t, office, nil, "lot", "draft-lost", "L1", "--chip", unit.Chip, "--fate", "missing", "--reason", "fell off the belt", "-o", at("d")); r.code != ExitOK {
 		t.Fatalf("%+v", r)
 	}

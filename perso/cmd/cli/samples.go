@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -103,8 +104,33 @@ func newLotDraftSamplesCmd(env *Env) *cobra.Command {
 				w.Examined = s.Samples.Drawn
 			}
 		}
+		if err := examinable(ctx, office, lot, s, w); err != nil {
+			return "", nil, err
+		}
 		w.Header, w.Lot = h, lot
 		body, err := w.Encode()
 		return statement.KindSamples, body, err
 	})
+}
+
+// examinable refuses what the ledger would refuse when it is signed: another number of samples than lie in their bin, as far as that is
+// not hidden, and a bad chip that is none of them.
+func examinable(ctx context.Context, office bus.Requester, lot perso.Name, s bus.StatusReply, w statement.Samples) error {
+	switch {
+	case s.Hidden && w.Examined > s.Samples.Drawn:
+		return fmt.Errorf("%d samples of lot %s were drawn, the statement is about %d", s.Samples.Drawn, lot, w.Examined)
+	case !s.Hidden && w.Examined != s.Samples.InBin:
+		return fmt.Errorf("%d samples of lot %s lie in their bin, the statement is about %d", s.Samples.InBin, lot, w.Examined)
+	}
+	for _, c := range w.Failed {
+		r, err := ask[bus.InWorkReply](ctx, office, bus.OfficeInWork, bus.InWorkRequest{Lot: lot, Chip: c.String()})
+		var fault *bus.Fault
+		switch {
+		case err != nil && (!errors.As(err, &fault) || fault.Code != bus.FaultNotFound):
+			return err
+		case err != nil || len(r.Units) != 1 || !r.Units[0].Sample:
+			return fmt.Errorf("chip %s is no sample of lot %s that lies in its bin", c, lot)
+		}
+	}
+	return nil
 }
