@@ -285,6 +285,6 @@ func (r proved) writeWordless(w io.Writer) {
 		if x.Deleted {
 			why = "officers had them deleted after delivery"
 		}
-		fmt.Fprintf(w, "without the words of %x: %s, log entry %d: %s\n", x.Hash, x.Kind, x.Seq, why)
+		fmt.Fprintf(w, "without the words of %s: %s, log entry %d: %s\n", x.Hash, x.Kind, x.Seq, why)
 	}
 }
