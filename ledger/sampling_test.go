@@ -136,6 +136,9 @@ func TestRejectedSamples(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.denied(b.l.RecordExport(t.Context(), entry.Export{Lot: b.lot, What: "output", Receiver: "r", Hash: [32]byte{1}, Units: 1}), blockSamplesRejected)
+	if w := b.status().Waits; !strings.Contains(w, blockSamplesRejected) || !strings.Contains(w, "perso lot draft-close") || !strings.Contains(w, "perso chips draft-destroy") {
+		t.Errorf("it waits for %q", w)
+	}
 	if err := b.say(b.examined(2), "qua"); err != nil { // quality looked again, while nothing was handed out
 		t.Fatal(err)
 	}
@@ -160,6 +163,9 @@ func TestRejectedLotIsDestroyed(t *testing.T) {
 		b.denied(b.say(word, "ann", "bob"), "is not closed")
 		if _, err := b.l.Close(t.Context(), b.closing(nil, "ann", "bob")); err != nil {
 			t.Fatal(err)
+		}
+		if w := b.status().Waits; !strings.Contains(w, blockSamplesRejected) || !strings.Contains(w, "perso chips draft-destroy") || strings.Contains(w, "draft-close") {
+			t.Errorf("closed, it waits for %q", w)
 		}
 		if live, good, kept := b.account(perso.AccountRejectLive), b.account(perso.AccountGood), b.account(perso.AccountSample); live != 2 || good != 0 || kept != 0 {
 			t.Errorf("%s: %d live rejects, %d good, %d samples in the books", become, live, good, kept)

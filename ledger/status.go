@@ -71,6 +71,8 @@ func (l *Ledger) statusOf(ctx context.Context, name perso.Name, told int) (bus.S
 		r.Waits = andAlso(lacks, r.Waits)
 	case err == nil && r.State == perso.LotComplete:
 		r.Waits = andAlso(lacks, waitsToClose(&r))
+	case err == nil && r.Samples != nil && r.Samples.State == samplesRejected:
+		r.Waits = waitsNotAccepted(r.Lot)
 	}
 	if err != nil {
 		return bus.StatusReply{}, fmt.Errorf("reading the status of lot %q: %w", name, err)

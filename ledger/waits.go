@@ -168,7 +168,19 @@ func waitsToClose(r *bus.StatusReply) string {
 	if r.Samples != nil && r.Samples.State == samplesDue {
 		all = append(all, fmt.Sprintf("%s: when all chips are in their bins, 'perso lot draft-samples %s', 'perso officer sign' and 'perso hand-in'", blockSamples, r.Lot))
 	}
+	if r.Samples != nil && r.Samples.State == samplesRejected {
+		all = append(all, fmt.Sprintf("%s. Count and close it ('perso lot count', 'perso lot draft-close %s'); then %s", blockSamplesRejected, r.Lot, afterRejection(r.Lot)))
+	}
 	return strings.Join(all, "; ")
+}
+
+// waitsNotAccepted says what is still to do about a closed lot that quality did not accept.
+func waitsNotAccepted(lot perso.Name) string {
+	return fmt.Sprintf("%s. Unless it was done: %s", blockSamplesRejected, afterRejection(lot))
+}
+
+func afterRejection(lot perso.Name) string {
+	return fmt.Sprintf("destroy all its chips ('perso chips draft-destroy %s'), and submit a new order for the units", lot)
 }
 
 func waitsFirstArticle(lot perso.Name, made uint64) string {

@@ -19,7 +19,7 @@ import (
 const MaxExceptions = 10_000
 
 // Exception is an entry that a named person must look at and sign off: an alarm, a refused order, an act
-// that was refused, a chip that stopped its head, an officer's revocation after which nobody can sign what is asked for.
+// that was refused, a chip that stopped its head, an officer's revocation after which nobody can sign what is asked for, quality's word that a lot is not accepted.
 type Exception struct {
 	Seq     int64
 	Kind    string
@@ -72,7 +72,10 @@ func (a *auditor) except(p parsed) {
 	if what == "" {
 		what = a.bereft
 	}
-	if a.bereft = ""; what == "" {
+	if a.rejected != "" {
+		lot, what = a.rejected, fmt.Sprintf("quality did not accept lot %s: nothing of it may be handed out", a.rejected)
+	}
+	if a.bereft, a.rejected = "", ""; what == "" {
 		return
 	}
 	if len(a.exceptions) < MaxExceptions {

@@ -52,7 +52,8 @@ type history struct {
 
 	openings
 
-	bereft         string // of the entry at hand: what nobody can sign any more
+	bereft         string     // of the entry at hand: what nobody can sign any more
+	rejected       perso.Name // of the entry at hand: the lot that quality did not accept by it
 	exceptions     map[int64]*Exception
 	signedOff      map[int64][]signedOff
 	moreExceptions uint64

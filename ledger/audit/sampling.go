@@ -70,6 +70,9 @@ func (a *auditor) samples(e entry.Statement) {
 		l.drawn.back, l.drawn.kept = 0, passed
 	}
 	l.drawn.accepted = l.release == nil || l.policy.Sampling.Accepts(statement.Examined{Good: l.release.Good, Made: l.good, Drawn: w.Examined, Failed: l.drawn.failed})
+	if l.refused() {
+		a.rejected = e.Lot
+	}
 }
 
 // refused reports a lot that quality did not accept: its good units are handed to nobody and wait for their destruction. Without its policy

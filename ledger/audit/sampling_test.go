@@ -149,6 +149,8 @@ func TestRejectedLotWaits(t *testing.T) {
 		w.end(2-uint64(failed), uint64(failed), 0)
 		if r, err := w.verify(); err != nil || !r.OK() || count(r, "live rejects that wait for their destruction") != want {
 			t.Errorf("%d bad samples: %v, %v, %v", failed, err, r.Findings, r.Stock)
+		} else if len(r.Exceptions) != failed || failed == 1 && (r.Exceptions[0].Lot != "L1" || !strings.Contains(r.Exceptions[0].What, "quality did not accept lot L1")) {
+			t.Errorf("%d bad samples: exceptions %v", failed, r.Exceptions)
 		}
 	}
 }

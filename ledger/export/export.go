@@ -102,6 +102,8 @@ type Result struct {
 var (
 	// ErrNotComplete: units may still become good.
 	ErrNotComplete = errors.New("lot is not complete")
+	// ErrNotAccepted: quality did not accept it, and nothing of it is handed out.
+	ErrNotAccepted = errors.New("quality has signed: not accepted")
 	// ErrDiffers: what would be written now is not what was handed out or signed before.
 	ErrDiffers = errors.New("export differs from the one before")
 	// ErrUnknown: the ledger has no such lot, or no longer the order behind it.

@@ -31,7 +31,7 @@ const (
 	sqlGood = `SELECT unit, seq, outcome_seq, cert, eis_sig, ki FROM claim WHERE lot = $1 AND state = 'good' AND unit > $2
 		AND NOT EXISTS (SELECT 1 FROM unit_lost u WHERE u.lot = claim.lot AND u.unit = claim.unit AND u.gen = claim.gen AND u.bin = '')
 		AND NOT EXISTS (SELECT 1 FROM sample x WHERE x.chip = claim.chip AND x.result IN ('kept', 'failed')) ORDER BY unit LIMIT $3`
-	sqlSampling = `SELECT COUNT(*) FROM sampling WHERE lot = $1 AND state <> 'accepted'`
+	sqlSampling = `SELECT COUNT(*) FROM sampling WHERE lot = $1 AND state = $2`
 	sqlKeepSig  = `UPDATE claim SET eis_sig = $4 WHERE lot = $1 AND unit = $2 AND gen = $3 AND state = 'good' AND eis_sig IS NULL`
 	sqlSig      = `SELECT eis_sig FROM claim WHERE lot = $1 AND unit = $2 AND gen = $3`
 	sqlExported = `SELECT hash FROM export WHERE lot = $1 AND what = $2`
@@ -52,10 +52,13 @@ type lotFacts struct {
 
 func (c Config) readLot(ctx context.Context, name perso.Name) (f lotFacts, err error) {
 	var state string
-	var completed, unaccepted int64
+	var completed, due, rejected int64
 	var signed, resolved []byte
 	err = c.DB.View(ctx, func(tx sqldb.Tx) error {
-		if err := tx.QueryRow(ctx, sqlSampling, string(name)).Scan(&unaccepted); err != nil {
+		if err := tx.QueryRow(ctx, sqlSampling, string(name), "due").Scan(&due); err != nil {
+			return err
+		}
+		if err := tx.QueryRow(ctx, sqlSampling, string(name), "rejected").Scan(&rejected); err != nil {
 			return err
 		}
 		return tx.QueryRow(ctx, sqlLot, string(name)).Scan(&state, &f.good, &completed, &signed, &resolved)
@@ -67,8 +70,10 @@ func (c Config) readLot(ctx context.Context, name perso.Name) (f lotFacts, err e
 		return f, err
 	case s != perso.LotComplete && s != perso.LotClosed:
 		return f, fmt.Errorf("%w: it is %s", ErrNotComplete, s)
-	case unaccepted > 0:
-		return f, fmt.Errorf("%w: quality has not signed its samples, or did not accept them", ErrNotComplete)
+	case due > 0:
+		return f, fmt.Errorf("%w: quality has not signed its samples", ErrNotComplete)
+	case rejected > 0:
+		return f, fmt.Errorf("%w: its samples were worse than the plan allows, and nothing of it may be handed out; 'perso chips draft-destroy %s' and a new order follow", ErrNotAccepted, name)
 	case resolved == nil:
 		return f, fmt.Errorf("the order of lot %q was deleted: %w", name, ErrUnknown)
 	}

@@ -73,11 +73,11 @@ func TestSamplesAreNotHandedOver(t *testing.T) {
 // TestSamplesMustBeAccepted: before quality signed, and when it did not accept, nothing is handed over.
 func TestSamplesMustBeAccepted(t *testing.T) {
 	t.Parallel()
-	for _, state := range []string{"due", "rejected"} {
+	for state, refused := range map[string]error{"due": export.ErrNotComplete, "rejected": export.ErrNotAccepted} {
 		for what, run := range kinds {
 			h := newHouse(t, 2)
 			h.exec(t, `INSERT INTO sampling (lot, state) VALUES ('L1', $1)`, state)
-			if _, err := run(h.config(), t.Context()); !errors.Is(err, export.ErrNotComplete) || !strings.Contains(err.Error(), "samples") {
+			if _, err := run(h.config(), t.Context()); !errors.Is(err, refused) || !strings.Contains(err.Error(), "samples") {
 				t.Errorf("%s of a lot whose samples are %s: %v", what, state, err)
 			}
 			if len(h.exported) != 0 || h.calls != 0 {

@@ -25,6 +25,7 @@ type Page struct {
 	Audit    audit.Report
 	Lot      perso.Name
 	Found    bool // the log releases such a lot
+	Rejected bool // quality did not accept it
 	State    string
 	Release  statement.Release
 	Released signedWord
@@ -125,7 +126,10 @@ func (c *Collector) Page(result audit.Report, receipts []entry.ReceiptHead, o Op
 	if p.Judged.IsZero() {
 		p.Judged = o.Now
 	}
-	p.State = s.state()
+	p.State, p.Rejected = s.state(), s.words.rejects(s)
+	if p.Rejected {
+		p.State += ", NOT ACCEPTED by quality"
+	}
 	p.quantities(s)
 	p.balance(s)
 	p.causes(s)

@@ -170,7 +170,7 @@ func (k *words) rows(s *story) (rows []wordRow) {
 	for _, a := range k.articles {
 		add("First article", fmt.Sprintf("%d good chips: %s", a.Text.Good, a.Text.Finding), a.signedWord)
 	}
-	held := k.policy.Text.With(s.released.Asks, s.released.Good)
+	held := k.held(s)
 	if s.released.Asks != "" {
 		rows = slices.Insert(rows, 1, wordRow{What: "Order asks for", Says: string(s.released.Asks), Words: []signedWord{s.release}})
 	}
@@ -258,4 +258,19 @@ func (k *words) policyRow() wordRow {
 		row.Says = strings.Join(asks, "; ")
 	}
 	return row
+}
+
+// held is what the lot had to go through: the site's policy, and what its order asks for.
+func (k *words) held(s *story) statement.Policy {
+	return k.policy.Text.With(s.released.Asks, s.released.Good)
+}
+
+// rejects reports that by its last word, which is the one that counts, quality did not accept the lot.
+func (k *words) rejects(s *story) bool {
+	held := k.held(s)
+	if len(k.samples) == 0 || held.Sampling == "" {
+		return false
+	}
+	last := k.samples[len(k.samples)-1].Text
+	return s.release.There && !held.Sampling.Accepts(statement.Examined{Good: s.released.Good, Made: s.good, Drawn: last.Examined, Failed: uint64(len(last.Failed))})
 }

@@ -133,3 +133,33 @@ func TestWordsWithoutOpening(t *testing.T) {
 		t.Error("a policy that is not opened is told as if it were")
 	}
 }
+
+// TestNotAccepted: the report of a lot that quality did not accept says so before all else; one bad sample less, and it says nothing of it.
+func TestNotAccepted(t *testing.T) {
+	t.Parallel()
+	for failed := range 2 {
+		s := New()
+		s.Enlist("qua", statement.RoleQuality)
+		head := func() statement.Header {
+			return statement.Header{Env: perso.EnvTest, Site: SiteName, At: s.Tick(), Nonce: Hash("word %d", len(s.Entries))}
+		}
+		s.Word(Sign(Must(statement.Policy{Header: head(), Sampling: "output 9:1/0"}.Encode()), "prod", "sec"), "")
+		lot := s.Release("L1", 0, 2, 0)
+		for u := range perso.Unit(2) {
+			c := lot.Claim(u, 0, 0, Chip(uint32(u)+1))
+			c.Run()
+			c.Bin()
+		}
+		s.Word(Sign(Must(statement.Samples{Header: head(), Lot: "L1", Examined: 1, Finding: "read back", Failed: []id.ChipID{Chip(1)}[:failed]}.Encode()), "qua"), "L1")
+		text := write(t, pageOf(t, s, s.Bundle("L1"), "L1", false))
+		for _, want := range []string{"<b>NOT ACCEPTED by quality.</b>", "NOT ACCEPTED by quality</div>", "made good, not accepted", "before quality rejected the lot", "Nothing was handed out, and nothing may be"} {
+			if strings.Contains(text, want) != (failed > 0) {
+				t.Errorf("%d bad samples: %q in the report: %t", failed, want, failed == 0)
+			}
+		}
+		if strings.Contains(text, "Nothing was handed out yet") != (failed == 0) {
+			t.Errorf("%d bad samples: the report does not tell a lot that waits from one that is refused", failed)
+		}
+		wellFormed(t, text)
+	}
+}

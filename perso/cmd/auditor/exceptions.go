@@ -48,7 +48,7 @@ func newExceptionsCmd(env *console.Console) *cobra.Command {
 		Use:   "exceptions BUNDLE",
 		Short: "List what a named person must look at, and who has",
 		Long: console.Describe("Verifies a bundle and lists the exceptions that its log shows: alarms, refused files, what the office asked for and was refused, chips that\n"+
-			"stopped a head, an officer's revocation after which nobody can sign what is asked for. Those that nobody has signed off come by default, all with --all. 'draft-review' writes a person's word about them. The exit code is 3 when the bundle\n"+
+			"stopped a head, an officer's revocation after which nobody can sign what is asked for, quality's word that a lot is not accepted. Those that nobody has signed off come by default, all with --all. 'draft-review' writes a person's word about them. The exit code is 3 when the bundle\n"+
 			"does not verify; open exceptions are no fault of the bundle.", listedExceptions{}),
 		Example: `  perso audit exceptions ./L-2027-0001.bundle
   perso audit exceptions ./L-2027-0001.bundle --all --json`,

@@ -89,7 +89,11 @@ func listLots(env *Env, r bus.LotsReply) error {
 			if s.Hidden {
 				lost = "hidden"
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", s.Lot, s.Env, s.State, s.Good, s.Ordered, s.Open, lost, s.Order)
+			state := string(s.State)
+			if notAccepted(s) {
+				state += ", NOT ACCEPTED"
+			}
+			fmt.Fprintf(t, "%s\t%s\t%s\t%d\t%d\t%d\t%s\t%s\n", s.Lot, s.Env, state, s.Good, s.Ordered, s.Open, lost, s.Order)
 		}
 		_ = t.Flush() // into memory
 	})
@@ -147,6 +151,9 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 	yield, first := progress.Yield(s)
 	row("lot", "%s, %s", s.Lot, strings.ToUpper(string(s.Env)))
 	row("order", "%s", s.Order)
+	if notAccepted(s) {
+		row("quality", "NOT ACCEPTED: nothing of this lot may be handed out")
+	}
 	row("state", "%s", s.State)
 	row("as of", "%s", clock(s.Now))
 	row("released", "%s", clock(s.Released))
@@ -159,7 +166,11 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 	if !s.Completed.IsZero() {
 		row("completed", "%s", clock(s.Completed))
 	}
-	row("good", "%d of %d (%s)", s.Good, s.Ordered, progress.Percent(s.Good, s.Ordered))
+	name, but := "good", ""
+	if notAccepted(s) {
+		name, but = "made good", ", and quality did not accept them"
+	}
+	row(name, "%d of %d (%s)%s", s.Good, s.Ordered, progress.Percent(s.Good, s.Ordered), but)
 	if s.Hidden {
 		row("in work", "%d", s.Open)
 		row("proof", "%s", s.Proof)
@@ -193,6 +204,12 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 	for _, b := range s.Blocks {
 		row("blocked", "%s", b)
 	}
+	writeTroubles(row, s)
+	_ = t.Flush() // into memory
+}
+
+// writeTroubles lists the acts that the vault does not serve now.
+func writeTroubles(row func(name, format string, a ...any), s bus.StatusReply) {
 	for _, t := range s.Troubles {
 		how := "waiting"
 		if t.Refused {
@@ -203,7 +220,6 @@ func writeStatus(w io.Writer, s bus.StatusReply) {
 	if s.MoreTroubles > 0 {
 		row("waiting", "and %d more", s.MoreTroubles)
 	}
-	_ = t.Flush() // into memory
 }
 
 func bins(s bus.StatusReply) string {

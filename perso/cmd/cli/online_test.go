@@ -82,6 +82,16 @@ func TestStatus(t *testing.T) {
 	if !regexp.MustCompile(`(?m)^vault +vault-2$`).MatchString(r.out) || !regexp.MustCompile(`(?m)^waits +vault "vault-2" has not answered since`).MatchString(r.out) {
 		t.Errorf("a lot whose vault is away: %s", r.out)
 	}
+	rejected := statusReply()
+	rejected.Samples = &bus.Samples{State: "rejected", Drawn: 3, InBin: 3, Failed: 3}
+	r = run(t, statusOf(rejected), nil, "lot", "status", "L1")
+	if !regexp.MustCompile(`(?m)^quality +NOT ACCEPTED: nothing of this lot may be handed out\nstate `).MatchString(r.out) || !regexp.MustCompile(`(?m)^made good .*, and quality did not accept them$`).MatchString(r.out) {
+		t.Errorf("a lot that quality did not accept: %s", r.out)
+	}
+	r = run(t, ledger{bus.OfficeLots: answer(func(bus.Empty) (bus.LotsReply, error) { return bus.LotsReply{Lots: []bus.StatusReply{rejected}}, nil })}, nil, "lot", "list")
+	if !strings.Contains(r.out, ", NOT ACCEPTED ") {
+		t.Errorf("it is listed as %s", r.out)
+	}
 	r = run(t, statusOf(statusReply()), nil, "lot", "status", "L2", "--site", "elsewhere")
 	if want := "perso: error: asking perso.office.status: not-found: lot \"L2\" is not known\nperso: hint: 'perso lot list --site elsewhere' lists them\n"; r.code != ExitFailed || r.err != want {
 		t.Errorf("an unknown lot: exit %d, %q", r.code, r.err)

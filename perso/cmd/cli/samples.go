@@ -63,6 +63,9 @@ func samplingText(s statement.Sampling) string {
 }
 
 // samplesText says how a lot stands with its samples; hidden is before its bins were counted, by a policy of blind counts.
+// notAccepted says whether quality did not accept a lot.
+func notAccepted(s bus.StatusReply) bool { return s.Samples != nil && s.Samples.State == "rejected" }
+
 func samplesText(s *bus.Samples, hidden bool) string {
 	state := map[string]string{"due": "quality has not signed", "accepted": "accepted by quality", "rejected": "NOT accepted by quality"}[s.State]
 	if hidden {

@@ -42,7 +42,7 @@ func (e *exporter) Export(ctx context.Context, lot perso.Name) (bus.PathReply, e
 	c := export.Config{DB: e.db, Ledger: e.ledger, Vault: e.vault, Site: e.cats.Order.Site, Products: e.cats.Order.Products, Out: e.site.OutDir()}
 	var reply bus.PathReply
 	made, err := c.All(ctx, lot)
-	if errors.Is(err, export.ErrNotComplete) {
+	if errors.Is(err, export.ErrNotComplete) || errors.Is(err, export.ErrNotAccepted) {
 		return bus.PathReply{}, bus.Refuse(bus.FaultRefused, "lot %q cannot be exported: %v", lot, err)
 	}
 	if err != nil {
