@@ -104,8 +104,8 @@ func newLotStatusCmd(env *Env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "status LOT",
 		Short: "Show how a lot stands, once or as it goes",
-		Long: Describe("Shows a lot as the ledger holds it now. With --follow it is shown again and again until the lot is complete; with --json\n"+
-			"each time is one object.", lotState{}),
+		Long: Describe("Shows a lot as the ledger holds it now. With --follow it is shown again and again until the lot is complete,\n"+
+			"or until Ctrl-C, which ends no more than the showing; with --json each time is one object.", lotState{}),
 		Example: `  perso lot status L-2027-0001
   perso lot status L-2027-0001 --follow`,
 		Args: Takes("LOT"),
@@ -125,7 +125,7 @@ func newLotStatusCmd(env *Env) *cobra.Command {
 			return env.Emit(lotStateOf(s), func(w io.Writer) { writeStatus(w, s) })
 		}),
 	}
-	c.Flags().BoolVarP(&follow, "follow", "f", false, "show it until the lot is complete")
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "show it until the lot is complete, or until Ctrl-C")
 	return c
 }
 
@@ -259,7 +259,7 @@ func followLot(ctx context.Context, env *Env, office bus.Requester, lot perso.Na
 		waits = s.Waits
 		switch {
 		case ctx.Err() != nil:
-			return errors.New("no longer watching; the lot goes on")
+			return noLongerWatching(env)
 		case errors.Is(err, bus.ErrNoAnswer):
 			say("the ledger does not answer, asking again")
 		case err != nil:
@@ -274,9 +274,15 @@ func followLot(ctx context.Context, env *Env, office bus.Requester, lot perso.Na
 			}
 		}
 		if err := env.Sleep(ctx, poll); err != nil {
-			return errors.New("no longer watching; the lot goes on")
+			return noLongerWatching(env)
 		}
 	}
+}
+
+// noLongerWatching ends the following of a lot when a person ends it, which is no fault.
+func noLongerWatching(env *Env) error {
+	fmt.Fprintln(env.Err, "perso: no longer watching; the lot goes on")
+	return nil
 }
 
 // counted is the result of "lot count".

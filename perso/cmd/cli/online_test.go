@@ -132,8 +132,17 @@ func TestFollowEndsWithTheLot(t *testing.T) {
 	code := Main(ctx, []string{"lot", "status", "L1", "-f"}, strings.NewReader(""), &out, &errOut, func(env *Env) {
 		env.Dial = func(context.Context, string) (Office, error) { return closer{office}, nil }
 	})
-	if want := "perso: error: no longer watching; the lot goes on\n"; code != ExitFailed || errOut.String() != want {
+	want := "perso: no longer watching; the lot goes on\n"
+	if code != ExitOK || errOut.String() != want {
 		t.Errorf("interrupted: exit %d, %q", code, errOut.String())
+	}
+	s := statusReply()
+	s.State = perso.LotRunning
+	r = run(t, statusOf(s), func(env *Env) {
+		env.Sleep = func(context.Context, time.Duration) error { return context.Canceled }
+	}, "lot", "status", "L1", "-f")
+	if r.code != ExitOK || r.err != want || r.out == "" {
+		t.Errorf("interrupted between two looks: exit %d, %q", r.code, r.err)
 	}
 }
 
