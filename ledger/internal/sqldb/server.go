@@ -108,7 +108,7 @@ func (s Server) config() (*pgxpool.Config, error) {
 	c.StatementCacheCapacity = MaxStatements
 	cfg.MaxConns = ServerConnections
 	cfg.BeforeConnect = s.authenticate
-	cfg.AfterConnect = assertServer
+	cfg.AfterConnect = func(ctx context.Context, c *pgx.Conn) error { return broken(ctx, c, assertServer(ctx, c)) }
 	return cfg, nil
 }
 
@@ -168,7 +168,10 @@ func (s Server) authenticate(_ context.Context, c *pgx.ConnConfig) error {
 // recognise asks who answers: CockroachDB calls itself a PostgreSQL of some version, but not in version().
 func (d *serverDB) recognise(ctx context.Context) error {
 	var version string
-	if err := d.pool.QueryRow(ctx, `SELECT version()`).Scan(&version); err != nil {
+	err := d.pool.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+		return broken(ctx, c.Conn(), c.QueryRow(ctx, `SELECT version()`).Scan(&version))
+	})
+	if err != nil {
 		return err
 	}
 	if strings.HasPrefix(version, "CockroachDB") {

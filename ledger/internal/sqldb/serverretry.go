@@ -71,7 +71,15 @@ func (d *serverDB) once(ctx context.Context, mode pgx.TxAccessMode, f func(Tx) e
 	}
 	defer c.Release()
 	err = d.run(ctx, c, mode, f)
-	if err != nil && c.Conn().IsClosed() && !errors.Is(err, ErrAmbiguous) && ctx.Err() == nil {
+	if errors.Is(err, ErrAmbiguous) {
+		return err
+	}
+	return broken(ctx, c.Conn(), err)
+}
+
+// broken marks an error that a connection did not survive, unless its caller gave up.
+func broken(ctx context.Context, c *pgx.Conn, err error) error {
+	if err != nil && c.IsClosed() && ctx.Err() == nil {
 		return fmt.Errorf("%w: %w", errConnection, err)
 	}
 	return err
