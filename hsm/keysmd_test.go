@@ -49,6 +49,20 @@ declared that gap (see Gaps).
 |---|---|---|---|---|---|---|
 `
 
+const keysBackups = `
+## Backups of the token
+
+A key that comes from a backup of the HSM's own, or by its maker's means to another token of the cluster, must read there as it did: CKA_LOCAL true
+where it was made inside. A module that sets it false for what it restores brings no site back: pairs are refused, and a lot that
+has receipts is never opened again, since its key could be somebody's who knows it (keygen/DESIGN.md, "Keys are derived").
+If it keeps ALWAYS_SENSITIVE and NEVER_EXTRACTABLE, the gap local makes up for that, though new keys show none.
+
+Try it before production, on a token of the same model and firmware, with a test site that has made a lot and is stopped: type
+` + "`perso hsm check --site ./site --keys`" + `, restore the HSM's backup into an empty token, and type it again. Each key must be there and say what it
+said: every lot, receipt, seal, print and signing key was made inside. A pair that the module changed is refused (exit 3); of other keys
+compare the two lists. Start the site and go on with the lot. Do it again when the firmware changes.
+`
+
 func keysPage() string {
 	var b strings.Builder
 	b.WriteString(keysIntro)
@@ -73,6 +87,7 @@ func keysPage() string {
 	for _, g := range Gaps() {
 		fmt.Fprintf(&b, "| %s | %s | %s |\n", g, map[bool]string{true: "yes"}[g.TestOnly()], g.Cost())
 	}
+	b.WriteString(keysBackups)
 	return b.String()
 }
 

@@ -122,19 +122,29 @@ func readPIN(path string) (pin secret.Bytes, err error) {
 // checked is the result of "hsm check".
 type checked struct {
 	hsm.Survey
-	Problems []string `json:"problems"`
+	Keys     []keyOrigin `json:"keys,omitempty"` // with --keys
+	Problems []string    `json:"problems"`
+}
+
+// keyOrigin is what the token says of a key that is on it.
+type keyOrigin struct {
+	Key     string `json:"key"`
+	Inside  bool   `json:"made_inside"`       // and never seen outside
+	Refused string `json:"refused,omitempty"` // why the key can't be used
 }
 
 func newHSMCheckCmd(env *cli.Env) *cobra.Command {
 	var f tokenFlags
 	var need []string
-	var probe bool
+	var probe, keys bool
 	c := &cobra.Command{
 		Use: "check", Short: "Say whether an HSM can do what the product needs, key class by key class",
 		Long: "Asks module and token what they are and offer, and compares it with what each key class needs (hsm/KEYS.md). Classes that no site\n" +
 			"works without must be there; name others with --need if a product asks for them. With --probe a key of each class is made on the token,\n" +
-			"read back, used and destroyed, and each gap in the policy is looked for: without it, nothing is known of gaps.\n\n" +
-			"Exit code 3: the HSM will not do. With --json: module, token, mechanisms, features, gaps, probed, problems.",
+			"read back, used and destroyed, and each gap in the policy is looked for: without it, nothing is known of gaps. With --keys\n" +
+			"it says of each key that is there whether it was made inside: what that was before a backup of the HSM, it must be after its restore\n" +
+			"(hsm/KEYS.md, Backups of the token).\n\n" +
+			"Exit code 3: the HSM will not do, or a key on it can't be used. With --json: module, token, mechanisms, features, gaps, probed, keys, problems.",
 		Example: `  perso hsm check --site ./site --probe
   perso hsm check --module /opt/hsm/libpkcs11.so --token vault --pin-file /run/pin --need eum-brainpool,card-pair --json`,
 		Args: cli.Takes(),
@@ -149,21 +159,32 @@ func newHSMCheckCmd(env *cli.Env) *cobra.Command {
 				return err
 			}
 			defer func() { err = errors.Join(err, token.Close()) }()
-			return checkHSM(cmd.Context(), env, token, need, probe)
+			return checkHSM(cmd.Context(), env, token, need, probe, keys)
 		},
 	}
 	f.register(c)
 	c.Flags().StringSliceVar(&need, "need", nil, "what the site's products also need: eum-brainpool, transport-3des, receive, envelope, card-pair")
 	c.Flags().BoolVar(&probe, "probe", false, "make, use and destroy a key of each class")
+	c.Flags().BoolVar(&keys, "keys", false, "say of each key on the token whether it was made inside")
 	return c
 }
 
-func checkHSM(ctx context.Context, env *cli.Env, token *hsm.Token, need []string, probe bool) error {
+func checkHSM(ctx context.Context, env *cli.Env, token *hsm.Token, need []string, probe, keys bool) error {
 	survey, err := token.Survey(ctx, probe)
 	if err != nil {
 		return err
 	}
 	r := checked{Survey: survey, Problems: append([]string{}, survey.Problems(need...)...)} // [] in JSON, not null
+	if keys {
+		if r.Keys, err = keyOrigins(ctx, token); err != nil {
+			return err
+		}
+	}
+	for _, k := range r.Keys {
+		if k.Refused != "" {
+			r.Problems = append(r.Problems, k.Key+": "+k.Refused)
+		}
+	}
 	if err := env.Emit(r, r.table); err != nil {
 		return err
 	}
@@ -171,6 +192,30 @@ func checkHSM(ctx context.Context, env *cli.Env, token *hsm.Token, need []string
 		return cli.Refuted("the HSM will not do\n%s", strings.Join(r.Problems, "\n"))
 	}
 	return nil
+}
+
+// keyLister is a token that tells of its keys.
+type keyLister interface {
+	List(ctx context.Context) ([]hsm.Key, error)
+	Local(ctx context.Context, k hsm.Key) (bool, error)
+}
+
+// keyOrigins asks the token where each key on it was made.
+func keyOrigins(ctx context.Context, token keyLister) (all []keyOrigin, err error) {
+	keys, err := token.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range keys {
+		o := keyOrigin{Key: k.Label}
+		if o.Inside, err = token.Local(ctx, k); errors.Is(err, hsm.ErrRefused) {
+			o.Refused = err.Error()
+		} else if err != nil {
+			return nil, err
+		}
+		all = append(all, o)
+	}
+	return all, nil
 }
 
 func (r checked) table(w io.Writer) {
@@ -207,6 +252,12 @@ func (r checked) table(w io.Writer) {
 			found = yesNo(g.Found)
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", g.Gap, yesNo(g.Declared), found, g.Cost)
+	}
+	if len(r.Keys) > 0 {
+		fmt.Fprint(t, "\nKEY\tMADE INSIDE\tNOTE\n")
+	}
+	for _, k := range r.Keys {
+		fmt.Fprintf(t, "%s\t%s\t%s\n", k.Key, yesNo(k.Inside), k.Refused)
 	}
 }
 
