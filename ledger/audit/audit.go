@@ -118,7 +118,7 @@ func (a *auditor) keys() {
 	if a.opt.RegisterPin != [32]byte{} {
 		register = a.opt.RegisterPin[:]
 	}
-	copy(a.opt.RegisterPin[:], pin("officer register", register, g.Register[:]))
+	copy(a.opt.RegisterPin[:], pin(KeyRegister, register, g.Register[:]))
 	a.opt.LogKey = pin("log key", a.opt.LogKey, g.LogKey)
 	a.opt.StatementKey = pin("statement key", a.opt.StatementKey, g.StmtKey)
 }

@@ -26,6 +26,9 @@ func (f Finding) String() string {
 	return f.Place + ": " + f.What + " [" + f.Invariant + "]"
 }
 
+// KeyRegister is the name under which a report has the hash of the officer register's genesis.
+const KeyRegister = "officer register"
+
 // Key is one thing that trust begins with. Fingerprint is the key itself or the hash, as the log's first entry writes it down.
 type Key struct {
 	Name        string

@@ -60,14 +60,17 @@ func newCeremonyCmd(env *console.Console) *cobra.Command {
 		Example: `  perso audit ceremony ./inventory --register-pin "$PIN" --head "$HEAD"
   perso audit ceremony ./inventory/0002.transcript`,
 		Args: console.Takes("FILE"),
-		RunE: func(_ *cobra.Command, args []string) error { return auditCeremonies(env, args[0], pin, head) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			_, err := auditCeremonies(env, args[0], pin, head)
+			return err
+		},
 	}
 	c.Flags().StringVar(&pin, "register-pin", "", "hash of the officer register's genesis, in hex")
 	c.Flags().StringVar(&head, "head", "", "hash of the last ceremony, in hex, as its transcript was printed")
 	return c
 }
 
-func auditCeremonies(env *console.Console, path, pinText, headText string) error {
+func auditCeremonies(env *console.Console, path, pinText, headText string) (c audit.Ceremonies, err error) {
 	var pin, head [32]byte
 	for _, f := range []struct {
 		flag, text string
@@ -78,20 +81,19 @@ func auditCeremonies(env *console.Console, path, pinText, headText string) error
 		}
 		b, err := console.Pin(f.flag, f.text)
 		if err != nil {
-			return err
+			return c, err
 		}
 		*f.to = [32]byte(b)
 	}
-	c, err := verifyCeremonies(path, pin)
-	if err != nil {
-		return err
+	if c, err = verifyCeremonies(path, pin); err != nil {
+		return c, err
 	}
 	if head != [32]byte{} && c.Chain.Head != head {
-		return console.Refuted("the last ceremony ended with %x, --head is %x: transcripts are missing, or this is an older state", c.Chain.Head, head)
+		return c, console.Refuted("the last ceremony ended with %x, --head is %x: transcripts are missing, or this is an older state", c.Chain.Head, head)
 	}
 	a := auditedCeremoniesOf(c, pin != [32]byte{})
 	if err := env.Emit(a, a.write); err != nil {
-		return err
+		return c, err
 	}
 	if !a.Pinned {
 		env.Advise("the officer register was not pinned: compare %s with the record of the first ceremony", a.RegisterPin)
@@ -99,7 +101,7 @@ func auditCeremonies(env *console.Console, path, pinText, headText string) error
 	if head == [32]byte{} {
 		env.Advise("nothing says that this is the last ceremony: compare the head with paper, or give it as --head")
 	}
-	return nil
+	return c, nil
 }
 
 // openTranscripts finds a folder of transcripts, or one; with names, only these files are meant.

@@ -81,7 +81,7 @@ func newEvidenceCmd(env *console.Console) *cobra.Command {
 		Short: "Run what can be run of the SAS map, and write the evidence pack",
 		Long: console.Describe("Goes through the map of what a GSMA SAS-UP audit asks (deploy/sas_map.yaml), runs what can be run on a bundle and on an inventory of key\n"+
 			"ceremonies, and writes a new folder: a page per requirement with its proofs and their verdicts, what the checks said, the lot's report,\n"+
-			"and a manifest of hashes. --tests is the output of 'go test -json ./...' on the sources that the site runs. With --key an officer signs\n"+
+			"and a manifest of hashes. Bundle and inventory must be of one site and one officer register. --tests is the output of 'go test -json ./...' on the sources that the site runs. With --key an officer signs\n"+
 			"the manifest. What is the site's own duty, and what the software does not do yet, stands in the pack as it stands in the map.\n\n"+
 			certifiedIs+"\nThe exit code is 3 when a proof that was run failed.", evidence{}),
 		Example: `  perso audit evidence --bundle ./L-2027-0001.bundle --inventory ./inventory -o evidence-2027-03
@@ -248,7 +248,10 @@ func (k *pack) onInventory() error {
 	var out bytes.Buffer
 	inner := *k.env
 	inner.Out, inner.JSON = &out, false
-	err := auditCeremonies(&inner, k.q.inventory, k.q.register, "")
+	c, err := auditCeremonies(&inner, k.q.inventory, k.q.register, "")
+	if err == nil && k.audit != nil {
+		err = ofOneSite(*k.audit, c)
+	}
 	p := evidenceProof{Verdict: proofPassed, Says: "every transcript verifies, from the first ceremony on"}
 	if err != nil {
 		p = evidenceProof{Verdict: proofFailed, Says: err.Error()}
@@ -256,6 +259,19 @@ func (k *pack) onInventory() error {
 	}
 	k.runs[sasmap.RunCeremony] = p
 	return k.dir.Add("ceremony.txt", out.Bytes())
+}
+
+// ofOneSite refuses ceremonies that are not those of the bundle's site: each by itself may hold, and together they prove nothing.
+func ofOneSite(r audit.Report, c audit.Ceremonies) error {
+	if c.Chain.Site != r.Site || c.Chain.Env != r.Env {
+		return console.Refuted("the inventory is of site %s (%s), the bundle of site %s (%s)", c.Chain.Site, c.Chain.Env, r.Site, r.Env)
+	}
+	for _, key := range r.Keys {
+		if pin := c.Chain.Register.Pin; key.Name == audit.KeyRegister && !bytes.Equal(key.Fingerprint, pin[:]) {
+			return console.Refuted("the inventory is of another officer register, whose genesis is %x, than the bundle, where it is %x", pin, key.Fingerprint)
+		}
+	}
+	return nil
 }
 
 // row gives each proof of a requirement its verdict.
