@@ -40,7 +40,7 @@ func (w deskWord) accept(ctx context.Context, _ *Ledger, b *Batch, _ [32]byte) (
 	case o.hash != w.OrderHash:
 		return bus.Refuse(bus.FaultRefused, "the statement is about another content of order %q", w.Order), nil
 	case o.state != perso.OrderAccepted:
-		return bus.Refuse(bus.FaultRefused, "order %q is %s already", w.Order, o.state), nil
+		return bus.Refuse(bus.FaultRefused, "order %q is %s already", w.Order, o.state.Told()), nil
 	case w.Kind == statement.KindTaken:
 		return nil, nil
 	}

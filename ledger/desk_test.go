@@ -3,6 +3,7 @@ package ledger
 import (
 	"bytes"
 	"crypto/ed25519"
+	"strings"
 	"testing"
 
 	"github.com/persoline/persoline/perso"
@@ -35,7 +36,13 @@ func TestOrderDesk(t *testing.T) {
 	}
 	_, err := b.l.Release(t.Context(), bus.SignedRequest{Signed: b.sign(must(r.Encode()), "ann", "bob").Encode()})
 	b.refused(err, bus.FaultRefused)
-	b.denied(b.say(word(statement.KindCancelled, r.OrderHash), "dee"), "is rejected already")
+	b.denied(b.say(word(statement.KindCancelled, r.OrderHash), "dee"), "is cancelled already")
+	_, err = b.l.Draft(t.Context(), bus.DraftRequest{Order: r.Order})
+	b.denied(err, "is cancelled already")
+	b.orders-- // the same file again
+	if again := b.submit(b.orderFile(spec{good: 1})); len(again.Faults) != 1 || !strings.Contains(again.Faults[0].Reason, "was cancelled") || again.Duplicate {
+		t.Errorf("a cancelled order, submitted again: %+v", again)
+	}
 	b.check()
 }
 

@@ -37,7 +37,7 @@ func (l *Ledger) Draft(ctx context.Context, q bus.DraftRequest) (bus.DraftReply,
 			return err
 		}
 		if o.state != perso.OrderAccepted {
-			fault = bus.Refuse(bus.FaultRefused, "order %q is %s already", q.Order, o.state)
+			fault = bus.Refuse(bus.FaultRefused, "order %q is %s already", q.Order, o.state.Told())
 			return nil
 		}
 		p, err := l.policyNow(ctx, tx)
@@ -336,7 +336,7 @@ func (l *Ledger) mayRelease(ctx context.Context, b *Batch, signed statement.Sign
 	case r.Env != l.site.env || r.Site != l.site.name:
 		return bus.Refuse(bus.FaultRefused, "the release is for site %s (%s), this is %s (%s)", r.Site, r.Env, l.site.name, l.site.env), nil
 	case o.state != perso.OrderAccepted:
-		return bus.Refuse(bus.FaultRefused, "order %q is %s already", r.Order, o.state), nil
+		return bus.Refuse(bus.FaultRefused, "order %q is %s already", r.Order, o.state.Told()), nil
 	case all.of(r) != "":
 		return bus.Refuse(bus.FaultRefused, "%s", all.of(r)), nil
 	case !b.At.Before(r.Expires) || !o.content.Expires.IsZero() && r.Expires.After(o.content.Expires):

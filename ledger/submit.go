@@ -169,6 +169,8 @@ func (l *Ledger) accept(ctx context.Context, b *Batch, o order.Order, ki *custom
 	reply.Kept = policy.With(o.Asks, o.Quantity).Sampling.Undelivered(o.Quantity)
 	known, err := readOrder(ctx, b, string(o.ID))
 	switch {
+	case err == nil && known.hash == hash && known.state == perso.OrderRejected:
+		return reply, &order.FaultList{{Field: "order", Reason: fmt.Sprintf("order %q was cancelled: nothing is made of it", o.ID), Hint: "give the order a number of its own"}}, nil
 	case err == nil && known.hash == hash && !ki.sameAs(known.ki):
 		return reply, &order.FaultList{{Field: "order", Reason: fmt.Sprintf("order number %q is taken by an order with other Ki", o.ID), Hint: "give the order with the new Ki a number of its own"}}, nil
 	case err == nil && known.hash == hash:

@@ -210,6 +210,14 @@ const (
 	OrderRejected OrderState = "rejected" // the order desk cancelled it before it was released
 )
 
+// Told is the state in the word that people use: what the books call rejected somebody cancelled.
+func (s OrderState) Told() string {
+	if s == OrderRejected {
+		return "cancelled"
+	}
+	return string(s)
+}
+
 // UnitState is the state of one claim: a unit in one generation on one chip.
 type UnitState string
 

@@ -305,7 +305,7 @@ func TestOrderDeskDrafts(t *testing.T) {
 			t.Errorf("%s: exit %d, %+v, %v: %s", use, r.code, d, err, r.err)
 		}
 		state = perso.OrderRejected
-		if r := run(t, office, nil, args...); r.code != ExitFailed || !strings.Contains(r.err, "is rejected already") || r.out != "" {
+		if r := run(t, office, nil, args...); r.code != ExitFailed || !strings.Contains(r.err, "is cancelled already") || r.out != "" {
 			t.Errorf("%s of a cancelled order: exit %d, %q, %s", use, r.code, r.out, r.err)
 		}
 	}

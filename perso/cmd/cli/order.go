@@ -343,7 +343,7 @@ func newOrderDeskCmd(env *Env, use, kind string) *cobra.Command {
 			return "", nil, env.noOrder(err)
 		}
 		if o.State != perso.OrderAccepted {
-			return "", nil, fmt.Errorf("order %q is %s already", o.Order, o.State)
+			return "", nil, fmt.Errorf("order %q is %s already", o.Order, o.State.Told())
 		}
 		d.Header, d.Order, d.OrderHash = h, o.Order, o.Hash
 		body, err := d.Encode()

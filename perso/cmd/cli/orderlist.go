@@ -73,13 +73,10 @@ func writeOrders(w io.Writer, orders []bus.OrderTold) {
 
 // orderState says in words what an order waits for.
 func orderState(s perso.OrderState) string {
-	switch s {
-	case perso.OrderAccepted:
+	if s == perso.OrderAccepted {
 		return "accepted, not released"
-	case perso.OrderRejected:
-		return "cancelled"
 	}
-	return string(s)
+	return s.Told()
 }
 
 // namedWaiting bounds the orders that are named in one line.

@@ -86,7 +86,7 @@ func (f *factory) cancelsOrder(t *testing.T) {
 		t.Errorf("two officers cancel an order: exit %d: %s", r.code, r.err)
 	}
 	f.commands(t, []string{"officer", "sign", at("cancel"), "--key", f.site.OfficerKey(site.DemoOrderDesk.ID), "--yes"}, []string{"hand-in", at("cancel.signed")})
-	if r := f.at(t, "lot", "release", at("release.signed")); r.code != cli.ExitFailed || !strings.Contains(r.err, "rejected") {
+	if r := f.at(t, "lot", "release", at("release.signed")); r.code != cli.ExitFailed || !strings.Contains(r.err, "is cancelled already") {
 		t.Errorf("a cancelled order is released: exit %d: %s%s", r.code, r.out, r.err)
 	}
 }
