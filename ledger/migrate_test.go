@@ -25,11 +25,14 @@ func (k *killing) Update(ctx context.Context, f func(sqldb.Tx) error) error {
 	k.left--
 	return k.DB.Update(ctx, func(tx sqldb.Tx) error {
 		err := f(tx)
-		if err == nil && k.left == 0 && !k.done {
-			k.done = true
-			return k.kill(tx)
+		switch {
+		case err != nil || k.left != 0:
+			return err
+		case k.done:
+			return errors.New("a commit that never reached the server was tried again, and there it ends")
 		}
-		return err
+		k.done = true
+		return k.kill(tx)
 	})
 }
 
@@ -64,7 +67,16 @@ func TestServerKilledInMigration(t *testing.T) {
 		if err := tx.QueryRow(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
 			return err
 		}
-		return syscall.Kill(pid, syscall.SIGKILL) // and then the transaction commits, as if nothing had happened
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			return err
+		}
+		for range 5_000 { // until it is gone: on another processor it may commit before the signal reaches it
+			if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+				return nil // and then the transaction commits, as if nothing had happened
+			}
+			time.Sleep(time.Millisecond)
+		}
+		return fmt.Errorf("process %d outlives SIGKILL", pid)
 	}
 	last, kills := 0, 0
 	for {
