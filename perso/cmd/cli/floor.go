@@ -143,7 +143,7 @@ func newPolicyDraftCmd(env *Env) *cobra.Command {
 	c.Flags().Uint64Var(&p.FirstArticle, "first-article", 0, "good chips after which a lot stands until quality has signed")
 	c.Flags().BoolVar(&p.Clearance, "clearance", false, "a lot starts at a line only when somebody signed that the line is empty")
 	c.Flags().BoolVar(&p.Issue, "issue", false, "a lot takes only chips that were issued to it")
-	c.Flags().BoolVar(&p.Blind, "blind-count", false, "nobody is shown what lies in a lot's bins before people have counted them")
+	c.Flags().BoolVar(&p.Blind, "blind-count", false, "lot status and lot list leave out what lies in a lot's bins before people have counted them; trace, audit bundle, report and the line's displays still tell it")
 	samples.add(c)
 	return env.drafts(c, nil, func(_ context.Context, _ bus.Requester, _ []string, h statement.Header) (_ string, _ []byte, err error) {
 		if p.Sampling, err = samples.read(c.Flags().Changed); err != nil {

@@ -174,3 +174,14 @@ func TestSamplesAreDraftedAsTheyLie(t *testing.T) {
 		}
 	}
 }
+
+// TestBlindCountSaysWhatItLeavesOpen: the flag's help does not promise more than the ledger keeps (perso/SECURITY.md).
+func TestBlindCountSaysWhatItLeavesOpen(t *testing.T) {
+	t.Parallel()
+	help := run(t, nil, nil, "policy", "draft", "--help").out
+	for _, part := range []string{"trace, audit bundle", "still tell it"} {
+		if !strings.Contains(strings.Join(strings.Fields(help), " "), part) {
+			t.Errorf("the help of --blind-count does not say %q:\n%s", part, help)
+		}
+	}
+}
