@@ -143,7 +143,7 @@ func compareLogs(env *console.Console, oldPath, newPath string, k theLog, out st
 	}
 	r := consistent{Log: g.c.Origin, Key: fmt.Sprintf("%x", g.key), Pinned: k.key != nil, Old: old.Size, OldRoot: console.Digest(old.Root), New: g.c.Size, NewRoot: console.Digest(g.c.Root)}
 	if old.Size > g.c.Size {
-		return r.refuse(env, "ROLLED BACK: the log had %d entries, now it has %d", old.Size, g.c.Size)
+		return r.refuse(env, "ROLLED BACK: the log had %d entries, now it has %d; or OLD and NEW stand in the wrong order: the first is the larger one", old.Size, g.c.Size)
 	}
 	proof, err := g.proves(old.Size)
 	if err != nil {
