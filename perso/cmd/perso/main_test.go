@@ -70,6 +70,37 @@ func TestReadme(t *testing.T) {
 	}
 }
 
+// TestByHandLeavesNothingToCommit: what the blocks of deploy/BY_HAND.md make in a clone, sites with keys among it, is ignored there.
+func TestByHandLeavesNothingToCommit(t *testing.T) {
+	t.Parallel()
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join("..", "..", "..", filepath.FromSlash(name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	ignored := func(made string) bool {
+		for _, pattern := range strings.Fields(read(".gitignore")) {
+			if ok, _ := filepath.Match(strings.TrimSuffix(pattern, "/"), "/"+made); ok {
+				return true
+			}
+		}
+		return false
+	}
+	seen := 0
+	for _, found := range regexp.MustCompile(`(?: -o| >|site init --site) ([a-z][a-z./-]*)`).FindAllStringSubmatch(read("deploy/BY_HAND.md"), -1) {
+		made, _, _ := strings.Cut(found[1], "/")
+		if seen++; !ignored(made) || strings.HasSuffix(made, ".release") && !ignored(made+".signed") {
+			t.Errorf("%q, which deploy/BY_HAND.md makes, is not in .gitignore", made)
+		}
+	}
+	const least = 12
+	if seen < least {
+		t.Errorf("%d files and folders were found, there are more", seen)
+	}
+}
+
 // Every command of the program, those that start zones too, says what it is for, shows an example and knows --json.
 func TestEveryCommandIsDescribed(t *testing.T) {
 	t.Parallel()
