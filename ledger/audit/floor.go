@@ -14,7 +14,8 @@ type floor struct {
 	approved  bool             // quality signed the first article
 	handCount [32]byte         // hash of the last hand count
 	handTimes uint64
-	explained [32]byte // hash of the hand count that two persons explained
+	hands     []Miscount // the first hand counts of a lot that is not closed
+	explained [32]byte   // hash of the hand count that two persons explained
 }
 
 // policy is what lots that are released from now on must go through.
@@ -161,4 +162,27 @@ func (a *auditor) desk(e entry.Statement) {
 	case d.Kind == statement.KindCancelled:
 		a.cancelled[d.OrderHash] = true
 	}
+}
+
+// MaxMiscounts bounds the hand counts that are told of: of a lot, and of all. Any last one that nobody explained is a finding all the same.
+const MaxMiscounts = 1_000
+
+// Miscount is a hand count that differs from what was signed when its lot was closed: people counted again, or two of them signed why.
+type Miscount struct {
+	Seq    int64 // of its log entry
+	Count  entry.Count
+	Signed entry.Count // the figures that were signed; without source and time
+}
+
+// miscounts notes the hand counts of a lot that differ from its closing.
+func (a *auditor) miscounts(l *lot, signed entry.Count) {
+	for _, m := range l.hands {
+		figures := m.Count
+		figures.Source, figures.At = signed.Source, signed.At
+		if figures != signed && len(a.report.Miscounts) < MaxMiscounts {
+			m.Signed = signed
+			a.report.Miscounts = append(a.report.Miscounts, m)
+		}
+	}
+	l.hands = nil
 }

@@ -172,3 +172,23 @@ func (w *world) miscounted(times int, signers ...perso.Name) {
 	}
 	w.lot.CloseAs(w.lot.NewClose(), "prod", "sec")
 }
+
+// TestMiscountsAreTold: each hand count that differs from the closing is told with its figures, also when people counted right afterwards.
+func TestMiscountsAreTold(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	for u := range perso.Unit(2) {
+		w.good(u, uint32(u)).Bin()
+	}
+	w.lot.Count(entry.SourceHandler)
+	w.handCounts(1, 3)
+	w.handCounts(2, 2)
+	w.lot.CloseAs(w.lot.NewClose(), "prod", "sec")
+	r, err := w.verify()
+	if err != nil || !r.OK() || len(r.Miscounts) != 1 {
+		t.Fatalf("%+v, %v, %v", r.Miscounts, r.Findings, err)
+	}
+	if m := r.Miscounts[0]; m.Count.Good != 3 || m.Signed.Good != 2 || m.Seq == 0 || m.Count.At.IsZero() || m.Count.Lot != "L1" {
+		t.Errorf("%+v", m)
+	}
+}

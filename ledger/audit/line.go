@@ -145,6 +145,9 @@ func (a *auditor) count(e entry.Count) {
 	if e.Source == entry.SourceHand {
 		l.handCount = a.hash
 		l.handTimes++
+		if len(l.hands) < MaxMiscounts {
+			l.hands = append(l.hands, Miscount{Seq: a.seq, Count: e})
+		}
 	}
 	l.counts[e.Source] = e
 }
@@ -206,6 +209,7 @@ func (a *auditor) close(e entry.Statement) {
 	if l.policy.FirstArticle > 0 && !l.approved {
 		a.bad("I6", "nobody of quality had signed the first article")
 	}
+	a.miscounts(l, counts)
 	a.bookClosing(e.Lot, l, n)
 	for u, p := range l.units.all() {
 		if c := a.claims.get(p); c != nil && c.verdict.name() == perso.VerdictGood && c.inGood != 1 && (c.loss == 0 || c.binned) {

@@ -66,6 +66,8 @@ type Report struct {
 
 	Exceptions []Exception // what a person must look at, oldest first; at most MaxExceptions
 
+	Miscounts []Miscount // hand counts that differ from what was signed when their lot was closed, in the order of the closings; at most MaxMiscounts
+
 	Findings []Finding
 	Dropped  uint64 // findings beyond MaxFindings
 }

@@ -89,6 +89,7 @@ type balanceRow struct {
 	Bad    bool
 
 	Explained bool // it differs, and two persons signed why
+	Again     bool // it differed, and people counted again
 }
 
 type causeRow struct {
@@ -239,6 +240,9 @@ func (p *Page) balance(s *story) {
 		rows[0].What += ", samples as quality signed"
 	}
 	for _, source := range []struct{ key, what string }{{entry.SourceHandler, "handler: its own counters"}, {entry.SourceHand, "people: blind count by hand"}} {
+		if source.key == entry.SourceHand {
+			rows = append(rows, s.miscounts(log)...)
+		}
 		n, known := s.counts[source.key]
 		r := balanceRow{What: source.what, Known: known, Counts: [6]uint64{n.In, n.Good, n.RejectBlank, n.RejectLive, n.Return, n.Sample}}
 		want := log
@@ -259,6 +263,20 @@ func (p *Page) balance(s *story) {
 			p.Differences++
 		}
 	}
+}
+
+// miscounts are the hand counts that differ from the log, and were replaced by another.
+func (s *story) miscounts(log [6]uint64) (rows []balanceRow) {
+	for _, n := range s.hands {
+		r := balanceRow{What: "people: blind count by hand, " + n.At.UTC().Format(time.DateTime), Known: true, Again: true, Counts: [6]uint64{n.In, n.Good, n.RejectBlank, n.RejectLive, n.Return, n.Sample}}
+		if r.Counts != log {
+			rows = append(rows, r)
+		}
+	}
+	if more := s.recounted - uint64(len(s.hands)); more > 0 {
+		rows = append(rows, balanceRow{What: fmt.Sprintf("people: %d more counts by hand, of which this report does not tell", more), Again: true})
+	}
+	return rows
 }
 
 func (p *Page) causes(s *story) {

@@ -24,6 +24,7 @@ import (
 const (
 	maxRejectsListed = 1_000
 	maxRemakesListed = 500
+	maxHands         = 20
 )
 
 // Words are the statements of a bundle, which the log names by hash.
@@ -57,6 +58,8 @@ type story struct {
 	first, last         time.Time // of claims and outcomes
 	bins                map[perso.Verdict]uint64
 	counts              map[string]entry.Count
+	hands               []entry.Count // by hand, after which people counted again
+	recounted           uint64        // of these, also those that are not kept
 	causes              map[cause]uint64
 	heads               map[place]*headCount
 	rejects             []reject
@@ -233,9 +236,16 @@ func (c *Collector) Watch(seq int64, at time.Time, e any) {
 
 // counted keeps the last count of a source, and of the hand's by which hash an explanation names it.
 func (s *story) counted(e entry.Count) {
+	before, again := s.counts[e.Source]
 	s.counts[e.Source] = e
 	if e.Source != entry.SourceHand {
 		return
+	}
+	if again {
+		s.recounted++
+		if len(s.hands) < maxHands {
+			s.hands = append(s.hands, before)
+		}
 	}
 	body, err := e.Encode()
 	if err != nil {

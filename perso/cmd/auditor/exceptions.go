@@ -20,6 +20,34 @@ type listedExceptions struct {
 	OK         bool              `json:"ok"`
 	Open       int               `json:"open"`
 	Exceptions []listedException `json:"exceptions"`
+	Miscounts  []listedMiscount  `json:"hand_counts_that_differed"`
+}
+
+// listedMiscount is a hand count that differs from what was signed when its lot was closed. Nobody signs it off: it was counted again, or explained.
+type listedMiscount struct {
+	Entry  int64       `json:"entry"`
+	At     time.Time   `json:"at"`
+	Lot    perso.Name  `json:"lot"`
+	Hand   countedBins `json:"counted"`
+	Signed countedBins `json:"signed"`
+}
+
+// countedBins are the figures of one count.
+type countedBins struct {
+	In          uint64 `json:"in"`
+	Good        uint64 `json:"good"`
+	RejectBlank uint64 `json:"reject_blank"`
+	RejectLive  uint64 `json:"reject_live"`
+	Return      uint64 `json:"return"`
+	Sample      uint64 `json:"sample"`
+}
+
+func binsOf(c entry.Count) countedBins {
+	return countedBins{In: c.In, Good: c.Good, RejectBlank: c.RejectBlank, RejectLive: c.RejectLive, Return: c.Return, Sample: c.Sample}
+}
+
+func (b countedBins) String() string {
+	return fmt.Sprintf("%d in, %d good, %d reject-blank, %d reject-live, %d return, %d sample", b.In, b.Good, b.RejectBlank, b.RejectLive, b.Return, b.Sample)
 }
 
 type listedException struct {
@@ -48,7 +76,7 @@ func newExceptionsCmd(env *console.Console) *cobra.Command {
 		Use:   "exceptions BUNDLE",
 		Short: "List what a named person must look at, and who has",
 		Long: console.Describe("Verifies a bundle and lists the exceptions that its log shows: alarms, refused files, what the office asked for and was refused, chips that\n"+
-			"stopped a head, an officer's revocation after which nobody can sign what is asked for, quality's word that a lot is not accepted. Those that nobody has signed off come by default, all with --all. 'draft-review' writes a person's word about them. The exit code is 3 when the bundle\n"+
+			"stopped a head, an officer's revocation after which nobody can sign what is asked for, quality's word that a lot is not accepted; and each hand count that differs from what its lot's officers signed, which nobody signs off. Those that nobody has signed off come by default, all with --all. 'draft-review' writes a person's word about them. The exit code is 3 when the bundle\n"+
 			"does not verify; open exceptions are no fault of the bundle.", listedExceptions{}),
 		Example: `  perso audit exceptions ./L-2027-0001.bundle
   perso audit exceptions ./L-2027-0001.bundle --all --json`,
@@ -67,7 +95,10 @@ func newExceptionsCmd(env *console.Console) *cobra.Command {
 }
 
 func listExceptions(env *console.Console, path string, r audit.Report, all bool) error {
-	list := listedExceptions{OK: r.OK(), Exceptions: []listedException{}}
+	list := listedExceptions{OK: r.OK(), Exceptions: []listedException{}, Miscounts: []listedMiscount{}}
+	for _, m := range r.Miscounts {
+		list.Miscounts = append(list.Miscounts, listedMiscount{Entry: m.Seq, At: m.Count.At, Lot: m.Count.Lot, Hand: binsOf(m.Count), Signed: binsOf(m.Signed)})
+	}
 	for _, x := range r.Exceptions {
 		if x.Open() {
 			list.Open++
@@ -106,6 +137,9 @@ func (l listedExceptions) write(w io.Writer) {
 		for _, v := range x.Reviews {
 			fmt.Fprintf(w, "%*s  signed off by %s (%s) %s: %s\n", len(console.ClockForm)+9, "", v.Person, v.Role, v.At.Format(time.DateOnly), v.Finding)
 		}
+	}
+	for _, m := range l.Miscounts {
+		fmt.Fprintf(w, "%s %8d  hand count of lot %s: %s; signed were %s\n", console.Clock(m.At), m.Entry, m.Lot, m.Hand, m.Signed)
 	}
 	fmt.Fprintf(w, "%d exceptions are not signed off\n", l.Open)
 }

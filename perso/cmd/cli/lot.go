@@ -302,7 +302,7 @@ func newLotCountCmd(env *Env) *cobra.Command {
 		Use:   "count LOT",
 		Short: "Report what was counted by hand in the bins",
 		Long: Describe("Reports the hand count of a complete lot's bins; before, they still fill, and a count is refused. It is blind: nobody is told what to\n"+
-			"find. A first count that differs from the ledger is counted again; what differs after two counts is named, and corrected by another\n"+
+			"find, only when the figures do not add up in themselves. A first count that differs from the ledger is counted again; what differs after two counts is named, and corrected by another\n"+
 			"count or explained ('perso lot draft-explain'). All counts stay in the log.", n),
 		Example: `  perso lot count L-2027-0001 --in 24 --good 20 --reject-blank 1 --reject-live 2 --return 1`,
 		Args:    Takes("LOT"),
@@ -335,6 +335,11 @@ func countLot(ctx context.Context, env *Env, office bus.Requester, n counted) er
 	}
 	if _, err := ask[bus.Empty](ctx, office, bus.OfficeCount, q); err != nil {
 		return err
+	}
+	// Who counts blind may be told what their own figures say, and nothing that the ledger has.
+	if out := n.Good + n.RejectBlank + n.RejectLive + n.Return + n.Sample; out != n.In {
+		env.Advise("the figures do not add up: %d fed, and %d = %d good + %d reject-blank + %d reject-live + %d return + %d sample; unless chips are missing, count again",
+			n.In, out, n.Good, n.RejectBlank, n.RejectLive, n.Return, n.Sample)
 	}
 	return env.Emit(n, func(w io.Writer) { fmt.Fprintf(w, "the hand count of lot %s is on record\n", n.Lot) })
 }

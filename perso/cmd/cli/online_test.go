@@ -267,6 +267,14 @@ func TestCountAndHandOut(t *testing.T) {
 	if got != want || r.code != ExitOK || r.out != "the hand count of lot L1 is on record\n" {
 		t.Errorf("sent %+v, want %+v; exit %d, %s%s", got, want, r.code, r.out, r.err)
 	}
+	if strings.Contains(r.err, "add up") {
+		t.Errorf("figures that add up: %s", r.err)
+	}
+	r = run(t, office, nil, strings.Fields("lot count L1 --in 24 --good 19 --reject-blank 0 --reject-live 1 --return 3")...)
+	const apart = "do not add up: 24 fed, and 23 = 19 good + 0 reject-blank + 1 reject-live + 3 return + 0 sample; unless chips are missing"
+	if got.Good != 19 || r.code != ExitOK || !strings.Contains(r.err, apart) {
+		t.Errorf("figures that do not add up: %d, %s; sent %+v", r.code, r.err, got)
+	}
 	r = run(t, office, nil, "lot", "bundle", "L1")
 	const open = "perso: lot L1 is not closed, it is complete: nobody has signed its counts\nperso: hint: next: count the bins, then perso lot draft-close L1 -o L1.close\n"
 	if r.out != "/out/L1.bundle\n" || r.err != open || r.code != ExitOK {
