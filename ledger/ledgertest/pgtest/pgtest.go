@@ -305,7 +305,8 @@ func (c *Cluster) Run() error {
 	defer log.Close() // the server has its own copy
 	cmd.Dir, cmd.Stdout, cmd.Stderr = c.Dir, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: c.owner, Pdeathsig: syscall.SIGQUIT}
-	c.server, c.ended = cmd, make(chan struct{})
+	ended := make(chan struct{}) // of this server: the next one has its own
+	c.server, c.ended = cmd, ended
 	began := make(chan error)
 	go func() {
 		runtime.LockOSThread() // the server gets its signal when this thread ends: with the process
@@ -314,7 +315,7 @@ func (c *Cluster) Run() error {
 		if err == nil {
 			_ = cmd.Wait() // how it ended shows in what the tests get from it
 		}
-		close(c.ended)
+		close(ended)
 	}()
 	if err := <-began; err != nil {
 		return fmt.Errorf("starting PostgreSQL: %w", err)
