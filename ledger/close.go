@@ -76,7 +76,7 @@ func balance(ctx context.Context, tx sqldb.Tx, name perso.Name) (c statement.Cou
 	case n.issued > machine.In:
 		block("%d chips were issued to the lot and %d were fed: what is left must be given back", n.issued, machine.In)
 	case n.issued < machine.In:
-		block("%d chips were issued to the lot and %d were fed: the others must be issued too, 'perso chips issue --reel REEL --lot %s --chips %d'", n.issued, machine.In, name, machine.In-n.issued)
+		block("%d chips were issued to the lot and %d were fed: the others must be issued too, 'perso chips issue --reel REEL --lot %s --chips %d --by NAME'", n.issued, machine.In, name, machine.In-n.issued)
 	}
 	if d := c.Difference(); counted && d != 0 {
 		block("%d chips went in and %d are accounted for: difference %d", c.In, int64(c.In)-d, d)

@@ -91,5 +91,5 @@ func TestStatusSaysThatTheIssuedAreUsedUp(t *testing.T) {
 	}
 	b.waitsAt("issued", b.lot, []perso.Name{"line-1"})
 	b.makeAndBin(chips[0])
-	b.waitsAt("fed", b.lot, []perso.Name{"line-1"}, "the reel is empty", "perso chips issue --reel REEL --lot "+string(b.lot))
+	b.waitsAt("fed", b.lot, []perso.Name{"line-1"}, "all chips that were issued to it are taken", "perso chips issue --reel REEL --lot "+string(b.lot))
 }

@@ -270,7 +270,7 @@ func (a *act) issuedHere(ctx context.Context, b *Batch, n counts) (bool, error) 
 	}
 	taken, err := takenChips(ctx, b, a.lot.name, n)
 	if err == nil && taken >= n.issued && a.lot.beginsMore(n, b.At) {
-		a.reply = hold(perso.ReasonNotIssued, fmt.Sprintf("all %d chips that were issued to lot %s have been taken", n.issued, a.lot.name))
+		a.reply = hold(perso.ReasonNotIssued, fmt.Sprintf("all chips that were issued to lot %s have been taken", a.lot.name))
 		a.reply.Verdict.RetryAfter = frozenFor
 		return false, nil
 	}

@@ -177,7 +177,7 @@ func TestMoreChipsIssued(t *testing.T) {
 		b.want(b.act(one), perso.VerdictHold, perso.ReasonNotIssued)
 		b.want(b.act(two), perso.VerdictHold, perso.ReasonNotIssued)
 	}
-	waits("all 1 chips that were issued to it are taken, and 1 of 2 units are good or in work: 'perso chips issue --reel REEL --lot " + string(b.lot))
+	waits("all chips that were issued to it are taken, and 1 of 2 units are good or in work: 'perso chips issue --reel REEL --lot " + string(b.lot) + " --chips N --by NAME'")
 	if _, err := b.move(2, "R1", perso.AccountStore, lot, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestMoreChipsIssued(t *testing.T) {
 	}
 	b.count(entry.SourceHandler, 3, 2, 0, 0, 1)
 	b.count(entry.SourceHand, 3, 2, 0, 0, 1)
-	if s := b.status(); len(s.Blocks) != 1 || !strings.Contains(s.Blocks[0], "2 chips were issued to the lot and 3 were fed: the others must be issued too, 'perso chips issue") {
+	if s := b.status(); len(s.Blocks) != 1 || !strings.Contains(s.Blocks[0], "2 chips were issued to the lot and 3 were fed: the others must be issued too, 'perso chips issue --reel REEL --lot "+string(b.lot)+" --chips 1 --by NAME'") {
 		t.Errorf("blocks %q", s.Blocks)
 	}
 	if _, err := b.move(3, "R1", perso.AccountStore, lot, 1); err != nil {

@@ -46,7 +46,7 @@ func (l *Ledger) waitsFor(ctx context.Context, lt *lot, r *bus.StatusReply) (str
 	return strings.Join(all, "; "), err
 }
 
-// usedUp says that a lot has no chips left: none of those that were issued to it, or none that were received of its product. How many there
+// usedUp says that a lot that no chips are issued to has none left of those that were received of its product. How many there
 // were is not told: of a lot that is counted blind that is the sum of its bins. Chips that came back are there again.
 func (l *Ledger) usedUp(ctx context.Context, lt *lot) (string, error) {
 	n, names, err := l.unclosed(ctx, lt.name)
@@ -65,12 +65,8 @@ func (l *Ledger) usedUp(ctx context.Context, lt *lot) (string, error) {
 	}
 	say := ""
 	err = l.db.View(ctx, func(tx sqldb.Tx) error {
-		if n.issued > 0 {
-			taken, err := takenChips(ctx, tx, lt.name, n)
-			if taken >= n.issued {
-				say = fmt.Sprintf("the reel is empty, all chips that were issued to it are used up: 'perso chips issue --reel REEL --lot %s', and load them", lt.name)
-			}
-			return err
+		if n.issued > 0 { // waitsForPeople says when those are taken
+			return nil
 		}
 		var left int64
 		if err := tx.QueryRow(ctx, sqlBlankLeft, lt.release.Product).Scan(&left); err != nil {
@@ -144,10 +140,10 @@ func waitsForPeople(ctx context.Context, tx sqldb.Tx, lt *lot, now time.Time) (a
 	case err != nil:
 		return nil, err
 	case p.Issue && n.issued == 0:
-		all = append(all, fmt.Sprintf("no chips were issued to it: 'perso chips issue --reel REEL --lot %s'", lt.name))
+		all = append(all, fmt.Sprintf("no chips were issued to it: 'perso chips issue --reel REEL --lot %s --by NAME'", lt.name))
 	case n.issued > 0 && taken >= n.issued && lt.beginsMore(n, now):
-		all = append(all, fmt.Sprintf("all %d chips that were issued to it are taken, and %d of %d units are good or in work: 'perso chips issue --reel REEL --lot %s --chips N'",
-			n.issued, n.made+n.open, n.good, lt.name))
+		all = append(all, fmt.Sprintf("all chips that were issued to it are taken, and %d of %d units are good or in work: 'perso chips issue --reel REEL --lot %s --chips N --by NAME'",
+			n.made+n.open, n.good, lt.name))
 	}
 	if p.FirstArticle > 0 && !n.approved && n.made >= p.FirstArticle {
 		all = append(all, waitsFirstArticle(lt.name, n.made))

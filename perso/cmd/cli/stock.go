@@ -46,8 +46,8 @@ func newChipsIssueCmd(env *Env) *cobra.Command {
 		Use:   "issue",
 		Short: "Issue chips of a reel to a line or to a lot",
 		Long: Describe("Books chips out of the store to a line, or to a lot; with --line and --lot both, from the line to the lot. A lot that chips were issued\n"+
-			"to takes no others: a chip of another reel, or one too many, stops its head; and it is not closed before what was not fed is given\n"+
-			"back. A lot that nothing was issued to takes every chip in stock of its product.", moved{}),
+			"to takes no others: a chip of another reel stops its head, one too many waits under its head until more are issued; and it is not\n"+
+			"closed before what was not fed is given back. A lot that nothing was issued to takes every chip in stock of its product.", moved{}),
 		Example: `  perso chips issue --reel R-1 --lot L-2027-0001 --by "Store Keeper"
   perso chips issue --reel R-1 --line line-1 --chips 1000 --by "Store Keeper"
   perso chips issue --product m2m-200s-mff2 --chips 12 --lot L-2027-0001 --by "Store Keeper"`,
