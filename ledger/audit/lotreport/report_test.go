@@ -217,7 +217,12 @@ func TestDeleted(t *testing.T) {
 			d.Close = o.Hash()
 		}
 	}
-	order := Sign(Must(d.Encode()), "prod", "sec")
+	order := Sign(Must(d.Encode()), "prod", "sec") // the vault refuses it: the lot was not closed then
+	refused := order.Hash()
+	s.Openings = append(s.Openings, order)
+	s.Append(entry.Statement{What: statement.KindDestroy, Hash: refused, Lot: "L1", At: s.Tick()})
+	d.Retained = s.Tick()
+	order = Sign(Must(d.Encode()), "prod", "sec")
 	s.Openings = append(s.Openings, order)
 	s.Append(entry.Statement{What: statement.KindDestroy, Hash: order.Hash(), Lot: "L1", At: s.Tick()})
 	gone := statement.Destroyed{Env: perso.EnvTest, Vault: Vault, Lot: "L1", Keys: []string{"persoline/test/lot/L1"}, Destroy: order.Hash(), Copies: 1, At: s.Tick()}
@@ -232,7 +237,10 @@ func TestDeleted(t *testing.T) {
 			t.Errorf("%q is not in the report", want)
 		}
 	}
-	if p.State != "closed, delivered, its key destroyed" {
+	if p.State != "closed, delivered, its key destroyed" || !p.Audit.OK() {
 		t.Errorf("state %q, findings %v", p.State, p.Audit.Findings)
+	}
+	if len(p.Words) != 1 || p.Words[0].What != statement.KindDestroy || p.Words[0].Word.Hash != refused || p.Destroy.Hash != order.Hash() {
+		t.Errorf("the word that was replaced is not told: %+v", p.Words)
 	}
 }
