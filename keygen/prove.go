@@ -111,6 +111,8 @@ func (v *Vault) proveTime(l *lot, a entry.Act) error {
 		return nil
 	case !a.At.Before(l.release.Expires) || !now.Before(l.release.Expires): // whatever the ledger's clock says
 		return refuse("release of lot %q has expired", l.release.Lot)
+	case v.heard().short[l.hash]:
+		return refuse("officers ended lot %q short", l.release.Lot)
 	case off > MaxClockSkew:
 		return tooOld()
 	}

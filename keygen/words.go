@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/persoline/persoline/perso"
@@ -13,7 +14,7 @@ import (
 	"github.com/persoline/persoline/perso/statement"
 )
 
-// Words keeps what officers said of the whole site: the register's changes and the freezes, in the order of the log. A word is never
+// Words keeps what officers said of the whole site: the register's changes, the freezes and the lots that end short, in the order of the log. A word is never
 // replaced; RememberWord returns when it is durable.
 type Words interface {
 	Heard() (words [][]byte, err error) // encoded statements, the register's genesis first
@@ -27,6 +28,7 @@ type standing struct {
 	chain    []statement.Signed // of the officer register
 	register *statement.Register
 	frozen   []frozen
+	short    map[[32]byte]bool // by the hash of its release: lots that officers ended short
 }
 
 // heardWord is a word's place among those that were heard.
@@ -167,6 +169,9 @@ func (v *Vault) hear(s standing, word []byte) (standing, error) {
 	case statement.KindFreeze, statement.KindUnfreeze:
 		s.frozen, err = v.hearFreeze(s, signed)
 		return s, err
+	case statement.KindShort:
+		s.short, err = v.hearShort(s, signed)
+		return s, err
 	}
 	return s, fmt.Errorf("a %q is no word for a vault", kind)
 }
@@ -206,6 +211,29 @@ func (v *Vault) hearFreeze(s standing, signed statement.Signed) ([]frozen, error
 		}), nil
 	}
 	return append(s.frozen, frozen{f, signed.Hash()}), nil
+}
+
+// hearShort gives the lots that begin nothing any more after one was ended short.
+func (v *Vault) hearShort(s standing, signed statement.Signed) (map[[32]byte]bool, error) {
+	if s.register == nil {
+		return nil, errors.New("no officer register was heard before it")
+	}
+	if err := s.register.Authorize(signed); err != nil {
+		return nil, err
+	}
+	w, err := statement.ParseShort(signed.Body)
+	if err != nil {
+		return nil, err
+	}
+	if w.Env != v.cfg.Env || w.Site != v.cfg.Site {
+		return nil, fmt.Errorf("the statement is for site %q (%s)", w.Site, w.Env)
+	}
+	all := maps.Clone(s.short)
+	if all == nil {
+		all = map[[32]byte]bool{}
+	}
+	all[w.Release] = true
+	return all, nil
 }
 
 // heardWhole refuses an officer register that is not the one that this vault heard last: an older one, in which somebody signs who was

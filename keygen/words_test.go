@@ -242,6 +242,58 @@ func TestWordsThatNobodyHeeds(t *testing.T) {
 	}
 }
 
+// short is a signed word that ends a lot short.
+func (r *rig) short(release [32]byte, site perso.Name, officers ...perso.Name) statement.Signed {
+	r.t.Helper()
+	w := statement.Short{Header: statement.Header{Env: perso.EnvTest, Site: site, At: start, Nonce: [32]byte{9}}, Lot: testLot, Release: release, Reason: "no chips"}
+	body, err := w.Encode()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	s := statement.Signed{Body: body}
+	for _, o := range officers {
+		s.Sign(o, r.officers[o])
+	}
+	return s
+}
+
+// TestALotEndsShort: of a lot that two officers ended the vault begins no session, also after a restart; what is in work comes to its
+// verdict, and the lot opens as before. Another release's end is nothing to it.
+func TestALotEndsShort(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.openLot()
+	inWork, late := r.claimUnit(newCard(t, testKMC, 1), 0, 0), r.claimUnit(newCard(t, testKMC, 2), 1, 1)
+	release := r.sign(r.release, "ann", "bob").Hash()
+	for want, word := range map[string]statement.Signed{"two officers": r.short(release, r.release.Site, "ann"), "is for site": r.short(release, "elsewhere", "ann", "bob")} {
+		if err := r.heed(word); code(err) != bus.FaultRefused || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v", want, err)
+		}
+	}
+	r.tell(r.short([32]byte{1}, r.release.Site, "ann", "bob"))
+	item := inWork.begin()
+	got := inWork.serve(item)
+	if len(got.Window) == 0 {
+		t.Fatalf("another lot's end stops this one: %+v", got)
+	}
+	r.tell(r.short(release, r.release.Site, "ann", "bob"))
+	for len(got.Window) > 0 {
+		inWork.keep(got.Stored)
+		item = inWork.next(item, got)
+		got = inWork.serve(item)
+	}
+	if !got.Good {
+		t.Errorf("what is in work: %+v %+v", got, got.Failed)
+	}
+	for range 2 {
+		if got := late.session(); !strings.Contains(got.Refused, "short") {
+			t.Errorf("a session begins: %+v", got)
+		}
+		r.reopenVault()
+		r.openLot()
+	}
+}
+
 // TestDismissedSaysNothing: words count as of their own time: who was dismissed since froze with right, and lets nothing go on.
 func TestDismissedSaysNothing(t *testing.T) {
 	t.Parallel()

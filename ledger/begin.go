@@ -159,7 +159,7 @@ func (a *act) bind(ctx context.Context, b *Batch, n counts) error {
 		return a.noWork(ctx, b, n)
 	case n.state == perso.LotComplete || n.nextEID >= n.good+n.spares:
 		return a.noIdentity(ctx, b, n)
-	case !b.At.Before(a.lot.release.Expires): // nothing more is begun under it, so the lot ends short
+	case !b.begins(a.lot, n): // so the lot ends short
 		return a.noIdentity(ctx, b, n)
 	}
 	if locked, err := a.awaitsOfficers(ctx, b); locked || err != nil {
@@ -270,11 +270,11 @@ func (a *act) noWork(ctx context.Context, b *Batch, n counts) error {
 	return a.give(ctx, b, perso.VerdictReturn, perso.ReasonLotComplete)
 }
 
-// noIdentity answers when the released identities are used up, or their release has expired; the lot ends short once nothing is
-// in work.
+// noIdentity answers when the released identities are used up, their release has expired, or officers ended the lot short; it ends once
+// nothing is in work.
 func (a *act) noIdentity(ctx context.Context, b *Batch, n counts) error {
 	if n.open > 0 {
-		a.reply = hold(perso.ReasonLotWaiting, "no identity is left, or the release has expired; units in work may still fail or succeed")
+		a.reply = hold(perso.ReasonLotWaiting, "no identity is left, the release has expired, or officers ended the lot short; units in work may still fail or succeed")
 		return nil
 	}
 	if err := completeLot(ctx, b, a.lot.name); err != nil {
@@ -290,7 +290,7 @@ func (a *act) completeWhenOver(ctx context.Context, b *Batch) error {
 	if err != nil || n.open > 0 {
 		return err
 	}
-	if n.made < n.good && n.nextEID < n.good+n.spares && b.At.Before(a.lot.release.Expires) {
+	if n.made < n.good && n.nextEID < n.good+n.spares && b.begins(a.lot, n) {
 		_, _, waits, err := nextLost(ctx, b, a.lot.name, n)
 		if err != nil || waits || n.nextUnit < a.lot.unitsIn(n) {
 			return err

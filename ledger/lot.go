@@ -127,17 +127,21 @@ type counts struct {
 	open, made, lost   uint64
 	challenge, issued  uint64 // issued: chips from reels, less what was given back
 	approved           bool   // quality signed the first article
+	short              bool   // two officers ended it short
 	created, completed time.Time
 }
 
+// metaShort is before the name of a lot that officers ended short, in the key under which the hash of their word is kept.
+const metaShort = "short/"
+
 func readCounts(ctx context.Context, tx sqldb.Tx, name perso.Name) (c counts, err error) {
-	var created, completed int64
+	var created, completed, short int64
 	err = tx.QueryRow(ctx, sqlLotCounts, string(name)).Scan((*string)(&c.state), &c.good, &c.spares, &c.nextUnit, &c.nextEID,
-		&c.open, &c.made, &c.lost, &c.challenge, &c.issued, &c.approved, &created, &completed)
+		&c.open, &c.made, &c.lost, &c.challenge, &c.issued, &c.approved, &created, &completed, &short)
 	if err != nil {
 		return c, fmt.Errorf("reading the counts of lot %q: %w", name, err)
 	}
-	c.created, c.completed = fromMicros(created), fromMicros(completed)
+	c.created, c.completed, c.short = fromMicros(created), fromMicros(completed), short > 0
 	return c, nil
 }
 

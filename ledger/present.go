@@ -289,7 +289,7 @@ func setCount(ctx context.Context, b *Batch, lt *lot, q bus.CountRequest) (fault
 	if n.state == perso.LotClosed {
 		return bus.Refuse(bus.FaultRefused, "the lot is closed: its counts are signed"), nil
 	}
-	over := n.open == 0 && !b.At.Before(lt.release.Expires) // nobody can begin a unit of it any more
+	over := n.open == 0 && !b.begins(lt, n) // nobody can begin a unit of it any more
 	if q.Source == entry.SourceHand {
 		if fault, err := mayBeCounted(ctx, b, lt, n, over); fault != nil || err != nil {
 			return fault, err
@@ -318,7 +318,7 @@ func mayBeCounted(ctx context.Context, b *Batch, lt *lot, n counts, over bool) (
 	case n.state != perso.LotComplete && !over && n.open > 0:
 		return bus.Refuse(bus.FaultRefused, "the lot is %s, with %d units in work, and its bins still fill: count them when 'perso lot status %s' says complete ('perso lot in-work' tells what is in work)", n.state, n.open, lt.name), nil
 	case n.state != perso.LotComplete && !over:
-		return bus.Refuse(bus.FaultRefused, "the lot is %s, and its bins still fill: count them when 'perso lot status %s' says complete, or its release has expired (%s)", n.state, lt.name, lt.release.Expires.Format(time.RFC3339)), nil
+		return bus.Refuse(bus.FaultRefused, "the lot is %s, and its bins still fill: count them when 'perso lot status %s' says complete, its release has expired (%s), or two officers end it short ('perso lot draft-short %s')", n.state, lt.name, lt.release.Expires.Format(time.RFC3339), lt.name), nil
 	}
 	s, err := readSamples(ctx, b, lt.name)
 	if err == nil && s.state == samplesDue && n.state == perso.LotComplete {

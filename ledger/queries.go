@@ -8,7 +8,7 @@ const (
 
 	sqlStatement      = `SELECT signed FROM statement WHERE hash = $1`
 	sqlAddStatement   = `INSERT INTO statement (hash, kind, ord, lot, signed) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING`
-	sqlSiteFreezes    = `SELECT ord, signed FROM statement WHERE lot = $1 AND kind IN ('freeze', 'unfreeze') AND ord > 0 ORDER BY ord`
+	sqlSiteFreezes    = `SELECT ord, signed FROM statement WHERE lot = $1 AND kind IN ('freeze', 'unfreeze', 'lot-short') AND ord > 0 ORDER BY ord`
 	sqlEntriesAbout   = `SELECT seq, body FROM log_entry WHERE subject = $1 AND kind = $2 ORDER BY seq`
 	sqlStatementsKind = `SELECT signed FROM statement WHERE lot = $1 ORDER BY ord`
 	sqlTakenWords     = `SELECT hash, signed FROM statement WHERE kind = 'order-taken'`
@@ -17,7 +17,7 @@ const (
 	sqlForgotten      = `SELECT word, product FROM forgotten WHERE hash = $1`
 
 	sqlLot            = `SELECT release_hash, order_id, script, policy FROM lot WHERE lot = $1`
-	sqlLotCounts      = `SELECT state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, issued, approved, created, completed FROM lot WHERE lot = $1`
+	sqlLotCounts      = `SELECT state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, issued, approved, created, completed, (SELECT COUNT(*) FROM meta WHERE key = 'short/' || lot.lot) FROM lot WHERE lot = $1`
 	sqlAddLot         = `INSERT INTO lot (lot, order_id, release_hash, state, good, spares, next_unit, next_eid, open_count, good_count, lost_count, challenge_next, issued, approved, policy, script, created, completed) VALUES ($1, $2, $3, $4, $5, $6, 0, 0, 0, 0, 0, 0, 0, FALSE, $9, $7, $8, 0) ON CONFLICT DO NOTHING`
 	sqlLotState       = `UPDATE lot SET state = $2, completed = $3 WHERE lot = $1 AND state = $4`
 	sqlLotComplete    = `UPDATE lot SET state = 'complete', completed = $2 WHERE lot = $1 AND state IN ('released', 'running')`

@@ -201,12 +201,15 @@ const registerLot = ""
 
 // Challenges reserves serial numbers durably and has the vault compute their host challenges.
 func (l *Ledger) Challenges(ctx context.Context, q bus.ChallengesRequest) (bus.ChallengesReply, error) {
-	if q.Count == 0 || q.Count > bus.MaxBatch {
+	if q.Over != (q.Count == 0) || q.Count > bus.MaxBatch {
 		return bus.ChallengesReply{}, bus.Refuse(bus.FaultBadMessage, "%d challenges are not within 1 to %d", q.Count, bus.MaxBatch)
 	}
 	lt, err := l.lot(ctx, q.Lot)
 	if err != nil {
 		return bus.ChallengesReply{}, err
+	}
+	if q.Over {
+		return l.over(ctx, lt)
 	}
 	d, err := l.doorOf(ctx, lt)
 	if err != nil {
@@ -236,4 +239,14 @@ func (l *Ledger) Challenges(ctx context.Context, q bus.ChallengesRequest) (bus.C
 		return bus.ChallengesReply{}, fmt.Errorf("computing %d host challenges of lot %q: %w", q.Count, q.Lot, err)
 	}
 	return bus.ChallengesReply{First: first, Values: a.Values}, nil
+}
+
+// over tells a line whose reel is empty whether its lot wants no more chips: with a chip to present a head would hear it by its verdict.
+func (l *Ledger) over(ctx context.Context, lt *lot) (a bus.ChallengesReply, err error) {
+	err = l.db.View(ctx, func(tx sqldb.Tx) error {
+		n, err := readCounts(ctx, tx, lt.name)
+		a.Over = n.state == perso.LotComplete || n.state == perso.LotClosed
+		return err
+	})
+	return a, err
 }

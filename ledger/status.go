@@ -86,7 +86,7 @@ func fillStatus(ctx context.Context, tx sqldb.Tx, r *bus.StatusReply) error {
 		return err
 	}
 	r.State, r.Ordered, r.Spares, r.Good, r.Open, r.Lost, r.EIDsUsed = n.state, n.good, n.spares, n.made, n.open, n.lost, n.nextEID
-	r.Released, r.Completed, r.Approved = n.created, n.completed, n.approved
+	r.Released, r.Completed, r.Approved, r.Short = n.created, n.completed, n.approved, n.short
 	if r.Bins, err = readBins(ctx, tx, r.Lot); err != nil {
 		return err
 	}

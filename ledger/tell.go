@@ -232,5 +232,5 @@ func (l *Ledger) tellAll(ctx context.Context) (untold []perso.Name, apart []bus.
 
 // forVaults says whether a vault is told of a statement.
 func forVaults(kind string) bool {
-	return slices.Contains([]string{statement.KindFreeze, statement.KindUnfreeze, statement.KindAdd, statement.KindRevoke}, kind)
+	return slices.Contains([]string{statement.KindFreeze, statement.KindUnfreeze, statement.KindShort, statement.KindAdd, statement.KindRevoke}, kind)
 }

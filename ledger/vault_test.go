@@ -196,7 +196,7 @@ func (v *vaultDouble) Heed(_ context.Context, q bus.HeedRequest) (bus.HeedReply,
 	for _, raw := range q.Words {
 		s := must(statement.DecodeSigned(raw))
 		kind := must(record.Kind(s.Body))
-		if kind == statement.KindFreeze || kind == statement.KindUnfreeze {
+		if kind == statement.KindFreeze || kind == statement.KindUnfreeze || kind == statement.KindShort {
 			if err := must(statement.NewRegister(v.pin, v.toldRegister())).Authorize(s); err != nil {
 				v.t.Errorf("the ledger tells of a %s that nobody may sign: %v", kind, err)
 			}
@@ -212,7 +212,7 @@ func (v *vaultDouble) toldRegister() (chain []statement.Signed) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, s := range v.words {
-		if kind := must(record.Kind(s.Body)); kind != statement.KindFreeze && kind != statement.KindUnfreeze {
+		if kind := must(record.Kind(s.Body)); kind != statement.KindFreeze && kind != statement.KindUnfreeze && kind != statement.KindShort {
 			chain = append(chain, s)
 		}
 	}

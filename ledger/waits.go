@@ -17,10 +17,13 @@ import (
 // waitsFor says what keeps a released lot from being made: a release that has expired, a vault that is away, chips that nobody received, or
 // what nobody has signed or booked yet.
 func (l *Ledger) waitsFor(ctx context.Context, lt *lot, r *bus.StatusReply) (string, error) {
-	if !r.Now.Before(lt.release.Expires) {
+	if r.Short || !r.Now.Before(lt.release.Expires) {
 		what := "count the bins, and it ends short"
 		if r.Open > 0 {
 			what = fmt.Sprintf("%d units in work end by a verdict that is due, or by two officers' word (perso lot in-work)", r.Open)
+		}
+		if r.Short {
+			return fmt.Sprintf("two officers ended it short, and no unit begins any more: %s", what), nil
 		}
 		return fmt.Sprintf("the release expired %s, and no unit begins any more: %s", lt.release.Expires.Format(time.RFC3339), what), nil
 	}

@@ -42,6 +42,7 @@ var words = map[string]func(body []byte) (word, error){
 	statement.KindSamples:      parseWord(func(s statement.Samples) word { return samplesWord{s} }, statement.ParseSamples),
 	statement.KindClearance:    parseWord(func(s statement.Clearance) word { return clearanceWord{s} }, statement.ParseClearance),
 	statement.KindExplained:    parseWord(func(s statement.Explained) word { return explainedWord{s} }, statement.ParseExplained),
+	statement.KindShort:        parseWord(func(s statement.Short) word { return shortWord{s} }, statement.ParseShort),
 	statement.KindRejects:      parseWord(func(s statement.Rejects) word { return rejectsWord{s} }, statement.ParseRejects),
 }
 

@@ -62,6 +62,8 @@ type (
 		Ticket
 		Found bool
 	}
+	// NoMore says that no chip lies under the head, and by the ledger's word that the lot wants none.
+	NoMore struct{ Ticket }
 	// Contacted gives the presentation's number and the answer to reset, empty when the chip is mute.
 	Contacted struct {
 		Ticket
@@ -125,6 +127,7 @@ func (JobEnded) event()  {}
 func (Recover) event()   {}
 func (Command) event()   {}
 func (Loaded) event()    {}
+func (NoMore) event()    {}
 func (Contacted) event() {}
 func (Played) event()    {}
 func (Challenge) event() {}
@@ -142,7 +145,7 @@ type Effect interface{ effect() }
 
 // Effects on the machine.
 type (
-	// Load indexes the next chip, unless one lies there. Answer: Loaded.
+	// Load indexes the next chip, unless one lies there. Answer: Loaded or NoMore.
 	Load struct{ Ticket }
 	// Contact takes a durable presentation number, then powers the chip; Lift takes the power away first. Answer: Contacted.
 	Contact struct {

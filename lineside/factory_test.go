@@ -134,7 +134,8 @@ type book struct {
 	t        testing.TB
 	log      *ledgerLog
 	quantity int
-	draw     int // every so many good units are samples; 0 for none
+	draw     int  // every so many good units are samples; 0 for none
+	over     bool // what is said to a line at an empty reel
 	serial   uint64
 	serials  map[uint64]perso.Session
 	claims   map[id.ChipID]*claim
@@ -172,6 +173,10 @@ func (b *book) serve(s bus.Server) error {
 func (b *book) challenges(_ context.Context, q bus.ChallengesRequest) (r bus.ChallengesReply, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if q.Over {
+		r.Over = b.over
+		return r, nil
+	}
 	r.First = b.serial
 	for range q.Count {
 		r.Values = append(r.Values, []byte{0, 0, 0, 0, byte(b.serial >> 24), byte(b.serial >> 16), byte(b.serial >> 8), byte(b.serial)})

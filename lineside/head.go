@@ -64,7 +64,7 @@ type Head struct {
 	ticket   Ticket // of the answer waited for; 0 for none
 	issued   Ticket
 	job      *Job
-	sawEnd   bool // a proven return said that the lot wants no more
+	sawEnd   bool // a proven return said that the lot wants no more, or the ledger at an empty reel
 	over     bool
 	paused   bool
 	disabled bool
@@ -158,6 +158,9 @@ func (h *Head) answered(ev Answer) {
 	switch ev := ev.(type) {
 	case Loaded:
 		h.loaded(ev.Found)
+	case NoMore:
+		h.sawEnd = h.job != nil
+		h.loaded(false)
 	case Contacted:
 		h.contacted(ev)
 	case Played:

@@ -90,6 +90,8 @@ func (s *stage) machine(word string, t Ticket) Event {
 		return Loaded{t, true}
 	case "none":
 		return Loaded{t, false}
+	case "no more":
+		return NoMore{t}
 	case "contacted":
 		s.number++
 		return Contacted{t, s.number, unhex(testATR)}

@@ -138,6 +138,9 @@ func (r *runner) order(ctx context.Context, e Effect) (Event, error) {
 	switch e := e.(type) {
 	case Load:
 		found, err := m.Load(ctx, head)
+		if err == nil && !found && r.lotOver(ctx) {
+			return NoMore{e.Ticket}, nil
+		}
 		return orFault(e.Ticket, err, Loaded{e.Ticket, found}), nil
 	case Contact:
 		r.key.Wipe()
@@ -157,6 +160,18 @@ func (r *runner) order(ctx context.Context, e Effect) (Event, error) {
 		return orFault(e.Ticket, m.Bin(ctx, head, e.Into), Binned{e.Ticket}), nil
 	}
 	return nil, fmt.Errorf("ordering %T: it is not known", e)
+}
+
+// lotOver asks the ledger whether the lot in hand wants no more chips. A head with a chip hears it by its verdict; where the reel is used
+// up nothing else would end the order. No answer is none: it is asked again at the next look at the reel.
+func (r *runner) lotOver(ctx context.Context) bool {
+	inHand, ok := r.w.cfg.Journal.InHand()
+	if !ok {
+		return false
+	}
+	line := r.w.cfg.Line
+	a, err := bus.Call[bus.ChallengesReply](ctx, r.w.cfg.Ledger, bus.LineSubject(line, bus.LineChallenges), bus.ChallengesRequest{Lot: inHand.Lot, Line: line, Over: true})
+	return err == nil && a.Over
 }
 
 func (r *runner) playWindow(ctx context.Context, t Ticket, window []bus.Play) Event {

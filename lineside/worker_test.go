@@ -499,3 +499,28 @@ func BenchmarkWorker(b *testing.B) {
 		b.Fatal(err)
 	}
 }
+
+// TestWorkerAtAnEmptyReel: a line whose reel is used up waits for another one, and ends its order without a chip when the lot was ended.
+func TestWorkerAtAnEmptyReel(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFactory(t, 30, 12)
+		w, stop := f.start()
+		<-time.After(10 * time.Minute)
+		if s := w.Snapshot(); f.counted() || s.Over || s.Heads[0].State != StateEmpty {
+			t.Fatalf("with a lot that wants more: %+v", s)
+		}
+		f.way.away.Store(true)
+		f.book.mu.Lock()
+		f.book.over = true
+		f.book.mu.Unlock()
+		<-time.After(10 * time.Minute)
+		f.way.away.Store(false)
+		f.until("the count", f.counted)
+		f.until("the next work order is waited for", func() bool { return w.Snapshot().Phase == "taking" })
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		f.audit(12)
+	})
+}

@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"strings"
+
 	"github.com/persoline/persoline/perso"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/id"
@@ -185,4 +187,30 @@ func (a *auditor) miscounts(l *lot, signed entry.Count) {
 		}
 	}
 	l.hands = nil
+}
+
+// short is two officers' word that nothing of a lot begins any more.
+func (a *auditor) short(e entry.Statement) {
+	l := a.lotOf(e.Lot)
+	if l == nil {
+		return
+	}
+	again := l.short
+	l.short = true // also when the words are not there: which kind they are is in the log
+	body, by, found := a.openingNamed(e)
+	if !found {
+		return
+	}
+	a.standsStill(l, "")
+	s, err := statement.ParseShort(body)
+	switch {
+	case err != nil:
+		a.bad("I5", "%v", err)
+	case s.Env != a.genesis.Env || s.Site != a.genesis.Site || s.Lot != e.Lot || s.Release != l.hash:
+		a.bad("I7", "the statement is about lot %s of site %s (%s), or another release of it", s.Lot, s.Site, s.Env)
+	case again:
+		a.bad("I5", "the lot was ended short before")
+	default:
+		a.note("lot %s ended short on the word of %s: %s", e.Lot, strings.Join(by, " and "), s.Reason)
+	}
 }

@@ -50,6 +50,10 @@ func (w *world) explain(count [32]byte, signers ...perso.Name) {
 	w.Word(Sign(Must(statement.Explained{Header: w.head(), Lot: "L1", Count: count, Reason: "two stuck together"}.Encode()), signers...), "L1")
 }
 
+func (w *world) short(lot perso.Name, release [32]byte, signers ...perso.Name) {
+	w.Word(Sign(Must(statement.Short{Header: w.head(), Lot: lot, Release: release, Reason: "the reel is used up"}.Encode()), signers...), lot)
+}
+
 func (w *world) shred(lot perso.Name, chips []id.ChipID, signers ...perso.Name) {
 	w.Word(Sign(Must(statement.Rejects{Header: w.head(), Lot: lot, Place: "cellar", How: "shredded", Chips: chips}.Encode()), signers...), lot)
 }
@@ -131,6 +135,11 @@ func TestWordsOfTheFloor(t *testing.T) {
 		"count explained by one":    {statement.Policy{}, func(w *world) { w.miscounted(2, "sec") }, "must sign the count-explained"},
 		"the first count explained": {statement.Policy{}, func(w *world) { w.miscounted(1, "prod", "sec") }, "not its last, or its first"},
 		"counted again":             {statement.Policy{}, func(w *world) { w.explain(w.handCounts(2, 9), "prod", "sec"); w.miscounted(1) }, "the hand says"},
+		"ended short":               {statement.Policy{}, func(w *world) { w.good(0, 1).Bin(); w.short("L1", w.lot.Hash, "prod", "sec") }, ""},
+		"begun after it ended":      {statement.Policy{}, func(w *world) { w.short("L1", w.lot.Hash, "prod", "sec"); w.good(0, 1) }, "two officers had ended the lot short"},
+		"ended short by one":        {statement.Policy{}, func(w *world) { w.short("L1", w.lot.Hash, "prod") }, "two officers"},
+		"ended short twice":         {statement.Policy{}, func(w *world) { w.short("L1", w.lot.Hash, "prod", "sec"); w.short("L1", w.lot.Hash, "prod", "sec") }, "was ended short before"},
+		"another release ended":     {statement.Policy{}, func(w *world) { w.short("L1", Hash("another"), "prod", "sec") }, "another release of it"},
 		"rejects destroyed":         {statement.Policy{}, func(w *world) { w.shred("L1", []id.ChipID{w.closed()}, "prod", "sec") }, ""},
 		"twins destroyed":           {statement.Policy{}, func(w *world) { c := w.closedTwins(); w.shred("L1", []id.ChipID{c, c}, "prod", "sec") }, ""},
 		"one of twins destroyed":    {statement.Policy{}, func(w *world) { w.shred("L1", []id.ChipID{w.closedTwins()}, "prod", "sec") }, ": 2 on record, 1 in the statement"},
@@ -157,6 +166,17 @@ func TestWordsOfTheFloor(t *testing.T) {
 		if c.want != "" && !strings.Contains(r.Findings[0].What, c.want) {
 			t.Errorf("%s: %v", name, r.Findings)
 		}
+	}
+}
+
+// TestEndedShortIsTold: on whose word, and why.
+func TestEndedShortIsTold(t *testing.T) {
+	t.Parallel()
+	w := under(statement.Policy{})
+	w.short("L1", w.lot.Hash, "prod", "sec")
+	r, err := w.verify()
+	if told := strings.Join(r.Notes, "\n"); err != nil || !strings.Contains(told, "lot L1 ended short on the word of Person prod (production) and Person sec (security): the reel is used up") {
+		t.Errorf("%v, notes %s", err, told)
 	}
 }
 

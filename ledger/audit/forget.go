@@ -48,17 +48,7 @@ func (a *auditor) readForget() {
 // forget is two officers' word that a lot's openings are deleted, after its key is destroyed. It covers nothing but the lot's
 // release and what the order desk signed.
 func (a *auditor) forget(e entry.Statement) {
-	var by []string
-	body, found := a.openingBy(e, func(s statement.Signed) error {
-		signers, err := a.register.Signers(s)
-		for _, o := range signers {
-			by = append(by, fmt.Sprintf("%s (%s)", o.Person, o.Role))
-		}
-		if err != nil {
-			return err
-		}
-		return a.register.Authorize(s)
-	})
+	body, by, found := a.openingNamed(e)
 	if !found {
 		return
 	}

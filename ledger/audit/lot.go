@@ -29,6 +29,7 @@ type lot struct {
 	counts                map[string]entry.Count // last of each source
 	exported              map[string]bool
 	closed, chained, gone bool
+	short                 bool // two officers ended it: no claim follows
 	losses                []*loss
 	gaveUp                map[[32]byte]*claim // by the claim's hash: what officers gave up
 	closing, ending       [32]byte            // hashes of the close, and of the last order to destroy the key

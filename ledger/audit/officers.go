@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"fmt"
+
 	"github.com/persoline/persoline/ledger/bundle/layout"
 	"github.com/persoline/persoline/perso/entry"
 	"github.com/persoline/persoline/perso/record"
@@ -68,6 +70,8 @@ func (a *auditor) statement(e entry.Statement) {
 		a.explain(e)
 	case statement.KindRejects:
 		a.rejects(e)
+	case statement.KindShort:
+		a.short(e)
 	case statement.KindFreeze, statement.KindUnfreeze:
 		a.freeze(e)
 	default:
@@ -114,6 +118,21 @@ func ofTheSite(e entry.Statement) bool {
 // desk said of an order.
 func (a *auditor) opening(e entry.Statement) (body []byte, found bool) {
 	return a.openingBy(e, func(s statement.Signed) error { return a.register.Authorize(s) })
+}
+
+// openingNamed is opening, and names who signed.
+func (a *auditor) openingNamed(e entry.Statement) (body []byte, by []string, found bool) {
+	body, found = a.openingBy(e, func(s statement.Signed) error {
+		signers, err := a.register.Signers(s)
+		for _, o := range signers {
+			by = append(by, fmt.Sprintf("%s (%s)", o.Person, o.Role))
+		}
+		if err != nil {
+			return err
+		}
+		return a.register.Authorize(s)
+	})
+	return body, by, found
 }
 
 // openingBy is opening with another rule of who must have signed.

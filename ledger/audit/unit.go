@@ -50,6 +50,9 @@ func (a *auditor) claim(e entry.Claim) {
 	a.standsStill(l, e.Present.Line)
 	a.issues(e)
 	a.mayBegin(l)
+	if l.short {
+		a.bad("I7", "two officers had ended the lot short")
+	}
 	if e.Release != l.hash {
 		a.bad("I7", "it rests on another release than the lot's")
 	}

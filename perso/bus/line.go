@@ -26,13 +26,15 @@ type WorkOrder struct {
 type ChallengesRequest struct {
 	Lot   perso.Name `cbor:"1,keyasint"`
 	Line  perso.Name `cbor:"2,keyasint"`
-	Count uint16     `cbor:"3,keyasint"` // at most MaxBatch
+	Count uint16     `cbor:"3,keyasint"`           // at most MaxBatch
+	Over  bool       `cbor:"4,keyasint,omitempty"` // asks for none, but whether the lot wants no more chips
 }
 
 // ChallengesReply gives challenges of consecutive serial numbers, reserved durably before they left.
 type ChallengesReply struct {
 	First  uint64 `cbor:"1,keyasint"`
-	Values Chunks `cbor:"2,keyasint"` // 8 bytes each
+	Values Chunks `cbor:"2,keyasint"`           // 8 bytes each
+	Over   bool   `cbor:"3,keyasint,omitempty"` // asked for Over: no unit of the lot begins any more, and none is in work
 }
 
 // ActRequest is act n of a session. Asked again with the same content it gets the same answer and the chip is not touched.

@@ -324,6 +324,8 @@ type StatusReply struct {
 	// Hidden says that Bins, Reasons, Balance, Lost, EIDsUsed, the numbers of Blocks, and of Samples all but Drawn are left out until people
 	// have counted.
 	Hidden bool `cbor:"28,keyasint,omitempty" json:"hidden_until_counted,omitempty"`
+	// Short says that two officers ended the lot short.
+	Short bool `cbor:"29,keyasint,omitempty" json:"ended_short,omitempty"`
 }
 
 // Samples is how a lot stands with what quality examines.

@@ -37,6 +37,7 @@ var duties = map[string]duty{
 	KindDestroy: {2, officers, true},
 	KindLost:    {2, officers, true},
 	KindForget:  {2, officers, true},
+	KindShort:   {2, officers, true},
 
 	KindRestored: {2, officers, true},
 

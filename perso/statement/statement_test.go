@@ -329,13 +329,14 @@ func TestDuties(t *testing.T) {
 		KindFreeze:  {{"prod"}, {"sec"}, {"qual"}, {"super"}},
 		KindReview:  {{"prod"}, {"sec"}, {"qual"}, {"super"}, {"audit"}},
 
-		KindSamples: {{"qual"}}, KindTaken: {{"desk"}}, KindCancelled: {{"desk"}},
+		KindShort: {{"prod", "sec"}}, KindSamples: {{"qual"}}, KindTaken: {{"desk"}}, KindCancelled: {{"desk"}},
 	}
 	no := map[string][][]perso.Name{
 		KindRelease:    {{}, {"prod"}, {"oper", "super"}, {"prod", "super"}, {"prod", "audit"}, {"desk", "admin"}, {"keys", "sec"}},
 		KindUnfreeze:   {{"prod"}, {"prod", "super"}},
 		KindFreeze:     {{}, {"oper"}, {"desk"}, {"audit"}, {"keys"}, {"admin"}, {"oper", "desk"}},
 		KindSamples:    {{}, {"prod", "sec"}, {"desk"}},
+		KindShort:      {{}, {"prod"}, {"prod", "super"}, {"desk", "audit"}},
 		KindTaken:      {{}, {"prod", "sec", "qual"}, {"keys", "admin"}},
 		KindCancelled:  {{}, {"prod", "sec", "qual"}, {"keys", "admin"}},
 		KindReview:     {{}, {"oper"}, {"desk"}, {"keys"}, {"admin"}},
@@ -439,6 +440,8 @@ func TestFloorForms(t *testing.T) {
 			return encoded(ParseExplained(body))
 		case KindSamples:
 			return encoded(ParseSamples(body))
+		case KindShort:
+			return encoded(ParseShort(body))
 		case KindTaken, KindCancelled:
 			return encoded(ParseDesk(body))
 		case KindForget:
@@ -454,6 +457,7 @@ func TestFloorForms(t *testing.T) {
 		KindFirstArticle: must(FirstArticle{Header: h, Lot: "L1", Good: 5, Finding: "as ordered"}.Encode()),
 		KindClearance:    must(Clearance{Header: h, Line: "line-1", Lot: "L1", Finding: "empty"}.Encode()),
 		KindExplained:    must(Explained{Header: h, Lot: "L1", Count: hash(2), Reason: "stuck together"}.Encode()),
+		KindShort:        must(Short{Header: h, Lot: "L1", Release: hash(4), Reason: "no chips"}.Encode()),
 		KindForget:       must(Forget{Header: h, Lot: "L1", Release: hash(4), Certificate: hash(5), Good: 9, Proof: "auts", Asks: "clearance", Taken: [][32]byte{hash(6), hash(7)}}.Encode()),
 		KindRejects:      must(Rejects{Header: h, Lot: "L1", Place: "cellar", How: "shredded", Chips: chips}.Encode()),
 	}
@@ -469,7 +473,7 @@ func TestFloorForms(t *testing.T) {
 		recordtest.Canonical(t, body, func(b []byte) ([]byte, error) { return again(kind, b) })
 	}
 	for kind, c := range map[string][2]string{KindPolicy: {"clearance required", "clearance yes"}, KindFirstArticle: {"finding as ordered", "finding -"},
-		KindClearance: {"lot L1", "lot -"}, KindExplained: {"reason stuck together", "reason -"}, KindRejects: {"45678\n", "45680\n"},
+		KindClearance: {"lot L1", "lot -"}, KindExplained: {"reason stuck together", "reason -"}, KindRejects: {"45678\n", "45680\n"}, KindShort: {"reason no chips", "reason -"},
 		KindSamples: {"examined 3", "examined 1"}, KindTaken: {"order O-1", "order -"}, KindForget: {"order_asks clearance", "order_asks clean"}, KindCancelled: {"reason withdrawn", "reason -"}} {
 		if b, err := again(kind, bytes.Replace(bodies[kind], []byte(c[0]), []byte(c[1]), 1)); err == nil {
 			t.Errorf("%s: %s is accepted as %s", kind, c[1], b)

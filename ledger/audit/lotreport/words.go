@@ -27,6 +27,7 @@ type words struct {
 	cleared  []said[statement.Clearance]
 	samples  []said[statement.Samples]
 	explains []said[statement.Explained]
+	shorts   []said[statement.Short]
 	lost     []said[statement.Lost]
 	shredded []said[statement.Rejects]
 	freezes  freezes                // of the whole site: which concern the lot is known at the end
@@ -84,6 +85,8 @@ func (s *story) ofLot(what string, w signedWord, signed statement.Signed, there 
 		keep(s, &k.cleared, w, signed, there, statement.ParseClearance)
 	case statement.KindExplained:
 		keep(s, &k.explains, w, signed, there, statement.ParseExplained)
+	case statement.KindShort:
+		keep(s, &k.shorts, w, signed, there, statement.ParseShort)
 	case statement.KindLost:
 		keep(s, &k.lost, w, signed, there, statement.ParseLost)
 	case statement.KindRejects:
@@ -188,6 +191,9 @@ func (k *words) rows(s *story) (rows []wordRow) {
 		rows = append(rows, wordRow{What: "Samples examined", Says: "quality has not signed them", Warn: true})
 	}
 	rows = append(rows, k.freezes.rows(s)...)
+	for _, x := range k.shorts {
+		add("Ended short", cmp.Or(x.Text.Reason, "–"), x.signedWord)
+	}
 	for _, x := range k.explains {
 		add("Hand count explained", cmp.Or(x.Text.Reason, "–"), x.signedWord)
 	}

@@ -72,6 +72,7 @@ func watched(fate statement.Fate) *Site {
 		lot.CountWith(entry.SourceHand, func(c *entry.Count) { c.In, c.RejectLive = c.In+2, c.RejectLive+locked+1; last = *c })
 	}
 	s.Word(Sign(Must(statement.Explained{Header: head(), Lot: "L1", Count: entry.Hash(Must(last.Encode())), Reason: "a chip of the day before lay in the bin"}.Encode()), "prod", "sec"), "L1")
+	s.Word(Sign(Must(statement.Short{Header: head(), Lot: "L1", Release: lot.Hash, Reason: "the reel is used up"}.Encode()), "prod", "sec"), "L1")
 	closing := lot.NewClose()
 	closing.Counts.In, closing.Counts.RejectLive, closing.Counts.Missing = closing.Counts.In+1, closing.Counts.RejectLive+locked, missing
 	lot.CloseAs(closing, "prod", "sec")
@@ -97,7 +98,7 @@ func TestWordsAreTold(t *testing.T) {
 		for _, want := range append(want,
 			"first article after 1 good chips; line clearance before the lot starts at a line; only chips that were issued to the lot",
 			"line-1: looked under the trays", "1 good chips: read back in the laboratory", "Person qua (quality, qua)", "key kmc: about kmc; lifted: about kmc",
-			"a chip of the day before lay in the bin", "differs, explained", "differs, counted again", "people: blind count by hand, 20", "fell off the belt", "1 chips at cellar: shredded to two millimetres", "destroyed, entry ",
+			"a chip of the day before lay in the bin", "differs, explained", "differs, counted again", "people: blind count by hand, 20", "Ended short", "the reel is used up", "fell off the belt", "1 chips at cellar: shredded to two millimetres", "destroyed, entry ",
 			"7 chips were issued to the lot and 2 given back; 5 were fed", "Store Keeper", "<td>line/line-9</td><td class=\"n\">11</td>", "\u2212100\u202f000", "freeze was refused: signed by nobody",
 		) {
 			if !strings.Contains(text, want) {

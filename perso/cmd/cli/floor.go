@@ -20,14 +20,14 @@ import (
 // live rejects that are no more.
 
 // handInKinds are the statements that "hand-in" takes; the others have a command of their own.
-var handInKinds = []string{statement.KindAdd, statement.KindRevoke, statement.KindPolicy, statement.KindFirstArticle, statement.KindClearance, statement.KindExplained, statement.KindRejects, statement.KindSamples, statement.KindTaken, statement.KindCancelled, statement.KindForget}
+var handInKinds = []string{statement.KindAdd, statement.KindRevoke, statement.KindPolicy, statement.KindFirstArticle, statement.KindClearance, statement.KindExplained, statement.KindRejects, statement.KindSamples, statement.KindTaken, statement.KindCancelled, statement.KindForget, statement.KindShort}
 
 func newHandInCmd(env *Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "hand-in FILE.signed",
 		Short: "Hand in what people signed at the lines, or a change of the officer register",
 		Long: Describe("Hands a signed statement to the ledger, which holds it against what it knows and against whose duty it is to sign it: a policy, a line\n"+
-			"clearance, a first article, the samples of a lot, the explanation of a hand count, the destruction of live rejects, the deletion of a lot's openings, the order\n"+
+			"clearance, a first article, the samples of a lot, the explanation of a hand count, the end of a lot that is not made whole, the destruction of live rejects, the deletion of a lot's openings, the order\n"+
 			"desk's word that an order was taken in as sent or is cancelled, or, from a key ceremony's folder, a change of the officer register: who was revoked signs nothing\n"+
 			"from then on.", handedIn{}),
 		Example: `  perso hand-in demo.first-article.signed

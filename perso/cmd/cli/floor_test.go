@@ -50,6 +50,7 @@ func TestFloorDrafts(t *testing.T) {
 		{"lot draft-first-article L1 --finding fine", "first-article", "lot L1\ngood 20\nfinding fine\n"},
 		{"lot draft-clearance L1 --line line-1 --finding empty", "line-clearance", "line line-1\nlot L1\n"},
 		{"lot draft-explain L1 --reason stuck", "count-explained", "count 07000000"},
+		{"lot draft-short L1 --reason dry", "lot-short", "lot L1\nrelease 06000000"},
 		{"lot draft-forget L1", "lot-forget", "good 20\nproof auts\norder_asks -\norder_taken 05"},
 		{"chips draft-destroy L1 --place cellar --how shredded --found 47901234000112345677 --found 47901234000112345678", "rejects-destroyed",
 			"how shredded\nchip 47901234000112345677\nchip 47901234000112345678\nchip 47901234000112345678\n"},
@@ -78,7 +79,7 @@ func TestFloorDrafts(t *testing.T) {
 	if _, err := os.Stat(nothing); err == nil {
 		t.Error("the clearance of an unknown line was written")
 	}
-	for _, args := range []string{"lot draft-first-article L1", "lot draft-clearance L1 --line a/b --finding x", "lot draft-clearance L1 --finding x", "lot draft-explain L1", "policy draft --aql 2", "policy draft --aql 1.0 --samples 20:3/1", "policy draft --samples 20:3/3",
+	for _, args := range []string{"lot draft-first-article L1", "lot draft-clearance L1 --line a/b --finding x", "lot draft-clearance L1 --finding x", "lot draft-explain L1", "lot draft-short L1", "policy draft --aql 2", "policy draft --aql 1.0 --samples 20:3/1", "policy draft --samples 20:3/3",
 		"policy draft --samples-become kept", "policy draft --samples 50:60/0", "policy draft --first-article 99999999999", "lot draft-samples L1", "chips draft-destroy L1 --place x",
 		"chips draft-destroy L1 --place x --how y --found zz"} {
 		if r := run(t, office, nil, strings.Fields(args)...); r.code != ExitUsage {
@@ -141,7 +142,7 @@ var oneSample = answer(func(q bus.InWorkRequest) (bus.InWorkReply, error) {
 	if q.Chip == "47901234000112345670" {
 		return bus.InWorkReply{}, bus.Refuse(bus.FaultNotFound, "chip %s has no unit", q.Chip)
 	}
-	return bus.InWorkReply{Units: []bus.UnitInWork{{Chip: q.Chip, Sample: q.Chip == "47901234000112345677"}}}, nil
+	return bus.InWorkReply{Release: [32]byte{6}, Units: []bus.UnitInWork{{Chip: q.Chip, Sample: q.Chip == "47901234000112345677"}}}, nil
 })
 
 // TestSamplesAreDraftedAsTheyLie: what the ledger would refuse when quality has signed is not drafted.

@@ -26,7 +26,7 @@ func newLotCmd(env *Env) *cobra.Command {
 		newLotReleaseCmd(env), newLotListCmd(env), newLotStatusCmd(env), newLotCountCmd(env),
 		newLotDraftCloseCmd(env), newLotCloseCmd(env), newLotExportCmd(env), newLotBundleCmd(env),
 		newLotInWorkCmd(env), newLotDraftLostCmd(env), newLotLoseCmd(env),
-		newLotDraftClearanceCmd(env), newLotDraftFirstArticleCmd(env), newLotDraftSamplesCmd(env), newLotDraftExplainCmd(env),
+		newLotDraftClearanceCmd(env), newLotDraftFirstArticleCmd(env), newLotDraftSamplesCmd(env), newLotDraftExplainCmd(env), newLotDraftShortCmd(env),
 		newLotDraftDestroyCmd(env), newLotDestroyKeysCmd(env), newLotDraftForgetCmd(env))
 }
 

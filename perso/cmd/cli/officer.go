@@ -234,7 +234,7 @@ var signable = map[string]func(body []byte) error{
 	statement.KindReview: reads(statement.ParseReview), statement.KindFreeze: reads(statement.ParseFreeze), statement.KindUnfreeze: reads(statement.ParseFreeze),
 	statement.KindPolicy: reads(statement.ParsePolicy), statement.KindTaken: reads(statement.ParseDesk), statement.KindCancelled: reads(statement.ParseDesk),
 	statement.KindFirstArticle: reads(statement.ParseFirstArticle), statement.KindSamples: reads(statement.ParseSamples), statement.KindClearance: reads(statement.ParseClearance),
-	statement.KindExplained: reads(statement.ParseExplained), statement.KindRejects: reads(statement.ParseRejects),
+	statement.KindExplained: reads(statement.ParseExplained), statement.KindRejects: reads(statement.ParseRejects), statement.KindShort: reads(statement.ParseShort),
 }
 
 func reads[S any](parse func([]byte) (S, error)) func([]byte) error {

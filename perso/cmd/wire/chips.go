@@ -30,7 +30,8 @@ func newChipMakeCmd(env *cli.Env) *cobra.Command {
 	c := &cobra.Command{
 		Use: "make", Short: "Make a farm of virtual chips for a line that has none; the goods-in files are then received",
 		Long: cli.Describe("Makes the farm of one line, once, and the chip maker's goods-in list of each of its reels. Reel and seed are by the line's place,\n"+
-			"R-1 and 1 for the first, R-2 and 2 for the second: a chip id is in stock once, and farms of one seed have the same.", farmMade{}),
+			"R-1 and 1 for the first, R-2 and 2 for the second: a chip id is in stock once, and farms of one seed have the same.\n"+
+			"None are added to a farm later: make as many as its lots will take, faulty ones among them, or end a lot short ('perso lot draft-short').", farmMade{}),
 		Example: "  perso chip make --site ./site --chips 5000\n  perso chip make --site ./site --line line-2", Args: cli.Takes(),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if p.Product, err = product.ParseSKU(sku); err != nil {
@@ -58,7 +59,7 @@ func newChipMakeCmd(env *cli.Env) *cobra.Command {
 			}
 			files, err := s.MakeFarm(p)
 			if errors.Is(err, fs.ErrExist) {
-				return cli.Hint(err, "nothing is made: a line has one farm, and a reel one list; --line names another line, --reel another reel")
+				return cli.Hint(err, "nothing is made: a line has one farm, and no chips come after those that it was made of, and a reel has one list; --line names another line, --reel another reel; a lot whose chips are used up is ended short: %s", env.Command("lot draft-short", "LOT"))
 			}
 			if err != nil {
 				return err
