@@ -52,6 +52,8 @@ func (l *Ledger) AtLines(ctx context.Context, r *bus.StatusReply, lines []perso.
 		here = lots[i].stands(all, r)
 	} else if here, err = l.behind(ctx, lots, i, lines, all); err != nil {
 		return err
+	} else if r.Waits != "" && strings.HasPrefix(here, noChip) {
+		here = "" // what it waits for is known
 	}
 	r.Waits = andAlso(r.Waits, here)
 	return nil
@@ -113,12 +115,19 @@ func (u unfinishedLot) stands(all frozen, r *bus.StatusReply) string {
 	}
 	slices.Sort(why)
 	slices.Sort(lines)
-	idle := r.Waits == "" && len(why) == 0 && u.counts.open == 0 && r.Now.Sub(last) > idleAfter
+	idle := r.Waits == "" && len(lines) > 0 && len(why) == 0 && u.counts.open == 0 && r.Now.Sub(last) > idleAfter
 	if idle && u.counts.nextEID < u.counts.good+u.counts.spares {
-		why = append(why, fmt.Sprintf("no chip was begun since %s at %s: the reel there is empty, and one of product %q is loaded, or the heads stand, and the line's console says why",
-			last.Format(time.TimeOnly+"Z"), strings.Join(lines, ", "), u.product))
+		why = append(why, noneBegun(last, strings.Join(lines, ", "), u.product))
 	}
 	return strings.Join(why, "; ")
+}
+
+// noChip begins what is said of a line that begins none.
+const noChip = "no chip was begun"
+
+func noneBegun(since time.Time, where, product string) string {
+	return fmt.Sprintf(noChip+" since %s at %s: the reel there is empty, and one of product %q is loaded, or the heads stand, and the line's console says why",
+		since.Format(time.TimeOnly+"Z"), where, product)
 }
 
 // behind says why no line has begun a lot; nothing while a line is free to. A line keeps the lot that it has begun until that one is finished,
@@ -134,7 +143,7 @@ func (l *Ledger) behind(ctx context.Context, lots []unfinishedLot, of int, lines
 		case f != "" && holder == of:
 			why = append(why, f)
 		case holder == of:
-			return "", nil
+			return l.free(ctx, lots[of], line)
 		default:
 			held, err := l.heldBy(ctx, lots[holder], line, all)
 			if err != nil {
@@ -144,6 +153,22 @@ func (l *Ledger) behind(ctx context.Context, lots []unfinishedLot, of int, lines
 		}
 	}
 	return strings.Join(why, "; "), nil
+}
+
+// free says that a line which is free to begin a lot does not, since the lot was released and the line was done with the one before.
+func (l *Ledger) free(ctx context.Context, u unfinishedLot, line perso.Name) (string, error) {
+	var done int64
+	if err := l.db.View(ctx, func(tx sqldb.Tx) error { return tx.QueryRow(ctx, sqlLastCompleted).Scan(&done) }); err != nil {
+		return "", fmt.Errorf("looking for the last lot that was completed: %w", err)
+	}
+	since := u.counts.created
+	if last := fromMicros(done); last.After(since) {
+		since = last
+	}
+	if l.now().Sub(since) <= idleAfter {
+		return "", nil
+	}
+	return noneBegun(since, string(line), u.product), nil
 }
 
 // heldBy says which lot a line has in hand, and what that one waits for.
@@ -156,7 +181,11 @@ func (l *Ledger) heldBy(ctx context.Context, u unfinishedLot, line perso.Name, a
 	if u.begun[line].IsZero() {
 		said = fmt.Sprintf("lot %s was released before it, and %s takes that one first", u.name, line)
 	}
-	if w := andAlso(s.Waits, u.stands(all, &s)); w != "" {
+	here := u.stands(all, &s)
+	if u.begun[line].IsZero() {
+		here = all.at(line)
+	}
+	if w := andAlso(s.Waits, here); w != "" {
 		said += ", which waits: " + w
 	}
 	return said, nil

@@ -46,6 +46,11 @@ func TestStatusSaysWhatTheLinesOwe(t *testing.T) {
 	second := b.lot
 	b.waitsAt("both released", first, one)
 	b.waitsAt("both released", second, one, "lot "+string(first)+" was released before it, and line-1 takes that one first")
+	f := must(b.freeze(statement.KindFreeze, statement.FrozenLine, "line-1", [32]byte{}, "ann"))
+	b.waitsAt("frozen, neither began", second, one, "line-1 takes that one first, which waits: line line-1 is frozen: a drill")
+	must(b.freeze(statement.KindUnfreeze, statement.FrozenLine, "line-1", f.Hash, "ann", "bob"))
+	b.pass(2 * idleAfter)
+	b.waitsAt("no chip since the release", first, one, "no chip was begun since", "at line-1")
 	b.in(first).makeAndBin(chips[0])
 	b.waitsAt("the first began", first, one)
 	b.waitsAt("the first began", second, one, "line-1 has lot "+string(first)+" in hand")
@@ -54,7 +59,7 @@ func TestStatusSaysWhatTheLinesOwe(t *testing.T) {
 	b.waitsAt("no chip for long", first, one, "no chip was begun since", "line-1")
 	b.waitsAt("no chip for long", second, one, "line-1 has lot "+string(first)+" in hand until that one is finished, which waits: no chip was begun")
 
-	f := must(b.freeze(statement.KindFreeze, statement.FrozenLine, "line-1", [32]byte{}, "ann"))
+	f = must(b.freeze(statement.KindFreeze, statement.FrozenLine, "line-1", [32]byte{}, "ann"))
 	b.waitsAt("line frozen", first, one, "line line-1 is frozen: a drill")
 	b.waitsAt("line frozen", second, one, "which waits: line line-1 is frozen: a drill")
 	must(b.freeze(statement.KindUnfreeze, statement.FrozenLine, "line-1", f.Hash, "ann", "bob"))

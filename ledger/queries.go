@@ -142,6 +142,7 @@ const (
 	sqlSessionNext   = `UPDATE session SET last_n = $3, at = $4 WHERE lot = $1 AND serial = $2 AND last_n = $3 - 1 AND ended = FALSE`
 	sqlSessionsEnd   = `UPDATE session SET ended = TRUE WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
 	sqlLastSession   = `SELECT line, head, number, at FROM session WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
+	sqlLastCompleted = `SELECT COALESCE(MAX(completed), 0) FROM lot`
 	sqlLinesOf       = `SELECT line, MAX(at) FROM session WHERE lot = $1 GROUP BY line`
 	sqlNewestSession = `SELECT session, last_n FROM session WHERE lot = $1 AND unit = $2 AND gen = $3 ORDER BY at DESC, serial DESC LIMIT 1`
 	sqlUnsettled     = `SELECT session, serial, line, head, number, last_n FROM session WHERE lot = $1 AND unit = $2 AND gen = $3 AND ended = FALSE`
