@@ -139,7 +139,7 @@ func (r *runner) order(ctx context.Context, e Effect) (Event, error) {
 	case Load:
 		found, err := m.Load(ctx, head)
 		if err == nil && !found && r.lotOver(ctx) {
-			return NoMore{e.Ticket}, nil
+			return NoMore(e), nil
 		}
 		return orFault(e.Ticket, err, Loaded{e.Ticket, found}), nil
 	case Contact:
