@@ -16,14 +16,7 @@ func (u *unit) giveUp(nonce byte) (func() (bus.AbandonReply, error), statement.S
 	c := u.claim
 	w := statement.Lost{Env: perso.EnvTest, Site: "S1", Lot: c.Lot, Release: u.signed.Hash(), Unit: c.Unit, Gen: c.Gen, Index: c.Index, EID: c.EID, Chip: c.Chip,
 		Claim: entry.Hash(u.log.entries[u.seq]), Session: perso.Session{7}, Fate: statement.FateRejectLive, Reason: "refused", At: u.now, Nonce: [32]byte{nonce}}
-	body, err := w.Encode()
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	s := statement.Signed{Body: body}
-	for _, o := range []perso.Name{"ann", "bob"} {
-		s.Sign(o, u.officers[o])
-	}
+	s := u.signWord(w, "ann", "bob")
 	at := u.log.add(entry.Statement{What: statement.KindLost, Hash: s.Hash(), Lot: c.Lot, At: u.now})
 	return func() (bus.AbandonReply, error) {
 		return u.vault.Abandon(ctx, bus.AbandonRequest{Lot: u.lot, Register: [][]byte{u.register.Encode()}, Lost: s.Encode(), Checkpoint: u.note(),

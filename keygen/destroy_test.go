@@ -52,27 +52,14 @@ func newGraveOf(t *testing.T, change func(*statement.Release)) *grave {
 	return g
 }
 
-func (g *grave) signed(e interface{ Encode() ([]byte, error) }, by ...perso.Name) statement.Signed {
-	g.t.Helper()
-	body, err := e.Encode()
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	s := statement.Signed{Body: body}
-	for _, o := range by {
-		s.Sign(o, g.officers[o])
-	}
-	return s
-}
-
 // request logs closing and destruction and asks.
 func (g *grave) request() bus.DestroyLotRequest {
 	g.t.Helper()
-	c := g.signed(g.close, "ann", "bob")
+	c := g.signWord(g.close, "ann", "bob")
 	if g.destroy.Close == [32]byte{} {
 		g.destroy.Close = c.Hash()
 	}
-	d := g.signed(g.destroy, g.by...)
+	d := g.signWord(g.destroy, g.by...)
 	closed := g.log.add(entry.Statement{What: statement.KindClose, Hash: c.Hash(), Lot: testLot, At: g.now})
 	ordered := closed
 	if g.logged {
@@ -307,17 +294,7 @@ func TestDismissedDestroysNoKey(t *testing.T) {
 	t.Parallel()
 	g := newGrave(t)
 	r := g.rig
-	change := func(kind string, prev statement.Signed, o statement.Officer, by ...perso.Name) statement.Signed {
-		body, err := statement.Change{Kind: kind, Prev: prev.Hash(), At: start, Nonce: [32]byte{5}, Officer: o}.Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := statement.Signed{Body: body}
-		for _, name := range by {
-			s.Sign(name, r.officers[name])
-		}
-		return s
-	}
+	change := r.change
 	key := ed25519.NewKeyFromSeed(bytes.Repeat([]byte{9}, 32))
 	dan := statement.Officer{ID: "dan", Person: "Dan", Role: statement.RoleQuality, Key: key.Public().(ed25519.PublicKey)}
 	r.officers["dan"] = key

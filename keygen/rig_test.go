@@ -326,15 +326,7 @@ func (r *rig) sign(rel statement.Release, officers ...perso.Name) statement.Sign
 	if !r.ownPackages {
 		r.named(&rel)
 	}
-	body, err := rel.Encode()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	s := statement.Signed{Body: body}
-	for _, o := range officers {
-		s.Sign(o, r.officers[o])
-	}
-	return s
+	return r.signWord(rel, officers...)
 }
 
 func (r *rig) openRequest() bus.OpenLotRequest {

@@ -210,17 +210,7 @@ func TestIssuesAnIdentityOnce(t *testing.T) {
 func TestRegisterOnlyGrows(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	change := func(kind string, prev statement.Signed, o statement.Officer, by ...perso.Name) statement.Signed {
-		body, err := statement.Change{Kind: kind, Prev: prev.Hash(), At: start, Nonce: [32]byte{5}, Officer: o}.Encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		s := statement.Signed{Body: body}
-		for _, name := range by {
-			s.Sign(name, r.officers[name])
-		}
-		return s
-	}
+	change := r.change
 	key := ed25519.NewKeyFromSeed(make32(9))
 	dan := statement.Officer{ID: "dan", Person: "Dan", Role: statement.RoleQuality, Key: key.Public().(ed25519.PublicKey)}
 	r.officers["dan"] = key

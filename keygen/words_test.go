@@ -24,12 +24,13 @@ func (r *rig) frost(what statement.Frozen, name string, lifts *statement.Signed,
 	if lifts != nil {
 		f.Kind, f.Lifts = statement.KindUnfreeze, lifts.Hash()
 	}
-	return r.signFreeze(f, officers...)
+	return r.signWord(f, officers...)
 }
 
-func (r *rig) signFreeze(f statement.Freeze, officers ...perso.Name) statement.Signed {
+// signWord is a statement with officers' signatures.
+func (r *rig) signWord(word interface{ Encode() ([]byte, error) }, officers ...perso.Name) statement.Signed {
 	r.t.Helper()
-	body, err := f.Encode()
+	body, err := word.Encode()
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -43,15 +44,7 @@ func (r *rig) signFreeze(f statement.Freeze, officers ...perso.Name) statement.S
 // change is a signed change of the officer register.
 func (r *rig) change(kind string, prev statement.Signed, o statement.Officer, by ...perso.Name) statement.Signed {
 	r.t.Helper()
-	body, err := statement.Change{Kind: kind, Prev: prev.Hash(), At: start, Nonce: [32]byte{5}, Officer: o}.Encode()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	s := statement.Signed{Body: body}
-	for _, name := range by {
-		s.Sign(name, r.officers[name])
-	}
-	return s
+	return r.signWord(statement.Change{Kind: kind, Prev: prev.Hash(), At: start, Nonce: [32]byte{5}, Officer: o}, by...)
 }
 
 // known is how many words the vault knows.
@@ -222,7 +215,7 @@ func TestWordsThatNobodyHeeds(t *testing.T) {
 		"two officers":                r.frost(statement.FrozenLot, lot, &word, "ann"),
 		"different person and role":   r.frost(statement.FrozenLot, lot, &word, "ann", "cid"),
 		"does not verify":             edited,
-		"is for site \"site-2\"":      r.signFreeze(elsewhere, "bob"),
+		"is for site \"site-2\"":      r.signWord(elsewhere, "bob"),
 		"is no word for a vault":      r.signed,
 		"was heard before, as word 0": r.register,
 		"as word 1":                   word,
@@ -246,15 +239,7 @@ func TestWordsThatNobodyHeeds(t *testing.T) {
 func (r *rig) short(release [32]byte, site perso.Name, officers ...perso.Name) statement.Signed {
 	r.t.Helper()
 	w := statement.Short{Header: statement.Header{Env: perso.EnvTest, Site: site, At: start, Nonce: [32]byte{9}}, Lot: testLot, Release: release, Reason: "no chips"}
-	body, err := w.Encode()
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	s := statement.Signed{Body: body}
-	for _, o := range officers {
-		s.Sign(o, r.officers[o])
-	}
-	return s
+	return r.signWord(w, officers...)
 }
 
 // TestALotEndsShort: of a lot that two officers ended the vault begins no session, also after a restart; what is in work comes to its
@@ -418,7 +403,7 @@ func TestManyWords(t *testing.T) {
 			kind = statement.KindRevoke
 		}
 		head = r.change(kind, head, statement.Officer{ID: "dan", Person: "Dan", Role: statement.RoleQuality, Key: key.Public().(ed25519.PublicKey)}, "ann", "bob")
-		words = append(words, head, r.signFreeze(statement.Freeze{Kind: statement.KindFreeze, Env: perso.EnvTest, Site: r.release.Site, What: statement.FrozenLot,
+		words = append(words, head, r.signWord(statement.Freeze{Kind: statement.KindFreeze, Env: perso.EnvTest, Site: r.release.Site, What: statement.FrozenLot,
 			Name: string(testLot), Reason: "a drill", At: start, Nonce: [32]byte{byte(i), 1}}, "bob"))
 	}
 	r.tell(words...)
@@ -432,7 +417,7 @@ func TestManyWords(t *testing.T) {
 		}
 		lift := statement.Freeze{Kind: statement.KindUnfreeze, Env: perso.EnvTest, Site: r.release.Site, What: statement.FrozenLot, Name: string(testLot),
 			Reason: "over", At: start, Nonce: [32]byte{byte(i), 2}, Lifts: words[i].Hash()}
-		r.tell(r.signFreeze(lift, "ann", "bob"))
+		r.tell(r.signWord(lift, "ann", "bob"))
 	}
 	q := r.openRequest()
 	q.Register = [][]byte{r.register.Encode()}
